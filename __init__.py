@@ -1,0 +1,31 @@
+"""statescope: an interpretability and theory workbench for models whose memory is a state."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Tap": ".kernels.recurrence",
+    "Edit": ".kernels.recurrence",
+    "linear_attention": ".kernels.linear_attention",
+    "gated_linear_attention": ".kernels.gated_linear_attention",
+    "delta_rule": ".kernels.delta_rule",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import statescope` loads no torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'statescope' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

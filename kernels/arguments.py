@@ -1,0 +1,82 @@
+"""Checks at the public boundary: each error names the argument, what was found and what is needed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+UNIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+
+
+def check_shapes(dimensions: dict[str, int], **arguments: tuple[Tensor | None, str]) -> None:
+    """Check shapes, dtypes and devices of named tensors against a shared table of dimensions.
+
+    dimensions: sizes already known, such as {"K": 64}; it is filled with those met first, so that `B T H K` of the
+        first argument fixes them for the rest.
+    arguments: name = (tensor or None, its dimensions as a string such as "B T H K").
+    """
+    first: tuple[str, Tensor] | None = None
+    for name, (tensor, names) in arguments.items():
+        if tensor is None:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+        wanted = names.split()
+        if tensor.ndim != len(wanted):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it needs {len(wanted)} dimensions [{', '.join(wanted)}]")
+        for axis, dimension in enumerate(wanted):
+            size = dimensions.setdefault(dimension, tensor.shape[axis])
+            if tensor.shape[axis] != size:
+                raise ValueError(
+                    f"{name} has shape {tuple(tensor.shape)}; its axis {axis} ({dimension}) is {tensor.shape[axis]} and must be {size}"
+                )
+        if tensor.dtype not in FLOATING:
+            raise TypeError(f"{name} has dtype {tensor.dtype}; it must be a floating-point tensor")
+        if first is None:
+            first = name, tensor
+        elif tensor.device != first[1].device:
+            raise ValueError(f"{name} is on {tensor.device} and {first[0]} on {first[1].device}; move them to one device")
+        elif (tensor.dtype == torch.float64) != (first[1].dtype == torch.float64):
+            raise TypeError(f"{name} has dtype {tensor.dtype} and {first[0]} {first[1].dtype}; float64 does not mix with others")
+
+
+def check_finite(**arguments: Tensor | None) -> None:
+    """Raise where an argument holds a NaN or an infinity, with the index of the first."""
+    for name, tensor in arguments.items():
+        if tensor is None or not can_read_values(tensor):
+            continue
+        # The sum is finite only if every entry is (up to overflow, which the exact test below rules out): one fast pass.
+        if not bool(tensor.detach().sum().isfinite()):
+            bad = torch.nonzero(~torch.isfinite(tensor.detach()))
+            if len(bad):
+                index = tuple(bad[0].tolist())
+                raise ValueError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
+
+
+def check_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> None:
+    """Raise if an entry lies outside [low, high]."""
+    if tensor is None or not can_read_values(tensor) or tensor.numel() == 0:
+        return
+    least, most = (bound.item() for bound in torch.aminmax(tensor.detach()))
+    if least < low or most > high:
+        raise ValueError(f"{name} ranges over [{least:.6g}, {most:.6g}] and must lie in [{low:g}, {high:g}]: {why}")
+
+
+def check_unit_keys(key: Tensor) -> None:
+    """Raise unless every key has length 1 (or exactly 0, a token that writes nothing)."""
+    if not can_read_values(key):
+        return
+    norm = key.detach().to(torch.promote_types(key.dtype, torch.float32)).norm(dim=-1)
+    wrong = (norm != 0) & ((norm - 1).abs() > UNIT_TOLERANCE[key.dtype])
+    if bool(wrong.any()):
+        index = tuple(torch.nonzero(wrong)[0].tolist())
+        raise ValueError(
+            f"k has length {norm[index].item():.6g} at index {index}: a delta rule needs unit keys (or its transitions are "
+            "no contractions); use torch.nn.functional.normalize(k, dim=-1)"
+        )
+
+
+def can_read_values(tensor: Tensor) -> bool:
+    """False under vmap, where a tensor's values cannot steer Python; shapes are checked there, values are not."""
+    return not torch._C._functorch.is_batchedtensor(tensor)

@@ -1,0 +1,25 @@
+"""Chunk terms of gated linear attention: a decay for each key channel (Yang et al. 2024, arXiv:2312.06635)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .decay import cumulative
+from .state_passing import ChunkTerms
+from .vector_gram import vector_gram
+
+
+def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> ChunkTerms:
+    """q, k, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
+    c = cumulative(log_decay)
+    end = c[..., -1:, :]
+    return ChunkTerms(
+        query=q * c.to(q.dtype).exp(),
+        scores=vector_gram(q, k, c),
+        key=k,
+        key_weight=(end - c).to(q.dtype).exp(),
+        value=v,
+        erase=None,
+        decay=end.squeeze(-2).to(q.dtype).exp(),
+        cumulative=c,
+    )

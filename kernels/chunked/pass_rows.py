@@ -1,0 +1,205 @@
+"""The sequential pass over rows, with read-out, taps and edits, and its adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..recurrence import Edit
+
+
+class TapAt(NamedTuple):
+    """A tap in a block of rows: after token `offset` of the row, or at the row's start (-1), for some sequences."""
+
+    row: int
+    sequences: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class PassPlan:
+    """What happens to the states of one block of rows: the taps, and (row after which it falls, sequences, edit)."""
+
+    taps: tuple[TapAt, ...]
+    edits: tuple[tuple[int, tuple[int, ...], Edit], ...]
+
+
+def pick(state: Tensor, sequences: Sequence[int]) -> Tensor:
+    """Some of the sequences of [S, ...]."""
+    if len(sequences) == len(state):
+        return state
+    return state.index_select(0, torch.tensor(sequences, device=state.device))
+
+
+def put(state: Tensor, sequences: Sequence[int], added: Tensor) -> Tensor:
+    """[S, ...] with `added` added to some of the sequences; the adjoint of `pick`."""
+    if len(sequences) == len(state):
+        return state + added
+    return state.index_add(0, torch.tensor(sequences, device=state.device), added)
+
+
+class PassRows(torch.autograd.Function):
+    """The pass over J rows; the equations stand in `state_passing`.
+
+    Backward, in reverse, with G the gradient of the state behind row j, dv' that of what the row wrote and dS that of the
+    state at its start:
+
+        dS = query^T do + reach dtap            dv' = scores^T do + tap_key dtap
+        G <- the edits' adjoint of G            dv' <- dv' + key_out G
+        G <- decay G + dS - erase^T dv'
+
+    and then for all rows d value = dv', d erase = -dv' S^T, d key_out = v' G^T, d decay = sum_V S * G, d query = do S^T.
+    What the adjoint reads is returned beside the results, so that a second derivative sees it too.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        plan: PassPlan,
+        query: Tensor,
+        scores: Tensor,
+        key: Tensor,
+        key_weight: Tensor | None,
+        value: Tensor,
+        erase: Tensor | None,
+        decay: Tensor | None,
+        state: Tensor,
+        *extras: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Shapes as in ChunkTerms; extras: the taps' weights, their reaches, the edits' values.
+
+        Returns the output, the final state, the tapped states, v', the starts, and the states before each edit.
+        """
+        weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
+        heads = state.shape[:2]
+        key_out = key if key_weight is None else key * key_weight
+        flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
+        written, starts, unedited = [], [], []
+        tapped = [None] * len(plan.taps)
+        for j in range(len(value)):
+            starts.append(state)
+            flat = state.flatten(0, 1)
+            values = flat_value[j]
+            if erase is not None:
+                values = torch.baddbmm(values, flat_erase[j], flat, alpha=-1)
+            written.append(values)
+            for index, (row, sequences, _) in enumerate(plan.taps):
+                if row == j:
+                    start = pick(state, sequences)
+                    tap_key = pick(key[j], sequences) * weights[index]
+                    wrote = pick(values.unflatten(0, heads), sequences)
+                    tapped[index] = _multiply_add(start if not reaches else start * reaches[index], tap_key.mT, wrote)
+            flat = flat if decay is None else flat * flat_decay[j][..., None]
+            state = torch.baddbmm(flat, flat_key[j].mT, values).unflatten(0, heads)
+            for index, (row, sequences, edit) in enumerate(plan.edits):
+                if row == j:
+                    unedited.append(state)
+                    state = edit.apply_to(sequences, state, edit_values[index])
+        all_written, all_starts = torch.stack(written).unflatten(1, heads), torch.stack(starts)
+        output = query @ all_starts + scores @ all_written
+        return output, state, *tapped, all_written, all_starts, *unedited
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        ctx.plan, query, scores, key, key_weight, _, erase, decay, _, *extras = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(query, scores, key, key_weight, erase, decay, *output[2 + len(ctx.plan.taps) :], *extras)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        plan: PassPlan = ctx.plan
+        query, scores, key, key_weight, erase, decay, written, starts, *rest = ctx.saved_tensors
+        unedited, extras = rest[: len(plan.edits)], rest[len(plan.edits) :]
+        weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
+        d_output, d_state, *more = gradients
+        d_tapped, (d_written, d_starts), d_unedited = more[: len(plan.taps)], more[len(plan.taps) :][:2], more[len(plan.taps) + 2 :]
+        heads = starts.shape[1:3]
+
+        d_query = d_scores = None
+        if d_output is not None:
+            d_query, d_scores = d_output @ starts.mT, d_output @ written.mT
+            d_starts = _sum(query.mT @ d_output, d_starts)
+            d_written = _sum(scores.mT @ d_output, d_written)
+        d_starts = torch.zeros_like(starts) if d_starts is None else d_starts
+        d_written = torch.zeros_like(written) if d_written is None else d_written
+        d_state = torch.zeros_like(starts[0]) if d_state is None else d_state
+
+        key_out = key if key_weight is None else key * key_weight
+        flat_key, flat_erase, flat_decay = (_flat(x) for x in (key_out, erase, decay))
+        d_values, behind = [], []
+        d_weights, d_reaches = [None] * len(weights), [None] * len(reaches)
+        d_tap_keys, d_edits = [], [None] * len(edit_values)
+        for j in reversed(range(len(key))):
+            for index, (row, sequences, edit) in reversed(list(enumerate(plan.edits))):
+                if row == j:
+                    pull = torch.func.vjp(partial(edit.apply_to, sequences), unedited[index], edit_values[index])[1]
+                    d_state, d_edits[index] = pull(d_state)
+                    d_state = _sum(d_state, d_unedited[index])
+            behind.append(d_state)
+            d_value, d_start = d_written[j], d_starts[j]
+            for index, (row, sequences, _) in enumerate(plan.taps):
+                if row == j and d_tapped[index] is not None:
+                    gradient = d_tapped[index]
+                    own_key, start = pick(key[j], sequences), pick(starts[j], sequences)
+                    d_tap_key = pick(written[j], sequences) @ gradient.mT
+                    d_tap_keys.append((j, sequences, d_tap_key * weights[index]))
+                    d_weights[index] = (d_tap_key * own_key).sum_to_size(weights[index].shape)
+                    d_value = put(d_value, sequences, (own_key * weights[index]) @ gradient)
+                    if reaches:
+                        d_reaches[index] = (start * gradient).sum(-1, keepdim=True).sum_to_size(reaches[index].shape)
+                        gradient = gradient * reaches[index]
+                    d_start = put(d_start, sequences, gradient)
+            flat = d_state.flatten(0, 1)
+            flat_d_value = torch.baddbmm(d_value.flatten(0, 1), flat_key[j], flat)
+            d_values.append(flat_d_value)
+            flat = d_start.flatten(0, 1) + (flat if decay is None else flat * flat_decay[j][..., None])
+            if erase is not None:
+                flat = torch.baddbmm(flat, flat_erase[j].mT, flat_d_value, alpha=-1)
+            d_state = flat.unflatten(0, heads)
+
+        d_value, behind_rows = torch.stack(d_values[::-1]).unflatten(1, heads), torch.stack(behind[::-1])
+        d_erase = None if erase is None else -(d_value @ starts.mT)
+        d_decay = None if decay is None else (starts * behind_rows).sum(-1).sum_to_size(decay.shape)
+        d_key_out = written @ behind_rows.mT
+        d_key_weight = None if key_weight is None else (d_key_out * key).sum_to_size(key_weight.shape)
+        d_key = d_key_out if key_weight is None else d_key_out * key_weight
+        d_key = _add_rows(d_key, d_tap_keys)
+        return (
+            *(None, d_query, d_scores, d_key, d_key_weight, d_value, d_erase, d_decay, d_state),
+            *(*d_weights, *d_reaches, *d_edits),
+        )
+
+
+def _split_extras(plan: PassPlan, extras: Sequence[Tensor], decays: bool) -> tuple[Sequence[Tensor], ...]:
+    taps = len(plan.taps)
+    reaches = taps if decays else 0
+    return extras[:taps], extras[taps : taps + reaches], extras[taps + reaches :]
+
+
+def _flat(rows: Tensor | None) -> Tensor | None:
+    """[J, S, H, ...] as [J, S * H, ...]: sequences and heads are one batch in the pass."""
+    return None if rows is None else rows.flatten(1, 2)
+
+
+def _multiply_add(added: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """added + left @ right over [S, H] matrices, in one product."""
+    product = torch.baddbmm(added.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
+    return product.unflatten(0, added.shape[:2])
+
+
+def _sum(first: Tensor, second: Tensor | None) -> Tensor:
+    return first if second is None else first + second
+
+
+def _add_rows(rows: Tensor, added: Sequence[tuple[int, tuple[int, ...], Tensor]]) -> Tensor:
+    """rows [J, S, ...] with each (row, sequences, tensor) added."""
+    if not added:
+        return rows
+    at = torch.tensor([row * rows.shape[1] + s for row, sequences, _ in added for s in sequences], device=rows.device)
+    return rows.flatten(0, 1).index_add(0, at, torch.cat([tensor for *_, tensor in added])).view_as(rows)

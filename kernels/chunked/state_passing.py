@@ -1,0 +1,125 @@
+"""The pass of the state over rows of tokens, which all chunked matrix-state recurrences share.
+
+A family turns a row of C tokens with M writes into `ChunkTerms`. Then, row after row,
+
+    v'  = value - erase @ S                  the values written, given the state at the row's start   [M, V]
+    o   = query @ S + scores @ v'            what the row reads                                       [C, V]
+    S  <- decay * S + (key_weight * key)^T v'    the state at its end                                 [K, V]
+
+and the state after the r-th token of a row is one masked product away,
+
+    S_r = e^{c_r} S + sum_{i <= r} e^{c_r - c_i} k_i v'_i^T ,
+
+with c the cumulative log-decay. So a tap costs a product, not a cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from torch import Tensor
+
+from ..chunk_table import ChunkTable
+from .pass_rows import PassPlan, PassRows, TapAt, pick
+
+TOKENS_IN_A_BLOCK = 1024  # prepared together: enough to batch the products, little enough to stay in cache
+
+
+@dataclass(frozen=True)
+class ChunkTerms:
+    """One block of rows, ready for the pass. J rows, S sequences, C tokens and M = C * n writes in a row.
+
+    query [J, S, H, C, K]            q_i e^{c_i}
+    scores [J, S, H, C, M]           q_i . k_j e^{c_i - c_j} where token i reads write j, else 0
+    key [J, S, H, M, K]              k_j
+    key_weight [J, S, H, M, 1|K]     e^{c_C - c_j}; None without decay
+    value [J, S, H, M, V]            the values to write before the state erases from them
+    erase [J, S, H, M, K]            what the state takes from them; None for a recurrence that only adds
+    decay [J, S, H, 1|K]             e^{c_C}; None without decay
+    cumulative [J, S, H, M, 1|K]     c_j at each write, in float64; None without decay
+    """
+
+    query: Tensor
+    scores: Tensor
+    key: Tensor
+    key_weight: Tensor | None
+    value: Tensor
+    erase: Tensor | None
+    decay: Tensor | None
+    cumulative: Tensor | None
+
+
+TermsOf = Callable[..., ChunkTerms]
+
+
+def pass_states(
+    terms_of: TermsOf, tokens: Sequence[Tensor | None], state: Tensor, table: ChunkTable
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Run a family over all rows.
+
+    terms_of: from the row views of `tokens`, in their order, to ChunkTerms.
+    tokens: each [B, T, H, ...], or None.
+    state: [S, H, K, V].
+    Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
+    read-out edits, before those.
+    """
+    size = max(1, TOKENS_IN_A_BLOCK // table.chunk)
+    blocks = zip(*(repeat(None) if x is None else table.to_rows(x).split(size) for x in tokens), strict=False)
+    wanted = [table.find_state(place) for place in table.layout.taps] + [table.find(at) for at, _ in table.layout.readouts]
+    places = [*table.layout.taps, *(at for at, _ in table.layout.readouts)]
+    found: dict[int, Tensor] = {}
+    outputs = []
+    for first, block in zip(range(0, table.depth, size), blocks, strict=False):
+        terms = terms_of(*block)
+        here = [slot for slot, (row, _) in enumerate(wanted) if first <= row < first + size]
+        taps = tuple(TapAt(wanted[slot][0] - first, places[slot].sequences, wanted[slot][1]) for slot in here)
+        edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in table.layout.propagating)
+        plan = PassPlan(taps, tuple(edit for edit in edits if 0 <= edit[0] < size))
+        output, tapped, state = _pass_block(terms, plan, state)
+        outputs.append(output)
+        found.update(zip(here, tapped, strict=True))
+    output = table.from_rows(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+    return output, state, [found[slot] for slot in range(len(wanted))]
+
+
+def _pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
+    results = PassRows.apply(
+        plan,
+        terms.query,
+        terms.scores,
+        terms.key,
+        terms.key_weight,
+        terms.value,
+        terms.erase,
+        terms.decay,
+        state,
+        *_tap_weights(terms, plan),
+        *(edit.value for _, _, edit in plan.edits),
+    )
+    return results[0], results[2 : 2 + len(plan.taps)], results[1]
+
+
+def _tap_weights(terms: ChunkTerms, plan: PassPlan) -> list[Tensor]:
+    """For each tap e^{c_r - c_i} for the writes up to it, else 0 [s, H, M, 1|K]; then for each e^{c_r} [s, H, 1|K, 1].
+
+    Without decay the weights are ones and zeros, and there is no e^{c_r}.
+    """
+    if not plan.taps:
+        return []
+    device, dtype = terms.key.device, terms.key.dtype
+    writes_a_token = terms.key.shape[3] // terms.query.shape[3]
+    last_write = torch.tensor([(offset + 1) * writes_a_token - 1 for *_, offset in plan.taps], device=device)
+    read = torch.arange(terms.key.shape[3], device=device) <= last_write[:, None]
+    if terms.cumulative is None:
+        return list(read.to(dtype)[:, None, None, :, None].unbind(0))
+    at = [[row * terms.key.shape[1] + s for s in sequences] for row, sequences, _ in plan.taps]
+    c = terms.cumulative.flatten(0, 1)[torch.tensor(at, device=device)]
+    last_write = last_write[:, None, None, None, None]
+    index = last_write.clamp(min=0).expand(*c.shape[:3], 1, c.shape[4])
+    reached = torch.where(last_write < 0, 0, c.gather(3, index))
+    weights = torch.where(read[:, None, None, :, None], reached - c, -torch.inf).to(dtype).exp()
+    return [*weights.unbind(0), *reached.to(dtype).exp().mT.unbind(0)]

@@ -1,0 +1,71 @@
+"""The inverse of a unit lower-triangular matrix, by forward substitution on small blocks that are then merged.
+
+Neumann doubling, (I - A)(I + A^2)(I + A^4)..., needs the same products but loses all digits on correlated keys, where the
+powers of A grow before they vanish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BASE = 8  # blocks of this size are inverted row by row
+
+
+class UnitLowerInverse(torch.autograd.Function):
+    """X = (I + A)^{-1} for strictly lower-triangular A [..., M, M]; backward: dA = -tril(X^T dX X^T, -1)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(strictly_lower: Tensor) -> Tensor:
+        return _invert(strictly_lower)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return -(inverse.mT @ gradient @ inverse.mT).tril(-1)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return -(inverse @ tangent.tril(-1) @ inverse)
+
+
+def unit_lower_inverse(strictly_lower: Tensor) -> Tensor:
+    """(I + A)^{-1} for strictly lower-triangular A [..., M, M], any M."""
+    inverse: Tensor = UnitLowerInverse.apply(strictly_lower)
+    return inverse
+
+
+def _invert(lower: Tensor) -> Tensor:
+    size = lower.shape[-1]
+    if size <= BASE:
+        return _substitute(lower)
+    half = BASE * (-(-size // BASE) // 2)
+    if half * 2 == size:
+        both = _invert(torch.stack([lower[..., :half, :half], lower[..., half:, half:]]))
+        head, tail = both[0], both[1]
+    else:
+        head, tail = _invert(lower[..., :half, :half]), _invert(lower[..., half:, half:])
+    out = lower.new_zeros(lower.shape)
+    out[..., :half, :half] = head
+    out[..., half:, half:] = tail
+    out[..., half:, :half] = -(tail @ (lower[..., half:, :half] @ head))
+    return out
+
+
+def _substitute(lower: Tensor) -> Tensor:
+    size = lower.shape[-1]
+    rows = [torch.eye(size, dtype=lower.dtype, device=lower.device)[0].expand(*lower.shape[:-2], 1, size)]
+    for i in range(1, size):
+        unit = torch.eye(size, dtype=lower.dtype, device=lower.device)[i]
+        rows.append(unit - lower[..., i : i + 1, :i] @ torch.cat(rows, dim=-2))
+    return torch.cat(rows, dim=-2)

@@ -1,0 +1,68 @@
+"""The (gated) delta rule with one or several keys a token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .arguments import check_finite, check_range, check_shapes, check_unit_keys
+from .chunked import delta_rule as chunked
+from .dispatch import Family, ImplementationRequest, run
+from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .reference import delta_rule as reference
+
+FAMILY = Family("delta_rule", reference.step, chunked.terms)
+
+
+def delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    taps: TapRequest | None = None,
+    edits: Sequence[Edit] | None = None,
+    implementation: ImplementationRequest = "auto",
+    chunk: int = 32,
+) -> RecurrenceOutput:
+    """S_t = e^{g_t} (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T, o_t = S_t^T q_t.
+
+    DeltaNet (Yang et al. 2024, arXiv:2406.06484) without decay, Gated DeltaNet (arXiv:2412.06464) with one. With n keys a
+    token (DeltaProduct, arXiv:2502.10297) the token first decays the state and then applies its n updates in order; its
+    transition is a product of n generalised Householder matrices.
+
+    q: [B, T, H, K]. k: [B, T, H, K] or [B, T, H, n, K], unit vectors (or zero: a token that writes nothing).
+    v: [B, T, H, V] or [B, T, H, n, V]. beta: [B, T, H] or [B, T, H, n], in [0, 2]: the transition's eigenvalue along k is
+    1 - beta. log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
+    The other arguments, the result and the errors are those of `linear_attention`; keys that are not unit vectors and a
+    beta outside [0, 2] are errors too.
+    """
+    if k.ndim == 4:
+        k, v, beta = (x.unsqueeze(3) if x.ndim == rank else x for x, rank in ((k, 4), (v, 4), (beta, 3)))
+    check_shapes(
+        {},
+        q=(q, "B T H K"),
+        k=(k, "B T H n K"),
+        v=(v, "B T H n V"),
+        beta=(beta, "B T H n"),
+        log_decay=(log_decay, "B T H"),
+    )
+    check_finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay)
+    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    check_range("beta", beta, 0.0, 2.0, "outside it I - beta k k^T is no contraction")
+    check_unit_keys(k)
+    return run(
+        FAMILY,
+        (q, k, v, beta, log_decay),
+        initial_state=initial_state,
+        cu_seqlens=cu_seqlens,
+        taps=taps,
+        edits=edits,
+        implementation=implementation,
+        chunk=chunk,
+    )

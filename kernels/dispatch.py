@@ -1,0 +1,83 @@
+"""The frame around every matrix-state recurrence: layout, choice of implementation, taps, read-out edits, result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .arguments import check_finite, check_shapes
+from .chunk_table import ChunkTable, Layout, Place
+from .chunked.state_passing import TermsOf, pass_states
+from .recurrence import IMPLEMENTATIONS, Edit, RecurrenceOutput, TapRequest
+from .reference.token_loop import token_loop
+
+ImplementationRequest = Literal["auto", "reference", "chunked"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One recurrence in its implementations.
+
+    step: (state, *tokens at t without q) -> state, the equation itself; the truth.
+    terms: (*rows of tokens) -> ChunkTerms.
+    """
+
+    name: str
+    step: Callable[..., Tensor]
+    terms: TermsOf
+
+
+def run(
+    family: Family,
+    tokens: Sequence[Tensor | None],
+    *,
+    initial_state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    taps: TapRequest | None,
+    edits: Sequence[Edit] | None,
+    implementation: ImplementationRequest,
+    chunk: int,
+) -> RecurrenceOutput:
+    """Run a family. tokens: q [B, T, H, K], k, v [..., V] and what else the family takes, checked by the caller."""
+    q, _, v, *_ = (x for x in tokens if x is not None)
+    batch, length, heads, key_size = q.shape
+    layout = Layout.of(batch, length, cu_seqlens, taps, edits)
+    shape = (len(layout.starts), heads, key_size, v.shape[-1])
+    working = torch.promote_types(q.dtype, torch.float32)
+    if initial_state is None:
+        state = q.new_zeros(shape, dtype=working)
+    else:
+        check_shapes({"S": shape[0], "H": heads, "K": key_size, "V": shape[3]}, initial_state=(initial_state, "S H K V"))
+        check_finite(initial_state=initial_state)
+        state = initial_state.to(working)
+    ran = choose(implementation)
+    cast = [None if x is None else x.to(working) for x in tokens]
+    if ran == "reference":
+        output, final_state, found = token_loop(family.step, cast, state, layout)
+    else:
+        output, final_state, found = pass_states(family.terms, cast, state, ChunkTable.of(layout, chunk))
+    tapped, before_readouts = found[: len(layout.taps)], found[len(layout.taps) :]
+    for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
+        output = _read_edited(output, cast[0], edit.apply(before), place, layout)
+    states = torch.stack(tapped, dim=1) if tapped else None
+    return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
+
+
+def choose(implementation: str) -> str:
+    """The implementation to run. "auto" is the fastest that this machine runs; a name is run or refused."""
+    if implementation == "auto":
+        return "chunked"
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation={implementation!r} is not known; one of auto, {', '.join(IMPLEMENTATIONS)}")
+    return implementation
+
+
+def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:
+    """Replace the outputs at a place by what is read there from `state` [s, H, K, V]."""
+    at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
+    read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)
+    return output.flatten(0, 1).index_copy(0, at, read).unflatten(0, output.shape[:2])

@@ -1,0 +1,58 @@
+"""Linear attention with a scalar decay for each head, or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .arguments import check_finite, check_range, check_shapes
+from .chunked import linear_attention as chunked
+from .dispatch import Family, ImplementationRequest, run
+from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .reference import linear_attention as reference
+
+FAMILY = Family("linear_attention", reference.step, chunked.terms)
+
+
+def linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    taps: TapRequest | None = None,
+    edits: Sequence[Edit] | None = None,
+    implementation: ImplementationRequest = "auto",
+    chunk: int = 32,
+) -> RecurrenceOutput:
+    """S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
+
+    Katharopoulos et al. 2020 (arXiv:2006.16236) without decay; a fixed decay gives RetNet and Lightning attention, a
+    data-dependent one Mamba-2's recurrence. There is no scaling of q and no normaliser.
+
+    q, k: [B, T, H, K]. v: [B, T, H, V]. log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
+    initial_state: [B, H, K, V], or [S, H, K, V] for S packed sequences; zero when None.
+    cu_seqlens: [S + 1] bounds of sequences packed end to end in a batch of 1.
+    taps, edits: see Tap and Edit. Positions count within [0, T), which for a packed batch is the packed index.
+    implementation: "reference" (token loop), "chunked", or "auto". chunk: tokens a row of the chunked form.
+
+    Raises ValueError, TypeError or IndexError naming the argument for shapes that disagree, values that are not finite, a
+    positive log-decay, and taps or edits out of range.
+    """
+    check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H"))
+    check_finite(q=q, k=k, v=v, log_decay=log_decay)
+    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    return run(
+        FAMILY,
+        (q, k, v, log_decay),
+        initial_state=initial_state,
+        cu_seqlens=cu_seqlens,
+        taps=taps,
+        edits=edits,
+        implementation=implementation,
+        chunk=chunk,
+    )

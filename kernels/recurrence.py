@@ -1,0 +1,176 @@
+"""What every recurrence call shares: taps, edits, and the result.
+
+Every matrix-state recurrence here is ``S_t = A_t S_{t-1} + B_t`` with the read-out ``o_t = S_t^T q_t``. ``A_t`` acts on
+the key axis. Tokens lie as [B, T, H, .], states as [B, H, K, V], tapped states as [B, P, H, K, V].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Operation = Literal["set", "add", "scale", "project_out_key", "reflect_key", "project_out_value"]
+Verb = Literal["propagate", "readout"]
+Implementation = Literal["reference", "chunked"]
+
+OPERATIONS: tuple[str, ...] = get_args(Operation)
+IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A request for the state *after* chosen tokens.
+
+    Give exactly one of the three. A tap at a position that is also edited sees the edited state.
+
+    positions: token positions, 0 <= p < T (negative ones count from the end), in increasing order.
+    every: the state after every n-th token: n-1, 2n-1, ...
+    last: the state after the last token.
+    """
+
+    positions: tuple[int, ...] = ()
+    every: int | None = None
+    last: bool = False
+
+    def __post_init__(self) -> None:
+        if sum((bool(self.positions), self.every is not None, self.last)) != 1:
+            raise ValueError(f"a Tap takes exactly one of positions, every, last; got {self}")
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"Tap(every={self.every}): every must be at least 1")
+
+    @classmethod
+    def of(cls, request: TapRequest) -> Tap:
+        """Read what a caller may write: a Tap, a position, a list of positions, or "last"."""
+        if isinstance(request, Tap):
+            return request
+        if isinstance(request, str):
+            if request != "last":
+                raise ValueError(f'taps={request!r} is not known; give "last", positions, or Tap(every=n)')
+            return cls(last=True)
+        if isinstance(request, int):
+            return cls(positions=(request,))
+        return cls(positions=tuple(int(position) for position in request))
+
+    def resolve(self, length: int) -> tuple[int, ...]:
+        """The tapped positions of a sequence of `length` tokens, increasing. Raises IndexError past the end."""
+        if self.last:
+            return (length - 1,)
+        if self.every is not None:
+            if self.every > length:
+                raise IndexError(f"Tap(every={self.every}) taps nothing in a sequence of {length} tokens")
+            return tuple(range(self.every - 1, length, self.every))
+        resolved = tuple(resolve_position(position, length, "tap") for position in self.positions)
+        if any(late <= early for early, late in zip(resolved, resolved[1:], strict=False)):
+            raise ValueError(f"tap positions must increase; got {self.positions}")
+        return resolved
+
+
+TapRequest = Tap | int | Sequence[int] | Literal["last"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the state after one token.
+
+    position: the token after which the state changes (negative counts from the end). The output at that token was
+        read before the change.
+    operation:
+        "set"               S <- value
+        "add"               S <- S + value
+        "scale"             S <- value * S
+        "project_out_key"   S <- (I - u u^T) S     u = value / |value|, a direction on the key side
+        "reflect_key"       S <- (I - 2 u u^T) S
+        "project_out_value" S <- S (I - u u^T)     a direction on the value side
+    value: broadcast to [B, H, K, V] for set, add and scale; to [B, H, K] or [B, H, V] for directions. With `heads`
+        given, H is the number of those heads. May require a gradient.
+    heads: the heads to change; None changes all.
+    verb: "propagate" goes on from the changed state. "readout" leaves the state as it is, and the output at this one
+        position is read from the changed state.
+    """
+
+    position: int
+    operation: Operation
+    value: Tensor
+    heads: tuple[int, ...] | None = None
+    verb: Verb = "propagate"
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ValueError(f"Edit operation {self.operation!r} is not known; one of {', '.join(OPERATIONS)}")
+        if self.verb not in get_args(Verb):
+            raise ValueError(f"Edit verb {self.verb!r} is not known; one of {', '.join(get_args(Verb))}")
+        object.__setattr__(self, "value", torch.as_tensor(self.value))
+        if "_key" in self.operation or "_value" in self.operation:
+            if bool((self.value.detach().norm(dim=-1) == 0).any()):
+                raise ValueError(f"Edit({self.operation!r}) needs a direction of non-zero length")
+
+    def apply(self, state: Tensor, value: Tensor | None = None) -> Tensor:
+        """The changed state, as a new tensor. state: [B, H, K, V]; value: in the place of the edit's own."""
+        value = (self.value if value is None else value).to(state)
+        if self.heads is None:
+            return self._operate(state, value)
+        heads = torch.tensor(self.heads, device=state.device)
+        return state.index_copy(1, heads, self._operate(state.index_select(1, heads), value))
+
+    def apply_to(self, sequences: Sequence[int], state: Tensor, value: Tensor | None = None) -> Tensor:
+        """Change only some of the sequences of state [S, H, K, V]."""
+        if len(sequences) == len(state):
+            return self.apply(state, value)
+        which = torch.tensor(sequences, device=state.device)
+        return state.index_copy(0, which, self.apply(state.index_select(0, which), value))
+
+    def _operate(self, state: Tensor, value: Tensor) -> Tensor:
+        if self.operation == "set":
+            return self._broadcast(value, state.shape).clone()
+        if self.operation == "add":
+            return state + self._broadcast(value, state.shape)
+        if self.operation == "scale":
+            return state * self._broadcast(value, state.shape)
+        if self.operation == "project_out_value":
+            unit = self._broadcast(_unit(value), (*state.shape[:2], state.shape[3]))
+            return state - (state @ unit[..., :, None]) * unit[..., None, :]
+        unit = self._broadcast(_unit(value), state.shape[:3])
+        factor = 2.0 if self.operation == "reflect_key" else 1.0
+        return state - factor * unit[..., :, None] * (unit[..., None, :] @ state)
+
+    def _broadcast(self, value: Tensor, shape: Sequence[int]) -> Tensor:
+        try:
+            return value.expand(shape)
+        except RuntimeError:
+            raise ValueError(
+                f"Edit({self.operation!r}) at {self.position}: value of shape {tuple(value.shape)} does not broadcast to {tuple(shape)}"
+            ) from None
+
+
+def _unit(direction: Tensor) -> Tensor:
+    return direction / direction.norm(dim=-1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class RecurrenceOutput:
+    """What a recurrence returns.
+
+    output: [B, T, H, V], in the dtype of `v`.
+    final_state: [B, H, K, V], the state after the last token (after its edit, if it has one).
+    states: [B, P, H, K, V], the states at the taps; None without taps.
+    tap_positions: the P positions; empty without taps.
+    implementation: which implementation ran.
+    """
+
+    output: Tensor
+    final_state: Tensor
+    states: Tensor | None
+    tap_positions: tuple[int, ...]
+    implementation: str
+
+
+def resolve_position(position: int, length: int, what: str) -> int:
+    """A position in [0, length), negative ones counted from the end. Raises IndexError naming what asked for it."""
+    resolved = position + length if position < 0 else position
+    if not 0 <= resolved < length:
+        raise IndexError(f"{what} at position {position} is outside a sequence of {length} tokens")
+    return resolved

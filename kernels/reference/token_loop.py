@@ -1,0 +1,59 @@
+"""The token loop: the equation applied token by token. In float64 this is the truth the other implementations meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..chunk_table import Layout
+
+
+def token_loop(
+    step: Callable[..., Tensor], tokens: Sequence[Tensor | None], state: Tensor, layout: Layout
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Run a family's step over every token.
+
+    step: (state [S, H, K, V], *tokens at t without q) -> state.
+    tokens: q and then what the step takes, each [B, T, H, ...] or None.
+    state: [S, H, K, V].
+    Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
+    read-out edits, before those.
+    """
+    if layout.packed:
+        groups = [((s,), slice(start, start + n)) for s, (start, n) in enumerate(zip(layout.starts, layout.lengths, strict=True))]
+    else:
+        groups = [(tuple(range(len(state))), slice(None))]
+    outputs, finals, found = [], [], {}
+    for sequences, span in groups:
+        own = [None if x is None else x[:, span] for x in tokens]
+        output, final, seen = _run_group(step, own, state[sequences[0] : sequences[-1] + 1], layout, sequences)
+        outputs.append(output)
+        finals.append(final)
+        found |= seen
+    wanted = [("tap", *place) for place in layout.taps] + [("readout", *place) for place, _ in layout.readouts]
+    return torch.cat(outputs, dim=1), torch.cat(finals), [found[key] for key in wanted]
+
+
+def _run_group(
+    step: Callable[..., Tensor], tokens: Sequence[Tensor | None], state: Tensor, layout: Layout, sequences: tuple[int, ...]
+) -> tuple[Tensor, Tensor, dict[tuple[Any, ...], Tensor]]:
+    """Sequences of one length, side by side."""
+    q, *rest = tokens
+    assert q is not None
+    found: dict[tuple[Any, ...], Tensor] = {}
+    outputs = []
+    for t in range(q.shape[1]):
+        here = (sequences, t)
+        state = step(state, *(None if x is None else x[:, t] for x in rest))
+        outputs.append((q[:, t, :, None] @ state).squeeze(-2))
+        if any(place == here for place, _ in layout.readouts):
+            found["readout", *here] = state
+        for place, edit in layout.propagating:
+            if place == here:
+                state = edit.apply(state)
+        if here in layout.taps:
+            found["tap", *here] = state
+    return torch.stack(outputs, dim=1), state, found
