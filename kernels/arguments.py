@@ -9,6 +9,10 @@ FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 UNIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 
 
+class NonFiniteError(ValueError):
+    """An argument holds a NaN or an infinity."""
+
+
 def check_shapes(dimensions: dict[str, int], **arguments: tuple[Tensor | None, str]) -> None:
     """Check shapes, dtypes and devices of named tensors against a shared table of dimensions.
 
@@ -51,7 +55,7 @@ def check_finite(**arguments: Tensor | None) -> None:
             bad = torch.nonzero(~torch.isfinite(tensor.detach()))
             if len(bad):
                 index = tuple(bad[0].tolist())
-                raise ValueError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
+                raise NonFiniteError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
 
 
 def check_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> None:

@@ -1,0 +1,1 @@
+"""What looks inside: instrumented models, tasks, hooks, captures, probes, directions, edits, studies."""

@@ -1,0 +1,42 @@
+"""What `run_with_cache` returns: transformer-lens's ActivationCache, with what a run says of its states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformer_lens import ActivationCache
+
+from ..naming import unknown_name
+
+
+class StateCache(ActivationCache):  # type: ignore[misc]
+    """Activations by hook name: `cache["blocks.0.attn.hook_k"]`, or `cache["k", 0]`, `cache["state", 0]`, `cache["resid_post", -1]`.
+
+    tap_positions: the token positions of the tap axis of states and writes.
+    implementation: which kernel implementation ran.
+    """
+
+    def __init__(
+        self, activations: dict[str, Any], model: Any, tap_positions: tuple[int, ...] = (), has_batch_dim: bool = True
+    ) -> None:
+        super().__init__(activations, model, has_batch_dim=has_batch_dim)
+        self.tap_positions = tap_positions
+
+    def __getitem__(self, key: str | tuple[Any, ...]) -> Any:
+        name = self._full_name(key)
+        if name not in self.cache_dict:
+            raise unknown_name("hook in this cache", name, self.cache_dict)
+        return self.cache_dict[name]
+
+    def _full_name(self, key: str | tuple[Any, ...]) -> str:
+        if isinstance(key, str):
+            return key if key.startswith(("blocks.", "hook_", "ln_final.")) else f"hook_{key}"
+        short, layer, *_ = (*key, None)
+        if layer is None:
+            return self._full_name(short)
+        layer = layer % self.model.cfg.n_layers
+        local = short if "hook_" in short else f"hook_{short}"
+        for place in ("", "attn.", "mlp."):
+            if f"blocks.{layer}.{place}{local}" in self.model.hook_dict:
+                return f"blocks.{layer}.{place}{local}"
+        return f"blocks.{layer}.{local}"

@@ -1,0 +1,22 @@
+"""Errors for names that do not exist, with the nearest one that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UnknownNameError(KeyError, ValueError):
+    """A name that is not in a list of known ones. Its text names the kind, the name, the nearest match and the list."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+    return UnknownNameError(f"{kind} {name!r} is not known{hint} (known: {shown or 'none'})")

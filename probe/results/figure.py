@@ -1,0 +1,127 @@
+"""The description of a figure: what is drawn, not how. `plotly.py` draws it on the screen, `print.py` on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve y(x), with a band between low and high. dashed: for what serves as a reference."""
+
+    x: Values
+    y: Values
+    label: str = ""
+    low: Values | None = None
+    high: Values | None = None
+    dashed: bool = False
+    markers: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """A cloud of points. color: a number for each point, named by color_label. text: shown when pointed at."""
+
+    x: Values
+    y: Values
+    label: str = ""
+    color: Values | None = None
+    color_label: str = ""
+    text: Sequence[str] | None = None
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts in bins of common edges."""
+
+    edges: Values
+    counts: Values
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar for each name, with an interval."""
+
+    names: Sequence[str]
+    values: Values
+    label: str = ""
+    low: Values | None = None
+    high: Values | None = None
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A matrix as colours; rows downward. diverging: colours are symmetric about 0."""
+
+    values: Values
+    rows: Sequence[str]
+    columns: Sequence[str]
+    label: str = ""
+    diverging: bool = False
+
+
+Mark = Line | Points | Histogram | Bars | Heatmap
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    equal: one unit is as long on both axes. unit_circle: draw it, for eigenvalues in the complex plane.
+    level: a horizontal line at this height with its name, such as chance.
+    """
+
+    marks: Sequence[Mark]
+    x_label: str
+    y_label: str
+    title: str = ""
+    x_log: bool = False
+    y_log: bool = False
+    equal: bool = False
+    unit_circle: bool = False
+    level: tuple[float, str] | None = None
+    y_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels in a grid, read row by row. alt: the figure in a sentence, for those who cannot see it."""
+
+    title: str
+    panels: Sequence[Panel]
+    columns: int = 2
+    alt: str = ""
+    caption: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every drawn number, one row a point: panel, series, x, y, low, high."""
+        rows = [_mark_frame(mark).assign(panel=panel.title or panel.y_label) for panel in self.panels for mark in panel.marks]
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def _mark_frame(mark: Mark) -> pd.DataFrame:
+    if isinstance(mark, Line):
+        columns = {"series": mark.label, "x": mark.x, "y": mark.y}
+        return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
+    if isinstance(mark, Points):
+        columns = {"series": mark.label, "x": mark.x, "y": mark.y}
+        return pd.DataFrame(columns if mark.color is None else columns | {mark.color_label or "color": mark.color})
+    if isinstance(mark, Histogram):
+        return pd.DataFrame({"series": mark.label, "from": mark.edges[:-1], "to": mark.edges[1:], "y": mark.counts})
+    if isinstance(mark, Bars):
+        columns = {"series": mark.label, "x": list(mark.names), "y": mark.values}
+        return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
+    row, column = np.indices(mark.values.shape)
+    names = {"row": np.asarray(mark.rows)[row.ravel()], "column": np.asarray(mark.columns)[column.ravel()]}
+    return pd.DataFrame({"series": mark.label, **names, "value": mark.values.ravel()})

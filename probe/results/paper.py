@@ -1,0 +1,134 @@
+"""Draw a figure on paper: matplotlib, at the size it is printed, with fonts that venues accept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from ..studies.files import write_whole
+from .figure import Bars, Figure, Heatmap, Histogram, Line, Mark, Panel, Points
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, color
+
+WIDTH = 5.5  # inches; the text width of NeurIPS and ICLR
+PANEL_HEIGHT = 1.9
+STYLE = {
+    "font.size": 7,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "statescope",
+}
+LINE_STYLES = ("-", "--", "-.", ":")
+
+
+def draw(figure: Figure) -> Drawing:
+    """The figure as a matplotlib figure of WIDTH inches."""
+    columns = min(figure.columns, len(figure.panels))
+    rows = math.ceil(len(figure.panels) / columns)
+    with matplotlib.rc_context(STYLE):
+        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows + 0.35), layout="constrained")
+        drawing.suptitle(figure.title, fontsize=9, x=0.01, ha="left")
+        grid = drawing.subplots(rows, columns, squeeze=False)
+        named: dict[str, int] = {}
+        for index, panel in enumerate(figure.panels):
+            _draw_panel(drawing, grid[index // columns][index % columns], panel, named)
+        for spare in range(len(figure.panels), rows * columns):
+            grid[spare // columns][spare % columns].set_axis_off()
+    return drawing
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write <path>.svg and <path>.png (300 dots an inch). The same data gives the same bytes."""
+    path = Path(path)
+    with matplotlib.rc_context(STYLE):
+        drawing = draw(figure)
+        metadata = {"svg": {"Date": None, "Title": figure.title}, "png": {"Software": None, "Title": figure.title}}
+        written = []
+        for suffix, own in metadata.items():
+            target = path.with_name(f"{path.name}.{suffix}")
+            write_whole(target, lambda at, s=suffix, m=own: drawing.savefig(at, format=s, dpi=300, metadata=m))  # type: ignore[misc]
+            written.append(target)
+    return written
+
+
+def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int]) -> None:
+    for mark in panel.marks:
+        _draw_mark(drawing, axes, mark, named.setdefault(mark.label, len(named)))
+    if panel.unit_circle:
+        angle = np.linspace(0, 2 * np.pi, 181)
+        axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
+    if panel.level is not None:
+        height, name = panel.level
+        axes.axhline(height, color=REFERENCE, linestyle=":", linewidth=0.8)
+        axes.annotate(name, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6, color=REFERENCE)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+    if panel.x_log:
+        axes.set_xscale("log")
+    if panel.y_log:
+        axes.set_yscale("log")
+    if panel.y_range is not None:
+        axes.set_ylim(*panel.y_range)
+    if panel.equal:
+        axes.set_aspect("equal", adjustable="datalim")
+    if sum(bool(mark.label) for mark in panel.marks if not isinstance(mark, Heatmap)) > 1:
+        axes.legend(frameon=False)
+
+
+def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:
+    tint = color(index)
+    if isinstance(mark, Line):
+        style = {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
+        axes.plot(mark.x, mark.y, label=mark.label, marker="o" if mark.markers else None, markersize=2.5, **style)
+        if mark.low is not None and mark.high is not None:
+            axes.fill_between(mark.x, mark.low, mark.high, color=tint, alpha=0.18, linewidth=0)
+    elif isinstance(mark, Points):
+        if mark.joined:
+            axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
+        look: dict[str, Any] = {"color": tint} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
+        cloud = axes.scatter(mark.x, mark.y, s=5, alpha=0.75, label=mark.label, rasterized=len(mark.x) > 2000, zorder=2, **look)
+        if mark.color is not None:
+            drawing.colorbar(cloud, ax=axes, label=mark.color_label)
+    elif isinstance(mark, Histogram):
+        axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=mark.label)
+    elif isinstance(mark, Bars):
+        _draw_bars(axes, mark, index)
+    else:
+        _draw_heatmap(drawing, axes, mark)
+
+
+def _draw_bars(axes: Axes, mark: Bars, index: int) -> None:
+    known = [tick.get_text() for tick in axes.get_xticklabels()] if axes.containers else []
+    at = np.arange(len(mark.names)) + 0.26 * (len(axes.containers) // 2 if mark.low is not None else len(axes.containers))
+    error = None
+    if mark.low is not None and mark.high is not None:
+        error = np.vstack([mark.values - mark.low, mark.high - mark.values])
+    axes.bar(at, mark.values, width=0.24, yerr=error, color=color(index), label=mark.label, error_kw={"linewidth": 0.7})
+    if not known:
+        axes.set_xticks(np.arange(len(mark.names)) + 0.26, list(mark.names), rotation=30, ha="right")
+
+
+def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
+    look: dict[str, Any] = {"cmap": SEQUENTIAL}
+    if mark.diverging:
+        reach = float(np.nanmax(np.abs(mark.values))) or 1.0
+        look = {"cmap": f"{DIVERGING}_r", "vmin": -reach, "vmax": reach}
+    image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
+    drawing.colorbar(image, ax=axes, label=mark.label)
+    for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
+        step = max(1, math.ceil(len(labels) / 12))
+        ticks(range(0, len(labels), step), [str(label) for label in labels][::step])
+    axes.tick_params(axis="x", rotation=45)

@@ -1,0 +1,98 @@
+"""Draw a figure on the screen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from .figure import Bars, Figure, Heatmap, Histogram, Line, Mark, Panel, Points
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, color
+
+PANEL_HEIGHT = 340
+
+
+def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
+    """The figure as a plotly figure, with its own template (never the one another library set as a default)."""
+    columns = min(figure.columns, len(figure.panels))
+    rows = math.ceil(len(figure.panels) / columns)
+    titles = [panel.title for panel in figure.panels]
+    drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.3 / rows)
+    named: dict[str, int] = {}
+    for index, panel in enumerate(figure.panels):
+        row, column = index // columns + 1, index % columns + 1
+        _draw_panel(drawn, panel, row, column, named)
+    drawn.update_layout(
+        template="plotly_dark" if dark else "plotly_white",
+        title={"text": figure.title, "x": 0, "xanchor": "left"},
+        height=PANEL_HEIGHT * rows + 90,
+        legend={"orientation": "h", "y": -0.18 / rows, "yanchor": "top"},
+        margin={"l": 60, "r": 20, "t": 80, "b": 60},
+        barmode="group",
+        uirevision="kept",
+    )
+    return drawn
+
+
+def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: dict[str, int]) -> None:
+    place = {"row": row, "col": column}
+    for mark in panel.marks:
+        shown = mark.label not in named
+        index = named.setdefault(mark.label, len(named))
+        for trace in _traces(mark, index, shown, panel):
+            drawn.add_trace(trace, **place)
+    if panel.unit_circle:
+        angle = np.linspace(0, 2 * np.pi, 181)
+        circle = {"x": np.cos(angle), "y": np.sin(angle), "mode": "lines", "line": {"color": REFERENCE, "width": 1}}
+        drawn.add_trace(go.Scatter(**circle, name="unit circle", showlegend=False, hoverinfo="skip"), **place)
+    if panel.level is not None:
+        height, name = panel.level
+        drawn.add_hline(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=name, **place)
+    drawn.update_xaxes(title_text=panel.x_label, type="log" if panel.x_log else None, **place)
+    drawn.update_yaxes(title_text=panel.y_label, type="log" if panel.y_log else None, range=panel.y_range, **place)
+    if any(isinstance(mark, Heatmap) for mark in panel.marks):
+        drawn.update_yaxes(autorange="reversed", **place)
+    if panel.equal:
+        axis = next(drawn.select_xaxes(**place))
+        anchor = axis.plotly_name.replace("axis", "")
+        drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
+
+
+def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
+    common = {"name": mark.label, "legendgroup": mark.label, "showlegend": shown and bool(mark.label)}
+    if isinstance(mark, Line):
+        style = {"color": REFERENCE if mark.dashed else color(index), "dash": "dash" if mark.dashed else "solid"}
+        curve = go.Scatter(x=mark.x, y=mark.y, mode="lines+markers" if mark.markers else "lines", line=style, **common)
+        return [*_band(mark, index), curve]
+    if isinstance(mark, Points):
+        look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": color(index)}
+        if mark.color is not None:
+            look |= {"color": mark.color, "colorscale": SEQUENTIAL, "colorbar": {"title": mark.color_label}}
+        line = {"color": REFERENCE, "width": 1}
+        mode = "lines+markers" if mark.joined else "markers"
+        return [go.Scatter(x=mark.x, y=mark.y, mode=mode, marker=look, line=line, text=mark.text, **common)]
+    if isinstance(mark, Histogram):
+        middle, width = (mark.edges[1:] + mark.edges[:-1]) / 2, np.diff(mark.edges)
+        return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": color(index), "opacity": 0.6}, **common)]
+    if isinstance(mark, Bars):
+        error = None
+        if mark.low is not None and mark.high is not None:
+            error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
+        return [go.Bar(x=list(mark.names), y=mark.values, error_y=error, marker={"color": color(index)}, **common)]
+    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": mark.label}}
+    if mark.diverging:
+        reach = float(np.nanmax(np.abs(mark.values))) or 1.0
+        look |= {"colorscale": DIVERGING, "reversescale": True, "zmin": -reach, "zmax": reach}
+    return [go.Heatmap(z=mark.values, x=list(mark.columns), y=list(mark.rows), **look)]
+
+
+def _band(mark: Line, index: int) -> list[Any]:
+    if mark.low is None or mark.high is None:
+        return []
+    red, green, blue = (int(color(index)[at : at + 2], 16) for at in (1, 3, 5))
+    outline = {"x": np.concatenate([mark.x, mark.x[::-1]]), "y": np.concatenate([mark.high, mark.low[::-1]])}
+    fill = {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.18)", "line": {"width": 0}}
+    return [go.Scatter(**outline, **fill, mode="lines", legendgroup=mark.label, showlegend=False, hoverinfo="skip")]

@@ -1,0 +1,121 @@
+"""Training: a plain loop over batches of a task, with checkpoints it can go on from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...kernels.arguments import NonFiniteError
+from ..tasks.base import IGNORED, Batch, Task, generator_for
+from .checkpoint import Progress, load_checkpoint, save_checkpoint
+
+Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
+
+
+@dataclass(frozen=True)
+class Training:
+    """AdamW with a linear warm-up and a cosine decay to zero.
+
+    steps, batch, length: how many batches of how many sequences of how many tokens.
+    learning_rate: at its peak. warm_up: steps to reach it. weight_decay: as in AdamW. clip: largest gradient norm.
+    checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int = 300
+    batch: int = 64
+    length: int = 40
+    learning_rate: float = 3e-3
+    warm_up: int = 20
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "length", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss is NaN or infinite; the text names the step, where it arose, and the checkpoint that was kept."""
+
+
+def train(
+    model: nn.Module, task: Task, training: Training, *, seed: int, checkpoint: Path | None = None, report: Report | None = None
+) -> Progress:
+    """Train in place, from the checkpoint if there is one.
+
+    The batch of a step depends on (seed, step) alone, so a run that was interrupted ends with the same numbers.
+    Raises NonFiniteLossError at the first step whose loss or gradient is not finite.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    progress = Progress(0, ())
+    if checkpoint is not None and checkpoint.exists():
+        progress = load_checkpoint(checkpoint, model, optimizer)
+    losses = list(progress.losses)
+    model.train()
+    for step in range(progress.step, training.steps):
+        batch = task.batch(training.batch, training.length, "train", generator_for(seed, step))
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate(step)
+        optimizer.zero_grad()
+        try:
+            loss = task_loss(model(batch.tokens), batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            value, norm = loss.item(), nn.utils.clip_grad_norm_(model.parameters(), training.clip).item()
+        except NonFiniteError:
+            value, norm = math.nan, math.nan
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise NonFiniteLossError(_explain(model, batch, step, value, checkpoint))
+        optimizer.step()
+        losses.append(value)
+        if report is not None:
+            report(step + 1, training.steps, value)
+        done = step + 1 == training.steps
+        if checkpoint is not None and (done or (step + 1) % training.checkpoint_every == 0):
+            save_checkpoint(checkpoint, model, optimizer, Progress(step + 1, tuple(losses)))
+    model.eval()
+    return Progress(training.steps, tuple(losses))
+
+
+def task_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross-entropy in nats over the positions that have a target."""
+    return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+
+
+def _explain(model: nn.Module, batch: Batch, step: int, loss: float, checkpoint: Path | None) -> str:
+    where = first_non_finite(model, batch.tokens)
+    if where is None:
+        bad = [n for n, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
+        where = f"the gradient of {bad[0]}" if bad else "the loss itself"
+    kept = "no checkpoint had been written yet"
+    if checkpoint is not None and checkpoint.exists():
+        kept = f"the checkpoint {checkpoint} from an earlier step is kept"
+    return f"the loss is {loss} at step {step}; first not finite: {where}; {kept}. A lower learning_rate or clip may help"
+
+
+def first_non_finite(model: nn.Module, tokens: Tensor) -> str | None:
+    """The first hook of a forward pass, in the order they fire, whose value is not finite; None if all are."""
+    found: list[str] = []
+
+    def look(value: Any, hook: Any) -> None:
+        if not found and isinstance(value, Tensor) and not bool(value.isfinite().all()):
+            found.append(hook.name)
+
+    try:
+        with torch.no_grad(), model.hooks(fwd_hooks=[(lambda name: True, look)]):  # type: ignore[operator]
+            model(tokens)
+    except NonFiniteError as error:  # a kernel refuses what it is given
+        return found[0] if found else str(error)
+    return found[0] if found else None

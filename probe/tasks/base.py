@@ -1,0 +1,55 @@
+"""What every task gives: batches with a target and ground-truth labels at every position."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from ..configuration import Kinds
+
+Split = Literal["train", "validation", "test"]
+IGNORED = -100  # a target that no loss counts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences with their targets and labels.
+
+    tokens, targets: [B, T], whole numbers; a target of -100 is not counted.
+    labels: name -> [B, T] whole numbers: what is true after each token.
+    groups: [B], which source (file, document, draw) a sequence comes from. Statistics resample groups, not positions.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    groups: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+
+@dataclass(frozen=True)
+class Task(Kinds, family="task"):
+    """Base of the tasks. A task is a frozen description; batches depend on nothing but it and the generator."""
+
+    label_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """Number of tokens, in and out."""
+
+    @abstractmethod
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        """Draw `size` sequences of `length` tokens. labels: fill in `labels` too, where that costs something."""
+
+
+def generator_for(*parts: int) -> Generator:
+    """A generator seeded by several numbers, such as (seed, step): drawing needs no state to be stored for a resume."""
+    mixed = 0x9E3779B97F4A7C15
+    for part in parts:
+        mixed = ((mixed ^ (part & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> 31
+    return torch.Generator().manual_seed(mixed >> 1)

@@ -1,0 +1,26 @@
+"""Running parity of a random bit sequence: the smallest task that needs a transition with a negative eigenvalue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator
+
+from .base import Batch, Split, Task
+
+
+@dataclass(frozen=True)
+class Parity(Task, kind="parity"):
+    """Tokens are fair bits; the target after each token is the parity of the bits so far."""
+
+    label_names = ("parity",)
+
+    @property
+    def vocabulary(self) -> int:
+        return 2
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        tokens = torch.randint(0, 2, (size, length), generator=generator)
+        parity = tokens.cumsum(1) % 2
+        return Batch(tokens, parity, {"parity": parity}, torch.arange(size))
