@@ -130,7 +130,7 @@ def _read_dataclass(wanted: type[Any], plain: Any, base: Any, path: str) -> Any:
     values = {name: _read(hints[name], item, getattr(base, name, None), _join(path, name)) for name, item in given.items()}
     if base is not None:
         return dataclasses.replace(base, **values)
-    missing = [f.name for f in dataclasses.fields(wanted) if f.name not in values and _required(f)]
+    missing = [f.name for f in dataclasses.fields(wanted) if f.name not in values and is_required(f)]
     if missing:
         raise ValueError(f"{path or wanted.__name__} needs {', '.join(missing)}")
     return wanted(**values)
@@ -146,7 +146,7 @@ def _read_scalar(wanted: Any, plain: Any, path: str) -> Any:
     return plain
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 

@@ -66,8 +66,13 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
 
 
 def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int]) -> None:
+    bars = [mark for mark in panel.marks if isinstance(mark, Bars)]
     for mark in panel.marks:
-        _draw_mark(drawing, axes, mark, named.setdefault(mark.label, len(named)))
+        index = named.setdefault(mark.label, len(named))
+        if isinstance(mark, Bars):
+            _draw_bars(axes, mark, index, bars.index(mark), len(bars))
+        else:
+            _draw_mark(drawing, axes, mark, index)
     if panel.unit_circle:
         angle = np.linspace(0, 2 * np.pi, 181)
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
@@ -104,21 +109,19 @@ def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:
             drawing.colorbar(cloud, ax=axes, label=mark.color_label)
     elif isinstance(mark, Histogram):
         axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=mark.label)
-    elif isinstance(mark, Bars):
-        _draw_bars(axes, mark, index)
-    else:
+    elif isinstance(mark, Heatmap):
         _draw_heatmap(drawing, axes, mark)
 
 
-def _draw_bars(axes: Axes, mark: Bars, index: int) -> None:
-    known = [tick.get_text() for tick in axes.get_xticklabels()] if axes.containers else []
-    at = np.arange(len(mark.names)) + 0.26 * (len(axes.containers) // 2 if mark.low is not None else len(axes.containers))
+def _draw_bars(axes: Axes, mark: Bars, index: int, place: int, count: int) -> None:
+    width = 0.8 / count
+    at = np.arange(len(mark.names))
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
-    axes.bar(at, mark.values, width=0.24, yerr=error, color=color(index), label=mark.label, error_kw={"linewidth": 0.7})
-    if not known:
-        axes.set_xticks(np.arange(len(mark.names)) + 0.26, list(mark.names), rotation=30, ha="right")
+    shifted = at + (place - (count - 1) / 2) * width
+    axes.bar(shifted, mark.values, width=width, yerr=error, color=color(index), label=mark.label, error_kw={"linewidth": 0.7})
+    axes.set_xticks(at, list(mark.names), rotation=30, ha="right")
 
 
 def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,37 @@ class Progress:
     losses: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one model in a folder. Only the newest is kept; its name tells the step.
+
+    changed: called with (files that appeared, files about to be deleted) before an old file is deleted, so that a list of
+    files elsewhere never names one that is gone.
+    """
+
+    folder: Path
+    changed: Callable[[Sequence[Path], Sequence[Path]], None] = lambda added, removed: None
+
+    @property
+    def newest(self) -> Path | None:
+        found = sorted(self.folder.glob("step-*.safetensors"))
+        return found[-1] if found else None
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        old = sorted(self.folder.glob("step-*.safetensors"))
+        path = self.folder / f"step-{progress.step:07d}.safetensors"
+        save_checkpoint(path, model, optimizer, progress)
+        old = [other for other in old if other != path]
+        self.changed([path], old)
+        for other in old:
+            other.unlink()
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
+        """Fill model and optimizer from the newest checkpoint; nothing is done (step 0) when there is none."""
+        newest = self.newest
+        return Progress(0, ()) if newest is None else load_checkpoint(newest, model, optimizer)
+
+
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
     """Write model, optimizer moments and loss history; the file appears whole or not at all."""
     tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
@@ -45,7 +77,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+        raise DamagedCheckpointError(
+            f"{path} cannot be read as a checkpoint ({error}); delete it to train again from the start"
+        ) from error
     try:
         model.load_state_dict(_strip(tensors, "model."))
     except RuntimeError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from ...kernels.arguments import NonFiniteError
 from ..tasks.base import IGNORED, Batch, Task, generator_for
-from .checkpoint import Progress, load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoints, Progress
 
 Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
@@ -52,17 +51,21 @@ class NonFiniteLossError(ArithmeticError):
 
 
 def train(
-    model: nn.Module, task: Task, training: Training, *, seed: int, checkpoint: Path | None = None, report: Report | None = None
+    model: nn.Module,
+    task: Task,
+    training: Training,
+    *,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    report: Report | None = None,
 ) -> Progress:
-    """Train in place, from the checkpoint if there is one.
+    """Train in place, from the newest checkpoint if there is one.
 
     The batch of a step depends on (seed, step) alone, so a run that was interrupted ends with the same numbers.
     Raises NonFiniteLossError at the first step whose loss or gradient is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    progress = Progress(0, ())
-    if checkpoint is not None and checkpoint.exists():
-        progress = load_checkpoint(checkpoint, model, optimizer)
+    progress = checkpoints.restore(model, optimizer) if checkpoints is not None else Progress(0, ())
     losses = list(progress.losses)
     model.train()
     for step in range(progress.step, training.steps):
@@ -77,14 +80,14 @@ def train(
         except NonFiniteError:
             value, norm = math.nan, math.nan
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise NonFiniteLossError(_explain(model, batch, step, value, checkpoint))
+            raise NonFiniteLossError(_explain(model, batch, step, value, checkpoints))
         optimizer.step()
         losses.append(value)
         if report is not None:
             report(step + 1, training.steps, value)
         done = step + 1 == training.steps
-        if checkpoint is not None and (done or (step + 1) % training.checkpoint_every == 0):
-            save_checkpoint(checkpoint, model, optimizer, Progress(step + 1, tuple(losses)))
+        if checkpoints is not None and (done or (step + 1) % training.checkpoint_every == 0):
+            checkpoints.save(model, optimizer, Progress(step + 1, tuple(losses)))
     model.eval()
     return Progress(training.steps, tuple(losses))
 
@@ -94,14 +97,13 @@ def task_loss(logits: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 
 
-def _explain(model: nn.Module, batch: Batch, step: int, loss: float, checkpoint: Path | None) -> str:
+def _explain(model: nn.Module, batch: Batch, step: int, loss: float, checkpoints: Checkpoints | None) -> str:
     where = first_non_finite(model, batch.tokens)
     if where is None:
         bad = [n for n, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
         where = f"the gradient of {bad[0]}" if bad else "the loss itself"
-    kept = "no checkpoint had been written yet"
-    if checkpoint is not None and checkpoint.exists():
-        kept = f"the checkpoint {checkpoint} from an earlier step is kept"
+    newest = None if checkpoints is None else checkpoints.newest
+    kept = "no checkpoint had been written yet" if newest is None else f"the last good checkpoint, {newest}, is kept"
     return f"the loss is {loss} at step {step}; first not finite: {where}; {kept}. A lower learning_rate or clip may help"
 
 

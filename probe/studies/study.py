@@ -1,0 +1,62 @@
+"""A study: a seeded description of an experiment that runs to a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+from ..configuration import Kinds, to_plain
+from .progress import Reporter
+from .run import Run
+
+
+@dataclass(frozen=True)
+class Study(Kinds, family="study"):
+    """Base of the studies. A study is a frozen dataclass: its fields are its settings, `execute` is the experiment.
+
+        @dataclass(frozen=True)
+        class Mine(Study, kind="mine"):
+            training: Training = Training(steps=500)
+
+            def execute(self, run: Run) -> None:
+                model, _ = run.train("model", ModelConfig(...), Parity(), self.training, self.seed)
+                run.compute("spectrum", lambda: transition_spectrum(model, ...))
+
+    The same seed gives the same numbers. `Mine(seed=1).run("runs/mine")` runs it, and goes on where it stopped.
+    """
+
+    seed: int = 0
+
+    question: ClassVar[str] = ""
+
+    @abstractmethod
+    def execute(self, run: Run) -> None:
+        """Do the work, through `run.train` and `run.compute`, which do nothing twice."""
+
+    @property
+    def run_name(self) -> str:
+        """A folder name: the study and its seed, and a digest of the settings where they are not the default ones."""
+        plain = to_plain(self)
+        standard = to_plain(type(self)(seed=self.seed)) if not _has_required(type(self)) else None
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.kind}-seed{self.seed}" + ("" if plain == standard else f"-{digest}")
+
+    def run(self, out: str | Path | None = None, reporter: Reporter | None = None) -> Run:
+        """Run the study in the folder `out` (default runs/<name>), on one math thread, and return the run."""
+        import torch
+
+        torch.set_num_threads(1)
+        configuration = to_plain(self)
+        with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
+            self.execute(run)
+        return run
+
+
+def _has_required(kind: type) -> bool:
+    from ..configuration import is_required
+
+    return any(is_required(field) for field in fields(kind))
