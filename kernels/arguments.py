@@ -33,7 +33,8 @@ def check_shapes(dimensions: dict[str, int], **arguments: tuple[Tensor | None, s
             size = dimensions.setdefault(dimension, tensor.shape[axis])
             if tensor.shape[axis] != size:
                 raise ValueError(
-                    f"{name} has shape {tuple(tensor.shape)}; its axis {axis} ({dimension}) is {tensor.shape[axis]} and must be {size}"
+                    f"{name} has shape {tuple(tensor.shape)}; its axis {axis} ({dimension}) is {tensor.shape[axis]} and must "
+                    f"be {size}"
                 )
         if tensor.dtype not in FLOATING:
             raise TypeError(f"{name} has dtype {tensor.dtype}; it must be a floating-point tensor")
@@ -55,7 +56,9 @@ def check_finite(**arguments: Tensor | None) -> None:
             bad = torch.nonzero(~torch.isfinite(tensor.detach()))
             if len(bad):
                 index = tuple(bad[0].tolist())
-                raise NonFiniteError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
+                raise NonFiniteError(
+                    f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite"
+                )
 
 
 def check_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> None:

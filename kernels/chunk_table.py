@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -88,9 +89,9 @@ def _read_cu_seqlens(cu_seqlens: Tensor, batch: int, length: int) -> tuple[tuple
         raise ValueError(f"cu_seqlens needs inputs of batch 1 (the sequences lie end to end), got batch {batch}")
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != length:
         raise ValueError(f"cu_seqlens must run from 0 to the {length} tokens of the inputs, got {bounds}")
-    if any(stop <= start for start, stop in zip(bounds, bounds[1:], strict=False)):
+    if any(stop <= start for start, stop in pairwise(bounds)):
         raise ValueError(f"cu_seqlens must increase (sequences that overlap or are empty are refused), got {bounds}")
-    return tuple(bounds[:-1]), tuple(stop - start for start, stop in zip(bounds, bounds[1:], strict=False))
+    return tuple(bounds[:-1]), tuple(stop - start for start, stop in pairwise(bounds))
 
 
 def _tap_positions(tap: Tap, length: int, starts: Sequence[int], lengths: Sequence[int], packed: bool) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def run(
         output, final_state, found = pass_states(family.terms, cast, state, ChunkTable.of(layout, chunk))
     tapped, before_readouts = found[: len(layout.taps)], found[len(layout.taps) :]
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
-        output = _read_edited(output, cast[0], edit.apply(before), place, layout)
+        output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
     states = torch.stack(tapped, dim=1) if tapped else None
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 

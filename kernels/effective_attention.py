@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,6 @@ def effective_attention(q: Tensor, k: Tensor, *, beta: Tensor | None = None, log
     return mixing if single else mixing.unflatten(-1, (length, keys))
 
 
-def _row(tokens: Tensor | None) -> Tensor | None:
+def _row(tokens: Tensor | None) -> Any:
     """[B, T, H, ...] as one row [1, B, H, T, ...]."""
     return None if tokens is None else tokens.movedim(1, 2)[None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -64,7 +65,7 @@ class Tap:
                 raise IndexError(f"Tap(every={self.every}) taps nothing in a sequence of {length} tokens")
             return tuple(range(self.every - 1, length, self.every))
         resolved = tuple(resolve_position(position, length, "tap") for position in self.positions)
-        if any(late <= early for early, late in zip(resolved, resolved[1:], strict=False)):
+        if any(late <= early for early, late in pairwise(resolved)):
             raise ValueError(f"tap positions must increase; got {self.positions}")
         return resolved
 
@@ -104,9 +105,9 @@ class Edit:
         if self.verb not in get_args(Verb):
             raise ValueError(f"Edit verb {self.verb!r} is not known; one of {', '.join(get_args(Verb))}")
         object.__setattr__(self, "value", torch.as_tensor(self.value))
-        if "_key" in self.operation or "_value" in self.operation:
-            if bool((self.value.detach().norm(dim=-1) == 0).any()):
-                raise ValueError(f"Edit({self.operation!r}) needs a direction of non-zero length")
+        along_a_direction = self.operation.endswith(("_key", "_value"))
+        if along_a_direction and bool((self.value.detach().norm(dim=-1) == 0).any()):
+            raise ValueError(f"Edit({self.operation!r}) needs a direction of non-zero length")
 
     def apply(self, state: Tensor, value: Tensor | None = None) -> Tensor:
         """The changed state, as a new tensor. state: [B, H, K, V]; value: in the place of the edit's own."""
@@ -142,7 +143,8 @@ class Edit:
             return value.expand(shape)
         except RuntimeError:
             raise ValueError(
-                f"Edit({self.operation!r}) at {self.position}: value of shape {tuple(value.shape)} does not broadcast to {tuple(shape)}"
+                f"Edit({self.operation!r}) at {self.position}: value of shape {tuple(value.shape)} does not broadcast to "
+                f"{tuple(shape)}"
             ) from None
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import check_shapes
 from .chunked.triangular import unit_lower_inverse
 
 
@@ -25,7 +24,6 @@ class Transition:
     right: Tensor
 
     def __post_init__(self) -> None:
-        check_shapes({}, left=(self.left[(0,) * (self.left.ndim - 2)], "K r"), right=(self.right[(0,) * (self.right.ndim - 2)], "K r"))
         if self.left.shape != self.right.shape or self.diagonal.shape[:-1] != self.left.shape[:-2]:
             raise ValueError(
                 f"Transition: diagonal {tuple(self.diagonal.shape)}, left {tuple(self.left.shape)} and right "
@@ -47,7 +45,11 @@ class Transition:
         keys [..., n, K] unit vectors, beta [..., n], log_decay [...] or None. By the WY form the product is
         e^g (I - K^T T K) with T = (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta), so its rank-n part has two factors.
         """
-        check_shapes({}, keys=(keys.flatten(0, -3), "N n K"), beta=(beta.flatten(0, -2), "N n"))
+        if keys.shape[:-1] != beta.shape or (log_decay is not None and log_decay.shape != beta.shape[:-1]):
+            raise ValueError(
+                f"keys {tuple(keys.shape)}, beta {tuple(beta.shape)} and log_decay "
+                f"{None if log_decay is None else tuple(log_decay.shape)} must agree as [..., n, K], [..., n], [...]"
+            )
         gram = beta[..., None] * (keys @ keys.mT)
         solved = unit_lower_inverse(gram.tril(-1)) @ (beta[..., None] * keys)
         scale = torch.ones_like(beta[..., :1]) if log_decay is None else log_decay.exp()[..., None]
@@ -90,7 +92,7 @@ class Transition:
         return torch.diag_embed(self.diagonal.expand(*self.diagonal.shape[:-1], self.size)) + self.left @ self.right.mT
 
     def compose(self, earlier: Transition) -> Transition:
-        """self @ earlier: first `earlier`, then self. Ranks add.
+        """Self @ earlier: first `earlier`, then self. Ranks add.
 
         (D + L R^T)(D' + L' R'^T) = D D' + [D L' + L (R^T L'), L] [R', D' R]^T.
         """
@@ -141,7 +143,7 @@ class Transition:
         return self.singular_values()[..., 0]
 
     def log_abs_det(self) -> Tensor:
-        """log |det A|, [...], by the determinant lemma: sum log |d| + log |det(I + R^T D^{-1} L)|; -inf where A is singular.
+        """Log |det A|, [...], by the determinant lemma: sum log |d| + log |det(I + R^T D^{-1} L)|; -inf where A is singular.
 
         Where an entry of the diagonal is 0 the lemma does not apply and the dense matrix is factorised.
         """

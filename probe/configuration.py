@@ -11,7 +11,6 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from .naming import unknown_name
@@ -21,7 +20,8 @@ T = TypeVar("T")
 
 class Kinds:
     """Base of a family of configurations, each with a `kind`: `class Mixer(Kinds, family="mixer")`, and then subclasses
-    with `kind="delta_net"`."""
+    with `kind="delta_net"`.
+    """
 
     family: ClassVar[str]
     kind: ClassVar[str]
@@ -106,7 +106,9 @@ def _read_tuple(arguments: tuple[Any, ...], plain: Any, path: str) -> tuple[Any,
         return tuple(_read(arguments[0], item, None, f"{path}[{index}]") for index, item in enumerate(plain))
     if len(plain) != len(arguments):
         raise ValueError(f"{path} needs {len(arguments)} values, got {len(plain)}")
-    return tuple(_read(kind, item, None, f"{path}[{index}]") for index, (kind, item) in enumerate(zip(arguments, plain, strict=True)))
+    return tuple(
+        _read(kind, item, None, f"{path}[{index}]") for index, (kind, item) in enumerate(zip(arguments, plain, strict=True))
+    )
 
 
 def _read_dataclass(wanted: type[Any], plain: Any, base: Any, path: str) -> Any:
@@ -154,7 +156,6 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-@cache
 def field_types(wanted: type[Any]) -> dict[str, Any]:
     """The resolved types of a dataclass's fields, in order."""
     hints = typing.get_type_hints(wanted)

@@ -65,7 +65,9 @@ class Direction:
     def cosine(self, other: Direction) -> float:
         """The cosine with a direction of the same space."""
         if self.vector.shape != other.vector.shape or self.side != other.side:
-            raise ValueError(f"{self.name} ({self.hook}, {self.side}) and {other.name} ({other.hook}, {other.side}) lie in different spaces")
+            raise ValueError(
+                f"{self.name} ({self.hook}, {self.side}) and {other.name} ({other.hook}, {other.side}) lie in different spaces"
+            )
         return float(self.vector @ other.vector)
 
     def project(self, activations: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class ScalarRatios(torch.autograd.Function):
 
 def scalar_ratios(of_reader: Tensor, of_writer: Tensor, mask: Tensor) -> Tensor:
     """e^{c_i - c_j} where mask, else 0. of_reader [..., I], of_writer [..., J], mask [I, J] of ones and zeros, whose dtype
-    the result [..., I, J] has."""
-    ratios: Tensor = ScalarRatios.apply(of_reader, of_writer, mask)
+    the result [..., I, J] has.
+    """
+    ratios: Tensor = ScalarRatios.apply(of_reader, of_writer, mask)  # type: ignore[no-untyped-call]
     return ratios

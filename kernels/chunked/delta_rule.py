@@ -21,7 +21,7 @@ from .triangular import unit_lower_inverse
 
 
 def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None) -> ChunkTerms:
-    """q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
+    """Q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
     tokens, writes_a_token = k.shape[3:5]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)
     token = torch.arange(tokens, device=q.device)
@@ -49,4 +49,3 @@ def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | Non
         decay=end.to(q.dtype).exp(),
         cumulative=c_write[..., None],
     )
-

@@ -81,7 +81,7 @@ class PassRows(torch.autograd.Function):
         key_out = key if key_weight is None else key * key_weight
         flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
         written, starts, unedited = [], [], []
-        tapped = [None] * len(plan.taps)
+        tapped: list[Any] = [None] * len(plan.taps)
         for j in range(len(value)):
             starts.append(state)
             flat = state.flatten(0, 1)
@@ -118,10 +118,15 @@ class PassRows(torch.autograd.Function):
         unedited, extras = rest[: len(plan.edits)], rest[len(plan.edits) :]
         weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
         d_output, d_state, *more = gradients
-        d_tapped, (d_written, d_starts), d_unedited = more[: len(plan.taps)], more[len(plan.taps) :][:2], more[len(plan.taps) + 2 :]
+        d_tapped, (d_written, d_starts), d_unedited = (
+            more[: len(plan.taps)],
+            more[len(plan.taps) :][:2],
+            more[len(plan.taps) + 2 :],
+        )
         heads = starts.shape[1:3]
 
-        d_query = d_scores = None
+        d_query: Tensor | None = None
+        d_scores: Tensor | None = None
         if d_output is not None:
             d_query, d_scores = d_output @ starts.mT, d_output @ written.mT
             d_starts = _sum(query.mT @ d_output, d_starts)
@@ -133,8 +138,10 @@ class PassRows(torch.autograd.Function):
         key_out = key if key_weight is None else key * key_weight
         flat_key, flat_erase, flat_decay = (_flat(x) for x in (key_out, erase, decay))
         d_values, behind = [], []
-        d_weights, d_reaches = [None] * len(weights), [None] * len(reaches)
-        d_tap_keys, d_edits = [], [None] * len(edit_values)
+        d_weights: list[Any] = [None] * len(weights)
+        d_reaches: list[Any] = [None] * len(reaches)
+        d_edits: list[Any] = [None] * len(edit_values)
+        d_tap_keys: list[tuple[int, tuple[int, ...], Tensor]] = []
         for j in reversed(range(len(key))):
             for index, (row, sequences, edit) in reversed(list(enumerate(plan.edits))):
                 if row == j:
@@ -144,8 +151,8 @@ class PassRows(torch.autograd.Function):
             behind.append(d_state)
             d_value, d_start = d_written[j], d_starts[j]
             for index, (row, sequences, _) in enumerate(plan.taps):
-                if row == j and d_tapped[index] is not None:
-                    gradient = d_tapped[index]
+                gradient = d_tapped[index]
+                if row == j and gradient is not None:
                     own_key, start = pick(key[j], sequences), pick(starts[j], sequences)
                     d_tap_key = pick(written[j], sequences) @ gradient.mT
                     d_tap_keys.append((j, sequences, d_tap_key * weights[index]))
@@ -182,13 +189,13 @@ def _split_extras(plan: PassPlan, extras: Sequence[Tensor], decays: bool) -> tup
     return extras[:taps], extras[taps : taps + reaches], extras[taps + reaches :]
 
 
-def _flat(rows: Tensor | None) -> Tensor | None:
+def _flat(rows: Tensor | None) -> Any:
     """[J, S, H, ...] as [J, S * H, ...]: sequences and heads are one batch in the pass."""
     return None if rows is None else rows.flatten(1, 2)
 
 
 def _multiply_add(added: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """added + left @ right over [S, H] matrices, in one product."""
+    """Added + left @ right over [S, H] matrices, in one product."""
     product = torch.baddbmm(added.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
     return product.unflatten(0, added.shape[:2])
 
@@ -198,7 +205,7 @@ def _sum(first: Tensor, second: Tensor | None) -> Tensor:
 
 
 def _add_rows(rows: Tensor, added: Sequence[tuple[int, tuple[int, ...], Tensor]]) -> Tensor:
-    """rows [J, S, ...] with each (row, sequences, tensor) added."""
+    """Rows [J, S, ...] with each (row, sequences, tensor) added."""
     if not added:
         return rows
     at = torch.tensor([row * rows.shape[1] + s for row, sequences, _ in added for s in sequences], device=rows.device)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..chunk_table import ChunkTable
-from .pass_rows import PassPlan, PassRows, TapAt, pick
+from .pass_rows import PassPlan, PassRows, TapAt
 
 TOKENS_IN_A_BLOCK = 1024  # prepared together: enough to batch the products, little enough to stay in cache
 
@@ -87,7 +87,7 @@ def pass_states(
 
 def _pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
     """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
-    results = PassRows.apply(
+    results = PassRows.apply(  # type: ignore[no-untyped-call]
         plan,
         terms.query,
         terms.scores,

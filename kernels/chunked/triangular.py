@@ -41,7 +41,7 @@ class UnitLowerInverse(torch.autograd.Function):
 
 def unit_lower_inverse(strictly_lower: Tensor) -> Tensor:
     """(I + A)^{-1} for strictly lower-triangular A [..., M, M], any M."""
-    inverse: Tensor = UnitLowerInverse.apply(strictly_lower)
+    inverse: Tensor = UnitLowerInverse.apply(strictly_lower)  # type: ignore[no-untyped-call]
     return inverse
 
 

@@ -19,13 +19,14 @@ BASE = 4  # blocks of this size are summed ratio by ratio
 
 def vector_gram(left: Tensor, right: Tensor, cumulative: Tensor, *, strict: bool = False) -> Tensor:
     """G [..., C, C], lower triangular (strictly with `strict`). left, right [..., C, K]; cumulative the same, in float64."""
-    gram: Tensor = VectorGram.apply(left, right, cumulative, strict)
+    gram: Tensor = VectorGram.apply(left, right, cumulative, strict)  # type: ignore[no-untyped-call]
     return gram
 
 
 class VectorGram(torch.autograd.Function):
     """With P_i = sum_j dG_ij right_j e^{c_i - c_j} and Q_j = sum_i dG_ij left_i e^{c_i - c_j}: d left = P, d right = Q and
-    d c = left * P - right * Q."""
+    d c = left * P - right * Q.
+    """
 
     generate_vmap_rule = True
 

@@ -22,11 +22,13 @@ def token_loop(
     Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
     read-out edits, before those.
     """
+    groups: list[tuple[tuple[int, ...], slice]]
     if layout.packed:
         groups = [((s,), slice(start, start + n)) for s, (start, n) in enumerate(zip(layout.starts, layout.lengths, strict=True))]
     else:
         groups = [(tuple(range(len(state))), slice(None))]
-    outputs, finals, found = [], [], {}
+    outputs, finals = [], []
+    found: dict[tuple[Any, ...], Tensor] = {}
     for sequences, span in groups:
         own = [None if x is None else x[:, span] for x in tokens]
         output, final, seen = _run_group(step, own, state[sequences[0] : sequences[-1] + 1], layout, sequences)

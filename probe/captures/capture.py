@@ -94,8 +94,10 @@ def capture(
         for done, batch in enumerate(batches):
             # Taps only where a hook asks for states: they cost memory, and a softmax model has none.
             taps = resolved if any("hook_state" in name or "hook_write" in name for name in hooks) else None
-            _, cache = model.run_with_cache(batch.tokens, names_filter=list(hooks), taps=taps, positions=resolved, return_type=None)
-            found = {name: _by_sequence(name, cache[name]) for name in cache.keys()}  # noqa: SIM118 (not a mapping)
+            _, cache = model.run_with_cache(
+                batch.tokens, names_filter=list(hooks), taps=taps, positions=resolved, return_type=None
+            )
+            found = {name: _by_sequence(name, cache[name]) for name in cache.cache_dict}
             if writer is not None:
                 writer.write(found, batch)
             else:

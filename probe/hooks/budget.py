@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def activation_bytes(model: Model, name: str, batch: int, length: int, kept: int, taps: int) -> int:
     """Bytes of one hook in float32 for `kept` of `length` positions and `taps` taps."""
     layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
-    mixer = model.blocks[layer].attn
+    mixer = model.mixer(layer)
     hidden = 8 * round(model.config.expansion * model.config.width / 8)
     sizes = {"batch": batch, "position": kept, "query": kept, "source": length, "tap": taps, "one": 1}
     sizes |= {"width": model.config.width, "hidden": hidden} | mixer.axis_sizes
@@ -28,9 +28,7 @@ def activation_bytes(model: Model, name: str, batch: int, length: int, kept: int
     return 4 * count
 
 
-def check_budget(
-    model: Model, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int
-) -> None:
+def check_budget(model: Model, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int) -> None:
     """Raise MemoryError, with the arithmetic and what would fit, if the hooks would hold more than `budget` bytes."""
     sizes = {name: activation_bytes(model, name, batch, length, kept, taps) for name in names}
     total = sum(sizes.values())
@@ -43,7 +41,8 @@ def check_budget(
         fits = f"; {(budget - total + per_tap * taps) // per_tap} taps would fit"
     raise MemoryError(
         f"the cache would hold {_size(total)}, over the budget of {_size(budget)}: {len(names)} hooks, the largest {largest} "
-        f"with {_size(sizes[largest])} [{point_of(largest).axes}]{fits}. Keep fewer hooks, positions or taps, or raise budget_bytes"
+        f"with {_size(sizes[largest])} [{point_of(largest).axes}]{fits}. Keep fewer hooks, positions or taps, or raise "
+        "budget_bytes"
     )
 
 

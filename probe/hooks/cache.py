@@ -9,11 +9,10 @@ from transformer_lens import ActivationCache
 from ..naming import unknown_name
 
 
-class StateCache(ActivationCache):  # type: ignore[misc]
-    """Activations by hook name: `cache["blocks.0.attn.hook_k"]`, or `cache["k", 0]`, `cache["state", 0]`, `cache["resid_post", -1]`.
+class StateCache(ActivationCache):
+    """Activations by hook name: `cache["blocks.0.attn.hook_k"]`, or `cache["state", 0]`, `cache["resid_post", -1]`.
 
     tap_positions: the token positions of the tap axis of states and writes.
-    implementation: which kernel implementation ran.
     """
 
     def __init__(
@@ -34,9 +33,10 @@ class StateCache(ActivationCache):  # type: ignore[misc]
         short, layer, *_ = (*key, None)
         if layer is None:
             return self._full_name(short)
-        layer = layer % self.model.cfg.n_layers
+        model: Any = self.model
+        layer = layer % model.cfg.n_layers
         local = short if "hook_" in short else f"hook_{short}"
         for place in ("", "attn.", "mlp."):
-            if f"blocks.{layer}.{place}{local}" in self.model.hook_dict:
+            if f"blocks.{layer}.{place}{local}" in model.hook_dict:
                 return f"blocks.{layer}.{place}{local}"
         return f"blocks.{layer}.{local}"

@@ -49,13 +49,31 @@ class Mixer(nn.Module):
     """
 
     axis_sizes: dict[str, int]
-    W_O: Tensor
+    hook_q: HookPoint
+    hook_k: HookPoint
+    hook_v: HookPoint
+    hook_z: HookPoint
+    hook_state: HookPoint
+    hook_write: HookPoint
+    hook_transition: HookPoint
+    hook_effective_attention: HookPoint
+    hook_recurrence_out: HookPoint
+    hook_beta: HookPoint
+    hook_log_decay: HookPoint
+    hook_gate: HookPoint
+    hook_attn_scores: HookPoint
+    hook_pattern: HookPoint
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
         for point in mixer_points(kind):
             setattr(self, point.name.removeprefix("attn."), hook_point(point))
+
+    @property
+    @abstractmethod
+    def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix by head, [H, V, width]."""
 
     @abstractmethod
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
@@ -125,7 +143,7 @@ class ShortConvolution(nn.Module):
         nn.init.uniform_(self.weight, -(width**-0.5), width**-0.5, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, T, channels]."""
+        """X [B, T, channels]."""
         lags = self.weight.shape[1]
         padded = functional.pad(x, (0, 0, lags - 1, 0))
         return sum((padded[:, lag : lag + x.shape[1]] * self.weight[:, lag] for lag in range(lags)), start=torch.zeros_like(x))
@@ -149,7 +167,7 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
 
 
 def head_size(width: int, heads: int) -> int:
-    """width / heads, for sizes that are not given. Raises ValueError where it is not whole."""
+    """Width / heads, for sizes that are not given. Raises ValueError where it is not whole."""
     if width % heads:
         raise ValueError(f"width {width} is not a multiple of {heads} heads; choose another, or give key_size and value_size")
     return width // heads

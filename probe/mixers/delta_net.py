@@ -131,13 +131,9 @@ class DeltaMixer(Mixer):
     def _log_decay(self, x: Tensor) -> Tensor:
         return -self.log_rate(len(x)).exp() * functional.softplus(self.project_decay(x))
 
-    def _observe(
-        self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, taps: tuple[int, ...]
-    ) -> None:
+    def _observe(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, taps: tuple[int, ...]) -> None:
         """Fire the hooks that are computed only when asked for."""
-        keys, values, rates = (
-            x.unsqueeze(3) if self.config.householders == 1 else x for x in (k, v, beta)
-        )
+        keys, values, rates = (x.unsqueeze(3) if self.config.householders == 1 else x for x in (k, v, beta))
         if self.hook_write.has_hooks() and taps:
             at = torch.tensor(taps, device=k.device)
             observe(self.hook_write, householder_write(*(x.index_select(1, at) for x in (keys, values, rates))))
@@ -145,4 +141,3 @@ class DeltaMixer(Mixer):
             observe(self.hook_transition, Transition.householders(keys, rates, log_decay))
         if self.hook_effective_attention.has_hooks():
             observe(self.hook_effective_attention, effective_attention(q, k, beta=beta, log_decay=log_decay))
-

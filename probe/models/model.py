@@ -17,7 +17,7 @@ from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
 from ..hooks.points import point_of
-from ..mixers.base import HookedRMSNorm, StateRequest, linear
+from ..mixers.base import HookedRMSNorm, Mixer, StateRequest, linear
 from ..naming import unknown_name
 from .blocks import Block
 from .config import ModelConfig
@@ -25,7 +25,7 @@ from .config import ModelConfig
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 
 
-class Model(HookedRootModule):  # type: ignore[misc]
+class Model(HookedRootModule):
     """A language model with a hook at every step of the residual stream and of its token mixers.
 
     `model(tokens)` gives logits [B, T, vocabulary]; `run_with_cache`, `run_with_hooks` and `run_with_edits` look inside.
@@ -49,12 +49,18 @@ class Model(HookedRootModule):  # type: ignore[misc]
             n_layers=config.layers,
             d_model=config.width,
             d_vocab=config.vocabulary,
-            n_heads=self.blocks[0].attn.axis_sizes["head"],
+            n_heads=self.mixer(0).axis_sizes["head"],
             normalization_type="RMS",
             attn_only=not hidden,
             device=None,
         )
-        self.setup()
+        self.setup()  # type: ignore[no-untyped-call]
+
+    def mixer(self, layer: int) -> Mixer:
+        """The token mixer of a layer."""
+        block = self.blocks[layer]
+        assert isinstance(block, Block)
+        return block.attn
 
     @property
     def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
@@ -101,7 +107,8 @@ class Model(HookedRootModule):  # type: ignore[misc]
             raise ValueError(f"tokens must be whole numbers [batch, position], got {tuple(tokens.shape)} {tokens.dtype}")
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.config.vocabulary):
             raise ValueError(
-                f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is [0, {self.config.vocabulary - 1}]"
+                f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is "
+                f"[0, {self.config.vocabulary - 1}]"
             )
         embedded: Tensor = self.hook_embed(self.embed(tokens))
         return embedded
@@ -122,9 +129,7 @@ class Model(HookedRootModule):  # type: ignore[misc]
                     "are changed with run_with_hooks"
                 )
             by_layer[int(name.split(".")[1])] = own
-        return [
-            StateRequest(taps if layer in stateful else None, by_layer.get(layer, ())) for layer in range(self.config.layers)
-        ]
+        return [StateRequest(taps if layer in stateful else None, by_layer.get(layer, ())) for layer in range(self.config.layers)]
 
     def run_with_edits(self, tokens: Tensor, edits: Mapping[str, Sequence[Edit]], **run: Any) -> Any:
         """Run with changes of the state: {"blocks.0.attn.hook_state": [Edit(position, operation, value), ...]}.
@@ -171,12 +176,13 @@ class Model(HookedRootModule):  # type: ignore[misc]
         activations: dict[str, Any] = {}
 
         def keep(value: Any, hook: HookPoint) -> None:
+            name = hook.name or ""
             value = value.detach()
-            if positions is not None and hook.pos_dim is not None and "tap" not in point_of(hook.name).axes.split():
+            if positions is not None and hook.pos_dim is not None and "tap" not in point_of(name).axes.split():
                 at = torch.tensor(positions, device=tokens.device)
                 value = value.index_select(hook.pos_dim, at) if isinstance(value, Tensor) else value[:, at]
             value = value.to(device=device or tokens.device, dtype=dtype)
-            activations[hook.name] = value[0] if remove_batch_dim else value
+            activations[name] = value[0] if remove_batch_dim else value
 
         with self.hooks(fwd_hooks=[(name, keep) for name in names]):
             out = self(tokens, taps=taps, **run)

@@ -18,7 +18,7 @@ class RidgePath:
     """
 
     def __init__(self, features: Tensor, targets: Tensor) -> None:
-        """features [N, D]; targets [N, C], such as one-hot labels of several tasks side by side."""
+        """Features [N, D]; targets [N, C], such as one-hot labels of several tasks side by side."""
         x = features.to(torch.float64)
         self.mean, scale = x.mean(0), x.std(0, correction=0)
         self.scale = torch.where(scale > 1e-12 * scale.max().clamp(min=1e-300), scale, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from ..results.result import Result
 class ProbeScores(Result, kind="probe_scores"):
     """Held-out accuracy of linear probes by hook, position and label, beside what it is compared with."""
 
-    title = "Linear probes"
-    columns = {
+    title: ClassVar[str] = "Linear probes"
+    columns: ClassVar[dict[str, str]] = {
         "hook": "the probed activation",
         "layer": "of the hook; -1 for the model's own",
         "site": "short name of the hook",
@@ -86,6 +87,6 @@ class ProbeScores(Result, kind="probe_scores"):
 
 
 def short_hook(hook: str) -> str:
-    """ "blocks.1.attn.hook_state" as "1 state"."""
+    """A hook's layer and site: "1 state" for "blocks.1.attn.hook_state"."""
     site = hook.split(".")[-1].removeprefix("hook_")
     return f"{hook.split('.')[1]} {site}" if hook.startswith("blocks.") else site

@@ -17,7 +17,7 @@ from .palette import DIVERGING, REFERENCE, SEQUENTIAL, color
 
 WIDTH = 5.5  # inches; the text width of NeurIPS and ICLR
 PANEL_HEIGHT = 1.9
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 8,
     "axes.labelsize": 7,
@@ -96,7 +96,9 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int
 def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:
     tint = color(index)
     if isinstance(mark, Line):
-        style = {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
+        style: dict[str, Any] = (
+            {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
+        )
         axes.plot(mark.x, mark.y, label=mark.label, marker="o" if mark.markers else None, markersize=2.5, **style)
         if mark.low is not None and mark.high is not None:
             axes.fill_between(mark.x, mark.low, mark.high, color=tint, alpha=0.18, linewidth=0)

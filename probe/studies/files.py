@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.chmod(0o644)
-            os.replace(temporary, path)
+            temporary.replace(path)
             _sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)

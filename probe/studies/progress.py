@@ -52,7 +52,7 @@ class ProgressFile:
     def _write(self) -> None:
         temporary = self.path.with_name(f".{FILE}.part")
         temporary.write_text(json.dumps(self.state | {"time": time.time()}))
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
         self.written = time.monotonic()
 
 

@@ -65,7 +65,9 @@ class Run:
                 Manifest.new(study, configuration, seed).write(path)
             run = cls(path)
             if (run.manifest.study, run.manifest.configuration) != (study, configuration):
-                raise OtherRunError(f"{path} holds a run of {_difference(run.manifest, study, configuration)}; choose another folder")
+                raise OtherRunError(
+                    f"{path} holds a run of {_difference(run.manifest, study, configuration)}; choose another folder"
+                )
             run.reporter = ProgressFile(path, reporter or Silent())
             if run.manifest.outcome != "finished":
                 run._update(outcome="unfinished", error=None)
@@ -78,7 +80,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "finished", "failed", "running" (a process works in it) or "interrupted" (the same command goes on)."""
+        """One of "finished", "failed", "running" (a process works in it), "interrupted" (the same command goes on)."""
         if self.manifest.outcome != "unfinished":
             return self.manifest.outcome
         return "running" if is_locked(self.path) else "interrupted"

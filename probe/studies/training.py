@@ -75,7 +75,7 @@ def train(
         optimizer.zero_grad()
         try:
             loss = task_loss(model(batch.tokens), batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             value, norm = loss.item(), nn.utils.clip_grad_norm_(model.parameters(), training.clip).item()
         except NonFiniteError:
             value, norm = math.nan, math.nan

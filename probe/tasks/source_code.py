@@ -60,7 +60,8 @@ class SourceCode(Task, kind="source_code"):
         cuts = [slice(begin, begin + length) for begin in begins]
         tokens = _stack([file.data[cut] for file, cut in zip(picked, cuts, strict=True)])
         following = _stack([file.data[cut.start + 1 : cut.stop + 1] for file, cut in zip(picked, cuts, strict=True)])
-        named = {name: _stack([file.labels[name][cut] for file, cut in zip(picked, cuts, strict=True)]) for name in _columns(labels)}
+        columns = [*LABELS, *(f"{name}_age" for name in LABELS)] if labels else []
+        named = {name: _stack([f.labels[name][cut] for f, cut in zip(picked, cuts, strict=True)]) for name in columns}
         return Batch(tokens, following, named, chosen)
 
 
@@ -135,7 +136,3 @@ def _digest(text: str) -> int:
 
 def _stack(rows: list[NDArray[np.generic]]) -> Tensor:
     return torch.from_numpy(np.stack(rows).astype(np.int64))
-
-
-def _columns(labels: bool) -> list[str]:
-    return [*LABELS, *(f"{name}_age" for name in LABELS)] if labels else []

@@ -1,0 +1,1 @@
+"""What is concluded: spectra, trajectories, tangent kernels, and the atlas of papers."""

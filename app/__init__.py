@@ -1,0 +1,1 @@
+"""The fronts: the Streamlit app and the command line."""
