@@ -14,7 +14,7 @@ from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, TapRequest
 from ..configuration import Kinds
-from ..hooks.points import Point, mixer_points
+from ..hooks.points import mixer_points
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -68,7 +68,7 @@ class Mixer(nn.Module):
         super().__init__()
         self.kind = kind
         for point in mixer_points(kind):
-            setattr(self, point.name.removeprefix("attn."), hook_point(point))
+            setattr(self, point.name.removeprefix("attn."), HookPoint())
 
     @property
     @abstractmethod
@@ -78,13 +78,6 @@ class Mixer(nn.Module):
     @abstractmethod
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         """Mix tokens. x [B, T, width]."""
-
-
-def hook_point(point: Point) -> HookPoint:
-    """A transformer-lens hook point with the table's position axis."""
-    made = HookPoint()
-    made.pos_dim = point.position_axis
-    return made
 
 
 def observe(point: HookPoint, value: Any) -> None:

@@ -55,6 +55,8 @@ class Model(HookedRootModule):
             device=None,
         )
         self.setup()  # type: ignore[no-untyped-call]
+        for name, point in self.hook_dict.items():
+            point.pos_dim = point_of(name).position_axis
 
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
@@ -190,7 +192,7 @@ class Model(HookedRootModule):
 
     def matching_hooks(self, names_filter: NamesFilter, *, taps: TapRequest | None) -> list[str]:
         """The hooks a filter means in a run with these taps. A hook that is named and cannot fire raises."""
-        fires = {name: taps is not None or point_of(name).firing != "taps" for name in self.hook_dict if _has_row(name)}
+        fires = {name: taps is not None or point_of(name).firing != "taps" for name in self.hook_dict}
         if names_filter is None:
             return [name for name, fire in fires.items() if fire and point_of(name).firing != "request"]
         entries = [names_filter] if isinstance(names_filter, str) or callable(names_filter) else list(names_filter)
@@ -224,11 +226,3 @@ class Model(HookedRootModule):
         if name not in self.hook_dict:
             raise unknown_name("hook", name, self.hook_dict)
         super()._enable_hook_with_name(name, hook, dir)
-
-
-def _has_row(name: str) -> bool:
-    try:
-        point_of(name)
-    except KeyError:
-        return False
-    return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from ..results.figure import Bars, Figure, Line, Panel
+from ..results.figure import Figure, Intervals, Line, Panel
 from ..results.result import Result
 
 
@@ -18,6 +19,7 @@ class ProbeScores(Result, kind="probe_scores"):
 
     title: ClassVar[str] = "Linear probes"
     columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
         "hook": "the probed activation",
         "layer": "of the hook; -1 for the model's own",
         "site": "short name of the hook",
@@ -37,53 +39,60 @@ class ProbeScores(Result, kind="probe_scores"):
         "samples": "held-out samples",
     }
 
+    @classmethod
+    def join(cls, parts: Sequence[ProbeScores]) -> ProbeScores:
+        """Scores of several models in one table; they must have been measured in the same way."""
+        if any(part.about != parts[0].about for part in parts):
+            raise ValueError("these probe scores were not measured in the same way; keep them apart")
+        return cls(pd.concat([part.table for part in parts], ignore_index=True), parts[0].about)
+
     def summary(self) -> str:
-        best = self.table.sort_values("accuracy").groupby("label", sort=False).tail(1).sort_values("label")
+        best = self.table.sort_values("accuracy").groupby(["model", "label"], sort=False).tail(1).sort_values(["label", "model"])
         lines = [
-            f"{row.label}: {row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}] at {row.hook} "
+            f"{row.label}, {row.model}: {row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}] at {row.hook} "
             f"(majority {row.majority:.3f}, control {row.control:.3f})"
             for row in best.itertuples()
         ]
         return "\n".join(lines)
 
-    def specification(self, label: str | None = None) -> Figure:
-        """One panel a label: accuracy by hook with its interval, control and majority baseline. label: only this one."""
-        labels = [label] if label is not None else list(dict.fromkeys(self.table["label"]))
-        if (self.table["position"] >= 0).any():
-            panels = [self._by_position(name) for name in labels]
+    def specification(self, label: str | None = None, model: str | None = None) -> Figure:
+        """One panel a label: accuracy by hook with its interval, control and majority. label, model: only these."""
+        table = self.table if label is None else self.table[self.table["label"] == label]
+        table = table if model is None else table[table["model"] == model]
+        if (table["position"] >= 0).any():
+            panels = [self._by_position(own, *map(str, where)) for where, own in table.groupby(["label", "model"], sort=False)]
         else:
-            panels = [self._by_hook(name) for name in labels]
+            panels = [self._by_hook(own, str(name)) for name, own in table.groupby("label", sort=False)]
         return Figure(
             self.title,
             panels,
-            columns=min(3, len(panels)),
-            alt=f"Accuracy of linear probes for {', '.join(labels)}. {self.summary()}",
+            alt=f"Accuracy of linear probes. {self.summary()}",
             caption=f"{self.about.get('interval', '')}; control: {self.about.get('control', '')}.",
         )
 
-    def _by_hook(self, label: str) -> Panel:
-        own = self.table[self.table["label"] == label].sort_values(["site", "layer"])
-        names = [short_hook(hook) for hook in own["hook"]]
-        interval = {"low": own["low"].to_numpy(), "high": own["high"].to_numpy()}
-        control = {"low": own["control_low"].to_numpy(), "high": own["control_high"].to_numpy()}
-        marks = [
-            Bars(names, own["accuracy"].to_numpy(), "probe", **interval),
-            Bars(names, own["control"].to_numpy(), "control task", **control),
-        ]
-        return self._panel(label, marks, own, "")
+    def _by_hook(self, own: pd.DataFrame, label: str) -> Panel:
+        own = own.sort_values(["model", "layer", "site"])
+        several = own["model"].nunique() > 1
+        pairs = zip(own["model"], own["hook"], strict=True)
+        names = [f"{model}: {short_hook(hook)}" if several else short_hook(hook) for model, hook in pairs]
+        values, low, high = (own[name].to_numpy() for name in ("accuracy", "low", "high"))
+        probe = Intervals(names, values, "probe", low, high)
+        values, low, high = (own[name].to_numpy() for name in ("control", "control_low", "control_high"))
+        control = Intervals(names, values, "control task", low, high)
+        majority = float(np.nanmean(own["majority"]))
+        return Panel([probe, control], "accuracy", "", label.replace("_", " "), level=(majority, "majority"), x_range=(0.0, 1.03))
 
-    def _by_position(self, label: str) -> Panel:
-        own = self.table[self.table["label"] == label]
+    def _by_position(self, own: pd.DataFrame, label: str, model: str) -> Panel:
         marks = []
         for hook, rows in own.groupby("hook", sort=False):
             rows = rows.sort_values("position")
             x, low, high = (rows[name].to_numpy() for name in ("position", "low", "high"))
             marks.append(Line(x, rows["accuracy"].to_numpy(), short_hook(str(hook)), low, high, markers=True))
-        return self._panel(label, marks, own, "token position")
-
-    def _panel(self, label: str, marks: list[Bars] | list[Line], own: pd.DataFrame, x_label: str) -> Panel:
+            low, high = (rows[name].to_numpy() for name in ("control_low", "control_high"))
+            marks.append(Line(x, rows["control"].to_numpy(), f"{short_hook(str(hook))}, control task", low, high))
         majority = float(np.nanmean(own["majority"]))
-        return Panel(marks, x_label, "accuracy", label.replace("_", " "), level=(majority, "majority"), y_range=(0.0, 1.02))
+        title = f"{label.replace('_', ' ')}: {model}" if model else label.replace("_", " ")
+        return Panel(marks, "token position", "accuracy", title, level=(majority, "majority"), y_range=(0.0, 1.03))
 
 
 def short_hook(hook: str) -> str:

@@ -128,8 +128,11 @@ class FittedProbes:
             raise unknown_name("probed label", label, self.labels)
         return self.probes[hook, position]
 
-    def score(self, test: Capture) -> ProbeScores:
-        """Accuracy on held-out samples beside majority baseline and control task, with intervals over groups."""
+    def score(self, test: Capture, model: str = "model") -> ProbeScores:
+        """Accuracy on held-out samples beside majority baseline and control task, with intervals over groups.
+
+        model: its name in the table.
+        """
         context = self.sweep.control_context
         truth = {Target(name, False): test.label(name) for name in self.labels}
         truth |= {
@@ -145,7 +148,7 @@ class FittedProbes:
             for label, values in self.labels.items():
                 intervals = [self._interval(correct.get(Target(label, control)), groups) for control in (False, True)]
                 (accuracy, low, high), (control, control_low, control_high) = intervals
-                about = {"hook": hook, "layer": _layer(hook), "site": hook.split(".")[-1].removeprefix("hook_")}
+                about = {"model": model, "hook": hook, "layer": _layer(hook), "site": hook.split(".")[-1].removeprefix("hook_")}
                 about |= {"position": position, "label": label, "classes": len(values.unique())}
                 about |= {"accuracy": accuracy, "low": low, "high": high}
                 about |= {"majority": majority_accuracy(values, truth[Target(label, False)][samples])}

@@ -60,6 +60,17 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """One row for each name: a value and its interval, drawn from left to right, first name on top."""
+
+    names: Sequence[str]
+    values: Values
+    label: str = ""
+    low: Values | None = None
+    high: Values | None = None
+
+
+@dataclass(frozen=True)
 class Heatmap:
     """A matrix as colours; rows downward. diverging: colours are symmetric about 0."""
 
@@ -70,7 +81,7 @@ class Heatmap:
     diverging: bool = False
 
 
-Mark = Line | Points | Histogram | Bars | Heatmap
+Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,8 @@ class Panel:
     """One pair of axes.
 
     equal: one unit is as long on both axes. unit_circle: draw it, for eigenvalues in the complex plane.
-    level: a horizontal line at this height with its name, such as chance.
+    level: a line across the axes at this value with its name, such as chance.
+    x_range, y_range: limits; None leaves them to the data.
     """
 
     marks: Sequence[Mark]
@@ -90,6 +102,7 @@ class Panel:
     equal: bool = False
     unit_circle: bool = False
     level: tuple[float, str] | None = None
+    x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
 
 
@@ -119,7 +132,7 @@ def _mark_frame(mark: Mark) -> pd.DataFrame:
         return pd.DataFrame(columns if mark.color is None else columns | {mark.color_label or "color": mark.color})
     if isinstance(mark, Histogram):
         return pd.DataFrame({"series": mark.label, "from": mark.edges[:-1], "to": mark.edges[1:], "y": mark.counts})
-    if isinstance(mark, Bars):
+    if isinstance(mark, Bars | Intervals):
         columns = {"series": mark.label, "x": list(mark.names), "y": mark.values}
         return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
     row, column = np.indices(mark.values.shape)

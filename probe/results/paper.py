@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from ..studies.files import write_whole
-from .figure import Bars, Figure, Heatmap, Histogram, Line, Mark, Panel, Points
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, color
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
 
 WIDTH = 5.5  # inches; the text width of NeurIPS and ICLR
 PANEL_HEIGHT = 1.9
@@ -78,13 +78,14 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
     if panel.level is not None:
         height, name = panel.level
-        axes.axhline(height, color=REFERENCE, linestyle=":", linewidth=0.8)
-        axes.annotate(name, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6, color=REFERENCE)
+        _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
     if panel.x_log:
         axes.set_xscale("log")
     if panel.y_log:
         axes.set_yscale("log")
+    if panel.x_range is not None:
+        axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
     if panel.equal:
@@ -111,6 +112,8 @@ def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:
             drawing.colorbar(cloud, ax=axes, label=mark.color_label)
     elif isinstance(mark, Histogram):
         axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=mark.label)
+    elif isinstance(mark, Intervals):
+        _draw_intervals(axes, mark, index)
     elif isinstance(mark, Heatmap):
         _draw_heatmap(drawing, axes, mark)
 
@@ -124,6 +127,29 @@ def _draw_bars(axes: Axes, mark: Bars, index: int, place: int, count: int) -> No
     shifted = at + (place - (count - 1) / 2) * width
     axes.bar(shifted, mark.values, width=width, yerr=error, color=color(index), label=mark.label, error_kw={"linewidth": 0.7})
     axes.set_xticks(at, list(mark.names), rotation=30, ha="right")
+
+
+def _draw_intervals(axes: Axes, mark: Intervals, index: int) -> None:
+    error = None
+    if mark.low is not None and mark.high is not None:
+        error = np.vstack([mark.values - mark.low, mark.high - mark.values])
+    look: dict[str, Any] = {"fmt": MARKERS[index % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": color(index)}
+    filled: dict[str, Any] = {} if index % 2 == 0 else {"markerfacecolor": "white"}
+    axes.errorbar(mark.values, np.arange(len(mark.names)), xerr=error, label=mark.label, **look, **filled)
+    axes.set_yticks(range(len(mark.names)), list(mark.names))
+    axes.set_ylim(len(mark.names) - 0.5, -0.5)
+    axes.grid(axis="y", linewidth=0.3, alpha=0.6)
+
+
+def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
+    style: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 0.8}
+    text: dict[str, Any] = {"fontsize": 6, "color": REFERENCE, "va": "bottom"}
+    if across:
+        axes.axvline(value, **style)
+        axes.annotate(name, (value, 0), xycoords=("data", "axes fraction"), rotation=90, ha="right", **text)
+    else:
+        axes.axhline(value, **style)
+        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", **text)
 
 
 def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:

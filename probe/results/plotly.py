@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .figure import Bars, Figure, Heatmap, Histogram, Line, Mark, Panel, Points
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, color
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color
 
 PANEL_HEIGHT = 340
 
@@ -50,10 +50,12 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         drawn.add_trace(go.Scatter(**circle, name="unit circle", showlegend=False, hoverinfo="skip"), **place)
     if panel.level is not None:
         height, name = panel.level
-        drawn.add_hline(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=name, **place)
-    drawn.update_xaxes(title_text=panel.x_label, type="log" if panel.x_log else None, **place)
+        across = any(isinstance(mark, Intervals) for mark in panel.marks)
+        add = drawn.add_vline if across else drawn.add_hline
+        add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=name, **place)
+    drawn.update_xaxes(title_text=panel.x_label, type="log" if panel.x_log else None, range=panel.x_range, **place)
     drawn.update_yaxes(title_text=panel.y_label, type="log" if panel.y_log else None, range=panel.y_range, **place)
-    if any(isinstance(mark, Heatmap) for mark in panel.marks):
+    if any(isinstance(mark, Heatmap | Intervals) for mark in panel.marks):
         drawn.update_yaxes(autorange="reversed", **place)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
@@ -82,6 +84,12 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
         if mark.low is not None and mark.high is not None:
             error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
         return [go.Bar(x=list(mark.names), y=mark.values, error_y=error, marker={"color": color(index)}, **common)]
+    if isinstance(mark, Intervals):
+        error = None
+        if mark.low is not None and mark.high is not None:
+            error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
+        look = {"color": color(index), "size": 9, "symbol": SYMBOLS[index % len(SYMBOLS)]}
+        return [go.Scatter(x=mark.values, y=list(mark.names), error_x=error, mode="markers", marker=look, **common)]
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": mark.label}}
     if mark.diverging:
         reach = float(np.nanmax(np.abs(mark.values))) or 1.0

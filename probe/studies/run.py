@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ from .manifest import DamagedRunError, Manifest
 from .progress import ProgressFile, Reporter, Silent
 
 if TYPE_CHECKING:
+    from ...kernels.recurrence import TapRequest
+    from ..captures.capture import Capture
+    from ..directions import Direction
     from ..models.config import ModelConfig
     from ..models.model import Model
-    from ..tasks.base import Task
+    from ..tasks.base import Batch, Task
     from .training import Training
 
 R = TypeVar("R", bound=Result)
@@ -130,6 +134,23 @@ class Run:
 
             progress = train(model, task, training, seed=seed, checkpoints=checkpoints, report=report)
         return model, progress
+
+    def capture(self, name: str, model: Model, batches: Sequence[Batch], hooks: Sequence[str], positions: TapRequest) -> Capture:
+        """A capture stored in the run: read if it is there already, else captured."""
+        from ..captures.capture import capture
+        from ..captures.store import open_capture
+
+        path = self.path / "captures" / f"{name}.zarr"
+        if any(file.startswith(f"captures/{name}.zarr/") for file in self.manifest.files):
+            return open_capture(path)
+        shutil.rmtree(path, ignore_errors=True)  # what a process that was killed left unfinished
+        found = capture(model, batches, hooks, positions=positions, store=path)
+        self._record([file for file in sorted(path.rglob("*")) if file.is_file()])
+        return found
+
+    def keep_direction(self, name: str, direction: Direction) -> None:
+        """Save a direction in the run, under directions/."""
+        self._record([direction.save(self.path / "directions" / name)])
 
     def checkpoints(self, label: str) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints" / label, self._record)

@@ -1,0 +1,40 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: demo test app lint types bench clean
+
+# One stamp for the installed environment: made again only when what it depends on has changed.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group dev
+	@mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/statescope
+	@touch $@
+
+demo: $(VENV)/.installed ## run the two flagship studies and say where their figures are
+	$(BIN)/statescope demo
+
+test: lint types ## linters, types, import contract, tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p statescope
+
+app: $(VENV)/.installed ## open the app on 127.0.0.1
+	$(BIN)/statescope app
+
+bench: $(VENV)/.installed ## ratios of times, as a table
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,67 @@
+"""A claim of a paper, and what a study measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from ...probe.naming import unknown_name
+from ...probe.studies.run import Run
+from ...probe.studies.study import Study
+
+Verdict = Literal["holds", "fails"]
+Relation = Literal["at least", "at most", "equals"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number that a claim stands on.
+
+    what: what it is. expected, relation, tolerance: the claim holds if the number found is at least (at most) expected, less
+    (plus) the tolerance, or equals it within the tolerance.
+    """
+
+    what: str
+    expected: float
+    relation: Relation
+    read: Callable[[Run], float]
+    tolerance: float = 0.0
+
+    def verdict(self, found: float) -> Verdict:
+        if self.relation == "at least":
+            return "holds" if found >= self.expected - self.tolerance else "fails"
+        if self.relation == "at most":
+            return "holds" if found <= self.expected + self.tolerance else "fails"
+        return "holds" if abs(found - self.expected) <= self.tolerance else "fails"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An atlas entry. study: makes the study that measures the claim. note: a finding, where it does not reproduce as stated."""
+
+    number: str
+    paper: str
+    reference: str
+    statement: str
+    study: Callable[[], Study]
+    measurements: tuple[Measurement, ...]
+    note: str = ""
+
+    def measure(self, run: Run) -> list[tuple[Measurement, float, Verdict]]:
+        """Read each number from a finished run of the study."""
+        found = [(measurement, measurement.read(run)) for measurement in self.measurements]
+        return [(measurement, value, measurement.verdict(value)) for measurement, value in found]
+
+
+TITLES = {"P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues"}
+
+
+def claim_of(number: str) -> Claim:
+    """The atlas entry of a paper, such as "P006". Raises UnknownNameError with the nearest number."""
+    wanted = number.upper()
+    if wanted not in TITLES:
+        raise unknown_name("atlas entry", number, TITLES)
+    claim: Claim = import_module(f".{wanted.lower()}", __package__).CLAIM
+    return claim

@@ -1,0 +1,70 @@
+"""Accuracy of a model at lengths it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import torch
+
+from ...probe.models.model import Model
+from ...probe.probes.controls import group_bootstrap
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import Task, generator_for
+
+
+@dataclass(frozen=True)
+class AccuracyByLength(Result, kind="accuracy_by_length"):
+    """The share of positions answered rightly in sequences of each length."""
+
+    title: ClassVar[str] = "Accuracy against length"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "length": "tokens in a sequence",
+        "accuracy": "share of all positions that are right",
+        "low": "lower end of its 95% interval over sequences",
+        "high": "upper end",
+        "last": "share of sequences whose last position is right",
+    }
+
+    def at(self, model: str, length: int) -> float:
+        """The accuracy of a model at a length that was measured."""
+        rows = self.table[(self.table["model"] == model) & (self.table["length"] == length)]
+        if rows.empty:
+            raise KeyError(f"{model} was not measured at length {length}")
+        return float(rows["accuracy"].iloc[0])
+
+    def summary(self) -> str:
+        longest = self.table[self.table["length"] == self.table["length"].max()]
+        return "\n".join(
+            f"{row.model}: {row.accuracy:.2%} of positions right at length {row.length}" for row in longest.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        lines = []
+        for model, own in self.table.groupby("model", sort=False):
+            x, y, low, high = (own[name].to_numpy() for name in ("length", "accuracy", "low", "high"))
+            lines.append(Line(x, y, str(model), low, high, markers=True))
+        chance = float(self.about["chance"])
+        panel = Panel(lines, "length of the sequence", "accuracy", level=(chance, "chance"), y_range=(0.0, 1.02))
+        return Figure(self.title, [panel], columns=1, alt=f"Accuracy against length. {self.summary()}")
+
+
+def accuracy_by_length(
+    models: Mapping[str, Model], task: Task, lengths: Sequence[int], *, sequences: int, seed: int
+) -> AccuracyByLength:
+    """Test models on fresh sequences of each length, all positions counted; the interval is over sequences."""
+    rows = []
+    for length in lengths:
+        batch = task.batch(sequences, length, "test", generator_for(seed, length))
+        for name, model in models.items():
+            with torch.no_grad():
+                right = (model(batch.tokens).argmax(-1) == batch.targets).double()
+            each = right.mean(1).numpy()
+            low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)
+            rows.append((name, length, float(each.mean()), low, high, float(right[:, -1].mean())))
+    table = pd.DataFrame(rows, columns=list(AccuracyByLength.columns))
+    return AccuracyByLength(table, {"sequences": sequences, "chance": 1 / task.vocabulary, "lengths": list(lengths)})

@@ -1,0 +1,113 @@
+"""What adding a direction to an activation does to the next-token distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.directions import Direction
+from ...probe.models.model import Model
+from ...probe.probes.controls import group_bootstrap
+from ...probe.results.figure import Bars, Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import Batch, generator_for
+
+
+@dataclass(frozen=True)
+class Steering(Result, kind="steering"):
+    """The effect of steering along a direction, beside random directions of the same length.
+
+    The score of a next-token distribution p is sum_b p(b) log(f(b | concept) / f(b | no concept)), with f the frequencies of
+    the next token in the training data where the concept holds and where it does not: how much p looks like the concept.
+    """
+
+    title: ClassVar[str] = "Steering"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "direction": "the concept, or random",
+        "hook": "the activation that is shifted, at every position",
+        "strength": "shift in units of the direction's scale",
+        "score": "change of the score, in nats",
+        "low": "lower end of its 95% interval over sources",
+        "high": "upper end",
+        "divergence": "KL divergence of the steered distribution from the unsteered one, in nats",
+    }
+
+    def summary(self) -> str:
+        strongest = self.table[self.table["strength"] == self.table["strength"].max()]
+        return "\n".join(
+            f"{row.model}, {row.direction} x {row.strength:g} at {row.hook}: score {row.score:+.3f} "
+            f"[{row.low:+.3f}, {row.high:+.3f}]"
+            for row in strongest.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        lines = []
+        for (model, name), own in self.table.groupby(["model", "direction"], sort=False):
+            x, y, low, high = (own[column].to_numpy() for column in ("strength", "score", "low", "high"))
+            lines.append(Line(x, y, f"{model}: {str(name).replace('_', ' ')}", low, high, markers=True))
+        panels = [Panel(lines, "strength (gaps between the means)", "change of the concept's score (nats)", "Dose and effect")]
+        changes = self.about.get("largest_changes", {})
+        for model, found in changes.items():
+            names, values = [entry[0] for entry in found], np.array([entry[1] for entry in found])
+            panels.append(
+                Panel([Bars(names, values, "")], "next token", "change of probability", f"{model}: what becomes likelier")
+            )
+        return Figure(self.title, panels, alt=f"Effect of steering on the next-token distribution. {self.summary()}")
+
+
+def steering(
+    directions: Mapping[str, tuple[Model, Direction]],
+    batch: Batch,
+    concept_log_odds: Tensor,
+    *,
+    strengths: Sequence[float],
+    seed: int,
+    text_of: Sequence[str],
+) -> Steering:
+    """Steer models along directions, where the concept does not hold.
+
+    directions: model name -> (model, direction). batch: held-out sequences with the direction's label.
+    concept_log_odds: [vocabulary], log(f(b | concept) / f(b | no concept)). text_of: each token as text.
+    """
+    rows, changes = [], {}
+    for name, (model, direction) in directions.items():
+        absent = batch.labels[direction.name] == 0
+        plain = _distribution(model, batch.tokens, None)
+        control = Direction.random(direction, generator_for(seed, 17))
+        for used in (direction, control):
+            for strength in strengths:
+                steered = _distribution(model, batch.tokens, used.steer(strength))
+                change = (steered.exp() - plain.exp()) @ concept_log_odds
+                divergence = (steered.exp() * (steered - plain)).sum(-1)
+                each, groups = change[absent].double().numpy(), batch.groups[:, None].expand_as(absent)[absent].numpy()
+                low, high = group_bootstrap(each, groups, 500, seed)
+                rows.append((name, used.name, used.hook, strength, each.mean(), low, high, float(divergence[absent].mean())))
+                if used is direction and strength == max(strengths):
+                    changes[name] = _largest((steered.exp() - plain.exp())[absent].mean(0), text_of)
+    table = pd.DataFrame(rows, columns=list(Steering.columns))
+    return Steering(table, {"largest_changes": changes, "positions": int(absent.sum())})
+
+
+def log_odds(tokens: Tensor, present: Tensor, vocabulary: int) -> Tensor:
+    """log(f(b | concept) / f(b | no concept)) of tokens [N], with one count added to each."""
+    counts = torch.stack([torch.bincount(tokens[mask], minlength=vocabulary) + 1.0 for mask in (present, ~present)])
+    frequencies = counts / counts.sum(1, keepdim=True)
+    return frequencies[0].log() - frequencies[1].log()
+
+
+def _distribution(model: Model, tokens: Tensor, hook: tuple[str, Callable[..., Tensor]] | None) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(tokens) if hook is None else model.run_with_hooks(tokens, fwd_hooks=[hook])
+    return logits.log_softmax(-1)
+
+
+def _largest(change: Tensor, text_of: Sequence[str]) -> list[tuple[str, float]]:
+    order = change.abs().argsort(descending=True)[:8]
+    return [(text_of[index], float(change[index])) for index in order.tolist()]

@@ -1,0 +1,89 @@
+"""The loss of each training step, and what the trained model costs on held-out data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from ...probe.models.model import Model
+from ...probe.probes.controls import group_bootstrap
+from ...probe.results.figure import Bars, Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.studies.checkpoint import Progress
+from ...probe.tasks.base import Batch
+
+BITS = 1 / math.log(2)
+
+
+@dataclass(frozen=True)
+class TrainingCurve(Result, kind="training_curve"):
+    """Training loss by step, in bits a token."""
+
+    title: ClassVar[str] = "Training"
+    columns: ClassVar[dict[str, str]] = {"model": "name of the model", "step": "training step", "loss": "bits a token"}
+
+    @classmethod
+    def of(cls, histories: Mapping[str, Progress]) -> TrainingCurve:
+        tables = [
+            pd.DataFrame({"model": name, "step": np.arange(1, len(h.losses) + 1), "loss": np.asarray(h.losses) * BITS})
+            for name, h in histories.items()
+        ]
+        return cls(pd.concat(tables, ignore_index=True))
+
+    def summary(self) -> str:
+        last = self.table.groupby("model", sort=False).tail(20).groupby("model", sort=False)["loss"].mean()
+        return "\n".join(f"{model}: {loss:.4f} bits a token over the last 20 steps" for model, loss in last.items())
+
+    def specification(self) -> Figure:
+        lines = []
+        for model, own in self.table.groupby("model", sort=False):
+            smooth = own["loss"].ewm(span=20).mean()
+            lines.append(Line(own["step"].to_numpy(), smooth.to_numpy(), str(model)))
+        panel = Panel(lines, "training step", "bits a token (moving average)")
+        return Figure(self.title, [panel], columns=1, alt=f"Training loss. {self.summary()}")
+
+
+@dataclass(frozen=True)
+class HeldOutCost(Result, kind="held_out_cost"):
+    """Bits a token on held-out data."""
+
+    title: ClassVar[str] = "Held-out cost"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "bits": "mean bits a token, positions of the first tokens included",
+        "low": "lower end of its 95% interval over sources",
+        "high": "upper end",
+        "parameters": "number of parameters",
+    }
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{row.model}: {row.bits:.3f} bits a token [{row.low:.3f}, {row.high:.3f}], {row.parameters:,} parameters"
+            for row in self.table.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        own = self.table
+        values, low, high = (own[name].to_numpy() for name in ("bits", "low", "high"))
+        panel = Panel([Bars(list(own["model"]), values, "", low, high)], "", "bits a token")
+        return Figure(self.title, [panel], columns=1, alt=f"Held-out cost. {self.summary()}")
+
+
+def held_out_cost(models: Mapping[str, Model], batch: Batch, *, seed: int) -> HeldOutCost:
+    """Cross-entropy on a batch of held-out sequences; the interval resamples their sources."""
+    rows = []
+    for name, model in models.items():
+        with torch.no_grad():
+            logits = model(batch.tokens)
+            cost = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none") * BITS
+        each = cost.view_as(batch.targets).mean(1).double().numpy()
+        low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)
+        rows.append((name, float(each.mean()), low, high, sum(p.numel() for p in model.parameters())))
+    return HeldOutCost(pd.DataFrame(rows, columns=list(HeldOutCost.columns)), {"tokens": batch.tokens.numel()})

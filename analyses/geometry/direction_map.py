@@ -1,0 +1,106 @@
+"""Directions of several concepts: their cosines, and how a sequence projects on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.directions import Direction
+from ...probe.models.model import Model
+from ...probe.probes.scores import short_hook
+from ...probe.results.figure import Figure, Heatmap, Line, Panel
+from ...probe.results.result import Result
+
+
+@dataclass(frozen=True)
+class DirectionCosines(Result, kind="direction_cosines"):
+    """The cosine of every pair of directions of one activation."""
+
+    title: ClassVar[str] = "Cosines of directions"
+    columns: ClassVar[dict[str, str]] = {
+        "hook": "the activation",
+        "first": "name of a direction",
+        "second": "name of another",
+        "cosine": "of the two",
+    }
+
+    def summary(self) -> str:
+        others = self.table[self.table["first"] < self.table["second"]]
+        if others.empty:
+            return "one direction"
+        top = others.loc[others["cosine"].abs().idxmax()]
+        return f"largest |cosine|: {top['first']} and {top['second']} at {top['hook']}, {top['cosine']:.2f}"
+
+    def specification(self, hook: str | None = None) -> Figure:
+        hooks = list(dict.fromkeys(self.table["hook"])) if hook is None else [hook]
+        panels = []
+        for name in hooks:
+            own = self.table[self.table["hook"] == name]
+            square = own.pivot(index="first", columns="second", values="cosine")
+            labels = [str(label).replace("_", " ") for label in square.index]
+            panels.append(Panel([Heatmap(square.to_numpy(), labels, labels, "cosine", diverging=True)], "", "", short_hook(name)))
+        return Figure(self.title, panels, alt=f"Cosines of concept directions. {self.summary()}")
+
+
+@dataclass(frozen=True)
+class DirectionProjection(Result, kind="direction_projection"):
+    """The component of an activation along each direction, token by token of one sequence."""
+
+    title: ClassVar[str] = "Projection on directions"
+    columns: ClassVar[dict[str, str]] = {
+        "hook": "the activation",
+        "direction": "the concept",
+        "position": "token position",
+        "token": "the token's text",
+        "label": "the concept's value after the token",
+        "projection": "component along the direction, in units of its scale",
+    }
+
+    def summary(self) -> str:
+        parts = []
+        for (hook, name), own in self.table.groupby(["hook", "direction"], sort=False):
+            with_it, without = own[own["label"] > 0]["projection"].mean(), own[own["label"] == 0]["projection"].mean()
+            parts.append(f"{short_hook(str(hook))} {name}: {with_it:.2f} where present, {without:.2f} where absent")
+        return "\n".join(parts)
+
+    def specification(self, hook: str | None = None, direction: str | None = None) -> Figure:
+        table = self.table if hook is None else self.table[self.table["hook"] == hook]
+        table = table if direction is None else table[table["direction"] == direction]
+        panels = []
+        for name, own in table.groupby("direction", sort=False):
+            lines = []
+            for at, rows in own.groupby("hook", sort=False):
+                lines.append(Line(rows["position"].to_numpy(), rows["projection"].to_numpy(), short_hook(str(at))))
+            truth = (rows["label"].to_numpy() > 0).astype(float)
+            lines.append(Line(rows["position"].to_numpy(), truth, "present", dashed=True))
+            panels.append(Panel(lines, "token position", "projection / scale", str(name).replace("_", " ")))
+        return Figure(self.title, panels, columns=1, alt=f"Projection of one sequence on concept directions. {self.summary()}")
+
+
+def direction_cosines(directions: Sequence[Direction]) -> DirectionCosines:
+    """Cosines of all pairs of directions that share an activation."""
+    rows = [
+        (a.hook, a.name, b.name, a.cosine(b)) for a in directions for b in directions if a.hook == b.hook and a.side == b.side
+    ]
+    return DirectionCosines(pd.DataFrame(rows, columns=list(DirectionCosines.columns)))
+
+
+def direction_projection(
+    model: Model, directions: Sequence[Direction], tokens: Tensor, texts: Sequence[str], labels: dict[str, Tensor]
+) -> DirectionProjection:
+    """Project one sequence on directions of ordinary activations. tokens [T]; labels: concept -> [T]."""
+    hooks = sorted({direction.hook for direction in directions})
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens[None], names_filter=hooks, return_type=None)
+    tables = []
+    for direction in directions:
+        along = direction.project(cache[direction.hook][0]) / direction.scale
+        frame = pd.DataFrame({"position": range(len(tokens)), "token": list(texts), "projection": along.numpy()})
+        label = labels[direction.name].numpy()
+        tables.append(frame.assign(hook=direction.hook, direction=direction.name, label=label))
+    return DirectionProjection(pd.concat(tables, ignore_index=True))

@@ -1,0 +1,117 @@
+"""The state of one sequence over time, on its principal axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.recurrence import Tap
+from ...probe.models.model import Model
+from ...probe.results.figure import Figure, Line, Panel, Points
+from ...probe.results.result import Result
+
+AXES = 3
+
+
+@dataclass(frozen=True)
+class StateTrajectory(Result, kind="state_trajectory"):
+    """For each model, layer and head: the state after every token of a sequence on its first three principal axes."""
+
+    title: ClassVar[str] = "State over time"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "position": "token position",
+        "token": "the token's text",
+        "label": "what is true after the token",
+        "axis_1": "first principal axis of the head's states, in the state's units",
+        "axis_2": "second",
+        "axis_3": "third",
+        "norm": "Frobenius norm of the state",
+        "change": "Frobenius norm of S_t - S_{t-1}",
+    }
+
+    def summary(self) -> str:
+        explained = self.about.get("explained", {})
+        lines = [f"{where}: three axes hold {share:.1%} of the variance" for where, share in explained.items()]
+        return "\n".join(lines) or f"{len(self.table)} states"
+
+    def select(self, **equal: Any) -> StateTrajectory:
+        """Only the rows whose columns have these values, such as layer=0, head=2."""
+        table = self.table
+        for column, value in equal.items():
+            if value is not None:
+                table = table[table[column] == value]
+        return StateTrajectory(table, self.about)
+
+    def specification(self, **equal: Any) -> Figure:
+        """For each model the path on the first two axes, coloured by label, and the norm over time; the first head unless
+        a layer and head are given.
+        """
+        first = {"layer": self.table["layer"].iloc[0], "head": self.table["head"].iloc[0]}
+        chosen = self.select(**first | equal).table
+        label_name = str(self.about.get("label", "label"))
+        panels = []
+        for model, own in chosen.groupby("model", sort=False):
+            own = own.sort_values("position")
+            texts = [f"{row.position}: {row.token!r}, {label_name} {row.label}" for row in own.itertuples()]
+            x, y, labels = (own[name].to_numpy() for name in ("axis_1", "axis_2", "label"))
+            path = Points(x, y, "", labels, label_name, texts, joined=True)
+            panels.append(Panel([path], "first principal axis", "second principal axis", f"{model}: path of the state"))
+            position = own["position"].to_numpy()
+            size = [
+                Line(position, own["norm"].to_numpy(), "of the state"),
+                Line(position, own["change"].to_numpy(), "of its change"),
+            ]
+            panels.append(Panel(size, "token position", "Frobenius norm", f"{model}: size"))
+        where = ", ".join(f"{name} {value}" for name, value in (first | equal).items() if name != "model" and value is not None)
+        return Figure(
+            f"{self.title}: {where}",
+            panels,
+            alt=f"The state after each token of one sequence, coloured by {label_name} ({where}).",
+        )
+
+
+def state_trajectory(
+    models: Mapping[str, Model], tokens: Tensor, *, texts: Sequence[str], labels: Tensor, label: str
+) -> StateTrajectory:
+    """Follow the states of every head over one sequence.
+
+    tokens: [T]. texts: the T tokens as text. labels: [T], a number for each token; label: their name.
+    Principal axes are those of the head's own T states, centred.
+    """
+    tables, explained = [], {}
+    for name, model in models.items():
+        hooks = [hook for hook in model.hook_dict if hook.endswith("attn.hook_state")]
+        with torch.no_grad():
+            _, cache = model.run_with_cache(tokens[None], names_filter=hooks, taps=Tap(every=1), return_type=None)
+        for hook in hooks:
+            states = cache[hook][0].double()
+            for head in range(states.shape[1]):
+                where = {"model": name, "layer": int(hook.split(".")[1]), "head": head}
+                table, share = _follow(states[:, head].flatten(1))
+                explained[f"{name}, layer {where['layer']}, head {head}"] = share
+                tables.append(table.assign(**where, position=range(len(tokens)), token=list(texts), label=labels.tolist()))
+    if not tables:
+        raise ValueError("none of the models has a layer with a state")
+    return StateTrajectory(pd.concat(tables, ignore_index=True), {"label": label, "explained": explained})
+
+
+def _follow(states: Tensor) -> tuple[pd.DataFrame, float]:
+    """States [T, K * V]: their coordinates, norms and changes, and the share of variance on the axes."""
+    centred = states - states.mean(0)
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    coordinates = (left * singular)[:, :AXES].numpy()
+    coordinates = np.pad(coordinates, ((0, 0), (0, AXES - coordinates.shape[1])))
+    variance = singular.square()
+    change = torch.cat([states[:1], states.diff(dim=0)]).norm(dim=1)
+    table = pd.DataFrame(coordinates, columns=[f"axis_{axis + 1}" for axis in range(AXES)])
+    table = table.assign(norm=states.norm(dim=1).numpy(), change=change.numpy())
+    return table, float(variance[:AXES].sum() / variance.sum().clamp(min=1e-300))

@@ -1,0 +1,113 @@
+"""Eigenvalues of the transitions a trained model uses, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.transition import Transition
+from ...probe.models.model import Model
+from ...probe.results.figure import Figure, Histogram, Panel, Points
+from ...probe.results.result import Result
+
+
+@dataclass(frozen=True)
+class TransitionSpectrum(Result, kind="transition_spectrum"):
+    """The eigenvalues of A_t for each model, layer, head, sequence and token."""
+
+    title: ClassVar[str] = "Transition eigenvalues"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "sequence": "sequence of the batch",
+        "position": "token position",
+        "real": "real part of an eigenvalue of A_t",
+        "imaginary": "imaginary part",
+        "multiplicity": "how many of the K eigenvalues are this one",
+    }
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            share = own.loc[own["real"] < 0, "multiplicity"].sum() / own["multiplicity"].sum()
+            radius = np.hypot(own["real"], own["imaginary"]).max()
+            lines.append(
+                f"{model}, layer {layer}: real parts in [{own['real'].min():.3f}, {own['real'].max():.3f}], "
+                f"{share:.2%} of the eigenvalues negative, largest modulus {radius:.3f}"
+            )
+        return "\n".join(lines)
+
+    def select(self, **equal: Any) -> TransitionSpectrum:
+        """Only the rows whose columns have these values, such as layer=0, head=2."""
+        table = self.table
+        for column, value in equal.items():
+            if value is not None:
+                table = table[table[column] == value]
+        return TransitionSpectrum(table, self.about)
+
+    def specification(self, **equal: Any) -> Figure:
+        """Histogram of the eigenvalues that a token moves, and all of them in the complex plane."""
+        chosen = self.select(**equal)
+        edges = np.linspace(-1.05, 1.05, 64)
+        bars, clouds = [], []
+        for model, own in chosen.table.groupby("model", sort=False):
+            moved = own[own["multiplicity"] == 1]
+            moved = own if moved.empty else moved
+            counts, _ = np.histogram(moved["real"], bins=edges)
+            bars.append(Histogram(edges, counts / max(counts.sum(), 1), str(model)))
+            sample = own.sample(min(len(own), 1500), random_state=0)
+            clouds.append(Points(sample["real"].to_numpy(), sample["imaginary"].to_numpy(), str(model)))
+        plane = Panel(clouds, "real part", "imaginary part", "Complex plane", equal=True, unit_circle=True)
+        return Figure(
+            self.title,
+            [Panel(bars, "real part", "share of eigenvalues", "Eigenvalues along the keys"), plane],
+            alt=f"Eigenvalues of the state transitions. {chosen.summary()}",
+            caption="Left: the eigenvalues that a token's key moves; the others equal its decay.",
+        )
+
+
+def transition_spectrum(models: Model | Mapping[str, Model], tokens: Tensor) -> TransitionSpectrum:
+    """The eigenvalues of every head's transition at every token.
+
+    models: a model, or several by name. tokens: [B, T]. Layers without a state are left out; a model with none raises
+    ValueError. Eigenvalues come from the small problem of the low-rank part (see `Transition.eigenvalues`), in float64.
+    """
+    named = {"model": models} if isinstance(models, Model) else dict(models)
+    tables = []
+    for name, model in named.items():
+        hooks = [hook for hook in model.hook_dict if hook.endswith("attn.hook_transition")]
+        if not hooks:
+            raise ValueError(f"{name} has no layer with a state, so it has no transitions")
+        with torch.no_grad():
+            _, cache = model.run_with_cache(tokens, names_filter=hooks, return_type=None)
+        tables += [_table(cache[hook].double(), model=name, layer=int(hook.split(".")[1])) for hook in hooks]
+    about = {"sequences": len(tokens), "tokens": tokens.shape[1], "models": list(named)}
+    return TransitionSpectrum(pd.concat(tables, ignore_index=True), about)
+
+
+def _table(transition: Transition, **where: Any) -> pd.DataFrame:
+    """Transition [B, T, H] as rows; the K - r eigenvalues that equal a scalar diagonal are one row with a multiplicity."""
+    values = transition.eigenvalues().numpy()
+    moved = transition.rank if transition.is_scalar and transition.rank < transition.size else transition.size
+    kept = values[..., : moved + 1] if moved < transition.size else values
+    multiplicity = np.ones(kept.shape[-1], dtype=np.int64)
+    multiplicity[moved:] = transition.size - moved
+    sequence, position, head, index = np.indices(kept.shape)
+    return pd.DataFrame(
+        {
+            **{name: np.full(kept.size, value) for name, value in where.items()},
+            "head": head.ravel(),
+            "sequence": sequence.ravel(),
+            "position": position.ravel(),
+            "real": kept.real.ravel(),
+            "imaginary": kept.imag.ravel(),
+            "multiplicity": multiplicity[index.ravel()],
+        }
+    )

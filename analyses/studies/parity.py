@@ -1,0 +1,93 @@
+"""Parity and the sign of eigenvalues (Grazzi et al. 2025, arXiv:2411.12537).
+
+A linear RNN whose transitions have only eigenvalues in [0, 1] cannot compute parity at every length in finite precision; with
+[-1, 1] one layer can. Both are trained at one length and tested at longer ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+
+from ...probe.captures.capture import Capture, capture
+from ...probe.mixers import DeltaNet
+from ...probe.models.config import ModelConfig
+from ...probe.models.model import Model
+from ...probe.probes.scores import ProbeScores
+from ...probe.probes.sweep import ProbeSweep
+from ...probe.studies.run import Run
+from ...probe.studies.study import Study
+from ...probe.studies.training import Training
+from ...probe.tasks.base import generator_for
+from ...probe.tasks.parity import Parity
+from ..behaviour.accuracy_by_length import accuracy_by_length
+from ..behaviour.training_curve import TrainingCurve
+from ..geometry.state_trajectory import state_trajectory
+from ..spectra.transition_spectrum import transition_spectrum
+
+POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
+
+
+@dataclass(frozen=True)
+class ParityStudy(Study, kind="parity"):
+    """One-layer DeltaNet with eigenvalues in [0, 1] and in [-1, 1].
+
+    training: of both models. width, heads: of both models. test_lengths: where accuracy is measured, on `sequences` each.
+    probe_length, probe_sequences: of the captures that the probes are fitted on and tested on.
+    """
+
+    training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40))
+    width: int = 64
+    heads: int = 4
+    test_lengths: tuple[int, ...] = (40, 64, 96, 128, 160, 192, 224, 256)
+    sequences: int = 128
+    probe_length: int = 64
+    probe_sequences: int = 48
+
+    question: ClassVar[str] = "Can a linear RNN track parity? Only with a transition whose eigenvalue can be negative."
+
+    def execute(self, run: Run) -> None:
+        task = Parity()
+        models, histories = {}, {}
+        for name, eigenvalues in ((POSITIVE, (0.0, 1.0)), (NEGATIVE, (-1.0, 1.0))):
+            mixer = DeltaNet(heads=self.heads, eigenvalue_range=eigenvalues, short_convolution=0)
+            config = ModelConfig(task.vocabulary, self.width, layers=1, mixer=mixer, seed=self.seed)
+            label = "positive" if name == POSITIVE else "negative"
+            models[name], histories[name] = run.train(label, config, task, self.training, self.seed)
+        run.compute("training", lambda: TrainingCurve.of(histories))
+        run.compute(
+            "accuracy_by_length",
+            lambda: accuracy_by_length(models, task, self.test_lengths, sequences=self.sequences, seed=self.seed),
+        )
+        example = task.batch(8, self.training.length, "test", generator_for(self.seed, 1))
+        run.compute("transition_spectrum", lambda: transition_spectrum(models, example.tokens))
+        run.compute(
+            "state_trajectory",
+            lambda: state_trajectory(
+                models,
+                example.tokens[0],
+                texts=[str(bit) for bit in example.tokens[0].tolist()],
+                labels=example.targets[0],
+                label="parity",
+            ),
+        )
+        sweep = ProbeSweep(by_position=True, control_context=6, seed=self.seed)
+
+        def probes() -> ProbeScores:
+            fitted = {name: sweep.fit(self._states(model, 2)) for name, model in models.items()}
+            return ProbeScores.join([fitted[name].score(self._states(model, 3), name) for name, model in models.items()])
+
+        run.compute("probes", probes)
+
+    def _states(self, model: Model, stream: int) -> Capture:
+        """States and residual stream at eight positions of sequences that no other part of the study sees."""
+        batch = Parity().batch(self.probe_sequences * 8, self.probe_length, "test", generator_for(self.seed, stream))
+        positions = torch.linspace(0, self.probe_length - 1, 8).long().tolist()
+        return capture(model, [batch], ["blocks.0.attn.hook_state", "blocks.0.hook_resid_post"], positions=positions)
+
+
+def small() -> ParityStudy:
+    """A first run: a third of the steps, tested at fewer lengths."""
+    return replace(ParityStudy(), training=Training(steps=120, batch=32, length=24), test_lengths=(24, 64, 128), sequences=64)
