@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from .naming import unknown_name
+from .errors import unknown_name
 
 T = TypeVar("T")
 

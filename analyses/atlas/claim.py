@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
-from ...probe.naming import unknown_name
+from ...probe.errors import unknown_name
 from ...probe.studies.run import Run
 from ...probe.studies.study import Study
 

@@ -51,32 +51,33 @@ class StateTrajectory(Result, kind="state_trajectory"):
                 table = table[table[column] == value]
         return StateTrajectory(table, self.about)
 
-    def specification(self, **equal: Any) -> Figure:
-        """For each model the path on the first two axes, coloured by label, and the norm over time; the first head unless
-        a layer and head are given.
+    def liveliest(self, model: str) -> dict[str, int]:
+        """The layer and head of a model whose state changes most in the second half of the sequence."""
+        own = self.table[(self.table["model"] == model) & (self.table["position"] >= self.table["position"].max() / 2)]
+        layer, head = own.groupby(["layer", "head"])["change"].mean().idxmax()
+        return {"layer": int(layer), "head": int(head)}
+
+    def specification(self, model: str | None = None, layer: int | None = None, head: int | None = None) -> Figure:
+        """The path on the first two axes, coloured by label, and the norm over time.
+
+        For each model its liveliest head, unless a model, layer and head are given.
         """
-        first = {"layer": self.table["layer"].iloc[0], "head": self.table["head"].iloc[0]}
-        chosen = self.select(**first | equal).table
         label_name = str(self.about.get("label", "label"))
         panels = []
-        for model, own in chosen.groupby("model", sort=False):
-            own = own.sort_values("position")
+        for name in [model] if model is not None else list(dict.fromkeys(self.table["model"])):
+            where = self.liveliest(name)
+            where |= {key: value for key, value in (("layer", layer), ("head", head)) if value is not None}
+            own = self.select(model=name, **where).table.sort_values("position")
             texts = [f"{row.position}: {row.token!r}, {label_name} {row.label}" for row in own.itertuples()]
-            x, y, labels = (own[name].to_numpy() for name in ("axis_1", "axis_2", "label"))
+            x, y, labels = (own[column].to_numpy() for column in ("axis_1", "axis_2", "label"))
             path = Points(x, y, "", labels, label_name, texts, joined=True)
-            panels.append(Panel([path], "first principal axis", "second principal axis", f"{model}: path of the state"))
+            title = f"{name}, layer {where['layer']}, head {where['head']}"
+            panels.append(Panel([path], "first principal axis", "second principal axis", title))
             position = own["position"].to_numpy()
-            size = [
-                Line(position, own["norm"].to_numpy(), "of the state"),
-                Line(position, own["change"].to_numpy(), "of its change"),
-            ]
-            panels.append(Panel(size, "token position", "Frobenius norm", f"{model}: size"))
-        where = ", ".join(f"{name} {value}" for name, value in (first | equal).items() if name != "model" and value is not None)
-        return Figure(
-            f"{self.title}: {where}",
-            panels,
-            alt=f"The state after each token of one sequence, coloured by {label_name} ({where}).",
-        )
+            columns = (("norm", "norm of the state"), ("change", "norm of its change"))
+            size = [Line(position, own[column].to_numpy(), label) for column, label in columns]
+            panels.append(Panel(size, "token position", "Frobenius norm", title))
+        return Figure(self.title, panels, alt=f"The state after each token of one sequence, coloured by {label_name}.")
 
 
 def state_trajectory(

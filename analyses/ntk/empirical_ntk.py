@@ -17,14 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...probe.naming import unknown_name
+from ...probe.errors import StatescopeError, unknown_name
 from .per_sample import rule_for
 
 Output = Literal["trace", "full"]
 Read = Callable[[Tensor], Tensor]
 
 
-class UncoveredParameterError(ValueError):
+class UncoveredParameterError(StatescopeError, ValueError):
     """A parameter whose per-sample gradient no rule gives, or gives wrongly."""
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...probe.errors import StatescopeError
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 
 
-class NotPositiveError(ValueError):
+class NotPositiveError(StatescopeError, ValueError):
     """A kernel with an eigenvalue below zero by more than rounding."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ...probe.naming import unknown_name
+from ...probe.errors import unknown_name
 
 if TYPE_CHECKING:
     from ...probe.studies.study import Study

@@ -181,7 +181,7 @@ class SourceCodeStudy(Study, kind="source_code"):
         return tangent_spectrum(kernels, batch.targets[:, -1])
 
 
-BYTE_TEXTS = [repr(chr(byte))[1:-1] if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
+BYTE_TEXTS = ["␣" if byte == 32 else repr(chr(byte))[1:-1] if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
 
 
 def texts_of(tokens: torch.Tensor) -> list[str]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap, TapRequest
+from ..errors import unknown_name
 from ..hooks.points import point_of
-from ..naming import unknown_name
 from ..tasks.base import Batch
 
 if TYPE_CHECKING:

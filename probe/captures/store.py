@@ -12,6 +12,7 @@ import zarr
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from ..errors import StatescopeError
 from ..studies.files import reporting_full_disk, write_text
 from ..tasks.base import Batch
 from .capture import Capture
@@ -19,7 +20,7 @@ from .capture import Capture
 COMMIT = "commit.json"
 
 
-class DamagedCaptureError(ValueError):
+class DamagedCaptureError(StatescopeError, ValueError):
     """A stored capture that cannot be read, or was not finished."""
 
 

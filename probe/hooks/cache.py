@@ -6,7 +6,7 @@ from typing import Any
 
 from transformer_lens import ActivationCache
 
-from ..naming import unknown_name
+from ..errors import unknown_name
 
 
 class StateCache(ActivationCache):

@@ -14,11 +14,11 @@ from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, Tap, TapRequest
+from ..errors import unknown_name
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
 from ..hooks.points import point_of
 from ..mixers.base import HookedRMSNorm, Mixer, StateRequest, linear
-from ..naming import unknown_name
 from .blocks import Block
 from .config import ModelConfig
 

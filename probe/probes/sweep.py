@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..captures.capture import Capture
-from ..naming import unknown_name
+from ..errors import unknown_name
 from .controls import control_labels, group_bootstrap, group_folds, majority_accuracy
 from .linear_models import LinearModels, LogisticModels, RidgeModels
 from .scores import ProbeScores

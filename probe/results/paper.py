@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..studies.files import write_whole
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
@@ -40,7 +41,7 @@ def draw(figure: Figure) -> Drawing:
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows + 0.35), layout="constrained")
+        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows + 0.5), layout="constrained")
         drawing.suptitle(figure.title, fontsize=9, x=0.01, ha="left")
         grid = drawing.subplots(rows, columns, squeeze=False)
         named: dict[str, int] = {}
@@ -48,6 +49,7 @@ def draw(figure: Figure) -> Drawing:
             _draw_panel(drawing, grid[index // columns][index % columns], panel, named)
         for spare in range(len(figure.panels), rows * columns):
             grid[spare // columns][spare % columns].set_axis_off()
+        _draw_legend(drawing, grid)
     return drawing
 
 
@@ -80,18 +82,28 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int
         height, name = panel.level
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
-    if panel.x_log:
-        axes.set_xscale("log")
-    if panel.y_log:
-        axes.set_yscale("log")
+    for log, scale, axis in ((panel.x_log, axes.set_xscale, axes.xaxis), (panel.y_log, axes.set_yscale, axes.yaxis)):
+        if log:
+            scale("log")
+            axis.set_major_locator(LogLocator(numticks=5))
+            axis.set_minor_formatter(NullFormatter())
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
     if panel.equal:
         axes.set_aspect("equal", adjustable="datalim")
-    if sum(bool(mark.label) for mark in panel.marks if not isinstance(mark, Heatmap)) > 1:
-        axes.legend(frameon=False)
+
+
+def _draw_legend(drawing: Drawing, grid: Any) -> None:
+    """One legend for all panels, below them, with each name once."""
+    named: dict[str, Any] = {}
+    for axes in grid.flat:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if len(named) > 1:
+        columns = min(len(named), 4 if max(map(len, named)) < 24 else 3)
+        drawing.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:

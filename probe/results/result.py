@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from ..configuration import Kinds
+from ..errors import StatescopeError
 from ..studies.files import write_whole
 from .figure import Figure
 
@@ -23,7 +24,7 @@ SCHEMA_VERSION = 1
 _METADATA = b"statescope"
 
 
-class DamagedResultError(ValueError):
+class DamagedResultError(StatescopeError, ValueError):
     """A result file that is missing, cut short or altered."""
 
 

@@ -13,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..errors import StatescopeError
 from .files import write_whole
 
 
-class DamagedCheckpointError(ValueError):
+class DamagedCheckpointError(StatescopeError, ValueError):
     """A checkpoint file that cannot be read, or does not fit the model."""
 
 

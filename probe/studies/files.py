@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import StatescopeError
 
-class DiskFullError(OSError):
+
+class DiskFullError(StatescopeError, OSError):
     """There is no room for a file. What was on disk before is as it was."""
 
 

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import StatescopeError
 from .files import sha256, write_text
 
 SCHEMA_VERSION = 1
@@ -22,7 +23,7 @@ PACKAGES = ("statescope", "torch", "triton", "transformer-lens", "scikit-learn",
 Outcome = Literal["unfinished", "finished", "failed"]
 
 
-class DamagedRunError(ValueError):
+class DamagedRunError(StatescopeError, ValueError):
     """A run folder that cannot be read: the text names the file and what is wrong with it."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from ..errors import StatescopeError
 from ..results.result import Result
 from .checkpoint import Checkpoints, Progress
 from .files import remove_leftovers
@@ -30,11 +31,11 @@ R = TypeVar("R", bound=Result)
 LOCK = ".lock"
 
 
-class RunInUseError(RuntimeError):
+class RunInUseError(StatescopeError, RuntimeError):
     """Another process works in the run folder."""
 
 
-class OtherRunError(ValueError):
+class OtherRunError(StatescopeError, ValueError):
     """The folder holds the run of a different study or configuration."""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...kernels.arguments import NonFiniteError
+from ..errors import StatescopeError
 from ..tasks.base import IGNORED, Batch, Task, generator_for
 from .checkpoint import Checkpoints, Progress
 
@@ -46,7 +47,7 @@ class Training:
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(StatescopeError, ArithmeticError):
     """The loss is NaN or infinite; the text names the step, where it arose, and the checkpoint that was kept."""
 
 

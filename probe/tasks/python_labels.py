@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StatescopeError
+
 LABELS = ("bracket_depth", "in_string", "in_comment", "indentation", "in_parameters")
 CAPS = {"bracket_depth": 4, "indentation": 5}  # deeper counts as this
 
@@ -19,7 +21,7 @@ _OPEN_STRING = {getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_S
 _CLOSE_STRING = {getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name)}
 
 
-class UnreadableSourceError(ValueError):
+class UnreadableSourceError(StatescopeError, ValueError):
     """A file that the tokenizer does not accept."""
 
 

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from ..errors import StatescopeError
 from .base import Batch, Split, Task
 from .python_labels import LABELS, UnreadableSourceError, bytes_since_change, label_bytes
 
 EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
 
 
-class EmptyCorpusError(ValueError):
+class EmptyCorpusError(StatescopeError, ValueError):
     """A folder that holds no readable Python source."""
 
 

@@ -1,4 +1,4 @@
-"""Errors for names that do not exist, with the nearest one that does."""
+"""Errors a user can act on. Their text names what was found and what to do; a command line shows it without a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class UnknownNameError(KeyError, ValueError):
+class StatescopeError(Exception):
+    """Base of the errors whose text is all a user needs."""
+
+
+class UnknownNameError(StatescopeError, KeyError, ValueError):
     """A name that is not in a list of known ones. Its text names the kind, the name, the nearest match and the list."""
 
     def __str__(self) -> str:
