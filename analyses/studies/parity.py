@@ -32,19 +32,21 @@ POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
 
 @dataclass(frozen=True)
 class ParityStudy(Study, kind="parity"):
-    """One-layer DeltaNet with eigenvalues in [0, 1] and in [-1, 1].
-
-    training: of both models. width, heads: of both models. test_lengths: where accuracy is measured, on `sequences` each.
-    probe_length, probe_sequences: of the captures that the probes are fitted on and tested on.
-    """
+    """One-layer DeltaNet with eigenvalues in [0, 1] and in [-1, 1]."""
 
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40))
     width: int = 64
+    """of the residual stream"""
     heads: int = 4
+    """of the mixer"""
     test_lengths: tuple[int, ...] = (40, 64, 96, 128, 160, 192, 224, 256)
+    """where accuracy is measured"""
     sequences: int = 128
+    """tested at each length"""
     probe_length: int = 64
-    probe_sequences: int = 48
+    """tokens in the sequences that are probed"""
+    probe_sequences: int = 384
+    """that probes are fitted on, and as many that they are tested on"""
 
     question: ClassVar[str] = "Can a linear RNN track parity? Only with a transition whose eigenvalue can be negative."
 
@@ -83,7 +85,7 @@ class ParityStudy(Study, kind="parity"):
 
     def _states(self, model: Model, stream: int) -> Capture:
         """States and residual stream at eight positions of sequences that no other part of the study sees."""
-        batch = Parity().batch(self.probe_sequences * 8, self.probe_length, "test", generator_for(self.seed, stream))
+        batch = Parity().batch(self.probe_sequences, self.probe_length, "test", generator_for(self.seed, stream))
         positions = torch.linspace(0, self.probe_length - 1, 8).long().tolist()
         return capture(model, [batch], ["blocks.0.attn.hook_state", "blocks.0.hook_resid_post"], positions=positions)
 

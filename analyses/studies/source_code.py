@@ -39,30 +39,33 @@ CONCEPT = "in_string"
 
 
 @dataclass(frozen=True)
-class SourceCodeStudy(Study, kind="source_code"):
-    """Gated DeltaNet with eigenvalues in [-1, 1] against softmax attention on the bytes of Python source.
-
-    task: the corpus. training, width, layers, heads: of both models. key_size, value_size: of the linear model's states.
-    probe_windows: held-out windows that probes are fitted on, and as many that they are tested on.
-    probe_positions: how many bytes of each window are samples.
-    strengths: of steering, in gaps between the means of the two classes.
-    tangent_samples, tangent_length: windows of the tangent kernel, and their bytes.
-    """
+class SourceCodeStudy(Study, kind="source-code"):
+    """Gated DeltaNet with eigenvalues in [-1, 1] against softmax attention on the bytes of Python source."""
 
     task: SourceCode = field(default_factory=SourceCode)
     training: Training = field(
         default_factory=lambda: Training(steps=700, batch=8, length=256, learning_rate=4e-3, warm_up=40, checkpoint_every=50)
     )
     width: int = 128
+    """of the residual stream of both models"""
     layers: int = 2
+    """of both models"""
     heads: int = 4
+    """of both models"""
     key_size: int = 16
+    """of the linear model's states"""
     value_size: int = 32
+    """of the linear model's states"""
     probe_windows: int = 128
+    """held-out windows that probes are fitted on, and as many that they are tested on"""
     probe_positions: int = 24
+    """bytes of each window that are samples"""
     strengths: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+    """of steering, in gaps between the means of the two classes"""
     tangent_samples: int = 48
+    """windows of the tangent kernel"""
     tangent_length: int = 48
+    """bytes in each of them"""
 
     question: ClassVar[str] = "What does a model of Python source keep in its state?"
 

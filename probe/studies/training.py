@@ -21,21 +21,24 @@ Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
 @dataclass(frozen=True)
 class Training:
-    """AdamW with a linear warm-up and a cosine decay to zero.
-
-    steps, batch, length: how many batches of how many sequences of how many tokens.
-    learning_rate: at its peak. warm_up: steps to reach it. weight_decay: as in AdamW. clip: largest gradient norm.
-    checkpoint_every: steps between checkpoints.
-    """
+    """AdamW with a linear warm-up and a cosine decay to zero."""
 
     steps: int = 300
+    """batches in all"""
     batch: int = 64
+    """sequences in a batch"""
     length: int = 40
+    """tokens in a sequence"""
     learning_rate: float = 3e-3
+    """at its peak"""
     warm_up: int = 20
+    """steps to reach the peak"""
     weight_decay: float = 0.01
+    """as in AdamW"""
     clip: float = 1.0
+    """largest gradient norm"""
     checkpoint_every: int = 50
+    """steps between checkpoints"""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "length", "checkpoint_every"):

@@ -28,14 +28,14 @@ class EmptyCorpusError(StatescopeError, ValueError):
 class SourceCode(Task, kind="source_code"):
     """Windows of Python files; the target after each byte is the next byte.
 
-    folder: searched for *.py; None means the standard library of the running Python, without tests and data.
-    most_bytes: files are taken in the order of their digests until they hold this many bytes.
-    Files are split by digest: 80% train, 10% validation, 10% test. Labels are those of `python_labels`, each with
-    "<label>_age", the bytes since it last changed.
+    Files are taken in the order of their digests and split by them: 80% train, 10% validation, 10% test. Labels are those of
+    `python_labels`, each with "<label>_age", the bytes since it last changed.
     """
 
     folder: str | None = None
+    """searched for *.py; None means the standard library of the running Python, without tests and data"""
     most_bytes: int = 8_000_000
+    """files are taken until they hold this many bytes"""
 
     label_names = LABELS
 

@@ -1,0 +1,202 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+from tyro.conf import Positional
+
+RUNS = Path("runs")
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    # Two math threads on two cores are slower than one; this must be set before numpy and torch are imported.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    from ..probe.errors import StatescopeError
+
+    try:
+        if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
+            _run_study(given[1], given[2:])
+        elif given[:1] == ["atlas"]:
+            _choose({"list": atlas_list, "verify": atlas_verify}, given[1:], "statescope atlas", atlas.__doc__ or "")
+        else:
+            _choose(COMMANDS, given, "statescope", DESCRIPTION)
+    except StatescopeError as error:
+        _stop(str(error), FAILED)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on where this one stopped", INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def run(study: Positional[str]) -> None:
+    """Run a study: statescope run parity --seed 1 --training.steps 500
+
+    `statescope run NAME --help` lists all settings of a study. The same command goes on where an earlier one stopped.
+
+    Args:
+        study: the name of a study, or a .toml file with `study = "NAME"` and the settings to change.
+
+    """
+    _run_study(study, [])
+
+
+def list_runs(folder: Path = RUNS, json: bool = False) -> None:
+    """List the runs there are, and the studies to run.
+
+    Args:
+        folder: where runs are.
+        json: print JSON instead of tables.
+
+    """
+    from .terminal import print_runs
+
+    print_runs(folder, as_json=json)
+
+
+def show(run: Positional[str], folder: Path = RUNS, json: bool = False) -> None:
+    """Show a run: its settings, its numbers and its figures.
+
+    Args:
+        run: a run folder, or the name of one.
+        folder: where runs are.
+        json: print JSON instead of tables.
+
+    """
+    from .terminal import print_run
+
+    print_run(_find_run(run, folder), as_json=json)
+
+
+def verify(run: Positional[str], folder: Path = RUNS) -> None:
+    """Compare every file of a run with the digest recorded when it was written.
+
+    Args:
+        run: a run folder, or the name of one.
+        folder: where runs are.
+
+    """
+    from ..probe.studies.run import Run
+
+    found = Run(_find_run(run, folder))
+    problems = found.problems()
+    for problem in problems:
+        print(f"{found.path}: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(FAILED)
+    print(f"{found.path}: {len(found.manifest.files)} files as they were written ({found.status})")
+
+
+def demo(folder: Path = RUNS) -> None:
+    """Run the two flagship studies and say where their figures and numbers are.
+
+    Args:
+        folder: where runs go.
+
+    """
+    from ..analyses.studies.catalogue import FLAGSHIPS, STUDIES, study_named
+    from .terminal import TerminalReporter, print_outcome
+
+    for name in FLAGSHIPS:
+        study = study_named(name)
+        print(f"\n{name}: {STUDIES[name].question} (about {STUDIES[name].time})")
+        with TerminalReporter() as reporter:
+            finished = study.run(folder / study.run_name, reporter)
+        print_outcome(finished)
+    print("\nLook at the runs in a browser:\n\n    make app")
+
+
+def app(folder: Path = RUNS, port: int = 8501, browser: bool = True) -> None:
+    """Open the app in a browser, on this machine only (127.0.0.1).
+
+    Args:
+        folder: where runs are.
+        port: to listen on.
+        browser: open a browser window.
+
+    """
+    from .launch import launch
+
+    launch(folder, port, browser=browser)
+
+
+def atlas() -> None:
+    """Measure the claims of papers: statescope atlas list, statescope atlas verify P006."""
+    main(["atlas", "--help"])
+
+
+def atlas_list() -> None:
+    """List the papers whose claims can be measured."""
+    from .terminal import print_atlas
+
+    print_atlas()
+
+
+def atlas_verify(paper: Positional[str], folder: Path = RUNS) -> None:
+    """Run the study behind a paper's claim, unless it has been run, and compare the numbers.
+
+    Args:
+        paper: its number in the atlas, such as P006.
+        folder: where runs go.
+
+    """
+    from ..analyses.atlas.claim import claim_of
+    from .terminal import TerminalReporter, print_claim
+
+    claim = claim_of(paper)
+    study = claim.study()
+    with TerminalReporter() as reporter:
+        finished = study.run(folder / study.run_name, reporter)
+    if not print_claim(claim, finished):
+        sys.exit(FAILED)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": run,
+    "list": list_runs,
+    "show": show,
+    "verify": verify,
+    "demo": demo,
+    "app": app,
+    "atlas": atlas,
+}
+
+
+def _choose(commands: dict[str, Callable[..., Any]], given: list[str], program: str, description: str) -> None:
+    tyro.extras.subcommand_cli_from_dict(commands, args=given, prog=program, description=description)
+
+
+def _run_study(name: str, given: list[str]) -> None:
+    """Run the study `name` with settings from flags: defaults < file < flags."""
+    from .study_arguments import read_study
+    from .terminal import TerminalReporter, print_outcome
+
+    study, out = read_study(name, given)
+    with TerminalReporter() as reporter:
+        finished = study.run(out, reporter)
+    print_outcome(finished)
+
+
+def _find_run(name: str, folder: Path) -> Path:
+    path = folder / name if not Path(name).exists() else Path(name)
+    if not path.is_dir():
+        from ..probe.errors import unknown_name
+
+        known = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
+        raise unknown_name(f"run in {folder}/", name, known)
+    return path
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"statescope: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,167 @@
+"""What the command line prints: progress, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ..analyses.atlas.claim import TITLES, Claim
+from ..analyses.studies.catalogue import ENTRIES
+from ..probe.errors import StatescopeError
+from ..probe.studies.run import Run, list_runs
+
+console = Console()
+
+
+class TerminalReporter:
+    """A progress bar for each stage: step, loss, time left. Where output is no terminal, a line a stage."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task: TaskID | None = None
+        self.name = ""
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.is_terminal:
+            self.progress.stop()
+
+    def stage(self, name: str, total: int | None) -> None:
+        self.name = name
+        if not console.is_terminal:
+            console.print(name)
+            return
+        if self.task is not None:
+            last = self.progress.tasks[self.task]
+            self.progress.update(self.task, completed=last.total or 1, total=last.total or 1)
+            self.progress.stop_task(self.task)
+        self.task = self.progress.add_task(name, total=total, note="")
+
+    def advance(self, done: int, note: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, note=note)
+        elif done % 100 == 0:
+            console.print(f"  {self.name}: {done}, {note}")
+
+
+def print_runs(folder: Path, *, as_json: bool) -> None:
+    """The runs in a folder, and the studies."""
+    entries = list_runs(folder)
+    if as_json:
+        print(json.dumps([_run_facts(entry) for entry in entries], indent=2))
+        return
+    runs = Table("run", "study", "status", "created", "results", title=f"runs in {folder}/", title_justify="left")
+    for entry in entries:
+        facts = _run_facts(entry)
+        runs.add_row(*(str(facts[key]) for key in ("run", "study", "status", "created", "results")))
+    if entries:
+        console.print(runs)
+    else:
+        console.print(f"no runs in {folder}/ yet")
+    studies = Table("name", "question", "time", title="studies: statescope run NAME", title_justify="left")
+    for study in ENTRIES:
+        studies.add_row(study.name, study.question, study.time)
+    console.print(studies)
+
+
+def _run_facts(entry: Run | StatescopeError) -> dict[str, Any]:
+    if isinstance(entry, StatescopeError):
+        return {"run": "?", "study": "?", "status": f"damaged: {entry}", "created": "", "results": 0}
+    manifest = entry.manifest
+    shown = {"run": entry.path.name, "study": manifest.study, "status": entry.status, "created": manifest.created}
+    return shown | {"results": len(entry.result_names)}
+
+
+def print_run(path: Path, *, as_json: bool) -> None:
+    """One run: what it was, and every result in words."""
+    run = Run(path)
+    manifest = run.manifest
+    summaries = {}
+    for name in run.result_names:
+        try:
+            summaries[name] = run.result(name).summary()
+        except StatescopeError as error:
+            summaries[name] = f"damaged: {error}"
+    if as_json:
+        more = {"configuration": manifest.configuration, "packages": manifest.packages, "seconds": manifest.seconds}
+        print(json.dumps(_run_facts(run) | more | {"results": summaries}, indent=2))
+        return
+    facts = Table("", "", show_header=False, title=str(run.path), title_justify="left")
+    spent = sum(manifest.seconds.values())
+    for key, value in (
+        ("study", manifest.study),
+        ("status", run.status + (f": {manifest.error}" if manifest.error else "")),
+        ("created", manifest.created),
+        ("time", f"{spent:.0f} s"),
+        ("seed", manifest.seed),
+        ("torch", manifest.packages.get("torch")),
+        ("commit", manifest.source.get("commit")),
+        ("cpu", manifest.hardware.get("cpu")),
+    ):
+        facts.add_row(key, str(value))
+    console.print(facts)
+    for name, text in summaries.items():
+        console.print(f"\n[bold]{name}[/bold]")
+        console.print(text, markup=False, highlight=False)
+
+
+def print_outcome(run: Run) -> None:
+    """Where the numbers and figures of a finished run are."""
+    spent = sum(run.manifest.seconds.values())
+    console.print(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
+    for name in run.result_names:
+        console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg")
+        console.print(run.result(name).summary(), markup=False, highlight=False)
+    console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}")
+
+
+def print_atlas() -> None:
+    """The claims that can be measured."""
+    table = Table("number", "paper", title="claims: statescope atlas verify NUMBER", title_justify="left")
+    for number, title in TITLES.items():
+        table.add_row(number, title)
+    console.print(table)
+
+
+def print_claim(claim: Claim, run: Run) -> bool:
+    """The numbers of a claim: predicted, measured, verdict. Returns whether all of it holds."""
+    console.print(f"\n[bold]{claim.number}[/bold] {claim.paper} ({claim.reference})\n{claim.statement}\n")
+    table = Table("measured", "expected", "found", "verdict")
+    measured = claim.measure(run)
+    for measurement, found, verdict in measured:
+        margin = f" (± {measurement.tolerance:g})" if measurement.tolerance else ""
+        expected = f"{measurement.relation} {measurement.expected:g}{margin}"
+        table.add_row(measurement.what, expected, f"{found:.4f}", verdict)
+    console.print(table)
+    console.print(f"run: {run.path}")
+    if claim.note:
+        console.print(claim.note)
+    return all(verdict == "holds" for *_, verdict in measured)
