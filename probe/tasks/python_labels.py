@@ -37,6 +37,9 @@ def label_bytes(source: bytes) -> dict[str, NDArray[np.int16]]:
         raise UnreadableSourceError(str(error)) from error
     if tokens[0].string != "utf-8":
         raise UnreadableSourceError(f"the source declares the encoding {tokens[0].string}; only UTF-8 is read")
+    broken = [token for token in tokens if token.type == tokenize.ERRORTOKEN and token.string.strip()]
+    if broken:  # Python 3.12 and later raise above
+        raise UnreadableSourceError(f"line {broken[0].start[0]} holds {broken[0].string!r}, which is no token")
     offset = _byte_offsets(source)
     changes = {name: np.zeros(len(source) + 1, dtype=np.int32) for name in LABELS}
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformer_lens.hook_points import HookPoint
-
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, mixer_points, point_of
 from statescope.probe.mixers import MixerConfig
+from transformer_lens.hook_points import HookPoint
 
 MIXERS = [
     DeltaNet(heads=2, key_size=4, value_size=6),

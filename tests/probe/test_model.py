@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
-from transformer_lens import patching
-
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig
 from statescope.probe.errors import UnknownNameError
+from torch.nn import functional
+from transformer_lens import patching
 
 
 @pytest.fixture
