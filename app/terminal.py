@@ -130,7 +130,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
     console.print(facts)
     for name, text in summaries.items():
         console.print(f"\n[bold]{name}[/bold]")
-        console.print(text, markup=False, highlight=False)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_outcome(run: Run) -> None:
@@ -138,9 +138,9 @@ def print_outcome(run: Run) -> None:
     spent = sum(run.manifest.seconds.values())
     console.print(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
     for name in run.result_names:
-        console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg")
-        console.print(run.result(name).summary(), markup=False, highlight=False)
-    console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}")
+        console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg", soft_wrap=True)
+        console.print(run.result(name).summary(), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}", soft_wrap=True)
 
 
 def print_atlas() -> None:

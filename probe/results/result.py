@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -68,7 +69,8 @@ class Result(Kinds, family="result"):
     def save(self, path: str | Path) -> Path:
         """Write the result to `path` (.parquet); the file appears whole or not at all."""
         path = Path(path).with_suffix(".parquet")
-        header = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "about": dict(self.about), "columns": self.columns}
+        header = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "module": type(self).__module__}
+        header |= {"about": dict(self.about), "columns": self.columns}
         table = pa.Table.from_pandas(self.table, preserve_index=False)
         table = table.replace_schema_metadata({_METADATA: json.dumps(header, sort_keys=True).encode()})
         write_whole(path, lambda temporary: parquet.write_table(table, temporary, write_page_checksum=True))
@@ -80,10 +82,20 @@ class Result(Kinds, family="result"):
         try:
             table = parquet.read_table(path, page_checksum_verification=True)
             header = json.loads((table.schema.metadata or {})[_METADATA])
-            kind = Result.of_kind(header["kind"])
+            kind = _class_of(header["kind"], header["module"])
             found = kind(table.replace_schema_metadata(None).to_pandas(), header["about"])
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        except (OSError, pa.ArrowException, ImportError, KeyError, ValueError) as error:
             raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
         if not isinstance(found, cls):
             raise DamagedResultError(f"{path} holds a {type(found).__name__}, not a {cls.__name__}")
         return found
+
+
+def _class_of(kind: str, module: str) -> type[Result]:
+    """The class of a kind; its module is imported if it is one of this package, and never another that a file names."""
+    package = __name__.partition(".")[0]
+    if kind not in Result.known and module.partition(".")[0] == package:
+        import_module(module)
+    if kind not in Result.known:
+        raise ValueError(f"the result kind {kind!r} comes from {module}; import that module first")
+    return Result.of_kind(kind)

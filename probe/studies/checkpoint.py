@@ -67,7 +67,8 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         for name, state in _moments(model, optimizer).items():
             tensors |= {f"optimizer.{name}.{key}": torch.as_tensor(value).clone() for key, value in state.items()}
     tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
-    metadata = {"step": str(progress.step), "format": "statescope checkpoint 1"}
+    # One key: safetensors writes several in no fixed order, and the same training should leave the same bytes.
+    metadata = {"statescope": json.dumps({"format": 1, "step": progress.step})}
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
@@ -75,9 +76,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     """Fill model and optimizer in place. Raises DamagedCheckpointError for a file that cannot be read or does not fit."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            header = json.loads((file.metadata() or {})["statescope"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as a checkpoint ({error}); delete it to train again from the start"
         ) from error
@@ -87,7 +88,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         raise DamagedCheckpointError(f"{path} does not fit the model: {error}") from error
     if optimizer is not None:
         _restore(model, optimizer, tensors)
-    return Progress(int(metadata["step"]), tuple(tensors["losses"].tolist()))
+    return Progress(int(header["step"]), tuple(tensors["losses"].tolist()))
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from matplotlib.colors import to_rgb
 from statescope.probe.results import paper, plotly
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
 from statescope.probe.results.palette import SERIES
+from statescope.probe.results.result import DamagedResultError, Result
 
 
 def _figure() -> Figure:
@@ -122,3 +126,24 @@ def test_a_result_without_its_columns_is_refused() -> None:
 
     with pytest.raises(ValueError, match="TrainingCurve needs the columns step, loss"):
         TrainingCurve(pd.DataFrame({"model": ["a"]}))
+
+
+def test_a_result_is_read_without_importing_its_class_first(tmp_path: Path) -> None:
+    from statescope.analyses.behaviour.training_curve import TrainingCurve
+
+    path = TrainingCurve(pd.DataFrame({"model": ["a"], "step": [1], "loss": [0.5]})).save(tmp_path / "curve")
+    code = f"from statescope.probe.results.result import Result; print(Result.load({str(path)!r}).summary())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "a: 0.5000 bits a token over the last 20 steps\n", done.stderr
+
+
+def test_a_file_does_not_choose_what_is_imported(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    header = {"kind": "unheard_of", "module": "antigravity", "about": {}}
+    table = pa.table({"x": [1]}).replace_schema_metadata({b"statescope": json.dumps(header).encode()})
+    parquet.write_table(table, tmp_path / "foreign.parquet")
+    with pytest.raises(DamagedResultError, match="import that module first"):
+        Result.load(tmp_path / "foreign.parquet")
+    assert "antigravity" not in sys.modules

@@ -1,0 +1,249 @@
+"""The studies end to end at tiny settings: seeded, resumable, and read by the atlas and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from statescope import Run, SourceCode, Training
+from statescope.analyses.atlas.claim import Measurement, claim_of
+from statescope.analyses.behaviour.accuracy_by_length import AccuracyByLength
+from statescope.analyses.studies.catalogue import STUDIES, study_named
+from statescope.analyses.studies.parity import NEGATIVE, POSITIVE, ParityStudy
+from statescope.analyses.studies.source_code import SourceCodeStudy
+from statescope.probe.errors import UnknownNameError
+
+TINY = ("--training.steps", "12", "--training.checkpoint-every", "4", "--training.batch", "4", "--test-lengths", "8", "256")
+TINY += ("--sequences", "8", "--width", "16", "--heads", "2", "--probe-sequences", "24", "--probe-length", "12")
+
+
+def statescope(*arguments: str, folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "statescope", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Of results and checkpoints; the time of day is in neither."""
+    return {name: entry["sha256"] for name, entry in Run(path).manifest.files.items()}
+
+
+@pytest.fixture(scope="module")
+def parity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parity")
+    done = statescope("run", "parity", *TINY, "--out", "run", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_the_same_seed_gives_the_same_numbers(parity: Path, tmp_path: Path) -> None:
+    again = statescope("run", "parity", *TINY, "--out", "again", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert digests(tmp_path / "again") == digests(parity)
+    other = statescope("run", "parity", *TINY, "--seed", "1", "--out", "other", folder=tmp_path)
+    assert other.returncode == 0
+    assert digests(tmp_path / "other")["results/training.parquet"] != digests(parity)["results/training.parquet"]
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_killed_and_run_again_it_ends_with_the_same_numbers(
+    parity: Path, tmp_path: Path, sign: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "statescope", "run", "parity", *TINY, "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "run" / "checkpoints" / "negative"
+    deadline = time.monotonic() + 120
+    while not (checkpoints.is_dir() and any(checkpoints.glob("step-*"))):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, sign)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "the same command goes on" in errors or sign == signal.SIGKILL
+    assert Run(tmp_path / "run").status == "interrupted"
+    assert Run(tmp_path / "run").result_names == []
+    done = statescope("run", "parity", *TINY, "--out", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "run") == digests(parity)
+
+
+def test_a_run_is_shown_listed_and_verified(parity: Path) -> None:
+    folder = parity.parent
+    shown = statescope("show", "run", "--folder", ".", folder=folder)
+    assert "accuracy_by_length" in shown.stdout and "positions right at length 256" in shown.stdout
+    facts = json.loads(statescope("show", "run", "--json", folder=folder).stdout)
+    assert facts["status"] == "finished"
+    assert set(facts["results"]) == {"accuracy_by_length", "probes", "state_trajectory", "training", "transition_spectrum"}
+    listed = json.loads(statescope("list", "--folder", ".", "--json", folder=folder).stdout)
+    assert [(entry["run"], entry["status"]) for entry in listed] == [("run", "finished")]
+    verified = statescope("verify", "run", folder=folder)
+    assert verified.returncode == 0 and "files as they were written" in verified.stdout
+
+
+def test_an_altered_run_fails_verification(parity: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(parity, copy)
+    (copy / "figures" / "probes.svg").write_text("<svg/>")
+    (copy / "results" / "training.parquet").unlink()
+    verified = statescope("verify", "run", folder=tmp_path)
+    assert verified.returncode == 1
+    assert "figures/probes.svg has 6 bytes" in verified.stderr
+    assert "results/training.parquet is missing" in verified.stderr
+    shown = statescope("show", "run", folder=tmp_path)
+    assert shown.returncode == 0 and "damaged" in shown.stdout
+
+
+def test_a_file_and_flags_change_settings_in_this_order(tmp_path: Path) -> None:
+    from statescope.app.study_arguments import read_study
+
+    (tmp_path / "mine.toml").write_text('study = "parity"\nseed = 5\n[training]\nsteps = 70\nbatch = 3\n')
+    study, out = read_study(str(tmp_path / "mine.toml"), ["--training.steps", "9", "--out", "x"])
+    assert out == Path("x")
+    assert study == replace(ParityStudy(seed=5), training=replace(ParityStudy().training, steps=9, batch=3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('study = "paritty"', "did you mean 'parity'"),
+        ('study = "parity"\n[training]\nstep = 3', "field of training 'step' is not known; did you mean 'steps'"),
+        ('study = "parity"\n[training]\nsteps = "x"', "training.steps needs int"),
+        ("seed = 3", 'needs a line such as study = "parity"'),
+        ("study = ", "cannot be read as a study"),
+    ],
+)
+def test_a_bad_study_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    done = statescope("run", "mine.toml", folder=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "parityy"], 1, "did you mean 'parity'"),
+        (["run", "parity", "--trainin.steps", "3"], 2, "--training.steps"),
+        (["run", "parity", "--training.steps", "none"], 2, "training.steps"),
+        (["show", "nothing"], 1, "is not known"),
+        (["verify", "nothing"], 1, "is not known"),
+        (["atlas", "verify", "P999"], 1, "atlas entry 'P999' is not known"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_wrong_usage_is_explained(tmp_path: Path, arguments: Sequence[str], code: int, message: str) -> None:
+    done = statescope(*arguments, folder=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_imports_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from statescope.app.cli import main\ntry: main(['--help'])\n"
+    code += "except SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip().endswith("False")
+    assert "run" in done.stdout and "atlas" in done.stdout
+
+
+def test_every_study_of_the_catalogue_can_be_made() -> None:
+    for name in STUDIES:
+        assert study_named(name).question
+    with pytest.raises(UnknownNameError, match="did you mean 'source-code'"):
+        study_named("source_code")
+
+
+def test_the_atlas_reads_a_claim_from_its_run(parity: Path) -> None:
+    """Trained for 12 steps the model must fail the claim, and the verdict must say so."""
+    claim = claim_of("p006")
+    measured = {measurement.what: (value, verdict) for measurement, value, verdict in claim.measure(Run(parity))}
+    accuracy, verdict = measured["accuracy at length 256, [-1, 1]"]
+    result = Run(parity).result("accuracy_by_length")
+    assert isinstance(result, AccuracyByLength)
+    assert accuracy == result.at(NEGATIVE, 256) < 0.99
+    assert verdict == "fails"
+    assert measured["accuracy at length 256, [0, 1]"] == (result.at(POSITIVE, 256), "holds")
+
+
+def test_verdicts() -> None:
+    def measure(relation: str, tolerance: float) -> Measurement:
+        return Measurement("x", 0.5, relation, lambda run: 0.0, tolerance)  # type: ignore[arg-type]
+
+    assert [measure("at least", 0.1).verdict(x) for x in (0.39, 0.41)] == ["fails", "holds"]
+    assert [measure("at most", 0.1).verdict(x) for x in (0.61, 0.59)] == ["fails", "holds"]
+    assert [measure("equals", 0.1).verdict(x) for x in (0.39, 0.45, 0.61)] == ["fails", "holds", "fails"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source-code study on a small folder of generated files."""
+    folder = tmp_path_factory.mktemp("corpus")
+    lines = [
+        "def f{i}(a, b=({i}, [1])):",
+        "    # note {i}",
+        "    if a:",
+        "        return {{'x': g(\"text {i}\")}}",
+        "    return b",
+        "",
+    ]
+    for index in range(120):
+        (folder / f"m{index}.py").write_text("\n".join(lines).format(i=index) * 6)
+    study = SourceCodeStudy(
+        task=SourceCode(folder=str(folder)),
+        training=Training(steps=6, batch=2, length=96, checkpoint_every=3, warm_up=2),
+        width=16,
+        heads=2,
+        key_size=4,
+        value_size=4,
+        probe_windows=16,
+        probe_positions=12,
+        tangent_samples=6,
+        tangent_length=12,
+    )
+    return study.run(folder / "run").path
+
+
+def test_the_source_code_study_leaves_all_its_results(source: Path) -> None:
+    run = Run(source)
+    assert run.status == "finished"
+    expected = [
+        "direction_cosines",
+        "direction_projection",
+        "held_out_cost",
+        "probes",
+        "state_trajectory",
+        "steering",
+        "survival",
+    ]
+    assert sorted(run.result_names) == sorted([*expected, "tangent_kernel", "training", "transition_spectrum"])
+    for name in run.result_names:
+        assert run.result(name).summary()
+        assert run.result(name).figure().data
+        assert run.result(name).specification().alt
+    assert {path.split("/")[0] for path in run.manifest.files} == {"checkpoints", "captures", "results", "figures", "directions"}
+    assert run.problems() == []
+
+
+def test_its_probes_cover_both_models_every_label_and_site(source: Path) -> None:
+    table = Run(source).result("probes").table
+    assert set(table["site"]) == {"resid_post", "state"}
+    assert table.groupby("model")["label"].nunique().eq(5).all() or table.groupby("model")["label"].nunique().min() >= 4
+    assert set(table.loc[table["site"] == "state", "model"]) == {"Gated DeltaNet"}
+    assert table[["accuracy", "low", "high", "majority", "control", "selectivity"]].notna().all().all()
+
+
+def test_stored_captures_read_back(source: Path) -> None:
+    from statescope.probe.captures.store import open_capture
+
+    found = open_capture(source / "captures" / "gated_deltanet.zarr")
+    assert found.features("blocks.1.attn.hook_state").shape == (16 * 12, 2 * 4 * 4)
