@@ -28,7 +28,7 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 types: $(VENV)/.installed
-	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p statescope
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy -m statescope $(foreach room,kernels probe analyses app,-p statescope.$(room))
 
 app: $(VENV)/.installed ## open the app on 127.0.0.1
 	$(BIN)/statescope app
