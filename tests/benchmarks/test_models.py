@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from timing import compare
-
 from statescope import GatedDeltaNet, Model, ModelConfig, Transition
+from timing import compare
 
 pytestmark = pytest.mark.benchmark
 
