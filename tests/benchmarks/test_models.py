@@ -11,9 +11,7 @@ pytestmark = pytest.mark.benchmark
 
 
 def report(what: str, first: str, second: str, ratio: object, wanted: str) -> None:
-    print(
-        f"\n{what}\n  {first}: {ratio.first:.2f} ms   {second}: {ratio.second:.2f} ms   ratio {ratio.ratio:.3f} (wanted: {wanted})"
-    )
+    print(f"\n{what}\n  {first}: {ratio.first:.2f} ms   {second}: {ratio.second:.2f} ms   ratio {ratio.ratio:.3f} ({wanted})")
 
 
 def test_caching_the_residual_stream_against_a_plain_forward() -> None:
