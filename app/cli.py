@@ -45,7 +45,8 @@ def run(study: Positional[str]) -> None:
     `statescope run NAME --help` lists all settings of a study. The same command goes on where an earlier one stopped.
 
     Args:
-        study: the name of a study, or a .toml file with `study = "NAME"` and the settings to change.
+        study: the name of a study; a .toml file with `study = "NAME"` and the settings to change; or a run folder, to go
+            on with it.
 
     """
     _run_study(study, [])

@@ -10,6 +10,8 @@ import tyro
 from ..analyses.studies.catalogue import study_named
 from ..probe.configuration import from_plain
 from ..probe.errors import StatescopeError
+from ..probe.studies.manifest import FILE as MANIFEST
+from ..probe.studies.manifest import Manifest
 from ..probe.studies.study import Study
 
 
@@ -18,13 +20,16 @@ class BadStudyFileError(StatescopeError, ValueError):
 
 
 def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
-    """The study and the folder of --out. Settings: the study's own < the file's < flags.
+    """The study and the folder of --out. Settings: the study's own < the file's or the run's < flags.
 
     Raises UnknownNameError for an unknown study or setting, BadStudyFileError for a file that cannot be read as a study. A
     flag that does not fit ends the program with the nearest one that would.
     """
     flags, out = _take_out(given)
-    base = study_from_file(Path(name)) if name.endswith(".toml") else study_named(name)
+    if (Path(name) / MANIFEST).exists():
+        base, out = study_of_run(Path(name)), out or (None if flags else Path(name))
+    else:
+        base = study_from_file(Path(name)) if name.endswith(".toml") else study_named(name)
     study = tyro.cli(
         type(base),
         default=base,
@@ -34,6 +39,13 @@ def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
         config=(tyro.conf.AvoidSubcommands,),
     )
     return study, out
+
+
+def study_of_run(path: Path) -> Study:
+    """The study of a run folder, with the settings it was run with."""
+    manifest = Manifest.read(path)
+    base = study_named(manifest.study)
+    return from_plain(type(base), dict(manifest.configuration), base=base)
 
 
 def study_from_file(path: Path) -> Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -55,10 +55,16 @@ class ProbeScores(Result, kind="probe_scores"):
         ]
         return "\n".join(lines)
 
-    def specification(self, label: str | None = None, model: str | None = None) -> Figure:
-        """One panel a label: accuracy by hook with its interval, control and majority. label, model: only these."""
-        table = self.table if label is None else self.table[self.table["label"] == label]
-        table = table if model is None else table[table["model"] == model]
+    def select(self, **equal: Any) -> ProbeScores:
+        """Only the rows whose columns have these values, such as label="parity", layer=0."""
+        table = self.table
+        for column, value in equal.items():
+            table = table[table[column] == value]
+        return ProbeScores(table, self.about)
+
+    def specification(self, **equal: Any) -> Figure:
+        """One panel a label: accuracy by hook with its interval, control and majority. Keywords choose rows, as `select`."""
+        table = self.select(**equal).table
         if (table["position"] >= 0).any():
             panels = [self._by_position(own, *map(str, where)) for where, own in table.groupby(["label", "model"], sort=False)]
         else:

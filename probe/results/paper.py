@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..studies.files import write_whole
+from ..errors import unknown_name
+from ..studies.files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
 
@@ -53,17 +55,23 @@ def draw(figure: Figure) -> Drawing:
     return drawing
 
 
-def save(figure: Figure, path: str | Path) -> list[Path]:
-    """Write <path>.svg and <path>.png (300 dots an inch). The same data gives the same bytes."""
-    path = Path(path)
+def render(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file of type "svg", "pdf" or "png" (300 dots an inch). The same data gives the same bytes."""
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+    if suffix not in undated:
+        raise unknown_name("figure type", suffix, undated)
+    held = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        drawing = draw(figure)
-        metadata = {"svg": {"Date": None, "Title": figure.title}, "png": {"Software": None, "Title": figure.title}}
-        written = []
-        for suffix, own in metadata.items():
-            target = path.with_name(f"{path.name}.{suffix}")
-            write_whole(target, lambda at, s=suffix, m=own: drawing.savefig(at, format=s, dpi=300, metadata=m))  # type: ignore[misc]
-            written.append(target)
+        draw(figure).savefig(held, format=suffix, dpi=300, metadata={**undated[suffix], "Title": figure.title})
+    return held.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write <path>.svg and <path>.png."""
+    path = Path(path)
+    written = [path.with_name(f"{path.name}.{suffix}") for suffix in ("svg", "png")]
+    for target in written:
+        write_bytes(target, render(figure, target.suffix[1:]))
     return written
 
 

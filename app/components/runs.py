@@ -1,0 +1,49 @@
+"""The run that is looked at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from ...probe.errors import StatescopeError
+from ...probe.results.result import DamagedResultError, Result
+from ...probe.studies.run import Run, list_runs
+from ..launch import RUNS_VARIABLE
+
+
+def runs_folder() -> Path:
+    """Where runs are: what the launcher was given."""
+    return Path(os.environ.get(RUNS_VARIABLE, "runs"))
+
+
+def sort_runs() -> tuple[list[Run], list[StatescopeError]]:
+    """The runs that can be read, newest first, and what is wrong with the others."""
+    found = list_runs(runs_folder())
+    return [entry for entry in found if isinstance(entry, Run)], [entry for entry in found if not isinstance(entry, Run)]
+
+
+def current_run() -> Run:
+    """The run chosen in the side bar."""
+    return Run(runs_folder() / st.session_state["run"])
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _read(path: str, digest: str) -> Result:
+    """A result by path and digest. Read only: it is shared by all viewers."""
+    return Result.load(path)
+
+
+def read_result(run: Run, name: str) -> Result | None:
+    """A result of a run, or None with a note on the page where there is none or its file is damaged."""
+    file = f"results/{name}.parquet"
+    if file not in run.manifest.files:
+        where = "is still running" if run.status == "running" else "has none"
+        st.info(f"No {name.replace('_', ' ')} here: the study {run.manifest.study} {where}.", icon=":material/info:")
+        return None
+    try:
+        return _read(str(run.path / file), run.manifest.files[file]["sha256"])
+    except DamagedResultError as error:
+        st.error(f"{error}\n\n`statescope verify {run.path}` lists what differs; the other pages still work.")
+        return None

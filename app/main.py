@@ -1,0 +1,39 @@
+"""The app: pages over run folders. Streamlit runs this file; `statescope app` starts it."""
+
+from __future__ import annotations
+
+import streamlit as st
+from statescope.app.components.choose import choose
+from statescope.app.components.runs import runs_folder, sort_runs
+
+PAGES = {
+    "overview": ("Overview", ":material/summarize:"),
+    "transitions": ("Transitions", ":material/blur_circular:"),
+    "states": ("State over time", ":material/timeline:"),
+    "probes": ("Probes", ":material/ssid_chart:"),
+    "directions": ("Directions", ":material/explore:"),
+    "tangent": ("Tangent kernel", ":material/stacked_line_chart:"),
+}
+
+
+def main() -> None:
+    """Choose a run in the side bar and show a page of it."""
+    st.set_page_config("statescope", page_icon=":material/memory:", layout="wide")
+    runs, damaged = sort_runs()
+    with st.sidebar:
+        st.title("statescope")
+        st.caption(f"runs in {runs_folder()}")
+        if runs:
+            choose("run", [run.path.name for run in runs], "run")
+        for error in damaged:
+            st.error(f"A damaged run is left out: {error}")
+    if not runs:
+        st.navigation([st.Page("views/start.py", title="Start")]).run()
+        return
+    pages = [
+        st.Page(f"views/{name}.py", title=title, icon=icon, default=name == "overview") for name, (title, icon) in PAGES.items()
+    ]
+    st.navigation(pages).run()
+
+
+main()

@@ -1,0 +1,60 @@
+"""What a run was and what came out of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from statescope.analyses.studies.catalogue import ENTRIES
+from statescope.app.components.figure import show_result
+from statescope.app.components.runs import current_run, read_result
+from statescope.app.components.start import tell_status
+from statescope.probe.studies.run import Run
+
+FIRST = ("accuracy_by_length", "held_out_cost", "training")
+
+
+def show(run: Run) -> None:
+    """Draw the page."""
+    manifest = run.manifest
+    st.header(run.path.name)
+    st.markdown(next((entry.question for entry in ENTRIES if entry.name == manifest.study), f"The study {manifest.study}."))
+    tell_status(run)
+    facts = st.columns(4)
+    facts[0].metric("status", run.status)
+    facts[1].metric("results", len(run.result_names))
+    facts[2].metric("seed", manifest.seed)
+    facts[3].metric("time", f"{sum(manifest.seconds.values()):.0f} s")
+    for name in FIRST:
+        if name in run.result_names:
+            result = read_result(run, name)
+            if result is not None:
+                show_result(run, name, result)
+    st.subheader("What was found")
+    for name in run.result_names:
+        result = read_result(run, name)
+        if result is not None:
+            st.markdown(f"**{name.replace('_', ' ')}**")
+            st.text(result.summary())
+    st.subheader("How it was made")
+    st.code(f"statescope run {run.path}    # the same settings: goes on, or shows that it is finished", language="bash")
+    tables = st.columns(2)
+    tables[0].caption("configuration")
+    tables[0].json(dict(manifest.configuration), expanded=1)
+    tables[1].caption("packages, source and machine")
+    made_with = {**manifest.packages, **manifest.source, **manifest.hardware}
+    tables[1].dataframe(pd.DataFrame({"value": {name: str(value) for name, value in made_with.items()}}))
+    _verify(run)
+
+
+def _verify(run: Run) -> None:
+    st.subheader("Files")
+    st.caption(f"{len(run.manifest.files)} files with their digests in {run.path}")
+    if st.button("Compare every file with its digest", icon=":material/fact_check:"):
+        problems = run.problems()
+        if problems:
+            st.error("\n\n".join(problems))
+        else:
+            st.success(f"{len(run.manifest.files)} files are as they were written.")
+
+
+show(current_run())

@@ -1,0 +1,102 @@
+"""The state of a sequence over time."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import streamlit as st
+from statescope.analyses.geometry.state_trajectory import StateTrajectory
+from statescope.app.components.choose import choose, choose_position
+from statescope.app.components.figure import is_dark, show_result
+from statescope.app.components.kept_chart import kept_chart, token_strip
+from statescope.app.components.runs import current_run, read_result
+from statescope.probe.results.palette import REFERENCE, SEQUENTIAL, color
+from statescope.probe.studies.run import Run
+
+
+def show(run: Run) -> None:
+    """Draw the page."""
+    st.header("State over time")
+    result = read_result(run, "state_trajectory")
+    if not isinstance(result, StateTrajectory):
+        return
+    columns = st.columns(4)
+    models = list(dict.fromkeys(result.table["model"]))
+    model = choose("model", models, "model", where=columns[0])
+    lively = result.liveliest(model)
+    layers = sorted(result.table.loc[result.table["model"] == model, "layer"].unique().tolist())
+    layer = choose("layer", layers, "layer", where=columns[1], index=layers.index(lively["layer"]))
+    heads = sorted(result.select(model=model, layer=layer).table["head"].unique().tolist())
+    head = choose("head", heads, "head", where=columns[2], index=heads.index(lively["head"]))
+    view = choose("view", ["plane", "space"], "view", where=columns[3])
+    own = result.select(model=model, layer=layer, head=head)
+    rows = own.table.sort_values("position")
+    position = choose_position("token", len(rows) - 1, "position")
+    label = str(result.about.get("label", "label"))
+    strip = f"strip-{run.path.name}"
+    token_strip(
+        rows["token"].tolist(),
+        rows["label"].tolist(),
+        position,
+        label=label,
+        key=strip,
+        chosen=lambda: _follow_click(strip),
+    )
+    st.caption(f"Click a token or move the slider. Colour: {label}.")
+    here = rows.iloc[position]
+    facts = st.columns(4)
+    facts[0].metric("token", repr(here["token"])[1:-1])
+    facts[1].metric(label, int(here["label"]))
+    facts[2].metric("norm of the state", f"{here['norm']:.3f}")
+    facts[3].metric("norm of its change", f"{here['change']:.3f}")
+    alt = f"Path of the state of {model}, layer {layer}, head {head}, on its principal axes; token {position} is marked."
+    draw = _space if view == "space" else _plane
+    kept_chart(draw(own, position, label), f"path-{run.path.name}-{model}-{layer}-{head}-{view}", alt)
+    share = result.about.get("explained", {}).get(f"{model}, layer {layer}, head {head}")
+    if share is not None:
+        st.caption(f"The three axes hold {share:.1%} of the variance of this head's states.")
+    show_result(run, "state_trajectory", result, model=model, layer=layer, head=head)
+
+
+def _follow_click(strip: str) -> None:
+    st.session_state["position"] = int(st.session_state[strip]["position"])
+
+
+def _layout(height: int) -> dict[str, object]:
+    return {
+        "template": "plotly_dark" if is_dark() else "plotly_white",
+        "height": height,
+        "margin": {"l": 50, "r": 10, "t": 20, "b": 40},
+        "showlegend": False,
+    }
+
+
+def _plane(result: StateTrajectory, position: int, label: str) -> go.Figure:
+    rows = result.table.sort_values("position")
+    here = rows.iloc[[position]]
+    marker = {"color": rows["label"].to_numpy(), "colorscale": SEQUENTIAL, "size": 7, "colorbar": {"title": label}}
+    text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
+    line = {"color": REFERENCE, "width": 1}
+    x, y = rows["axis_1"].to_numpy(), rows["axis_2"].to_numpy()
+    path = go.Scatter(x=x, y=y, mode="lines+markers", marker=marker, line=line, text=text)
+    ring = {"size": 18, "color": "rgba(0,0,0,0)", "line": {"color": color(1), "width": 3}}
+    now = go.Scatter(x=here["axis_1"].to_numpy(), y=here["axis_2"].to_numpy(), mode="markers", marker=ring, hoverinfo="skip")
+    figure = go.Figure([path, now], layout=_layout(420))
+    return figure.update_layout(xaxis_title="first principal axis", yaxis_title="second principal axis")
+
+
+def _space(result: StateTrajectory, position: int, label: str) -> go.Figure:
+    rows = result.table.sort_values("position")
+    here = rows.iloc[[position]]
+    axes = [rows[f"axis_{axis}"].to_numpy() for axis in (1, 2, 3)]
+    marker = {"color": rows["label"].to_numpy(), "colorscale": SEQUENTIAL, "size": 4, "colorbar": {"title": label}}
+    text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
+    line = {"color": REFERENCE, "width": 2}
+    path = go.Scatter3d(x=axes[0], y=axes[1], z=axes[2], mode="lines+markers", marker=marker, line=line, text=text)
+    spot = {"size": 9, "color": color(1), "symbol": "circle-open"}
+    now = go.Scatter3d(x=here["axis_1"], y=here["axis_2"], z=here["axis_3"], mode="markers", marker=spot, hoverinfo="skip")
+    figure = go.Figure([path, now], layout=_layout(520))
+    titles = {f"{name}axis": {"title": f"axis {index}"} for index, name in enumerate("xyz", start=1)}
+    return figure.update_layout(scene=titles)
+
+
+show(current_run())

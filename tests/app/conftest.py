@@ -1,0 +1,53 @@
+"""Run folders for the app: finished ones made by the real studies at tiny settings, and damaged copies of them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from statescope import SourceCode, Training
+from statescope.analyses.studies.parity import ParityStudy
+from statescope.analyses.studies.source_code import SourceCodeStudy
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of each flagship study."""
+    folder = tmp_path_factory.mktemp("finished")
+    tiny = Training(steps=8, batch=4, length=12, checkpoint_every=4)
+    parity = replace(ParityStudy(), training=tiny, width=16, heads=2, test_lengths=(12, 24), sequences=8)
+    replace(parity, probe_length=12, probe_sequences=24).run(folder / "parity")
+    corpus = tmp_path_factory.mktemp("corpus")
+    text = "def f{i}(a, b=({i}, [1])):\n    # note <{i}>\n    if a:\n        return {{'x': g(\"text {i}\")}}\n    return b\n"
+    for index in range(100):
+        (corpus / f"m{index}.py").write_text(text.format(i=index) * 6)
+    SourceCodeStudy(
+        task=SourceCode(folder=str(corpus)),
+        training=Training(steps=4, batch=2, length=96, checkpoint_every=4, warm_up=2),
+        width=16,
+        heads=2,
+        key_size=4,
+        value_size=4,
+        probe_windows=16,
+        probe_positions=12,
+        tangent_samples=6,
+        tangent_length=12,
+    ).run(folder / "source")
+    return folder
+
+
+@pytest.fixture
+def damaged(finished: Path, tmp_path: Path) -> Path:
+    """The same runs: one without its manifest's end, one with result files missing, cut short and altered."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    manifest = folder / "parity" / "manifest.json"
+    manifest.write_text(manifest.read_text()[:200])
+    for index, path in enumerate(sorted((folder / "source" / "results").glob("*.parquet"))):
+        if index % 2:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:100])
+    return folder

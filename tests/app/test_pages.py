@@ -1,0 +1,165 @@
+"""Every page with no run, with finished runs and with damaged ones; and what stands in the address."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from statescope import Run
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("overview", "transitions", "states", "probes", "directions", "tangent")
+
+
+def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overview", **query: str) -> AppTest:
+    monkeypatch.setenv("STATESCOPE_RUNS", str(folder))
+    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    return app if page == "overview" else app.switch_page(f"views/{page}.py").run()
+
+
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def numbers(values: Any) -> np.ndarray:
+    """A plotly array, which may be packed."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).astype(float)
+    return np.asarray(values, dtype=float)
+
+
+@pytest.mark.parametrize("run", ["parity", "source"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_a_finished_run(finished: Path, monkeypatch: pytest.MonkeyPatch, page: str, run: str) -> None:
+    app = open_app(finished, monkeypatch, page, run=run)
+    assert not app.exception
+    assert not app.error
+    assert app.header
+    for chart in app.get("plotly_chart"):
+        assert chart.proto.alt
+        layout = json.loads(chart.proto.spec)["layout"]
+        assert layout["template"]["layout"]["colorway"][0] != "#000001", "Streamlit's own template reached a figure"
+
+
+@pytest.mark.parametrize("page", ["overview"])
+def test_without_a_run_it_says_which_command_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    app = open_app(tmp_path, monkeypatch, page)
+    assert not app.exception
+    assert "No runs yet" in app.header[0].value
+    assert "make demo" in app.code[0].value
+    assert "parity-small" in app.button[0].label
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_run_is_named_and_hides_nothing(damaged: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    app = open_app(damaged, monkeypatch, page)
+    assert not app.exception
+    assert list(app.sidebar.selectbox(key="run").options) == ["source"]
+    assert "parity/manifest.json" in app.sidebar.error[0].value
+    assert any("statescope verify" in error.value for error in app.main.error)
+
+
+def test_comparing_digests_names_the_damaged_files(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(damaged, monkeypatch)
+    next(button for button in app.button if "digest" in button.label).click().run()
+    assert any("results/direction_cosines.parquet has 100 bytes" in error.value for error in app.main.error)
+    assert any("results/direction_projection.parquet is missing" in error.value for error in app.main.error)
+
+
+def test_only_damaged_runs_still_offer_a_start(damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (damaged / "parity").rename(folder / "parity")
+    app = open_app(folder, monkeypatch)
+    assert "No runs yet" in app.header[0].value
+    assert "parity/manifest.json" in app.sidebar.error[0].value
+
+
+def test_the_drawn_numbers_are_the_results(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(finished, monkeypatch, run="parity")
+    table = Run(finished / "parity").result("accuracy_by_length").table
+    (curve,) = [trace for trace in charts(app)[0]["data"] if trace.get("name") == "[-1, 1]"]
+    np.testing.assert_allclose(numbers(curve["y"]), table.loc[table["model"] == "[-1, 1]", "accuracy"])
+
+
+def test_eigenvalues_are_drawn_at_equal_aspect_with_the_unit_circle(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(finished, monkeypatch, "transitions", run="parity")
+    (chart,) = charts(app)
+    assert chart["layout"]["yaxis2"]["scaleanchor"] == "x2"
+    circle = next(trace for trace in chart["data"] if trace["name"] == "unit circle")
+    np.testing.assert_allclose(np.hypot(numbers(circle["x"]), numbers(circle["y"])), 1)
+
+
+def test_choosing_a_layer_changes_the_chart(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(finished, monkeypatch, "transitions", run="source")
+    whole = charts(app)[0]
+    app.selectbox(key="layer").select("1").run()
+    app.selectbox(key="head").select("0").run()
+    part = charts(app)[0]
+    cloud = [next(t for t in chart["data"] if t["type"] == "scatter" and t["mode"] == "markers") for chart in (whole, part)]
+    table = Run(finished / "source").result("transition_spectrum").table
+    chosen = table[(table["layer"] == 1) & (table["head"] == 0)]
+    assert len(numbers(cloud[1]["x"])) == min(len(chosen), 1500)
+    assert not np.array_equal(numbers(cloud[0]["x"])[:100], numbers(cloud[1]["x"])[:100])
+
+
+def test_an_address_opens_what_it_names(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(finished, monkeypatch, "states", run="source", layer="1", head="1", position="7")
+    assert app.selectbox(key="layer").value == 1
+    assert app.slider(key="position").value == 7
+    table = Run(finished / "source").result("state_trajectory").table
+    row = table[(table["layer"] == 1) & (table["head"] == 1) & (table["position"] == 7)].iloc[0]
+    assert {metric.label: metric.value for metric in app.metric}["norm of the state"] == f"{row['norm']:.3f}"
+
+
+@pytest.mark.parametrize(("key", "value"), [("layer", "99"), ("layer", "../../etc"), ("position", "nan"), ("run", "../secret")])
+def test_a_foreign_value_in_the_address_is_told_and_dropped(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    page = "overview" if key == "run" else "states"  # the run is told where it is first asked for
+    app = open_app(finished, monkeypatch, page, **({"run": "source"} | {key: value}))
+    assert not app.exception
+    told = [warning.value for warning in app.warning]
+    assert any(f"{key}={value}" in text for text in told)
+
+
+def test_tokens_are_text_and_never_markup(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus holds `<` and `>`; they reach the page as data of a component that sets textContent."""
+    from statescope.app.components.kept_chart import STRIP
+
+    assert "textContent = token" in STRIP and "innerHTML" not in STRIP
+    app = open_app(finished, monkeypatch, "states", run="source")
+    assert not any("<1" in markdown.value for markdown in app.markdown)
+
+
+def test_the_code_on_the_page_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(finished, monkeypatch, "probes", run="source")
+    app.selectbox(key="label").select("in_string").run()
+    code = next(block.value for block in app.code if ".result('probes')" in block.value)
+    names: dict[str, Any] = {}
+    exec(code.replace(".show()", ""), names)
+    assert set(names["result"].specification(label="in_string").to_frame()["panel"]) == {"in string"}
+    assert "label='in_string'" in code
+
+
+def test_an_interrupted_and_a_failed_run_say_how_to_go_on(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    for name, outcome, error in (("a", "unfinished", None), ("b", "failed", "NonFiniteLossError: at step 3")):
+        shutil.copytree(finished / "parity", tmp_path / name)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest | {"outcome": outcome, "error": error}))
+    app = open_app(tmp_path, monkeypatch, run="a")
+    assert f"statescope run {tmp_path / 'a'}" in app.warning[0].value
+    app = open_app(tmp_path, monkeypatch, run="b")
+    assert "at step 3" in app.error[0].value
