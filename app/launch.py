@@ -23,14 +23,14 @@ def options(port: int, *, browser: bool) -> list[str]:
         "server.address": ADDRESS,
         "server.port": port,
         "server.headless": not browser,
-        "server.allowedHosts": f"localhost,{ADDRESS}",
         "server.fileWatcherType": "none",
         "server.maxUploadSize": 5,
         "browser.gatherUsageStats": False,
         "client.showErrorDetails": "type",
         "client.toolbarMode": "minimal",
     }
-    return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in settings.items()]
+    flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in settings.items()]
+    return [*flags, *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS))]
 
 
 def launch(folder: Path, port: int, *, browser: bool) -> None:

@@ -86,4 +86,9 @@ def check_unit_keys(key: Tensor) -> None:
 
 def can_read_values(tensor: Tensor) -> bool:
     """False under vmap, where a tensor's values cannot steer Python; shapes are checked there, values are not."""
-    return not torch._C._functorch.is_batchedtensor(tensor)
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return False
+        tensor = functorch.get_unwrapped(tensor)
+    return True

@@ -42,20 +42,21 @@ def delta_rule(
     The other arguments, the result and the errors are those of `linear_attention`; keys that are not unit vectors and a
     beta outside [0, 2] are errors too.
     """
-    if k.ndim == 4:
-        k, v, beta = (x.unsqueeze(3) if x.ndim == rank else x for x, rank in ((k, 4), (v, 4), (beta, 3)))
+    several = "n " if k.ndim == 5 else ""
     check_shapes(
         {},
         q=(q, "B T H K"),
-        k=(k, "B T H n K"),
-        v=(v, "B T H n V"),
-        beta=(beta, "B T H n"),
+        k=(k, f"B T H {several}K"),
+        v=(v, f"B T H {several}V"),
+        beta=(beta, f"B T H {several}".strip()),
         log_decay=(log_decay, "B T H"),
     )
     check_finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
     check_range("beta", beta, 0.0, 2.0, "outside it I - beta k k^T is no contraction")
     check_unit_keys(k)
+    if not several:
+        k, v, beta = (x.unsqueeze(3) for x in (k, v, beta))
     return run(
         FAMILY,
         (q, k, v, beta, log_decay),

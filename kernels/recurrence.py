@@ -104,6 +104,8 @@ class Edit:
             raise ValueError(f"Edit operation {self.operation!r} is not known; one of {', '.join(OPERATIONS)}")
         if self.verb not in get_args(Verb):
             raise ValueError(f"Edit verb {self.verb!r} is not known; one of {', '.join(get_args(Verb))}")
+        if self.heads is not None and len(set(self.heads)) != len(self.heads):
+            raise ValueError(f"Edit({self.operation!r}) names a head twice: {self.heads}")
         object.__setattr__(self, "value", torch.as_tensor(self.value))
         along_a_direction = self.operation.endswith(("_key", "_value"))
         if along_a_direction and bool((self.value.detach().norm(dim=-1) == 0).any()):
@@ -114,6 +116,9 @@ class Edit:
         value = (self.value if value is None else value).to(state)
         if self.heads is None:
             return self._operate(state, value)
+        if not set(self.heads) <= set(range(state.shape[1])):
+            outside = next(head for head in self.heads if not 0 <= head < state.shape[1])
+            raise IndexError(f"Edit({self.operation!r}) at {self.position}: head {outside} is outside the {state.shape[1]} heads")
         heads = torch.tensor(self.heads, device=state.device)
         return state.index_copy(1, heads, self._operate(state.index_select(1, heads), value))
 

@@ -1,0 +1,88 @@
+"""Every recurrence with inputs that suit it: what the tests of `kernels` walk over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from statescope import delta_rule, gated_linear_attention, linear_attention
+from torch import Tensor
+
+Inputs = dict[str, Tensor]
+
+
+def unit(x: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(x, dim=-1)
+
+
+def _base(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int) -> tuple[torch.Generator, Inputs]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return generator, {"q": normal(b, t, h, k) / k**0.5, "k": normal(b, t, h, k), "v": normal(b, t, h, v)}
+
+
+def _uniform(generator: torch.Generator, dtype: torch.dtype, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def linear(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, decay: float | None) -> Inputs:
+    generator, inputs = _base(b, t, h, k, v, dtype, seed)
+    if decay is not None:
+        inputs["log_decay"] = -decay * _uniform(generator, dtype, b, t, h)
+    return inputs
+
+
+def gated(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, decay: float) -> Inputs:
+    generator, inputs = _base(b, t, h, k, v, dtype, seed)
+    return inputs | {"log_decay": -decay * _uniform(generator, dtype, b, t, h, k)}
+
+
+def delta(
+    b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, decay: float | None, keys: int, correlated: float = 0
+) -> Inputs:
+    """`correlated`: how much all keys of a head share one direction; beta goes up to 2."""
+    generator, inputs = _base(b, t, h, k, v, dtype, seed)
+    shape = (b, t, h) if keys == 1 else (b, t, h, keys)
+    key = torch.randn(*shape, k, generator=generator, dtype=torch.float64)
+    inputs["k"] = unit(key + correlated * k**0.5 * unit(key[:1, :1])).to(dtype)
+    inputs["v"] = torch.randn(*shape, v, generator=generator, dtype=torch.float64).to(dtype)
+    inputs["beta"] = 2 * _uniform(generator, dtype, *shape)
+    if decay is not None:
+        inputs["log_decay"] = -decay * _uniform(generator, dtype, b, t, h)
+    return inputs
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A public call and how to make inputs for it: make(B, T, H, K, V, dtype, seed)."""
+
+    call: Callable[..., Any]
+    make: Callable[[int, int, int, int, int, torch.dtype, int], Inputs]
+
+
+RECURRENCES: dict[str, Recurrence] = {
+    "linear": Recurrence(linear_attention, partial(linear, decay=None)),
+    "linear-decay": Recurrence(linear_attention, partial(linear, decay=1.0)),
+    "linear-decay-20": Recurrence(linear_attention, partial(linear, decay=20.0)),
+    "gated": Recurrence(gated_linear_attention, partial(gated, decay=1.0)),
+    "gated-20": Recurrence(gated_linear_attention, partial(gated, decay=20.0)),
+    "delta": Recurrence(delta_rule, partial(delta, decay=None, keys=1)),
+    "delta-correlated": Recurrence(delta_rule, partial(delta, decay=None, keys=1, correlated=3.0)),
+    "delta-decay": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1)),
+    "delta-decay-20": Recurrence(delta_rule, partial(delta, decay=20.0, keys=1)),
+    "delta-product": Recurrence(delta_rule, partial(delta, decay=0.5, keys=3)),
+}
+
+ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-product")
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    """|found - truth| / |truth| in the Euclidean norm."""
+    found, truth = found.detach(), truth.detach()
+    return float((found.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-300))

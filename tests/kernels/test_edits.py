@@ -1,0 +1,127 @@
+"""An edit equals running the prefix, changing the state by hand, and resuming."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from recurrences import ONE_OF_EACH, RECURRENCES, Inputs, relative
+from statescope import Edit
+from torch import Tensor
+
+B, T, H, K, V = 2, 75, 3, 8, 6
+OPERATIONS = ("set", "add", "scale", "project_out_key", "reflect_key", "project_out_value")
+
+
+def value_for(operation: str, heads: int) -> Tensor:
+    size = {"scale": (), "project_out_key": (K,), "reflect_key": (K,), "project_out_value": (V,)}.get(operation, (K, V))
+    return torch.randn(B, heads, *size, dtype=torch.float64) if size else torch.tensor(-0.7, dtype=torch.float64)
+
+
+def by_hand(operation: str, state: Tensor, value: Tensor) -> Tensor:
+    """The change, written a second time with dense projectors."""
+    if operation == "set":
+        return value.clone()
+    if operation == "add":
+        return state + value
+    if operation == "scale":
+        return value * state
+    unit = value / value.norm(dim=-1, keepdim=True)
+    outer = torch.einsum("bhi,bhj->bhij", unit, unit)
+    eye = torch.eye(outer.shape[-1], dtype=state.dtype)
+    if operation == "project_out_value":
+        return torch.einsum("bhkv,bhvw->bhkw", state, eye - outer)
+    return torch.einsum("bhij,bhjv->bhiv", eye - (2 if operation == "reflect_key" else 1) * outer, state)
+
+
+def upto(inputs: Inputs, stop: int) -> Inputs:
+    return {key: x[:, :stop] for key, x in inputs.items()}
+
+
+def after(inputs: Inputs, start: int) -> Inputs:
+    return {key: x[:, start:] for key, x in inputs.items()}
+
+
+@pytest.mark.parametrize("heads", [None, (2, 0)])
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("implementation", ["reference", "chunked"])
+def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[int, ...] | None, implementation: str) -> None:
+    recurrence = RECURRENCES[name]
+    inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
+    position = 40
+    value = value_for(operation, H if heads is None else len(heads))
+    edit = Edit(position, operation, value, heads=heads)
+    found = recurrence.call(**inputs, edits=[edit], taps=[position, 60], implementation=implementation)
+
+    prefix = recurrence.call(**upto(inputs, position + 1), implementation="reference")
+    state = prefix.final_state.clone()
+    chosen = list(range(H)) if heads is None else list(heads)
+    state[:, chosen] = by_hand(operation, state[:, chosen], value)
+    rest = recurrence.call(**after(inputs, position + 1), initial_state=state, taps=[60 - position - 1], implementation="reference")
+    assert relative(found.output, torch.cat([prefix.output, rest.output], dim=1)) < 1e-12
+    assert relative(found.final_state, rest.final_state) < 1e-12
+    assert relative(found.states[:, 0], state) < 1e-12
+    assert relative(found.states[:, 1], rest.states[:, 0]) < 1e-12
+    plain = recurrence.call(**inputs, implementation=implementation)
+    assert torch.equal(found.output[:, : position - 32], plain.output[:, : position - 32])
+    assert relative(found.output[:, position + 1 :], plain.output[:, position + 1 :]) > 1e-3
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("implementation", ["reference", "chunked"])
+def test_a_read_out_edit_changes_one_position(name: str, implementation: str) -> None:
+    recurrence = RECURRENCES[name]
+    inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
+    direction = value_for("project_out_key", H)
+    edit = Edit(33, "project_out_key", direction, verb="readout")
+    found = recurrence.call(**inputs, edits=[edit], taps=[33], implementation=implementation)
+    plain = recurrence.call(**inputs, taps=[33], implementation=implementation)
+    same = torch.arange(T) != 33
+    assert torch.equal(found.output[:, same], plain.output[:, same])
+    assert torch.equal(found.final_state, plain.final_state)
+    assert torch.equal(found.states, plain.states)
+    read = torch.einsum("bhk,bhkv->bhv", inputs["q"][:, 33], by_hand("project_out_key", plain.states[:, 0], direction))
+    assert relative(found.output[:, 33], read) < 1e-12
+
+
+def test_edits_at_one_position_apply_in_their_order() -> None:
+    recurrence = RECURRENCES["delta-decay"]
+    inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
+    value = value_for("add", H)
+    half = torch.tensor(0.5, dtype=torch.float64)
+    scale, add = Edit(20, "scale", half), Edit(20, "add", value)
+    before = recurrence.call(**inputs, taps=[20]).states
+    for implementation in ("reference", "chunked"):
+        scaled_first = recurrence.call(**inputs, edits=[scale, add], taps=[20], implementation=implementation).states
+        added_first = recurrence.call(**inputs, edits=[add, scale], taps=[20], implementation=implementation).states
+        assert relative(scaled_first[:, 0], before[:, 0] / 2 + value) < 1e-12
+        assert relative(added_first[:, 0], (before[:, 0] + value) / 2) < 1e-12
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_an_edit_in_one_packed_sequence_leaves_the_others_bit_identical(name: str) -> None:
+    recurrence = RECURRENCES[name]
+    bounds = torch.tensor([0, 30, 71, 75])
+    inputs = recurrence.make(1, T, H, K, V, torch.float32, 1)
+    edit = Edit(45, "add", torch.randn(1, H, K, V))
+    plain = recurrence.call(**inputs, cu_seqlens=bounds, taps="last")
+    found = recurrence.call(**inputs, cu_seqlens=bounds, taps="last", edits=[edit])
+    for untouched in (slice(0, 30), slice(71, 75)):
+        assert torch.equal(found.output[:, untouched], plain.output[:, untouched])
+    assert torch.equal(found.states[:, [0, 2]], plain.states[:, [0, 2]])
+    assert torch.equal(found.final_state[[0, 2]], plain.final_state[[0, 2]])
+    assert not torch.equal(found.final_state[1], plain.final_state[1])
+
+
+def test_a_propagating_edit_is_not_a_read_out_edit() -> None:
+    """The two verbs, which other tools mix up, differ exactly after the edited position."""
+    recurrence = RECURRENCES["delta-decay"]
+    inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
+    value = value_for("add", H)
+    propagated = recurrence.call(**inputs, edits=[Edit(33, "add", value)]).output
+    read = recurrence.call(**inputs, edits=[Edit(33, "add", value, verb="readout")]).output
+    plain = recurrence.call(**inputs).output
+    assert relative(propagated[:, 33], plain[:, 33]) < 1e-12
+    assert relative(read[:, 33], plain[:, 33]) > 1e-2
+    assert relative(propagated[:, 34], plain[:, 34]) > 1e-2
+    assert torch.equal(read[:, 34:], plain[:, 34:])

@@ -1,0 +1,131 @@
+"""Transitions against their dense matrices, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from recurrences import unit
+from statescope import Transition, delta_rule
+from statescope.kernels.transition import householder_write
+from torch import Tensor
+
+BATCH, K, V = (3, 2), 8, 5
+
+
+def rand(*shape: int) -> Tensor:
+    return torch.rand(*shape, dtype=torch.float64)
+
+
+def householders(keys: int, *, decay: bool = True) -> Transition:
+    log_decay = -rand(*BATCH) if decay else None
+    return Transition.householders(unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys), log_decay)
+
+
+def general(rank: int) -> Transition:
+    return Transition(rand(*BATCH, K), *(torch.randn(2, *BATCH, K, rank, dtype=torch.float64) / K).unbind(0))
+
+
+TRANSITIONS = {
+    "scalar": lambda: Transition.diagonal_only(-rand(*BATCH, 1), K),
+    "diagonal": lambda: Transition.diagonal_only(-rand(*BATCH, K), K),
+    "one-key": lambda: householders(1),
+    "three-keys": lambda: householders(3),
+    "as-many-keys-as-channels": lambda: householders(K),
+    "more-keys-than-channels": lambda: householders(K + 3),
+    "no-decay": lambda: householders(2, decay=False),
+    "diagonal-plus-low-rank": lambda: general(2),
+}
+
+
+def sort_spectrum(values: Tensor) -> Tensor:
+    """By real and then imaginary part, rounded so that equal real parts do not change places."""
+    order = torch.argsort(values.real.round(decimals=8) + 1e-3 * values.imag, dim=-1)
+    return values.gather(-1, order)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_it_agrees_with_the_dense_matrix(name: str) -> None:
+    transition = TRANSITIONS[name]()
+    dense = transition.dense()
+    assert dense.shape == (*BATCH, K, K)
+    state = torch.randn(*BATCH, K, V, dtype=torch.float64)
+    torch.testing.assert_close(transition.apply(state), dense @ state, rtol=1e-12, atol=1e-12)
+    found, exact = sort_spectrum(transition.eigenvalues()), sort_spectrum(torch.linalg.eigvals(dense))
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
+    torch.testing.assert_close(transition.singular_values(), torch.linalg.svdvals(dense), rtol=0, atol=1e-12)
+    torch.testing.assert_close(transition.norm(), torch.linalg.matrix_norm(dense, ord=2), rtol=0, atol=1e-12)
+    torch.testing.assert_close(transition.log_abs_det(), torch.linalg.slogdet(dense).logabsdet, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("first", TRANSITIONS)
+@pytest.mark.parametrize("second", TRANSITIONS)
+def test_compose_is_the_product_in_order(first: str, second: str) -> None:
+    a, b = TRANSITIONS[first](), TRANSITIONS[second]()
+    torch.testing.assert_close(b.compose(a).dense(), b.dense() @ a.dense(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("keys", [1, 2, 4])
+def test_householders_is_the_product_of_its_factors_in_order(keys: int) -> None:
+    k, beta, decay = unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys), -rand(*BATCH)
+    product = decay.exp()[..., None, None] * torch.eye(K, dtype=torch.float64)
+    for i in range(keys):
+        product = (torch.eye(K, dtype=torch.float64) - beta[..., i, None, None] * k[..., i, :, None] * k[..., i, None, :]) @ product
+    found = Transition.householders(k, beta, decay).dense()
+    torch.testing.assert_close(found, product, rtol=0, atol=1e-12)
+    if keys > 1:  # the wrong order is another matrix
+        wrong = Transition.householders(k.flip(-2), beta.flip(-1), decay).dense()
+        assert (wrong - product).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("keys", [1, 3])
+def test_transition_and_write_are_one_step_of_the_delta_rule(keys: int) -> None:
+    k, beta = unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys)
+    v, decay = torch.randn(*BATCH, keys, V, dtype=torch.float64), -rand(*BATCH)
+    state = torch.randn(*BATCH, K, V, dtype=torch.float64)
+    step = Transition.householders(k, beta, decay).apply(state) + householder_write(k, v, beta)
+    q = torch.zeros(BATCH[0], 1, BATCH[1], K, dtype=torch.float64)
+    out = delta_rule(q, k[:, None], v[:, None], beta[:, None], decay[:, None], initial_state=state, implementation="reference")
+    torch.testing.assert_close(out.final_state, step, rtol=0, atol=1e-12)
+
+
+def test_a_delta_rule_with_unit_keys_never_expands() -> None:
+    assert householders(4).norm().max() <= 1 + 1e-12
+
+
+def test_beta_2_reflects_and_beta_1_erases() -> None:
+    """beta = 2: eigenvalue -1, determinant -1. beta = 1: a zero eigenvalue, and log |det| = -inf."""
+    key = unit(torch.randn(1, K, dtype=torch.float64))
+    reflection = Transition.householders(key, torch.tensor([2.0], dtype=torch.float64))
+    assert reflection.eigenvalues().real.min().item() == pytest.approx(-1, abs=1e-12)
+    assert reflection.log_abs_det().item() == pytest.approx(0, abs=1e-12)
+    projection = Transition.householders(key, torch.tensor([1.0], dtype=torch.float64))
+    assert projection.eigenvalues().abs().min().item() == pytest.approx(0, abs=1e-12)
+    assert projection.log_abs_det().item() < -30
+
+
+def test_an_entry_of_the_diagonal_that_is_zero() -> None:
+    transition = general(2)
+    diagonal = transition.diagonal.clone()
+    diagonal[..., 0] = 0
+    singular = Transition(diagonal, transition.left, transition.right)
+    torch.testing.assert_close(singular.log_abs_det(), torch.linalg.slogdet(singular.dense()).logabsdet)
+
+
+def test_two_reflections_rotate() -> None:
+    """The product of two Householder reflections turns by twice the angle between their keys: complex eigenvalues."""
+    angle = torch.tensor(0.6, dtype=torch.float64)
+    keys = torch.zeros(2, K, dtype=torch.float64)
+    keys[0, 0], keys[1, 0], keys[1, 1] = 1, angle.cos(), angle.sin()
+    found = Transition.householders(keys, torch.full((2,), 2.0, dtype=torch.float64)).eigenvalues()
+    assert found.angle().max().item() == pytest.approx(1.2, abs=1e-12)
+
+
+def test_shapes_that_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match="must agree"):
+        Transition(rand(2, K), rand(2, K, 1), rand(2, K, 2))
+    with pytest.raises(ValueError, match="needs 1 or 8"):
+        Transition(rand(2, 3), rand(2, K, 1), rand(2, K, 1))
+    with pytest.raises(ValueError, match="must agree"):
+        Transition.householders(rand(2, K), rand(3))
+    with pytest.raises(ValueError, match="compose"):
+        Transition.diagonal_only(-rand(1), 4).compose(Transition.diagonal_only(-rand(1), 5))
