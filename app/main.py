@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from statescope.app.components.choose import choose
-from statescope.app.components.runs import runs_folder, sort_runs
+from statescope.app.components.runs import choose_run, runs_folder, sort_runs
 
 PAGES = {
     "overview": ("Overview", ":material/summarize:"),
@@ -15,16 +14,21 @@ PAGES = {
     "tangent": ("Tangent kernel", ":material/stacked_line_chart:"),
 }
 
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '
+    'stroke-width="1.5"/><path d="M2 8h3l2-4 3 8 1.5-4H14" fill="none" stroke="#D55E00" stroke-width="1.5"/></svg>'
+)
+
 
 def main() -> None:
     """Choose a run in the side bar and show a page of it."""
-    st.set_page_config("statescope", page_icon=":material/memory:", layout="wide")
+    st.set_page_config("statescope", page_icon=ICON, layout="wide")
     runs, damaged = sort_runs()
     with st.sidebar:
         st.title("statescope")
         st.caption(f"runs in {runs_folder()}")
         if runs:
-            choose("run", [run.path.name for run in runs], "run")
+            choose_run([run.path.name for run in runs])
         for error in damaged:
             st.error(f"A damaged run is left out: {error}")
     if not runs:

@@ -56,9 +56,7 @@ class Steering(Result, kind="steering"):
         changes = self.about.get("largest_changes", {})
         for model, found in changes.items():
             names, values = [entry[0] for entry in found], np.array([entry[1] for entry in found])
-            panels.append(
-                Panel([Bars(names, values, "")], "next token", "change of probability", f"{model}: what becomes likelier")
-            )
+            panels.append(Panel([Bars(names, values, "")], "next token", "change of probability", f"{model}: at the strongest"))
         return Figure(self.title, panels, alt=f"Effect of steering on the next-token distribution. {self.summary()}")
 
 

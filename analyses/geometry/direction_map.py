@@ -64,8 +64,9 @@ class DirectionProjection(Result, kind="direction_projection"):
     def summary(self) -> str:
         parts = []
         for (hook, name), own in self.table.groupby(["hook", "direction"], sort=False):
-            with_it, without = own[own["label"] > 0]["projection"].mean(), own[own["label"] == 0]["projection"].mean()
-            parts.append(f"{short_hook(str(hook))} {name}: {with_it:.2f} where present, {without:.2f} where absent")
+            means = own.groupby(own["label"] > 0)["projection"].mean()
+            found = [f"{means[held]:.2f} where {word}" for held, word in ((True, "present"), (False, "absent")) if held in means]
+            parts.append(f"{short_hook(str(hook))} {name}: {', '.join(found)}")
         return "\n".join(parts)
 
     def specification(self, hook: str | None = None, direction: str | None = None) -> Figure:

@@ -27,6 +27,11 @@ export default function(component) {
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", data.alt);
     const figure = JSON.parse(data.figure);
+    // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: hand it over.
+    const scene = place._fullLayout && place._fullLayout.scene;
+    if (scene && scene.uirevision === figure.layout.uirevision) {
+        figure.layout.scene.camera = structuredClone(scene.camera);
+    }
     window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
 }
 """

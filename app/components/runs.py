@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -11,6 +12,7 @@ from ...probe.errors import StatescopeError
 from ...probe.results.result import DamagedResultError, Result
 from ...probe.studies.run import Run, list_runs
 from ..launch import RUNS_VARIABLE
+from .choose import tell_foreign
 
 
 def runs_folder() -> Path:
@@ -22,6 +24,18 @@ def sort_runs() -> tuple[list[Run], list[StatescopeError]]:
     """The runs that can be read, newest first, and what is wrong with the others."""
     found = list_runs(runs_folder())
     return [entry for entry in found if isinstance(entry, Run)], [entry for entry in found if not isinstance(entry, Run)]
+
+
+def choose_run(names: Sequence[str]) -> None:
+    """A select box of runs whose value always stands in the address: the newest run, its default, is another one tomorrow."""
+    given = st.query_params.get("run")
+    if given != st.session_state.get("run_in_address"):  # a link was followed, or the browser went back
+        if given in names:
+            st.session_state["run"] = given
+        elif given is not None:
+            tell_foreign("run", given, names)
+    chosen = st.selectbox("run", names, key="run")
+    st.query_params["run"] = st.session_state["run_in_address"] = chosen
 
 
 def current_run() -> Run:

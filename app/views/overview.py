@@ -10,6 +10,7 @@ from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
 from statescope.probe.studies.run import Run
 
+FEW = 4
 FIRST = ("accuracy_by_length", "held_out_cost", "training")
 
 
@@ -33,8 +34,9 @@ def show(run: Run) -> None:
     for name in run.result_names:
         result = read_result(run, name)
         if result is not None:
-            st.markdown(f"**{name.replace('_', ' ')}**")
-            st.text(result.summary())
+            summary = result.summary()
+            with st.expander(name.replace("_", " "), expanded=summary.count("\n") < FEW):
+                st.text(summary)
     st.subheader("How it was made")
     st.code(f"statescope run {run.path}    # the same settings: goes on, or shows that it is finished", language="bash")
     tables = st.columns(2)

@@ -10,7 +10,10 @@ from statescope.app.components.figure import is_dark, show_result
 from statescope.app.components.kept_chart import kept_chart, token_strip
 from statescope.app.components.runs import current_run, read_result
 from statescope.probe.results.palette import REFERENCE, SEQUENTIAL, color
+from statescope.probe.results.plotly import CLEAR
 from statescope.probe.studies.run import Run
+
+OUTLINE = {"color": REFERENCE, "width": 0.5}
 
 
 def show(run: Run) -> None:
@@ -67,13 +70,21 @@ def _layout(height: int) -> dict[str, object]:
         "height": height,
         "margin": {"l": 50, "r": 10, "t": 20, "b": 40},
         "showlegend": False,
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
     }
 
 
 def _plane(result: StateTrajectory, position: int, label: str) -> go.Figure:
     rows = result.table.sort_values("position")
     here = rows.iloc[[position]]
-    marker = {"color": rows["label"].to_numpy(), "colorscale": SEQUENTIAL, "size": 7, "colorbar": {"title": label}}
+    marker = {
+        "color": rows["label"].to_numpy(),
+        "colorscale": SEQUENTIAL,
+        "size": 7,
+        "line": OUTLINE,
+        "colorbar": {"title": label},
+    }
     text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
     line = {"color": REFERENCE, "width": 1}
     x, y = rows["axis_1"].to_numpy(), rows["axis_2"].to_numpy()
@@ -88,7 +99,13 @@ def _space(result: StateTrajectory, position: int, label: str) -> go.Figure:
     rows = result.table.sort_values("position")
     here = rows.iloc[[position]]
     axes = [rows[f"axis_{axis}"].to_numpy() for axis in (1, 2, 3)]
-    marker = {"color": rows["label"].to_numpy(), "colorscale": SEQUENTIAL, "size": 4, "colorbar": {"title": label}}
+    marker = {
+        "color": rows["label"].to_numpy(),
+        "colorscale": SEQUENTIAL,
+        "size": 4,
+        "line": OUTLINE,
+        "colorbar": {"title": label},
+    }
     text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
     line = {"color": REFERENCE, "width": 2}
     path = go.Scatter3d(x=axes[0], y=axes[1], z=axes[2], mode="lines+markers", marker=marker, line=line, text=text)

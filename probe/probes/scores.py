@@ -86,7 +86,9 @@ class ProbeScores(Result, kind="probe_scores"):
         values, low, high = (own[name].to_numpy() for name in ("control", "control_low", "control_high"))
         control = Intervals(names, values, "control task", low, high)
         majority = float(np.nanmean(own["majority"]))
-        return Panel([probe, control], "accuracy", "", label.replace("_", " "), level=(majority, "majority"), x_range=(0.0, 1.03))
+        least = min(own[["low", "control_low"]].min().min(), majority)
+        shown = (max(0.0, least - 0.05), 1.02)
+        return Panel([probe, control], "accuracy", "", label.replace("_", " "), level=(majority, "majority"), x_range=shown)
 
     def _by_position(self, own: pd.DataFrame, label: str, model: str) -> Panel:
         marks = []

@@ -13,6 +13,7 @@ from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Pan
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color
 
 PANEL_HEIGHT = 340
+CLEAR = "rgba(0,0,0,0)"
 
 
 def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
@@ -25,6 +26,8 @@ def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
         _draw_panel(drawn, panel, row, column, named)
+        if column > 1 and _names(panel) and _names(panel) == _names(figure.panels[index - 1]):
+            drawn.update_yaxes(showticklabels=False, row=row, col=column)
     drawn.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": figure.title, "x": 0, "xanchor": "left"},
@@ -34,6 +37,8 @@ def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
         barmode="group",
         uirevision="kept",
     )
+    if dark:  # the page's own dark ground shows through
+        drawn.update_layout(paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
     return drawn
 
 
@@ -61,6 +66,11 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         axis = next(drawn.select_xaxes(**place))
         anchor = axis.plotly_name.replace("axis", "")
         drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
+
+
+def _names(panel: Panel) -> list[str]:
+    """The names down the left side of a panel of intervals."""
+    return [name for mark in panel.marks if isinstance(mark, Intervals) for name in mark.names]
 
 
 def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:

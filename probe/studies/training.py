@@ -59,7 +59,7 @@ def train(
     task: Task,
     training: Training,
     *,
-    seed: int,
+    seed: int = 0,
     checkpoints: Checkpoints | None = None,
     report: Report | None = None,
 ) -> Progress:

@@ -48,7 +48,9 @@ def test_types() -> None:
         call("linear", {"q": [1.0]})
 
 
-@pytest.mark.parametrize(("name", "key"), [(name, key) for name in ("gated", "delta-decay") for key in ("q", "k", "v", "log_decay")])
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name in ("gated", "delta-decay") for key in ("q", "k", "v", "log_decay")]
+)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite(name: str, key: str, value: float) -> None:
     index = (1, 7, 2, 3) if key != "log_decay" or name == "gated" else (1, 7, 2)

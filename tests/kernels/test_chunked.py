@@ -18,7 +18,9 @@ def leaves(inputs: Inputs, dtype: torch.dtype) -> Inputs:
     return {name: x.detach().to(dtype).requires_grad_() for name, x in inputs.items()}
 
 
-def everything(recurrence: Recurrence, inputs: Inputs, state: Tensor, value: Tensor, length: int, **how: object) -> dict[str, Tensor]:
+def everything(
+    recurrence: Recurrence, inputs: Inputs, state: Tensor, value: Tensor, length: int, **how: object
+) -> dict[str, Tensor]:
     """Output, final state, tapped states, and the gradient of a random function of them by every input."""
     dtype = state.dtype
     inputs, state, value = leaves(inputs, dtype), state.detach().requires_grad_(), value.detach().requires_grad_()

@@ -57,7 +57,9 @@ def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[
     state = prefix.final_state.clone()
     chosen = list(range(H)) if heads is None else list(heads)
     state[:, chosen] = by_hand(operation, state[:, chosen], value)
-    rest = recurrence.call(**after(inputs, position + 1), initial_state=state, taps=[60 - position - 1], implementation="reference")
+    rest = recurrence.call(
+        **after(inputs, position + 1), initial_state=state, taps=[60 - position - 1], implementation="reference"
+    )
     assert relative(found.output, torch.cat([prefix.output, rest.output], dim=1)) < 1e-12
     assert relative(found.final_state, rest.final_state) < 1e-12
     assert relative(found.states[:, 0], state) < 1e-12

@@ -69,7 +69,9 @@ def test_householders_is_the_product_of_its_factors_in_order(keys: int) -> None:
     k, beta, decay = unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys), -rand(*BATCH)
     product = decay.exp()[..., None, None] * torch.eye(K, dtype=torch.float64)
     for i in range(keys):
-        product = (torch.eye(K, dtype=torch.float64) - beta[..., i, None, None] * k[..., i, :, None] * k[..., i, None, :]) @ product
+        product = (
+            torch.eye(K, dtype=torch.float64) - beta[..., i, None, None] * k[..., i, :, None] * k[..., i, None, :]
+        ) @ product
     found = Transition.householders(k, beta, decay).dense()
     torch.testing.assert_close(found, product, rtol=0, atol=1e-12)
     if keys > 1:  # the wrong order is another matrix

@@ -1,0 +1,200 @@
+"""A user's way through the app in a real browser, and what the server lets in."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+EYE = "(eye => [eye.x, eye.y, eye.z])(plot._fullLayout.scene.camera.eye)"
+WAIT = 30_000  # milliseconds
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[int]:
+    """`statescope app` over a folder of runs, on a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "statescope", "app", "--folder", str(folder), "--port", str(port), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                    break
+                except OSError:
+                    assert server.poll() is None and time.monotonic() < deadline, server.stdout.read()
+                    time.sleep(0.2)
+            yield port
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def port(finished: Path) -> Iterator[int]:
+    with serve(finished) as number:
+        yield number
+
+
+def settle(page: Page) -> None:
+    """Until the page's script has run."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", state="attached", timeout=WAIT)
+
+
+def plot(page: Page, expression: str, which: int = 0) -> Any:
+    """A JavaScript expression of `plot`, a plotly chart of the page."""
+    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot').length > {which}", timeout=WAIT)
+    return page.evaluate(
+        f"(() => {{ const plot = document.querySelectorAll('.js-plotly-plot')[{which}]; return {expression}; }})()"
+    )
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_layer_is_chosen_and_stands_in_the_address(page: Page, port: int) -> None:
+    page.goto(f"http://127.0.0.1:{port}/transitions?run=source")
+    settle(page)
+    before = plot(page, "JSON.stringify(plot.data)")
+    choose(page, "layer", "1")
+    page.wait_for_url("**layer=1**", timeout=WAIT)
+    assert "run=source" in page.url
+    page.wait_for_function(
+        "old => JSON.stringify(document.querySelector('.js-plotly-plot').data) !== old", arg=before, timeout=WAIT
+    )
+    expect(page.get_by_text("layer 1:")).to_be_visible()
+    expect(page.get_by_text("layer 0:")).to_have_count(0)
+    linked = plot(page, "JSON.stringify(plot.data)")
+    page.goto("about:blank")
+    page.goto(f"http://127.0.0.1:{port}/transitions?run=source&layer=1")
+    settle(page)
+    assert plot(page, "JSON.stringify(plot.data)") == linked
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "transitions.png", full_page=True)
+
+
+def test_the_camera_stays_while_tokens_are_walked(page: Page, port: int) -> None:
+    page.goto(f"http://127.0.0.1:{port}/states?run=source&view=space")
+    settle(page)
+    at_first = plot(page, EYE)
+    scene = page.locator(".js-plotly-plot").first
+    scene.scroll_into_view_if_needed()
+    box = scene.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 120, middle[1] + 40, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(600)
+    turned = plot(page, EYE)
+    assert turned != pytest.approx(at_first, abs=1e-2)
+    marked = plot(page, "JSON.stringify(plot.data[1].x)")
+    page.get_by_role("button", name="token 7:").click()
+    page.wait_for_url("**position=7**", timeout=WAIT)
+    page.wait_for_function(
+        "old => JSON.stringify(document.querySelector('.js-plotly-plot').data[1].x) !== old", arg=marked, timeout=WAIT
+    )
+    page.wait_for_timeout(600)
+    assert plot(page, EYE) == pytest.approx(turned, abs=1e-3)
+    page.screenshot(path=SCREENSHOTS / "states.png", full_page=True)
+
+
+def test_pages_keep_the_run_and_the_browser_goes_back(page: Page, port: int) -> None:
+    page.goto(f"http://127.0.0.1:{port}/?run=parity")
+    settle(page)
+    page.get_by_role("link", name="Probes").click()
+    page.wait_for_url("**/probes?**run=parity**", timeout=WAIT)
+    choose(page, "run", "source")
+    page.wait_for_url("**run=source**", timeout=WAIT)
+    expect(page.get_by_text("Survival at distance").first).to_be_visible(timeout=WAIT)
+    page.go_back()
+    page.wait_for_url("**run=parity**", timeout=WAIT)
+    settle(page)
+    expect(page.get_by_text("Survival at distance")).to_have_count(0)
+
+
+def test_nothing_is_asked_of_another_machine(page: Page, port: int) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("", "states"):
+        page.goto(f"http://127.0.0.1:{port}/{name}?run=parity")
+        settle(page)
+    page.wait_for_timeout(500)
+    foreign = [
+        url for url in asked if not url.startswith((f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/", "data:", "blob:"))
+    ]
+    assert asked and not foreign
+
+
+def shake_hands(port: int, host: str) -> str:
+    """The status line of a WebSocket handshake that names this host."""
+    request = (
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://{host}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
+        link.sendall(request.encode())
+        return link.recv(1024).decode().splitlines()[0]
+
+
+def test_it_listens_on_this_machine_only_and_refuses_foreign_hosts(port: int) -> None:
+    listening = [line.split()[1] for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+    own = [address for address in listening if address.endswith(f":{port:04X}")]
+    assert "0100007F" in {address.split(":")[0] for address in own}
+    assert {address.split(":")[0] for address in own} == {"0100007F"}, "another address than 127.0.0.1"
+    assert "101" in shake_hands(port, f"127.0.0.1:{port}")
+    assert "101" in shake_hands(port, f"localhost:{port}")
+    assert "403" in shake_hands(port, "evil.example")
+
+
+def test_the_smallest_study_starts_is_followed_and_cancelled(page: Page, tmp_path: Path) -> None:
+    with serve(tmp_path) as port:
+        page.goto(f"http://127.0.0.1:{port}/")
+        settle(page)
+        expect(page.get_by_text("No runs yet")).to_be_visible()
+        page.get_by_role("button", name="Run parity-small").click()
+        bar = page.get_by_text("training")
+        expect(bar.first).to_be_visible(timeout=2 * WAIT)
+        page.reload()  # another visit follows the same run
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=WAIT)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("This run was interrupted")).to_be_visible(timeout=2 * WAIT)
+        assert list((tmp_path / "parity-small" / "checkpoints").iterdir())
+        page.screenshot(path=SCREENSHOTS / "interrupted.png", full_page=True)
