@@ -29,7 +29,7 @@ _HOME = {
     "train": ".probe.studies.training",
     "Study": ".probe.studies.study",
     "Run": ".probe.studies.run",
-    "capture": ".probe.captures.capture",
+    "capture": ".probe.captures.collect",
     "ProbeSweep": ".probe.probes.sweep",
     "Direction": ".probe.directions",
     "transition_spectrum": ".analyses.spectra.transition_spectrum",

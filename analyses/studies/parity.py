@@ -11,7 +11,8 @@ from typing import ClassVar
 
 import torch
 
-from ...probe.captures.capture import Capture, capture
+from ...probe.captures.capture import Capture
+from ...probe.captures.collect import capture
 from ...probe.mixers import DeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model

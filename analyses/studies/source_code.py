@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import torch
 
-from ...probe.captures.capture import Capture, capture
+from ...probe.captures.capture import Capture
+from ...probe.captures.collect import capture
 from ...probe.directions import Direction
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig

@@ -138,7 +138,7 @@ class Run:
 
     def capture(self, name: str, model: Model, batches: Sequence[Batch], hooks: Sequence[str], positions: TapRequest) -> Capture:
         """A capture stored in the run: read if it is there already, else captured."""
-        from ..captures.capture import capture
+        from ..captures.collect import capture
         from ..captures.store import open_capture
 
         path = self.path / "captures" / f"{name}.zarr"
