@@ -9,11 +9,13 @@ from torch import Tensor
 
 from .arguments import check_finite, check_range, check_shapes, check_unit_keys
 from .chunked import delta_rule as chunked
+from .chunked import delta_rule_by_channel as chunked_by_channel
 from .dispatch import Family, ImplementationRequest, run
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference import delta_rule as reference
 
 FAMILY = Family("delta_rule", reference.step, chunked.terms)
+BY_CHANNEL = Family("delta_rule_by_channel", reference.step, chunked_by_channel.terms)
 
 
 def delta_rule(
@@ -34,22 +36,24 @@ def delta_rule(
 
     DeltaNet (Yang et al. 2024, arXiv:2406.06484) without decay, Gated DeltaNet (arXiv:2412.06464) with one. With n keys a
     token (DeltaProduct, arXiv:2502.10297) the token first decays the state and then applies its n updates in order; its
-    transition is a product of n generalised Householder matrices.
+    transition is a product of n generalised Householder matrices. With a decay for each key channel (Kimi Delta Attention,
+    arXiv:2510.26692) e^{g_t} is Diag(e^{g_t}), applied before the update.
 
     q: [B, T, H, K]. k: [B, T, H, K] or [B, T, H, n, K], unit vectors (or zero: a token that writes nothing).
     v: [B, T, H, V] or [B, T, H, n, V]. beta: [B, T, H] or [B, T, H, n], in [0, 2]: the transition's eigenvalue along k is
-    1 - beta. log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
+    1 - beta. log_decay: [B, T, H], or [B, T, H, K], natural logarithm, <= 0; None means no decay.
     The other arguments, the result and the errors are those of `linear_attention`; keys that are not unit vectors and a
     beta outside [0, 2] are errors too.
     """
     several = "n " if k.ndim == 5 else ""
+    by_channel = log_decay is not None and log_decay.ndim == 4
     check_shapes(
         {},
         q=(q, "B T H K"),
         k=(k, f"B T H {several}K"),
         v=(v, f"B T H {several}V"),
         beta=(beta, f"B T H {several}".strip()),
-        log_decay=(log_decay, "B T H"),
+        log_decay=(log_decay, "B T H K" if by_channel else "B T H"),
     )
     check_finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
@@ -58,7 +62,7 @@ def delta_rule(
     if not several:
         k, v, beta = (x.unsqueeze(3) for x in (k, v, beta))
     return run(
-        FAMILY,
+        BY_CHANNEL if by_channel else FAMILY,
         (q, k, v, beta, log_decay),
         initial_state=initial_state,
         cu_seqlens=cu_seqlens,

@@ -58,9 +58,8 @@ class VectorGram(torch.autograd.Function):
         wide_left, wide_right, wide_c = (_pad(x) for x in (left, right, cumulative))
         padding = wide_left.shape[-2] - size
         gradient = torch.nn.functional.pad(gradient, (0, padding, 0, padding))
-        ratio = _near_ratios(_blocks(wide_c, BASE), left.dtype, ctx.strict)
-        diagonal = _corners(gradient, BASE)
-        weighted = diagonal[..., None] * ratio
+        ratio = _near_ratios(_blocks(wide_c, BASE), left.dtype, True)
+        weighted = _corners(gradient, BASE)[..., None] * ratio
         d_left = torch.einsum("...ijk,...jk->...ik", weighted, _blocks(wide_right, BASE)).flatten(-3, -2)
         d_right = torch.einsum("...ijk,...ik->...jk", weighted, _blocks(wide_left, BASE)).flatten(-3, -2)
         half = BASE
@@ -73,7 +72,13 @@ class VectorGram(torch.autograd.Function):
             d_right = d_right + torch.stack([above, torch.zeros_like(above)], dim=-3).flatten(-4, -2)
             half *= 2
         d_left, d_right = d_left[..., :size, :], d_right[..., :size, :]
-        return d_left, d_right, (left * d_left - right * d_right).to(cumulative.dtype), None
+        d_cumulative = (left * d_left - right * d_right).to(cumulative.dtype)
+        if not ctx.strict:
+            # Products of a token with itself know no decay. Under strong decays they are the largest, and where they met
+            # their own negative in d_cumulative they would leave their rounding.
+            own = gradient.diagonal(dim1=-2, dim2=-1)[..., :size, None]
+            d_left, d_right = d_left + own * right, d_right + own * left
+        return d_left, d_right, d_cumulative, None
 
 
 def _pad(x: Tensor) -> Tensor:

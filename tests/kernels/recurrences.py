@@ -44,7 +44,17 @@ def gated(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int,
 
 
 def delta(
-    b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, decay: float | None, keys: int, correlated: float = 0
+    b: int,
+    t: int,
+    h: int,
+    k: int,
+    v: int,
+    dtype: torch.dtype,
+    seed: int,
+    decay: float | None,
+    keys: int,
+    correlated: float = 0,
+    by_channel: bool = False,
 ) -> Inputs:
     """`correlated`: how much all keys of a head share one direction; beta goes up to 2."""
     generator, inputs = _base(b, t, h, k, v, dtype, seed)
@@ -54,7 +64,8 @@ def delta(
     inputs["v"] = torch.randn(*shape, v, generator=generator, dtype=torch.float64).to(dtype)
     inputs["beta"] = 2 * _uniform(generator, dtype, *shape)
     if decay is not None:
-        inputs["log_decay"] = -decay * _uniform(generator, dtype, b, t, h)
+        shape = (b, t, h, k) if by_channel else (b, t, h)
+        inputs["log_decay"] = -decay * _uniform(generator, dtype, *shape)
     return inputs
 
 
@@ -76,10 +87,13 @@ RECURRENCES: dict[str, Recurrence] = {
     "delta-correlated": Recurrence(delta_rule, partial(delta, decay=None, keys=1, correlated=3.0)),
     "delta-decay": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1)),
     "delta-decay-20": Recurrence(delta_rule, partial(delta, decay=20.0, keys=1)),
+    "delta-by-channel": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1, by_channel=True)),
+    "delta-by-channel-20": Recurrence(delta_rule, partial(delta, decay=20.0, keys=1, by_channel=True, correlated=3.0)),
+    "delta-product-by-channel": Recurrence(delta_rule, partial(delta, decay=0.5, keys=2, by_channel=True)),
     "delta-product": Recurrence(delta_rule, partial(delta, decay=0.5, keys=3)),
 }
 
-ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-product")
+ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product")
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

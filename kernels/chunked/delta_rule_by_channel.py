@@ -1,0 +1,39 @@
+"""Chunk terms of the delta rule with a decay for each key channel (Kimi Delta Attention, arXiv:2510.26692).
+
+    S_t = (I - beta_t k_t k_t^T) Diag(e^{g_t}) S_{t-1} + beta_t k_t v_t^T
+
+As in `delta_rule.py`, with the products k_m . k_l e^{c_m - c_l} summed over channels under their own decays (`vector_gram`):
+
+    T = (I + tril(diag(beta) G, -1))^{-1},  G_ml = sum_d k_md k_ld e^{c_md - c_ld}
+    value = T diag(beta) V          erase = T diag(beta) (K * e^c)
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .decay import cumulative
+from .state_passing import ChunkTerms
+from .triangular import unit_lower_inverse
+from .vector_gram import vector_gram
+
+
+def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> ChunkTerms:
+    """Q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n]."""
+    writes_a_token = k.shape[4]
+    k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)[..., None]
+    c = cumulative(log_decay)
+    end = c[..., -1:, :]
+    c_write, q_write = (x.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else x for x in (c, q))
+    inverse = unit_lower_inverse(beta * vector_gram(k, k, c_write, strict=True))
+    return ChunkTerms(
+        query=q * c.to(q.dtype).exp(),
+        # A token reads all its own writes: the row of its last one.
+        scores=vector_gram(q_write, k, c_write)[..., writes_a_token - 1 :: writes_a_token, :],
+        key=k,
+        key_weight=(end - c_write).to(q.dtype).exp(),
+        value=inverse @ (beta * v),
+        erase=inverse @ (beta * k * c_write.to(q.dtype).exp()),
+        decay=end.squeeze(-2).to(q.dtype).exp(),
+        cumulative=c_write,
+    )
