@@ -13,6 +13,7 @@ _HOME = {
     "linear_attention": ".kernels.linear_attention",
     "gated_linear_attention": ".kernels.gated_linear_attention",
     "delta_rule": ".kernels.delta_rule",
+    "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
     "Transition": ".kernels.transition",
     "Model": ".probe.models.model",

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from statescope import delta_rule, gated_linear_attention, linear_attention
+from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention
 from torch import Tensor
 
 Inputs = dict[str, Tensor]
@@ -69,6 +69,14 @@ def delta(
     return inputs
 
 
+def low_rank(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, decay: float) -> Inputs:
+    """As in RWKV-7: a unit vector is read, and taken back in part, channel by channel."""
+    generator, inputs = _base(b, t, h, k, v, dtype, seed)
+    a = unit(torch.randn(b, t, h, k, generator=generator, dtype=torch.float64)).to(dtype)
+    rate = _uniform(generator, dtype, b, t, h, k)
+    return inputs | {"a": a, "b": -rate * a, "log_decay": -decay * _uniform(generator, dtype, b, t, h, k)}
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """A public call and how to make inputs for it: make(B, T, H, K, V, dtype, seed)."""
@@ -90,10 +98,12 @@ RECURRENCES: dict[str, Recurrence] = {
     "delta-by-channel": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1, by_channel=True)),
     "delta-by-channel-20": Recurrence(delta_rule, partial(delta, decay=20.0, keys=1, by_channel=True, correlated=3.0)),
     "delta-product-by-channel": Recurrence(delta_rule, partial(delta, decay=0.5, keys=2, by_channel=True)),
+    "low-rank": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=0.6)),
+    "low-rank-20": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=20.0)),
     "delta-product": Recurrence(delta_rule, partial(delta, decay=0.5, keys=3)),
 }
 
-ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product")
+ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product", "low-rank")
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

@@ -1,0 +1,54 @@
+"""Chunk terms of a transition that is diagonal plus rank one (RWKV-7, arXiv:2503.14456, and the generic form).
+
+    S_t = (Diag(e^{g_t}) + b_t a_t^T) S_{t-1} + k_t v_t^T
+
+A token writes twice: u_t = S_{t-1}^T a_t along b_t, and v_t along k_t. What it reads to write, a_t, meets the state before its
+own decay, so the products of a_t run with the cumulative decay of the token before, c_{t-1}:
+
+    A_tj = sum_d a_td b_jd e^{c_{t-1,d} - c_jd},  D_tj = sum_d a_td k_jd e^{c_{t-1,d} - c_jd}   for j < t
+    u = (I - A)^{-1} (D V + (A_read) S),   A_read_t = a_t e^{c_{t-1}}
+
+As a shift by one row they are `vector_gram`s of a_{t+1} with b_t and k_t. The rows of ChunkTerms hold (b_t, u_t) and
+(k_t, v_t) in turn.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .decay import cumulative
+from .state_passing import ChunkTerms
+from .triangular import unit_lower_inverse
+from .vector_gram import vector_gram
+
+
+def terms(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor) -> ChunkTerms:
+    """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
+    c = cumulative(log_decay)
+    end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
+    shifted = torch.cat([a[..., 1:, :], torch.zeros_like(a[..., :1, :])], dim=-2)
+    inverse = unit_lower_inverse(-_down(vector_gram(shifted, b, c)))
+    low_rank = inverse @ (_down(vector_gram(shifted, k, c)) @ v)
+    erase = inverse @ (a * before.to(a.dtype).exp())
+    c_write = c.repeat_interleave(2, dim=3)
+    return ChunkTerms(
+        query=q * c.to(q.dtype).exp(),
+        scores=torch.stack([vector_gram(q, b, c), vector_gram(q, k, c)], dim=-1).flatten(-2),
+        key=_in_turn(b, k),
+        key_weight=(end - c_write).to(q.dtype).exp(),
+        value=_in_turn(low_rank, v),
+        erase=_in_turn(-erase, torch.zeros_like(erase)),
+        decay=end.squeeze(-2).to(q.dtype).exp(),
+        cumulative=c_write,
+    )
+
+
+def _down(gram: Tensor) -> Tensor:
+    """Row t of the result is row t - 1 of gram [..., C, C]; the first is zero."""
+    return torch.cat([torch.zeros_like(gram[..., :1, :]), gram[..., :-1, :]], dim=-2)
+
+
+def _in_turn(first: Tensor, second: Tensor) -> Tensor:
+    """[..., C, X] twice as [..., 2 C, X]: first_1, second_1, first_2, ..."""
+    return torch.stack([first, second], dim=-2).flatten(-3, -2)
