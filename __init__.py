@@ -12,6 +12,7 @@ _HOME = {
     "Edit": ".kernels.recurrence",
     "linear_attention": ".kernels.linear_attention",
     "gated_linear_attention": ".kernels.gated_linear_attention",
+    "mlstm": ".kernels.mlstm",
     "delta_rule": ".kernels.delta_rule",
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",

@@ -24,11 +24,13 @@ class Family:
 
     step: (state, *tokens at t without q) -> state, the equation itself; the truth.
     terms: (*rows of tokens) -> ChunkTerms.
+    read: (state before the token, state after it, q at t, *tokens at t) -> output; None for o_t = S_t^T q_t.
     """
 
     name: str
     step: Callable[..., Tensor]
     terms: TermsOf
+    read: Callable[..., Tensor] | None = None
 
 
 def run(
@@ -46,6 +48,8 @@ def run(
     q, _, v, *_ = (x for x in tokens if x is not None)
     batch, length, heads, key_size = q.shape
     layout = Layout.of(batch, length, cu_seqlens, taps, edits)
+    if family.read is not None and layout.readouts:
+        raise ValueError(f"{family.name} reads the state before it writes; a read-out edit has no state after a token to change")
     shape = (len(layout.starts), heads, key_size, v.shape[-1])
     working = torch.promote_types(q.dtype, torch.float32)
     if initial_state is None:
@@ -57,7 +61,7 @@ def run(
     ran = choose(implementation)
     cast = [None if x is None else x.to(working) for x in tokens]
     if ran == "reference":
-        output, final_state, found = token_loop(family.step, cast, state, layout)
+        output, final_state, found = token_loop(family.step, cast, state, layout, family.read)
     else:
         output, final_state, found = pass_states(family.terms, cast, state, ChunkTable.of(layout, chunk))
     tapped, before_readouts = found[: len(layout.taps)], found[len(layout.taps) :]

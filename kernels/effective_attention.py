@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_finite, check_shapes, check_unit_keys
+from .chunked import bonus as bonus_terms
 from .chunked import delta_rule, delta_rule_by_channel, diagonal_plus_low_rank, gated_linear_attention, linear_attention
 from .chunked.state_passing import ChunkTerms
 
@@ -20,6 +21,8 @@ def effective_attention(
     a: Tensor | None = None,
     b: Tensor | None = None,
     log_decay: Tensor | None = None,
+    bonus: Tensor | None = None,
+    normalise: bool = False,
 ) -> Tensor:
     """M [B, H, T, T], or [B, H, T, T, n] for n keys a token, with o_i = sum_j M_ij v_j (summed over the n keys too).
 
@@ -29,6 +32,7 @@ def effective_attention(
         M = (Q K^T * G) (I + tril(diag(beta) K K^T * G, -1))^{-1} diag(beta),   G_ij = e^{c_i - c_j} for j <= i.
 
     a, b: [B, T, H, K]; given, the transition is Diag(e^g) + b a^T (`diagonal_plus_low_rank`).
+    bonus: [H, K], as in `gated_linear_attention`. normalise: divide each row by its sum, as in `linear_attention`.
     log_decay: [B, T, H], or [B, T, H, K] for a decay by channel; None means no decay. Entries may be negative, and rows
     need not sum to 1. Memory is O(B H T^2 n).
 
@@ -42,9 +46,12 @@ def effective_attention(
         units = _units(q, 1).squeeze(3)
         return _mixing(diagonal_plus_low_rank.terms(_row(q), _row(k), _row(units), _row(a), _row(b), _row(log_decay)))
     if beta is None:
-        check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), log_decay=gate)
+        check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), log_decay=gate, bonus=(bonus, "H K"))
+        if bonus is not None:
+            return bonus_terms.terms(_row(q), _row(k), _row(k), _row(log_decay), _row(bonus.expand_as(k))).scores[0]
         family = gated_linear_attention if by_channel else linear_attention
-        return family.terms(_row(q), _row(k), _row(k), _row(log_decay)).scores[0]
+        scores = family.terms(_row(q), _row(k), _row(k), _row(log_decay)).scores[0]
+        return scores / scores.sum(-1, keepdim=True) if normalise else scores
     single = k.ndim == 4
     k, beta = (k[..., None, :], beta[..., None]) if single else (k, beta)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H n K"), beta=(beta, "B T H n"), log_decay=gate)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes
+from .arguments import can_read_values, check_finite, check_range, check_shapes
 from .chunked import linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
 from .recurrence import Edit, RecurrenceOutput, TapRequest
@@ -22,6 +24,7 @@ def linear_attention(
     v: Tensor,
     log_decay: Tensor | None = None,
     *,
+    normalise: bool = False,
     initial_state: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
     taps: TapRequest | None = None,
@@ -32,7 +35,9 @@ def linear_attention(
     """S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
 
     Katharopoulos et al. 2020 (arXiv:2006.16236) without decay; a fixed decay gives RetNet and Lightning attention, a
-    data-dependent one Mamba-2's recurrence. There is no scaling of q and no normaliser.
+    data-dependent one Mamba-2's recurrence (`fixed_decay.py` has the papers' decays). There is no scaling of q.
+    normalise: o_t = S_t^T q_t / (z_t . q_t) with z_t = e^{g_t} z_{t-1} + k_t, for features that are positive. The state is then
+    [K, V + 1], its last column z.
 
     q, k: [B, T, H, K]. v: [B, T, H, V]. log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
     initial_state: [B, H, K, V], or [S, H, K, V] for S packed sequences; zero when None.
@@ -41,14 +46,14 @@ def linear_attention(
     implementation: "reference" (token loop), "chunked", or "auto". chunk: tokens a row of the chunked form.
 
     Raises ValueError, TypeError or IndexError naming the argument for shapes that disagree, values that are not finite, a
-    positive log-decay, and taps or edits out of range.
+    positive log-decay, a normaliser that is zero, and taps or edits out of range.
     """
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H"))
     check_finite(q=q, k=k, v=v, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
-    return run(
+    out = run(
         FAMILY,
-        (q, k, v, log_decay),
+        (q, k, torch.cat([v, torch.ones_like(v[..., :1])], dim=-1) if normalise else v, log_decay),
         initial_state=initial_state,
         cu_seqlens=cu_seqlens,
         taps=taps,
@@ -56,3 +61,10 @@ def linear_attention(
         implementation=implementation,
         chunk=chunk,
     )
+    if not normalise:
+        return out
+    values, normaliser = out.output[..., :-1], out.output[..., -1:]
+    if can_read_values(normaliser) and bool((normaliser == 0).any()):
+        index = tuple(torch.nonzero(normaliser == 0)[0, :-1].tolist())
+        raise ValueError(f"the normaliser z . q is 0 at index {index}: it needs positive features, such as elu(x) + 1")
+    return replace(out, output=values / normaliser)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .decay import cumulative
+from .shift import rows_down, tokens_up
 from .state_passing import ChunkTerms
 from .triangular import unit_lower_inverse
 from .vector_gram import vector_gram
@@ -27,9 +28,9 @@ def terms(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tens
     """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
     c = cumulative(log_decay)
     end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
-    shifted = torch.cat([a[..., 1:, :], torch.zeros_like(a[..., :1, :])], dim=-2)
-    inverse = unit_lower_inverse(-_down(vector_gram(shifted, b, c)))
-    low_rank = inverse @ (_down(vector_gram(shifted, k, c)) @ v)
+    shifted = tokens_up(a)
+    inverse = unit_lower_inverse(-rows_down(vector_gram(shifted, b, c)))
+    low_rank = inverse @ (rows_down(vector_gram(shifted, k, c)) @ v)
     erase = inverse @ (a * before.to(a.dtype).exp())
     c_write = c.repeat_interleave(2, dim=3)
     return ChunkTerms(
@@ -42,11 +43,6 @@ def terms(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tens
         decay=end.squeeze(-2).to(q.dtype).exp(),
         cumulative=c_write,
     )
-
-
-def _down(gram: Tensor) -> Tensor:
-    """Row t of the result is row t - 1 of gram [..., C, C]; the first is zero."""
-    return torch.cat([torch.zeros_like(gram[..., :1, :]), gram[..., :-1, :]], dim=-2)
 
 
 def _in_turn(first: Tensor, second: Tensor) -> Tensor:

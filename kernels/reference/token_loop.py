@@ -12,13 +12,18 @@ from ..chunk_table import Layout
 
 
 def token_loop(
-    step: Callable[..., Tensor], tokens: Sequence[Tensor | None], state: Tensor, layout: Layout
+    step: Callable[..., Tensor],
+    tokens: Sequence[Tensor | None],
+    state: Tensor,
+    layout: Layout,
+    read: Callable[..., Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a family's step over every token.
 
     step: (state [S, H, K, V], *tokens at t without q) -> state.
     tokens: q and then what the step takes, each [B, T, H, ...] or None.
     state: [S, H, K, V].
+    read: (state before, state after, *tokens at t) -> output [S, H, V]; None reads S_t^T q_t.
     Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
     read-out edits, before those.
     """
@@ -31,7 +36,7 @@ def token_loop(
     found: dict[tuple[Any, ...], Tensor] = {}
     for sequences, span in groups:
         own = [None if x is None else x[:, span] for x in tokens]
-        output, final, seen = _run_group(step, own, state[sequences[0] : sequences[-1] + 1], layout, sequences)
+        output, final, seen = _run_group(step, own, state[sequences[0] : sequences[-1] + 1], layout, sequences, read)
         outputs.append(output)
         finals.append(final)
         found |= seen
@@ -40,7 +45,12 @@ def token_loop(
 
 
 def _run_group(
-    step: Callable[..., Tensor], tokens: Sequence[Tensor | None], state: Tensor, layout: Layout, sequences: tuple[int, ...]
+    step: Callable[..., Tensor],
+    tokens: Sequence[Tensor | None],
+    state: Tensor,
+    layout: Layout,
+    sequences: tuple[int, ...],
+    read: Callable[..., Tensor] | None,
 ) -> tuple[Tensor, Tensor, dict[tuple[Any, ...], Tensor]]:
     """Sequences of one length, side by side."""
     q, *rest = tokens
@@ -49,8 +59,9 @@ def _run_group(
     outputs = []
     for t in range(q.shape[1]):
         here = (sequences, t)
-        state = step(state, *(None if x is None else x[:, t] for x in rest))
-        outputs.append((q[:, t, :, None] @ state).squeeze(-2))
+        before, now = state, [None if x is None else x[:, t] for x in rest]
+        state = step(before, *now)
+        outputs.append((q[:, t, :, None] @ state).squeeze(-2) if read is None else read(before, state, q[:, t], *now))
         if any(place == here for place, _ in layout.readouts):
             found["readout", *here] = state
         for place, edit in layout.propagating:

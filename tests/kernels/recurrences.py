@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention
+from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention, mlstm
 from torch import Tensor
 
 Inputs = dict[str, Tensor]
@@ -77,12 +77,51 @@ def low_rank(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: i
     return inputs | {"a": a, "b": -rate * a, "log_decay": -decay * _uniform(generator, dtype, b, t, h, k)}
 
 
+def normalised(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int) -> Inputs:
+    """Positive features."""
+    inputs = linear(b, t, h, k, v, dtype, seed, decay=0.5)
+    return inputs | {name: inputs[name].abs() + 0.1 for name in ("q", "k")}
+
+
+def bonus(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int) -> Inputs:
+    generator, inputs = _base(b, t, h, k, v, dtype, seed)
+    decay = {"log_decay": -_uniform(generator, dtype, b, t, h, k)}
+    return inputs | decay | {"bonus": torch.randn(h, k, generator=generator, dtype=torch.float64).to(dtype)}
+
+
+def exponential(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed: int, reach: float = 2.0) -> Inputs:
+    """Input gates from e^-reach to e^reach."""
+    inputs = linear(b, t, h, k, v, dtype, seed, decay=1.0)
+    generator = torch.Generator().manual_seed(seed + 1)
+    return inputs | {"log_input": reach * (2 * _uniform(generator, dtype, b, t, h) - 1)}
+
+
 @dataclass(frozen=True)
 class Recurrence:
-    """A public call and how to make inputs for it: make(B, T, H, K, V, dtype, seed)."""
+    """A public call and how to make inputs for it: make(B, T, H, K, V, dtype, seed).
+
+    extra_columns: of the state beyond V. readouts: whether it takes read-out edits.
+    """
 
     call: Callable[..., Any]
     make: Callable[[int, int, int, int, int, torch.dtype, int], Inputs]
+    extra_columns: int = 0
+    readouts: bool = True
+
+    def resume(self, out: Any) -> dict[str, Tensor]:
+        """What goes on from a result."""
+        state = {"initial_state": out.final_state}
+        return state | {"initial_max": out.max_state[:, -1]} if hasattr(out, "max_state") else state
+
+
+def span(inputs: Inputs, start: int | None, stop: int | None) -> Inputs:
+    """Tokens start to stop; what is not by token stays."""
+    return {name: x if name == "bonus" else x[:, start:stop] for name, x in inputs.items()}
+
+
+def sequences(inputs: Inputs, which: Any) -> Inputs:
+    """Some sequences of the batch."""
+    return {name: x if name == "bonus" else x[which] for name, x in inputs.items()}
 
 
 RECURRENCES: dict[str, Recurrence] = {
@@ -98,12 +137,16 @@ RECURRENCES: dict[str, Recurrence] = {
     "delta-by-channel": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1, by_channel=True)),
     "delta-by-channel-20": Recurrence(delta_rule, partial(delta, decay=20.0, keys=1, by_channel=True, correlated=3.0)),
     "delta-product-by-channel": Recurrence(delta_rule, partial(delta, decay=0.5, keys=2, by_channel=True)),
+    "normalised": Recurrence(partial(linear_attention, normalise=True), normalised, extra_columns=1),
+    "bonus": Recurrence(gated_linear_attention, bonus, readouts=False),
+    "mlstm": Recurrence(mlstm, exponential, extra_columns=1),
+    "mlstm-40": Recurrence(mlstm, partial(exponential, reach=40.0), extra_columns=1),
     "low-rank": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=0.6)),
     "low-rank-20": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=20.0)),
     "delta-product": Recurrence(delta_rule, partial(delta, decay=0.5, keys=3)),
 }
 
-ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product", "low-rank")
+ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product", "low-rank", "bonus", "mlstm")
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

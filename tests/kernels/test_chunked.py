@@ -25,7 +25,9 @@ def everything(
     dtype = state.dtype
     inputs, state, value = leaves(inputs, dtype), state.detach().requires_grad_(), value.detach().requires_grad_()
     taps = sorted({0, length // 3, length // 2, length - 1})
-    edits = [Edit(length // 2, "add", value), Edit(length // 3, "reflect_key", value[:, :, :, 0], verb="readout")]
+    edits = [Edit(length // 2, "add", value)]
+    if recurrence.readouts:
+        edits.append(Edit(length // 3, "reflect_key", value[:, :, :, 0], verb="readout"))
     out = recurrence.call(**inputs, initial_state=state, taps=taps, edits=edits, **how)
     found = {"output": out.output, "final_state": out.final_state, "states": out.states}
     generator = torch.Generator().manual_seed(7)
@@ -39,8 +41,9 @@ def everything(
 def compare(name: str, length: int, chunk: int, dtype: torch.dtype, tolerance: float) -> None:
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(2, length, 2, 12, 8, dtype, length)
-    state = torch.randn(2, 2, 12, 8, dtype=dtype)
-    value = torch.randn(2, 2, 12, 8, dtype=dtype)
+    state, value = torch.randn(2, 2, 2, 12, 8 + recurrence.extra_columns, dtype=dtype).unbind(0)
+    if name == "normalised":
+        state, value = state.abs(), value.abs()
     truth = everything(recurrence, inputs, state.double(), value.double(), length, implementation="reference")
     found = everything(recurrence, inputs, state, value, length, implementation="chunked", chunk=chunk)
     for what, exact in truth.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from recurrences import ONE_OF_EACH, RECURRENCES, unit
+from recurrences import ONE_OF_EACH, RECURRENCES, sequences, span, unit
 from statescope import Edit
 from torch import Tensor
 
@@ -23,7 +23,9 @@ def function_of(name: str, implementation: str) -> tuple[Callable[..., tuple[Ten
         given = dict(zip(inputs, tensors, strict=True))
         if normalise:
             given["k"] = unit(given["k"])
-        edits = [Edit(2, "add", added), Edit(4, "reflect_key", direction), Edit(5, "project_out_key", direction, verb="readout")]
+        edits = [Edit(2, "add", added), Edit(4, "reflect_key", direction)]
+        if recurrence.readouts:
+            edits.append(Edit(5, "project_out_key", direction, verb="readout"))
         out = recurrence.call(**given, initial_state=state, taps=[1, 4], edits=edits, implementation=implementation, chunk=4)
         return out.output, out.final_state, out.states
 
@@ -31,7 +33,8 @@ def function_of(name: str, implementation: str) -> tuple[Callable[..., tuple[Ten
         inputs["log_decay"] = inputs["log_decay"] - 0.01  # gradcheck steps to both sides and 0 is the edge
     if normalise:
         inputs["beta"] = 0.1 + 0.8 * inputs["beta"]
-    extra = (torch.randn(B, H, K, V), torch.randn(B, H, K, V), torch.randn(B, H, K))
+    columns = V + recurrence.extra_columns
+    extra = (torch.randn(B, H, K, columns), torch.randn(B, H, K, columns), torch.randn(B, H, K))
     arguments = (*(x.double() for x in extra), *inputs.values())
     return call, tuple(x.detach().requires_grad_() for x in arguments)
 
@@ -54,13 +57,15 @@ def test_state_attribution(name: str) -> None:
     """dL/dS_t at a tap is the gradient by the value of an edit that adds nothing there."""
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(2, 50, 2, 8, 6, torch.float64, 2)
-    nothing = torch.zeros(2, 2, 8, 6, dtype=torch.float64, requires_grad=True)
+    nothing = torch.zeros(2, 2, 8, 6 + recurrence.extra_columns, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 50, 2, 6, dtype=torch.float64)
     out = recurrence.call(**inputs, edits=[Edit(20, "add", nothing)])
     (found,) = torch.autograd.grad((out.output * weight).sum(), nothing)
     # By hand: the state at 20 is the initial state of what follows.
-    state = recurrence.call(**inputs, taps=[20]).states[:, 0].detach().requires_grad_()
-    rest = recurrence.call(**{key: x[:, 21:] for key, x in inputs.items()}, initial_state=state, implementation="reference")
+    prefix = recurrence.call(**span(inputs, None, 21))
+    state = prefix.final_state.detach().requires_grad_()
+    start = recurrence.resume(prefix) | {"initial_state": state}
+    rest = recurrence.call(**span(inputs, 21, None), **start, implementation="reference")
     (expected,) = torch.autograd.grad((rest.output * weight[:, 21:]).sum(), state)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -72,13 +77,14 @@ def test_torch_func(name: str) -> None:
     inputs = recurrence.make(3, 20, 2, 4, 3, torch.float64, 2)
 
     def loss(v: Tensor, rest: dict[str, Tensor]) -> Tensor:
-        batch = {key: x[None] for key, x in rest.items()}
+        batch = {key: x if key == "bonus" else x[None] for key, x in rest.items()}
         return recurrence.call(**batch, v=v[None], taps=[7]).states.square().sum()
 
     rest = {key: x for key, x in inputs.items() if key != "v"}
-    together = torch.func.vmap(torch.func.grad(loss))(inputs["v"], rest)
+    axes = {key: None if key == "bonus" else 0 for key in rest}
+    together = torch.func.vmap(torch.func.grad(loss), in_dims=(0, axes))(inputs["v"], rest)
     for sample in range(3):
-        own = {key: x[sample] for key, x in rest.items()}
+        own = sequences(rest, sample)
         alone = torch.func.grad(loss)(inputs["v"][sample], own)
         torch.testing.assert_close(together[sample], alone, rtol=1e-10, atol=1e-12)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from recurrences import ONE_OF_EACH, RECURRENCES, Inputs, relative
+from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
 from statescope import Edit
 from torch import Tensor
 
@@ -12,8 +12,9 @@ B, T, H, K, V = 2, 75, 3, 8, 6
 OPERATIONS = ("set", "add", "scale", "project_out_key", "reflect_key", "project_out_value")
 
 
-def value_for(operation: str, heads: int) -> Tensor:
-    size = {"scale": (), "project_out_key": (K,), "reflect_key": (K,), "project_out_value": (V,)}.get(operation, (K, V))
+def value_for(operation: str, heads: int, columns: int = V) -> Tensor:
+    sizes = {"scale": (), "project_out_key": (K,), "reflect_key": (K,), "project_out_value": (columns,)}
+    size = sizes.get(operation, (K, columns))
     return torch.randn(B, heads, *size, dtype=torch.float64) if size else torch.tensor(-0.7, dtype=torch.float64)
 
 
@@ -33,14 +34,6 @@ def by_hand(operation: str, state: Tensor, value: Tensor) -> Tensor:
     return torch.einsum("bhij,bhjv->bhiv", eye - (2 if operation == "reflect_key" else 1) * outer, state)
 
 
-def upto(inputs: Inputs, stop: int) -> Inputs:
-    return {key: x[:, :stop] for key, x in inputs.items()}
-
-
-def after(inputs: Inputs, start: int) -> Inputs:
-    return {key: x[:, start:] for key, x in inputs.items()}
-
-
 @pytest.mark.parametrize("heads", [None, (2, 0)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -49,17 +42,16 @@ def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
     position = 40
-    value = value_for(operation, H if heads is None else len(heads))
+    value = value_for(operation, H if heads is None else len(heads), V + recurrence.extra_columns)
     edit = Edit(position, operation, value, heads=heads)
     found = recurrence.call(**inputs, edits=[edit], taps=[position, 60], implementation=implementation)
 
-    prefix = recurrence.call(**upto(inputs, position + 1), implementation="reference")
+    prefix = recurrence.call(**span(inputs, None, position + 1), implementation="reference")
     state = prefix.final_state.clone()
     chosen = list(range(H)) if heads is None else list(heads)
     state[:, chosen] = by_hand(operation, state[:, chosen], value)
-    rest = recurrence.call(
-        **after(inputs, position + 1), initial_state=state, taps=[60 - position - 1], implementation="reference"
-    )
+    start = recurrence.resume(prefix) | {"initial_state": state}
+    rest = recurrence.call(**span(inputs, position + 1, None), **start, taps=[60 - position - 1], implementation="reference")
     assert relative(found.output, torch.cat([prefix.output, rest.output], dim=1)) < 1e-12
     assert relative(found.final_state, rest.final_state) < 1e-12
     assert relative(found.states[:, 0], state) < 1e-12
@@ -69,7 +61,7 @@ def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[
     assert relative(found.output[:, position + 1 :], plain.output[:, position + 1 :]) > 1e-3
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if name not in ("bonus", "mlstm")])
 @pytest.mark.parametrize("implementation", ["reference", "chunked"])
 def test_a_read_out_edit_changes_one_position(name: str, implementation: str) -> None:
     recurrence = RECURRENCES[name]
@@ -105,7 +97,7 @@ def test_an_edit_in_one_packed_sequence_leaves_the_others_bit_identical(name: st
     recurrence = RECURRENCES[name]
     bounds = torch.tensor([0, 30, 71, 75])
     inputs = recurrence.make(1, T, H, K, V, torch.float32, 1)
-    edit = Edit(45, "add", torch.randn(1, H, K, V))
+    edit = Edit(45, "add", torch.randn(1, H, K, V + recurrence.extra_columns))
     plain = recurrence.call(**inputs, cu_seqlens=bounds, taps="last")
     found = recurrence.call(**inputs, cu_seqlens=bounds, taps="last", edits=[edit])
     for untouched in (slice(0, 30), slice(71, 75)):
@@ -127,3 +119,9 @@ def test_a_propagating_edit_is_not_a_read_out_edit() -> None:
     assert relative(read[:, 33], plain[:, 33]) > 1e-2
     assert relative(propagated[:, 34], plain[:, 34]) > 1e-2
     assert torch.equal(read[:, 34:], plain[:, 34:])
+
+
+def test_a_recurrence_that_reads_before_it_writes_refuses_read_out_edits() -> None:
+    inputs = RECURRENCES["bonus"].make(B, T, H, K, V, torch.float64, 1)
+    with pytest.raises(ValueError, match="reads the state before it writes"):
+        RECURRENCES["bonus"].call(**inputs, edits=[Edit(3, "scale", torch.tensor(0.5), verb="readout")])

@@ -6,15 +6,17 @@ import pytest
 import torch
 from recurrences import RECURRENCES, relative
 from statescope import effective_attention
+from statescope.kernels.mlstm import mlstm_effective_attention
 from torch import Tensor
 
 
 @pytest.mark.parametrize("length", [1, 9, 70])
-@pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("name", [name for name in RECURRENCES if not name.startswith("mlstm")])
 def test_it_times_values_is_the_output(name: str, length: int) -> None:
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(2, length, 3, 8, 5, torch.float64, 5)
-    mixing = effective_attention(**{key: x for key, x in inputs.items() if key != "v"})
+    how = {"normalise": True} if name == "normalised" else {}
+    mixing = effective_attention(**{key: x for key, x in inputs.items() if key != "v"}, **how)
     v = inputs["v"]
     if v.ndim == 5:
         read = torch.einsum("bhijn,bjhnv->bihv", mixing, v)
@@ -23,6 +25,16 @@ def test_it_times_values_is_the_output(name: str, length: int) -> None:
         read, causal = torch.einsum("bhij,bjhv->bihv", mixing, v), mixing
     assert relative(read, recurrence.call(**inputs, implementation="reference").output) < 1e-12
     assert torch.equal(causal.triu(1), torch.zeros_like(causal))
+
+
+@pytest.mark.parametrize("length", [1, 70])
+@pytest.mark.parametrize("name", ["mlstm", "mlstm-40"])
+def test_of_the_mlstm(name: str, length: int) -> None:
+    recurrence = RECURRENCES[name]
+    inputs = recurrence.make(2, length, 3, 8, 5, torch.float64, 5)
+    mixing = mlstm_effective_attention(*(inputs[key] for key in ("q", "k", "log_input", "log_decay")))
+    read = torch.einsum("bhij,bjhv->bihv", mixing, inputs["v"])
+    assert relative(read, recurrence.call(**inputs, implementation="reference").output) < 1e-12
 
 
 def without_erasure(q: Tensor, k: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:

@@ -1,0 +1,123 @@
+"""The mLSTM: linear attention with an exponential input gate, a normaliser, and a running maximum that keeps both finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .arguments import check_finite, check_range, check_shapes
+from .chunk_table import Layout
+from .dispatch import ImplementationRequest
+from .effective_attention import effective_attention
+from .linear_attention import linear_attention
+from .recurrence import Edit, RecurrenceOutput, TapRequest
+
+
+@dataclass(frozen=True)
+class MLSTMOutput(RecurrenceOutput):
+    """The result of `mlstm`. Its states are [K, V + 1], scaled by e^{-m_t}; their last column is the normaliser n_t.
+
+    max_state: [B, T, H], m_t after each token.
+    """
+
+    max_state: Tensor
+
+
+def mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_input: Tensor,
+    log_decay: Tensor,
+    *,
+    initial_state: Tensor | None = None,
+    initial_max: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    taps: TapRequest | None = None,
+    edits: Sequence[Edit] | None = None,
+    implementation: ImplementationRequest = "auto",
+    chunk: int = 32,
+) -> MLSTMOutput:
+    """C_t = f_t C_{t-1} + i_t k_t v_t^T, n_t = f_t n_{t-1} + i_t k_t, o_t = C_t^T q_t / max(|n_t^T q_t|, 1).
+
+    Beck et al. 2024 (arXiv:2405.04517), with i = e^{log_input} of any size and f = e^{log_decay} <= 1. It runs on the scaled
+    state [C_t, n_t] e^{-m_t} with m_t = max(log f_t + m_{t-1}, log i_t), which is linear attention with the log-decay
+    log f_t + m_{t-1} - m_t and keys e^{log i_t - m_t} k_t, both at most 1; the denominator is then max(|n^T q|, e^{-m}).
+
+    q, k: [B, T, H, K]. v: [B, T, H, V]. log_input, log_decay: [B, T, H]. initial_state: [B, H, K, V + 1] and initial_max:
+    [B, H] (for packed sequences [S, ...]), as another call returned them; zero when None.
+    Taps and edits are of the scaled state. The other arguments and the errors are those of `linear_attention`.
+    """
+    check_shapes(
+        {},
+        q=(q, "B T H K"),
+        k=(k, "B T H K"),
+        v=(v, "B T H V"),
+        log_input=(log_input, "B T H"),
+        log_decay=(log_decay, "B T H"),
+    )
+    check_finite(q=q, k=k, v=v, log_input=log_input, log_decay=log_decay)
+    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    layout = Layout.of(q.shape[0], q.shape[1], cu_seqlens, None, None)
+    sequences = len(layout.starts)
+    check_shapes({"S": sequences, "H": q.shape[2]}, initial_max=(initial_max, "S H"))
+    start = log_input.new_zeros(sequences, q.shape[2]) if initial_max is None else initial_max
+    scaled = _stabilise(log_input, log_decay, start, layout)
+    out = linear_attention(
+        q,
+        k * scaled.input_gate[..., None],
+        torch.cat([v, torch.ones_like(v[..., :1])], dim=-1),
+        scaled.log_decay,
+        initial_state=initial_state,
+        cu_seqlens=cu_seqlens,
+        taps=taps,
+        edits=edits,
+        implementation=implementation,
+        chunk=chunk,
+    )
+    denominator = torch.maximum(out.output[..., -1:].abs(), (-scaled.maxima).exp()[..., None])
+    output = out.output[..., :-1] / denominator
+    return MLSTMOutput(output, out.final_state, out.states, out.tap_positions, out.implementation, scaled.maxima)
+
+
+def mlstm_effective_attention(q: Tensor, k: Tensor, log_input: Tensor, log_decay: Tensor) -> Tensor:
+    """M [B, H, T, T] with o_i = sum_j M_ij v_j, from a zero state. Arguments as in `mlstm`."""
+    layout = Layout.of(q.shape[0], q.shape[1], None, None, None)
+    scaled = _stabilise(log_input, log_decay, log_input.new_zeros(q.shape[0], q.shape[2]), layout)
+    scores = effective_attention(q, k * scaled.input_gate[..., None], log_decay=scaled.log_decay)
+    return scores / torch.maximum(scores.sum(-1).abs(), (-scaled.maxima).exp().mT)[..., None]
+
+
+class Scaled(NamedTuple):
+    """The maxima m [B, T, H], and log f_t + m_{t-1} - m_t and i_t e^{-m_t} [B, T, H], which are at most 0 and 1."""
+
+    maxima: Tensor
+    log_decay: Tensor
+    input_gate: Tensor
+
+
+def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layout) -> Scaled:
+    """With F the running sum of log f, m_t = F_t + max(m_0, max_{j <= t} (log i_j - F_j)). In float64: F grows with length, and
+    the rounding of a large exponent is an error of the same size in its exponential.
+    """
+    if not layout.packed:
+        return _stabilise_batch(log_input, log_decay, start)
+    spans = [slice(at, at + size) for at, size in zip(layout.starts, layout.lengths, strict=True)]
+    parts = [_stabilise_batch(log_input[:, own], log_decay[:, own], start[s : s + 1]) for s, own in enumerate(spans)]
+    return Scaled(*(torch.cat(column, dim=1) for column in zip(*parts, strict=True)))
+
+
+def _stabilise_batch(log_input: Tensor, log_decay: Tensor, start: Tensor) -> Scaled:
+    total = log_decay.double().cumsum(1)
+    first, exponent = start.double()[:, None], log_input.double()
+    reached = torch.maximum(first, (exponent - total).cummax(1).values)
+    before = torch.cat([first, reached[:, :-1]], dim=1)
+    maxima = total + reached
+    # F_t - F_{t-1} cancels against log f_t.
+    found = (maxima, (before - reached).clamp(max=0), (exponent - maxima).exp())
+    return Scaled(*(x.to(log_input.dtype) for x in found))
