@@ -14,6 +14,7 @@ _HOME = {
     "gated_linear_attention": ".kernels.gated_linear_attention",
     "mlstm": ".kernels.mlstm",
     "delta_rule": ".kernels.delta_rule",
+    "diagonal_scan": ".kernels.diagonal_scan",
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
     "Transition": ".kernels.transition",
