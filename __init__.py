@@ -15,6 +15,7 @@ _HOME = {
     "mlstm": ".kernels.mlstm",
     "delta_rule": ".kernels.delta_rule",
     "diagonal_scan": ".kernels.diagonal_scan",
+    "cell_scan": ".kernels.cell_scan",
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
     "Transition": ".kernels.transition",

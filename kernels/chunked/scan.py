@@ -20,7 +20,7 @@ def scan(decay: Tensor, x: Tensor, state: Tensor) -> Tensor:
 
 
 class Scan(torch.autograd.Function):
-    """Backward is a scan from the end, G_t = dh_t + conj(a_{t+1}) G_{t+1}: dx = G, da_t = G_t conj(h_{t-1}), dh_0 = conj(a_1) G_1."""
+    """Backward scans from the end, G_t = dh_t + conj(a_{t+1}) G_{t+1}: dx = G, da_t = G_t conj(h_{t-1}), dh_0 = conj(a_1) G_1."""
 
     generate_vmap_rule = True
 
