@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: demo test app lint types bench clean
+.PHONY: demo test app lint types bench kernels-check clean
 
 # One stamp for the installed environment: made again only when what it depends on has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,6 +32,10 @@ types: $(VENV)/.installed
 
 app: $(VENV)/.installed ## open the app on 127.0.0.1
 	$(BIN)/statescope app
+
+kernels-check: $(VENV)/.installed ## compile every configuration of every Triton kernel, and run them in Triton's interpreter
+	$(BIN)/python tests/triton/compile_kernels.py
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/triton/interpreted.py
 
 bench: $(VENV)/.installed ## ratios of times, as a table
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

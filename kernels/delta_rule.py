@@ -11,11 +11,11 @@ from .arguments import check_finite, check_range, check_shapes, check_unit_keys
 from .chunked import delta_rule as chunked
 from .chunked import delta_rule_by_channel as chunked_by_channel
 from .dispatch import Family, ImplementationRequest, run
-from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import delta_rule as reference
 
-FAMILY = Family("delta_rule", reference.step, chunked.terms)
-BY_CHANNEL = Family("delta_rule_by_channel", reference.step, chunked_by_channel.terms)
+FAMILY = Family("delta_rule", reference.step, chunked.terms, solves=True)
+BY_CHANNEL = Family("delta_rule_by_channel", reference.step, chunked_by_channel.terms, solves=True)
 
 
 def delta_rule(
@@ -30,6 +30,7 @@ def delta_rule(
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
     implementation: ImplementationRequest = "auto",
+    precision: Precision = "exact",
     chunk: int = 32,
 ) -> RecurrenceOutput:
     """S_t = e^{g_t} (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T, o_t = S_t^T q_t.
@@ -69,5 +70,6 @@ def delta_rule(
         taps=taps,
         edits=edits,
         implementation=implementation,
+        precision=precision,
         chunk=chunk,
     )

@@ -10,10 +10,10 @@ from torch import Tensor
 from .arguments import check_finite, check_range, check_shapes
 from .chunked import diagonal_plus_low_rank as chunked
 from .dispatch import Family, ImplementationRequest, run
-from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import diagonal_plus_low_rank as reference
 
-FAMILY = Family("diagonal_plus_low_rank", reference.step, chunked.terms)
+FAMILY = Family("diagonal_plus_low_rank", reference.step, chunked.terms, solves=True, writes_a_key=2)
 
 
 def diagonal_plus_low_rank(
@@ -29,6 +29,7 @@ def diagonal_plus_low_rank(
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
     implementation: ImplementationRequest = "auto",
+    precision: Precision = "exact",
     chunk: int = 32,
 ) -> RecurrenceOutput:
     """S_t = (Diag(e^{g_t}) + b_t a_t^T) S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
@@ -52,5 +53,6 @@ def diagonal_plus_low_rank(
         taps=taps,
         edits=edits,
         implementation=implementation,
+        precision=precision,
         chunk=chunk,
     )

@@ -14,7 +14,6 @@ from .dispatch import ImplementationRequest, choose
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference.scan import scan as reference_scan
 
-SCANS = {"reference": reference_scan, "chunked": chunked_scan}
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
@@ -39,22 +38,30 @@ def diagonal_scan(
     resets: [B, T] of booleans: the state before such a token is zero.
     taps: positions whose states are returned; edits: "set", "add", "scale" with values that broadcast to [B, H, C], and
         "project_out_key", "reflect_key" with a direction [B, H, C] of the channels. Both verbs.
-    implementation: "reference" (token loop), "chunked" (doubling), or "auto".
+    implementation: "reference" (token loop), "chunked" (doubling), "triton", or "auto".
 
     Returns output [B, T, H, C], the state after every token (before its edit; a read-out edit changes it), final_state
     [B, H, C] and states [B, P, H, C]. Raises ValueError, TypeError or IndexError naming the argument.
     """
     x, decay, state, layout = _prepare(x, decay, initial_state, cu_seqlens, taps, edits)
-    ran = choose(implementation)
+    ran = choose(implementation, x)
     coefficients = _reset(decay, resets)
     entering = state
     if layout.packed:
         x, coefficients, entering = _enter_packed(x, coefficients, state, layout)
-    output, tapped, final = _run(SCANS[ran], x, coefficients, entering, layout)
+    output, tapped, final = _run(_scan_of(ran), x, coefficients, entering, layout)
     for place, edit in layout.readouts:
         output = _read_edited(output, place, edit, layout)
     states = torch.stack(tapped, dim=1) if tapped else None
     return RecurrenceOutput(output, final, states, layout.tap_positions, ran)
+
+
+def _scan_of(implementation: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    if implementation == "triton":
+        from .triton.scan_states import scan
+
+        return scan
+    return reference_scan if implementation == "reference" else chunked_scan
 
 
 def convolve(x: Tensor, decay: Tensor) -> Tensor:

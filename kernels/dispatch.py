@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .arguments import check_finite, check_shapes
 from .chunk_table import ChunkTable, Layout, Place
-from .chunked.state_passing import TermsOf, pass_states
-from .recurrence import IMPLEMENTATIONS, Edit, RecurrenceOutput, TapRequest
+from .chunked.state_passing import Passing, TermsOf, pass_block, pass_states
+from .recurrence import IMPLEMENTATIONS, Edit, Precision, RecurrenceOutput, TapRequest
 from .reference.token_loop import token_loop
+from .triton.configurations import holds
 
-ImplementationRequest = Literal["auto", "reference", "chunked"]
+ImplementationRequest = Literal["auto", "reference", "chunked", "triton"]
+CHUNKED = Passing(pass_block, tokens_in_a_block=1024)
+FAST_STORAGE = torch.bfloat16
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,16 @@ class Family:
 
     step: (state, *tokens at t without q) -> state, the equation itself; the truth.
     terms: (*rows of tokens) -> ChunkTerms.
+    solves: whether `terms` inverts a triangular matrix, and takes the function that does so as its last argument.
+    writes_a_key: what a token writes for each of its keys.
     read: (state before the token, state after it, q at t, *tokens at t) -> output; None for o_t = S_t^T q_t.
     """
 
     name: str
     step: Callable[..., Tensor]
     terms: TermsOf
+    solves: bool = False
+    writes_a_key: int = 1
     read: Callable[..., Tensor] | None = None
 
 
@@ -42,6 +50,7 @@ def run(
     taps: TapRequest | None,
     edits: Sequence[Edit] | None,
     implementation: ImplementationRequest,
+    precision: Precision,
     chunk: int,
 ) -> RecurrenceOutput:
     """Run a family. tokens: q [B, T, H, K], k, v [..., V] and what else the family takes, checked by the caller."""
@@ -58,12 +67,16 @@ def run(
         check_shapes({"S": shape[0], "H": heads, "K": key_size, "V": shape[3]}, initial_state=(initial_state, "S H K V"))
         check_finite(initial_state=initial_state)
         state = initial_state.to(working)
-    ran = choose(implementation)
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision={precision!r} is not known; one of {', '.join(get_args(Precision))}")
+    writes = chunk * family.writes_a_key * (tokens[1].shape[3] if tokens[1] is not None and tokens[1].ndim == 5 else 1)
+    ran = choose(implementation, q, fits=holds(key_size, writes, precision))
     cast = [None if x is None else x.to(working) for x in tokens]
     if ran == "reference":
         output, final_state, found = token_loop(family.step, cast, state, layout, family.read)
     else:
-        output, final_state, found = pass_states(family.terms, cast, state, ChunkTable.of(layout, chunk))
+        terms, how = _implementation(family, ran, precision)
+        output, final_state, found = pass_states(terms, cast, state, ChunkTable.of(layout, chunk), how)
     tapped, before_readouts = found[: len(layout.taps)], found[len(layout.taps) :]
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
         output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
@@ -71,13 +84,32 @@ def run(
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 
-def choose(implementation: str) -> str:
-    """The implementation to run. "auto" is the fastest that this machine runs; a name is run or refused."""
+def choose(implementation: str, tensor: Tensor, *, fits: bool = True) -> str:
+    """The implementation to run. "auto" is the fastest that this device runs; a name is run or refused.
+
+    fits: whether the sizes are among those that the Triton kernels hold.
+    """
     if implementation == "auto":
-        return "chunked"
+        wide = tensor.dtype in (torch.float64, torch.complex128)
+        return "triton" if tensor.is_cuda and fits and not wide else "chunked"
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation={implementation!r} is not known; one of auto, {', '.join(IMPLEMENTATIONS)}")
+    if implementation == "triton":
+        from .triton.launch import check_can_run
+
+        check_can_run(tensor)
     return implementation
+
+
+def _implementation(family: Family, ran: str, precision: Precision) -> tuple[TermsOf, Passing]:
+    """The family's terms, and the pass over its rows."""
+    if ran == "chunked":
+        return family.terms, CHUNKED if precision == "exact" else replace(CHUNKED, storage=FAST_STORAGE)
+    from .triton.inverse import unit_lower_inverse
+    from .triton.pass_rows import PASSING
+
+    terms = partial(family.terms, inverse_of=unit_lower_inverse) if family.solves else family.terms
+    return terms, PASSING if precision == "exact" else replace(PASSING, storage=FAST_STORAGE)
 
 
 def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:

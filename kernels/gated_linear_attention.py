@@ -11,12 +11,12 @@ from .arguments import check_finite, check_range, check_shapes
 from .chunked import bonus as bonus_terms
 from .chunked import gated_linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
-from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import gated_linear_attention as reference
 
 FAMILY = Family("gated_linear_attention", reference.step, chunked.terms)
 WITH_BONUS = Family(
-    "gated_linear_attention with a bonus", reference.step_with_bonus, bonus_terms.terms, reference.read_with_bonus
+    "gated_linear_attention with a bonus", reference.step_with_bonus, bonus_terms.terms, read=reference.read_with_bonus
 )
 
 
@@ -32,6 +32,7 @@ def gated_linear_attention(
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
     implementation: ImplementationRequest = "auto",
+    precision: Precision = "exact",
     chunk: int = 32,
 ) -> RecurrenceOutput:
     """S_t = Diag(e^{g_t}) S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
@@ -54,5 +55,6 @@ def gated_linear_attention(
         taps=taps,
         edits=edits,
         implementation=implementation,
+        precision=precision,
         chunk=chunk,
     )

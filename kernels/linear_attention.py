@@ -12,7 +12,7 @@ from torch import Tensor
 from .arguments import can_read_values, check_finite, check_range, check_shapes
 from .chunked import linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
-from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import linear_attention as reference
 
 FAMILY = Family("linear_attention", reference.step, chunked.terms)
@@ -30,6 +30,7 @@ def linear_attention(
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
     implementation: ImplementationRequest = "auto",
+    precision: Precision = "exact",
     chunk: int = 32,
 ) -> RecurrenceOutput:
     """S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
@@ -59,6 +60,7 @@ def linear_attention(
         taps=taps,
         edits=edits,
         implementation=implementation,
+        precision=precision,
         chunk=chunk,
     )
     if not normalise:

@@ -15,7 +15,7 @@ from .chunk_table import Layout
 from .dispatch import ImplementationRequest
 from .effective_attention import effective_attention
 from .linear_attention import linear_attention
-from .recurrence import Edit, RecurrenceOutput, TapRequest
+from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def mlstm(
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
     implementation: ImplementationRequest = "auto",
+    precision: Precision = "exact",
     chunk: int = 32,
 ) -> MLSTMOutput:
     """C_t = f_t C_{t-1} + i_t k_t v_t^T, n_t = f_t n_{t-1} + i_t k_t, o_t = C_t^T q_t / max(|n_t^T q_t|, 1).
@@ -78,6 +79,7 @@ def mlstm(
         taps=taps,
         edits=edits,
         implementation=implementation,
+        precision=precision,
         chunk=chunk,
     )
     denominator = torch.maximum(out.output[..., -1:].abs(), (-scaled.maxima).exp()[..., None])

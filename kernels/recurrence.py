@@ -16,7 +16,8 @@ from torch import Tensor
 
 Operation = Literal["set", "add", "scale", "project_out_key", "reflect_key", "project_out_value"]
 Verb = Literal["propagate", "readout"]
-Implementation = Literal["reference", "chunked"]
+Implementation = Literal["reference", "chunked", "triton"]
+Precision = Literal["exact", "fast"]
 
 OPERATIONS: tuple[str, ...] = get_args(Operation)
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)

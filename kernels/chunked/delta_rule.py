@@ -17,10 +17,12 @@ from torch import Tensor
 
 from .decay import causal_mask, cumulative, scalar_ratios
 from .state_passing import ChunkTerms
-from .triangular import unit_lower_inverse
+from .triangular import Inverse, unit_lower_inverse
 
 
-def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None) -> ChunkTerms:
+def terms(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, inverse_of: Inverse = unit_lower_inverse
+) -> ChunkTerms:
     """Q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
     tokens, writes_a_token = k.shape[3:5]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)
@@ -33,12 +35,12 @@ def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | Non
     gram = weighted @ k.mT
     scores = q @ k.mT
     if log_decay is None:
-        inverse = unit_lower_inverse(gram * earlier)
+        inverse = inverse_of(gram * earlier)
         return ChunkTerms(q, scores * mask, k, None, inverse @ (beta[..., None] * v), inverse @ weighted, None, None)
     c = cumulative(log_decay)
     c_write = c.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else c
     end = c[..., -1:]
-    inverse = unit_lower_inverse(gram * scalar_ratios(c_write, c_write, earlier))
+    inverse = inverse_of(gram * scalar_ratios(c_write, c_write, earlier))
     return ChunkTerms(
         query=q * c.to(q.dtype).exp()[..., None],
         scores=scores * scalar_ratios(c, c_write, mask),

@@ -14,18 +14,20 @@ from torch import Tensor
 
 from .decay import cumulative
 from .state_passing import ChunkTerms
-from .triangular import unit_lower_inverse
+from .triangular import Inverse, unit_lower_inverse
 from .vector_gram import vector_gram
 
 
-def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> ChunkTerms:
+def terms(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, inverse_of: Inverse = unit_lower_inverse
+) -> ChunkTerms:
     """Q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n]."""
     writes_a_token = k.shape[4]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)[..., None]
     c = cumulative(log_decay)
     end = c[..., -1:, :]
     c_write, q_write = (x.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else x for x in (c, q))
-    inverse = unit_lower_inverse(beta * vector_gram(k, k, c_write, strict=True))
+    inverse = inverse_of(beta * vector_gram(k, k, c_write, strict=True))
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
         # A token reads all its own writes: the row of its last one.

@@ -20,16 +20,18 @@ from torch import Tensor
 from .decay import cumulative
 from .shift import rows_down, tokens_up
 from .state_passing import ChunkTerms
-from .triangular import unit_lower_inverse
+from .triangular import Inverse, unit_lower_inverse
 from .vector_gram import vector_gram
 
 
-def terms(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor) -> ChunkTerms:
+def terms(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, inverse_of: Inverse = unit_lower_inverse
+) -> ChunkTerms:
     """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
     c = cumulative(log_decay)
     end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
     shifted = tokens_up(a)
-    inverse = unit_lower_inverse(-rows_down(vector_gram(shifted, b, c)))
+    inverse = inverse_of(-rows_down(vector_gram(shifted, b, c)))
     low_rank = inverse @ (rows_down(vector_gram(shifted, k, c)) @ v)
     erase = inverse @ (a * before.to(a.dtype).exp())
     c_write = c.repeat_interleave(2, dim=3)

@@ -16,7 +16,7 @@ with c the cumulative log-decay. So a tap costs a product, not a cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import torch
@@ -24,8 +24,6 @@ from torch import Tensor
 
 from ..chunk_table import ChunkTable
 from .pass_rows import PassPlan, PassRows, TapAt
-
-TOKENS_IN_A_BLOCK = 1024  # prepared together: enough to batch the products, little enough to stay in cache
 
 
 @dataclass(frozen=True)
@@ -51,22 +49,57 @@ class ChunkTerms:
     decay: Tensor | None
     cumulative: Tensor | None
 
+    def stored(self, dtype: torch.dtype, *, keep: bool) -> ChunkTerms:
+        """The terms rounded to a storage dtype; in it if `keep`, else back in the dtype they are computed in."""
+
+        def store(x: Tensor) -> Tensor:
+            return x.to(dtype) if keep else x.to(dtype).to(x.dtype)
+
+        return replace(
+            self,
+            query=store(self.query),
+            scores=store(self.scores),
+            key=store(self.key),
+            value=store(self.value),
+            erase=None if self.erase is None else store(self.erase),
+        )
+
 
 TermsOf = Callable[..., ChunkTerms]
+PassBlock = Callable[[ChunkTerms, PassPlan, Tensor], tuple[Tensor, Sequence[Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class Passing:
+    """An implementation of the pass over a block of rows.
+
+    tokens_in_a_block: prepared together. On a CPU enough to batch the products and little enough to stay in cache.
+    storage: the dtype that terms are rounded to; None leaves them. keeps_storage: whether the pass takes them in it.
+    """
+
+    pass_block: PassBlock
+    tokens_in_a_block: int
+    storage: torch.dtype | None = None
+    keeps_storage: bool = False
 
 
 def pass_states(
-    terms_of: TermsOf, tokens: Sequence[Tensor | None], state: Tensor, table: ChunkTable
+    terms_of: TermsOf,
+    tokens: Sequence[Tensor | None],
+    state: Tensor,
+    table: ChunkTable,
+    how: Passing,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a family over all rows.
 
     terms_of: from the row views of `tokens`, in their order, to ChunkTerms.
     tokens: each [B, T, H, ...], or None.
     state: [S, H, K, V].
+    how: the implementation and its tier.
     Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
     read-out edits, before those.
     """
-    size = max(1, TOKENS_IN_A_BLOCK // table.chunk)
+    size = max(1, how.tokens_in_a_block // table.chunk)
     blocks = zip(*(repeat(None) if x is None else table.to_rows(x).split(size) for x in tokens), strict=False)
     wanted = [table.find_state(place) for place in table.layout.taps] + [table.find(at) for at, _ in table.layout.readouts]
     places = [*table.layout.taps, *(at for at, _ in table.layout.readouts)]
@@ -74,18 +107,20 @@ def pass_states(
     outputs = []
     for first, block in zip(range(0, table.depth, size), blocks, strict=False):
         terms = terms_of(*block)
+        if how.storage is not None:
+            terms = terms.stored(how.storage, keep=how.keeps_storage)
         here = [slot for slot, (row, _) in enumerate(wanted) if first <= row < first + size]
         taps = tuple(TapAt(wanted[slot][0] - first, places[slot].sequences, wanted[slot][1]) for slot in here)
         edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in table.layout.propagating)
         plan = PassPlan(taps, tuple(edit for edit in edits if 0 <= edit[0] < size))
-        output, tapped, state = _pass_block(terms, plan, state)
+        output, tapped, state = how.pass_block(terms, plan, state)
         outputs.append(output)
         found.update(zip(here, tapped, strict=True))
     output = table.from_rows(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
     return output, state, [found[slot] for slot in range(len(wanted))]
 
 
-def _pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
     """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
     results = PassRows.apply(  # type: ignore[no-untyped-call]
         plan,
@@ -97,13 +132,13 @@ def _pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tenso
         terms.erase,
         terms.decay,
         state,
-        *_tap_weights(terms, plan),
+        *tap_weights(terms, plan),
         *(edit.value for _, _, edit in plan.edits),
     )
     return results[0], results[2 : 2 + len(plan.taps)], results[1]
 
 
-def _tap_weights(terms: ChunkTerms, plan: PassPlan) -> list[Tensor]:
+def tap_weights(terms: ChunkTerms, plan: PassPlan) -> list[Tensor]:
     """For each tap e^{c_r - c_i} for the writes up to it, else 0 [s, H, M, 1|K]; then for each e^{c_r} [s, H, 1|K, 1].
 
     Without decay the weights are ones and zeros, and there is no e^{c_r}.

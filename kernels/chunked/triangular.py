@@ -6,11 +6,13 @@ powers of A grow before they vanish.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Inverse = Callable[[Tensor], Tensor]
 BASE = 8  # blocks of this size are inverted row by row
 
 

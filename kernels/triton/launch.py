@@ -1,0 +1,201 @@
+"""Launching the kernels on tensors: block sizes, contiguous inputs, and whether this machine can run them."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .configurations import INVERSE, LARGEST_KEY, LARGEST_ROW, PASS, SCAN
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def check_can_run(tensor: Tensor) -> None:
+    """Raise ValueError where the kernels cannot run on the device of this tensor."""
+    if tensor.dtype in (torch.float64, torch.complex128):
+        raise ValueError("implementation='triton' computes in float32; for float64 use 'reference' or 'chunked'")
+    if tensor.is_cuda or INTERPRETED:
+        return
+    raise ValueError(
+        f"implementation='triton' needs tensors on an NVIDIA GPU, q is on {tensor.device}; move them there, or use "
+        "implementation='chunked'"
+    )
+
+
+def block(size: int) -> int:
+    """The least power of two that holds `size` and that a matrix product takes."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def precision_of(dtype: torch.dtype) -> str:
+    """Three tf32 products for float32 operands: nearly float32, on tensor cores. Half precision has one way."""
+    return "tf32x3" if dtype == torch.float32 else "ieee"
+
+
+def launch_pass(
+    query: Tensor,
+    scores: Tensor,
+    key: Tensor,
+    value: Tensor,
+    erase: Tensor | None,
+    decay: Tensor | None,
+    state: Tensor,
+    slots: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run `pass_forward`. Shapes as in `ChunkTerms` with the key weighted; slots [J], int32, -1 where no state is kept.
+
+    Returns the output [J, S, H, C, V], what each row wrote [J, S, H, M, V], the kept states [slots, S, H, K, V] and the final
+    state, all in float32.
+    """
+    from .pass_forward import pass_forward
+
+    (rows, sequences, heads, tokens, size), writes, columns = query.shape, key.shape[3], value.shape[4]
+    _check_sizes(query, size, writes)
+    made = partial(torch.empty, dtype=torch.float32, device=query.device)
+    lead = (rows, sequences, heads)
+    output, written = made(*lead, tokens, columns), made(*lead, writes, columns)
+    kept = made(int(slots.max()) + 1, sequences, heads, size, columns)
+    final = made(sequences, heads, size, columns)
+    chosen = PASS[query.element_size()][0]
+    width = min(chosen.block, block(columns))
+    grid = (-(-columns // width), sequences * heads)
+    start = state.float()
+    pass_forward[grid](
+        *_contiguous(query, scores, key, value),
+        *_contiguous(query if erase is None else erase, start if decay is None else decay.float(), start),
+        slots,
+        output,
+        written,
+        kept,
+        final,
+        rows,
+        sequences * heads,
+        C=tokens,
+        M=writes,
+        K=size,
+        V=columns,
+        BLOCK_C=block(tokens),
+        BLOCK_M=block(writes),
+        BLOCK_K=block(size),
+        BLOCK_V=width,
+        ERASE=erase is not None,
+        DECAY=decay_kind(decay),
+        PRECISION=precision_of(query.dtype),
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return output, written, kept, final
+
+
+def _check_sizes(query: Tensor, size: int, writes: int) -> None:
+    largest = LARGEST_KEY[query.element_size()]
+    if size > largest:
+        raise ValueError(
+            f"q has {size} key channels; with {query.dtype} terms the Triton kernels hold {largest}. precision='fast' holds "
+            f"{LARGEST_KEY[2]}; implementation='chunked' runs any size on a GPU too"
+        )
+    if writes > LARGEST_ROW:
+        raise ValueError(
+            f"a row of {writes} writes (chunk times keys a token) is over the {LARGEST_ROW} that the kernels hold; lower chunk"
+        )
+
+
+def launch_adjoint(
+    query: Tensor,
+    scores: Tensor,
+    key: Tensor,
+    erase: Tensor | None,
+    decay: Tensor | None,
+    d_output: Tensor,
+    d_written: Tensor | None,
+    d_starts: Tensor | None,
+    d_final: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run `pass_backward`: the gradients of what each row wrote, of the state behind each row, and of the initial state."""
+    from .pass_backward import pass_backward
+
+    (rows, sequences, heads, tokens, size), writes, columns = query.shape, key.shape[3], d_output.shape[4]
+    made = partial(torch.empty, dtype=torch.float32, device=query.device)
+    lead = (rows, sequences, heads)
+    d_value, d_behind = made(*lead, writes, columns), made(*lead, size, columns)
+    d_state = made(sequences, heads, size, columns)
+    chosen = PASS[query.element_size()][0]
+    width = min(chosen.block, block(columns))
+    grid = (-(-columns // width), sequences * heads)
+    nothing = d_final.float().contiguous()
+    pass_backward[grid](
+        *_contiguous(query, scores, key, query if erase is None else erase, nothing if decay is None else decay.float()),
+        d_output.to(query.dtype).contiguous(),
+        nothing if d_written is None else d_written.float().contiguous(),
+        nothing if d_starts is None else d_starts.float().contiguous(),
+        nothing,
+        d_value,
+        d_behind,
+        d_state,
+        rows,
+        sequences * heads,
+        C=tokens,
+        M=writes,
+        K=size,
+        V=columns,
+        BLOCK_C=block(tokens),
+        BLOCK_M=block(writes),
+        BLOCK_K=block(size),
+        BLOCK_V=width,
+        ERASE=erase is not None,
+        DECAY=decay_kind(decay),
+        WRITTEN=d_written is not None,
+        STARTS=d_starts is not None,
+        PRECISION=precision_of(query.dtype),
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return d_value, d_behind, d_state
+
+
+def launch_inverse(strictly_lower: Tensor) -> Tensor:
+    """(I + A)^{-1} for A [..., M, M], in float32."""
+    from .unit_lower_inverse import unit_lower_inverse
+
+    size = strictly_lower.shape[-1]
+    lower = strictly_lower.float().contiguous()
+    inverse = torch.empty_like(lower)
+    chosen = INVERSE[0]
+    unit_lower_inverse[(lower.numel() // (size * size),)](
+        lower, inverse, size, BLOCK=block(size), num_warps=chosen.warps, num_stages=chosen.stages
+    )
+    return inverse.to(strictly_lower.dtype)
+
+
+def launch_scan(decay: Tensor, x: Tensor, state: Tensor, *, from_end: bool) -> Tensor:
+    """All states [B, T, ...] of the scan of decay and x [B, T, ...] from `state` [B, ...]; float32 or complex64."""
+    from .scan import scan
+
+    batch, length, width = x.shape[0], x.shape[1], x[0, 0].numel()
+    states = torch.empty_like(x, memory_format=torch.contiguous_format)
+    chosen = SCAN[0]
+    views = [torch.view_as_real(y.contiguous()) if y.is_complex() else y.contiguous() for y in (decay, x, state)]
+    scan[(-(-width // chosen.block), batch)](
+        *views,
+        torch.view_as_real(states) if x.is_complex() else states,
+        length,
+        width,
+        BLOCK=chosen.block,
+        COMPLEX=x.is_complex(),
+        FROM_END=from_end,
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return states
+
+
+def decay_kind(decay: Tensor | None) -> int:
+    """0 for none, 1 for a scalar a head, 2 for one a key channel."""
+    return 0 if decay is None else 1 if decay.shape[-1] == 1 else 2
+
+
+def _contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor.contiguous() for tensor in tensors)

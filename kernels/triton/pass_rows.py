@@ -1,0 +1,107 @@
+"""The pass over rows on a GPU: what `chunked.state_passing.pass_block` does, with the loop over rows in one kernel.
+
+The kernel knows nothing of taps and edits. Rows are cut at edits, which plain torch applies between two launches, and a tap is
+made from what the kernel keeps: the state at its row's start and what the row wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..chunked.pass_rows import PassPlan, pick
+from ..chunked.state_passing import ChunkTerms, Passing, tap_weights
+from .launch import launch_adjoint, launch_pass
+
+
+class TritonPass(torch.autograd.Function):
+    """The pass without taps and edits. The adjoint finds d value, the gradient G behind each row and d state; the rest are
+    products over all rows: d query = do S^T, d scores = do v'^T, d erase = -dv' S^T, d key = v' G^T, d decay = sum_V S * G.
+    """
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        """query, scores, weighted key, value, erase, decay, state, slots. Returns output, final state, v' and the kept states."""
+        output, written, kept, final = launch_pass(*arguments)
+        return output, final, written, kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        query, scores, key, value, erase, decay, *_ = inputs
+        ctx.set_materialize_grads(False)
+        ctx.value_dtype = value.dtype
+        ctx.save_for_backward(query, scores, key, erase, decay, *output[2:])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        query, scores, key, erase, decay, written, starts = ctx.saved_tensors
+        d_output, d_final, d_written, d_starts = gradients
+        d_output = written.new_zeros(*query.shape[:-1], written.shape[-1]) if d_output is None else d_output
+        d_final = torch.zeros_like(starts[0]) if d_final is None else d_final
+        d_value, behind, d_state = launch_adjoint(query, scores, key, erase, decay, d_output, d_written, d_starts, d_final)
+        d_decay = None if decay is None else (starts * behind).sum(-1).sum_to_size(decay.shape)
+        return (
+            (d_output @ starts.mT).to(query.dtype),
+            (d_output @ written.mT).to(scores.dtype),
+            (written @ behind.mT).to(key.dtype),
+            d_value.to(ctx.value_dtype),
+            None if erase is None else -(d_value @ starts.mT).to(erase.dtype),
+            d_decay,
+            d_state,
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows first to stop, with no edit between them."""
+
+    first: int
+    stop: int
+
+
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
+    rows = len(terms.query)
+    key = terms.key if terms.key_weight is None else terms.key * terms.key_weight.to(terms.key.dtype)
+    weights = tap_weights(terms, plan)
+    needs_gradient = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay, state)
+    )
+    outputs, tapped = [], {}
+    cuts = sorted({row + 1 for row, *_ in plan.edits} | {rows})
+    for segment in map(Segment, [0, *cuts[:-1]], cuts):
+        here = slice(segment.first, segment.stop)
+        taps = [(index, tap) for index, tap in enumerate(plan.taps) if segment.first <= tap.row < segment.stop]
+        slots = _slots(segment, [tap.row for _, tap in taps], everything=needs_gradient, device=state.device)
+        own = (None if x is None else x[here] for x in (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay))
+        output, state, written, kept = TritonPass.apply(*own, state, slots)  # type: ignore[no-untyped-call]
+        outputs.append(output)
+        for index, (row, sequences, _) in taps:
+            start = pick(kept[int(slots[row - segment.first])], sequences)
+            reached = start if terms.cumulative is None else start * weights[len(plan.taps) + index]
+            tap_key = pick(terms.key[row], sequences) * weights[index]
+            tapped[index] = reached + tap_key.float().mT @ pick(written[row - segment.first], sequences)
+        for row, sequences, edit in plan.edits:
+            if row + 1 == segment.stop:
+                state = edit.apply_to(sequences, state)
+    return torch.cat(outputs), [tapped[index] for index in range(len(plan.taps))], state
+
+
+def _slots(segment: Segment, tapped_rows: Sequence[int], *, everything: bool, device: torch.device) -> Tensor:
+    """Where each row's starting state is kept, [J], -1 where it is not: all are for a backward pass, else those of taps."""
+    count = segment.stop - segment.first
+    if everything:
+        return torch.arange(count, dtype=torch.int32, device=device)
+    slots = torch.full((count,), -1, dtype=torch.int32)
+    for slot, row in enumerate(sorted(set(tapped_rows))):
+        slots[row - segment.first] = slot
+    return slots.to(device)
+
+
+PASSING = Passing(pass_block, tokens_in_a_block=1 << 62, keeps_storage=True)

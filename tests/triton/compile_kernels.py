@@ -1,0 +1,140 @@
+"""Compile every kernel ahead of time, with no GPU, and print what each configuration needs of one.
+
+    python tests/triton/compile_kernels.py [--default] [--arch 80 90]
+
+Fails where a kernel has a stack frame (it spills), needs more shared memory than the architecture has, or has no tensor-core
+operation where matrix products are expected. A kernel that compiles is not yet one that is right: see interpreted.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import triton
+from statescope.kernels.triton.configurations import INVERSE, LARGEST_KEY, LARGEST_ROW, PASS, SCAN, Configuration
+from statescope.kernels.triton.pass_backward import pass_backward
+from statescope.kernels.triton.pass_forward import pass_forward
+from statescope.kernels.triton.scan import scan
+from statescope.kernels.triton.unit_lower_inverse import unit_lower_inverse
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+FAMILIES = {"delta rule": (True, 1), "linear": (False, 1), "channel decay": (True, 2), "gated": (False, 2)}  # erase, decay
+SHARED = {80: 163 * 1024, 90: 227 * 1024}
+TENSOR_CORES = {80: "mma.sync", 90: "wgmma.mma_async"}
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel with its constants; `products` is whether it multiplies matrices."""
+
+    name: str
+    kernel: Any
+    types: dict[str, str]
+    constants: dict[str, Any]
+    configuration: Configuration
+    products: bool
+
+
+def pass_types(kernel: Any, storage: str) -> dict[str, str]:
+    stored = {"query", "scores", "key", "value", "erase", "d_output"}
+    sizes = {"J", "N"}
+    return {
+        name: "i32" if name in sizes else "*i32" if name == "slots" else f"*{storage}" if name in stored else "*fp32"
+        for name in kernel.arg_names
+    }
+
+
+def pass_cases(default: bool) -> Iterator[Case]:
+    """The pass at the largest sizes that each storage holds."""
+    for bytes_each, (storage, precision) in {2: ("bf16", "ieee"), 4: ("fp32", "tf32x3")}.items():
+        size = LARGEST_KEY[bytes_each]
+        for configuration in PASS[bytes_each][: 1 if default else None]:
+            for (family, (erase, decay)), tokens in product(FAMILIES.items(), (64,) if default else (16, 32, 64)):
+                sizes = {"C": tokens, "M": LARGEST_ROW, "K": size, "V": size}
+                blocks = {"BLOCK_C": tokens, "BLOCK_M": LARGEST_ROW, "BLOCK_K": size, "BLOCK_V": configuration.block}
+                constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": decay, "PRECISION": precision}
+                name = f"{family}, {storage}, C {tokens} K {size}"
+                types = pass_types(pass_forward, storage)
+                yield Case(f"forward, {name}", pass_forward, types, constants, configuration, True)
+                types = pass_types(pass_backward, storage)
+                for given in (False,) if default else (False, True):
+                    more = constants | {"WRITTEN": given, "STARTS": given}
+                    yield Case(f"backward, {name}", pass_backward, types, more, configuration, True)
+
+
+def cases(default: bool) -> list[Case]:
+    found = list(pass_cases(default))
+    for configuration in INVERSE[:1] if default else INVERSE:
+        types = {"lower": "*fp32", "inverse": "*fp32", "M": "i32"}
+        found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, False))
+    for configuration in SCAN[:1] if default else SCAN:
+        for numbers in (False, True):
+            types = {"decay": "*fp32", "x": "*fp32", "state": "*fp32", "states": "*fp32", "T": "i32", "W": "i32"}
+            constants = {"BLOCK": configuration.block, "COMPLEX": numbers, "FROM_END": False}
+            found.append(Case(f"scan, {'complex' if numbers else 'real'}", scan, types, constants, configuration, False))
+    return found
+
+
+def compile_case(case: Case, arch: int) -> Any:
+    names = case.kernel.arg_names
+    pointers = [name for name in names if name not in case.constants and case.types[name].startswith("*")]
+    source = ASTSource(
+        case.kernel,
+        {name: "constexpr" if name in case.constants else case.types[name] for name in names},
+        {(names.index(name),): value for name, value in case.constants.items()},
+        {(names.index(name),): [["tt.divisibility", 16]] for name in pointers},
+    )
+    options = {"num_warps": case.configuration.warps, "num_stages": case.configuration.stages}
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Registers a thread, and bytes of stack."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        shown = subprocess.run([CUOBJDUMP, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"REG:(\d+)", shown)[1]), int(re.search(r"STACK:(\d+)", shown)[1])
+
+
+def check(case: Case, arch: int) -> tuple[str, list[str]]:
+    """A line of the table, and what is wrong."""
+    compiled = compile_case(case, arch)
+    registers, stack = resources(compiled.asm["cubin"])
+    shared, tensor = compiled.metadata.shared, compiled.asm["ptx"].count(TENSOR_CORES[arch])
+    wrong = [f"a stack of {stack} bytes"] if stack else []
+    wrong += [f"{shared} bytes of shared memory, {SHARED[arch]} are there"] if shared > SHARED[arch] else []
+    wrong += ["no tensor-core operation"] if case.products and not tensor else []
+    c = case.configuration
+    what = f"sm_{arch}  {case.name:<42} block {c.block:>3}  warps {c.warps}  stages {c.stages}"
+    return f"{what}  registers {registers:>3}  stack {stack:>4}  shared {shared:>6}  tensor-core {tensor:>3}", wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--default", action="store_true", help="only the default configuration of each kernel")
+    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90])
+    given = parser.parse_args()
+    failed = 0
+    print(f"triton {triton.__version__}", flush=True)
+    for arch in given.arch:
+        for case in cases(given.default):
+            line, wrong = check(case, arch)
+            print(line + (f"  FAILS: {'; '.join(wrong)}" if wrong else ""), flush=True)
+            failed += bool(wrong)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
