@@ -61,8 +61,9 @@ def pass_cases(default: bool) -> Iterator[Case]:
         size = LARGEST_KEY[bytes_each]
         for configuration in PASS[bytes_each][: 1 if default else None]:
             for (family, (erase, decay)), tokens in product(FAMILIES.items(), (64,) if default else (16, 32, 64)):
-                sizes = {"C": tokens, "M": LARGEST_ROW, "K": size, "V": size}
-                blocks = {"BLOCK_C": tokens, "BLOCK_M": LARGEST_ROW, "BLOCK_K": size, "BLOCK_V": configuration.block}
+                writes = LARGEST_ROW if erase else tokens  # only what erases writes several times a token
+                sizes = {"C": tokens, "M": writes, "K": size, "V": size}
+                blocks = {"BLOCK_C": tokens, "BLOCK_M": writes, "BLOCK_K": size, "BLOCK_V": configuration.block}
                 constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": decay, "PRECISION": precision}
                 name = f"{family}, {storage}, C {tokens} K {size}"
                 types = pass_types(pass_forward, storage)
