@@ -20,7 +20,8 @@ demo: $(VENV)/.installed ## run the two flagship studies and say where their fig
 	$(BIN)/statescope demo
 
 test: lint types ## linters, types, import contract, tests
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore tests/oracles
+	$(BIN)/pytest tests/oracles # apart: transformers takes other paths where flash-linear-attention is imported
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ _HOME = {
     "delta_rule": ".kernels.delta_rule",
     "diagonal_scan": ".kernels.diagonal_scan",
     "cell_scan": ".kernels.cell_scan",
+    "gate_loop": ".kernels.gate_loop",
+    "gated_slot_attention": ".kernels.gated_slot_attention",
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
     "Transition": ".kernels.transition",

@@ -46,6 +46,24 @@ def check_shapes(dimensions: dict[str, int], **arguments: tuple[Tensor | None, s
             raise TypeError(f"{name} has dtype {tensor.dtype} and {first[0]} {first[1].dtype}; float64 does not mix with others")
 
 
+def group_heads(v: Tensor, **shared: Tensor) -> list[Tensor]:
+    """Tensors with a head for several heads of v, such as q and k of grouped-value attention, repeated to v's heads.
+
+    Consecutive heads of v share one. What already has v's heads, or is no tensor of rank >= 3, comes back as it is: the check
+    of shapes speaks of it. Raises ValueError where the heads do not divide.
+    """
+    repeated = []
+    for name, tensor in shared.items():
+        if not isinstance(tensor, Tensor) or not isinstance(v, Tensor) or tensor.ndim < 3 or v.ndim < 4:
+            repeated.append(tensor)
+            continue
+        heads, own = v.shape[2], tensor.shape[2]
+        if own < heads and (own == 0 or heads % own):
+            raise ValueError(f"{name} has {own} heads and v {heads}; grouped heads need a multiple")
+        repeated.append(tensor.repeat_interleave(heads // own, dim=2) if own < heads else tensor)
+    return repeated
+
+
 def check_finite(**arguments: Tensor | None) -> None:
     """Raise where an argument holds a NaN or an infinity, with the index of the first."""
     for name, tensor in arguments.items():

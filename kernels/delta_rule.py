@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes, check_unit_keys
+from .arguments import check_finite, check_range, check_shapes, check_unit_keys, group_heads
 from .chunked import delta_rule as chunked
 from .chunked import delta_rule_by_channel as chunked_by_channel
 from .dispatch import Family, ImplementationRequest, run
@@ -46,6 +46,7 @@ def delta_rule(
     The other arguments, the result and the errors are those of `linear_attention`; keys that are not unit vectors and a
     beta outside [0, 2] are errors too.
     """
+    q, k = group_heads(v, q=q, k=k)
     several = "n " if k.ndim == 5 else ""
     by_channel = log_decay is not None and log_decay.ndim == 4
     check_shapes(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes
+from .arguments import check_finite, check_range, check_shapes, group_heads
 from .chunked import bonus as bonus_terms
 from .chunked import gated_linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
@@ -44,6 +44,7 @@ def gated_linear_attention(
     q, k: [B, T, H, K]. v: [B, T, H, V]. log_decay: [B, T, H, K], natural logarithm, <= 0. bonus: [H, K].
     The other arguments, the result and the errors are those of `linear_attention`.
     """
+    q, k = group_heads(v, q=q, k=k)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H K"), bonus=(bonus, "H K"))
     check_finite(q=q, k=k, v=v, log_decay=log_decay, bonus=bonus)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .arguments import can_read_values, check_finite, check_range, check_shapes
+from .arguments import can_read_values, check_finite, check_range, check_shapes, group_heads
 from .chunked import linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
@@ -40,7 +40,8 @@ def linear_attention(
     normalise: o_t = S_t^T q_t / (z_t . q_t) with z_t = e^{g_t} z_{t-1} + k_t, for features that are positive. The state is then
     [K, V + 1], its last column z.
 
-    q, k: [B, T, H, K]. v: [B, T, H, V]. log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
+    q, k: [B, T, H, K], or with fewer heads that consecutive heads of v share. v: [B, T, H, V].
+    log_decay: [B, T, H], natural logarithm, <= 0; None means no decay.
     initial_state: [B, H, K, V], or [S, H, K, V] for S packed sequences; zero when None.
     cu_seqlens: [S + 1] bounds of sequences packed end to end in a batch of 1.
     taps, edits: see Tap and Edit. Positions count within [0, T), which for a packed batch is the packed index.
@@ -49,6 +50,7 @@ def linear_attention(
     Raises ValueError, TypeError or IndexError naming the argument for shapes that disagree, values that are not finite, a
     positive log-decay, a normaliser that is zero, and taps or edits out of range.
     """
+    q, k = group_heads(v, q=q, k=k)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H"))
     check_finite(q=q, k=k, v=v, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
