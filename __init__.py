@@ -20,6 +20,7 @@ _HOME = {
     "gated_slot_attention": ".kernels.gated_slot_attention",
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
+    "lyapunov_exponents": ".kernels.products",
     "Transition": ".kernels.transition",
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",

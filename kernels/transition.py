@@ -40,20 +40,30 @@ class Transition:
 
     @classmethod
     def householders(cls, keys: Tensor, beta: Tensor, log_decay: Tensor | None = None) -> Transition:
-        """e^g (I - beta_n k_n k_n^T) ... (I - beta_1 k_1 k_1^T), the transition of one token of a delta rule.
+        """(I - beta_n k_n k_n^T) ... (I - beta_1 k_1 k_1^T) e^g, the transition of one token of a delta rule.
 
-        keys [..., n, K] unit vectors, beta [..., n], log_decay [...] or None. By the WY form the product is
-        e^g (I - K^T T K) with T = (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta), so its rank-n part has two factors.
+        keys [..., n, K] unit vectors, beta [..., n], log_decay [...], or [..., K] for a decay by channel, or None. By the WY
+        form the product is (I - K^T T K) e^g with T = (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta), so its rank-n part has
+        two factors.
         """
-        if keys.shape[:-1] != beta.shape or (log_decay is not None and log_decay.shape != beta.shape[:-1]):
+        leads = () if log_decay is None else (beta.shape[:-1], (*beta.shape[:-1], keys.shape[-1]))
+        if keys.shape[:-1] != beta.shape or (log_decay is not None and log_decay.shape not in leads):
             raise ValueError(
                 f"keys {tuple(keys.shape)}, beta {tuple(beta.shape)} and log_decay "
                 f"{None if log_decay is None else tuple(log_decay.shape)} must agree as [..., n, K], [..., n], [...]"
             )
         gram = beta[..., None] * (keys @ keys.mT)
         solved = unit_lower_inverse(gram.tril(-1)) @ (beta[..., None] * keys)
+        if log_decay is not None and log_decay.ndim == beta.ndim:
+            decay = log_decay.exp()
+            return cls(decay, -keys.mT, (solved * decay[..., None, :]).mT)
         scale = torch.ones_like(beta[..., :1]) if log_decay is None else log_decay.exp()[..., None]
         return cls(scale, -scale[..., None] * keys.mT, solved.mT)
+
+    @classmethod
+    def diagonal_plus_low_rank(cls, a: Tensor, b: Tensor, log_decay: Tensor) -> Transition:
+        """Diag(e^g) + b a^T, the transition of one token of `diagonal_plus_low_rank`. a, b, log_decay [..., K]."""
+        return cls(log_decay.exp(), b[..., None], a[..., None])
 
     @property
     def size(self) -> int:
@@ -109,12 +119,22 @@ class Transition:
     def eigenvalues(self) -> Tensor:
         """The K eigenvalues, complex [..., K], in no order.
 
-        With a scalar diagonal d they are d (K - r times) and d + eig(R^T L), an r x r problem (Sylvester). Otherwise, and
-        where r >= K, the dense matrix is decomposed.
+        With a scalar diagonal d they are d (K - r times) and d + eig(R^T L), an r x r problem (Sylvester). A diagonal plus a
+        rank-one part l r^T whose l_i r_i have one sign is similar to the symmetric D +- w w^T with w_i = sqrt |l_i r_i|, so they
+        are real (Kimi Delta Attention and RWKV-7 are such). Otherwise, and where r >= K, the dense matrix is decomposed.
         """
         if self.rank == 0:
             values = self.diagonal.expand(*self.diagonal.shape[:-1], self.size)
             return torch.complex(values, torch.zeros_like(values))
+        if not self.is_scalar and self.rank == 1:
+            products = (self.left * self.right).squeeze(-1)
+            sign = 1.0 if bool((products >= 0).all()) else -1.0
+            if sign > 0 or bool((products <= 0).all()):
+                weight = products.abs().sqrt()
+                values = torch.linalg.eigvalsh(
+                    torch.diag_embed(self.diagonal) + sign * weight[..., :, None] * weight[..., None, :]
+                )
+                return torch.complex(values, torch.zeros_like(values))
         if not self.is_scalar or self.rank >= self.size:
             return torch.linalg.eigvals(self.dense())
         small = self.right.mT @ self.left

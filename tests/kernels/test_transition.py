@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from recurrences import unit
+from recurrences import RECURRENCES, unit
 from statescope import Transition, delta_rule
 from statescope.kernels.transition import householder_write
 from torch import Tensor
@@ -25,6 +25,17 @@ def general(rank: int) -> Transition:
     return Transition(rand(*BATCH, K), *(torch.randn(2, *BATCH, K, rank, dtype=torch.float64) / K).unbind(0))
 
 
+def by_channel(keys: int) -> Transition:
+    return Transition.householders(
+        unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys), -rand(*BATCH, K)
+    )
+
+
+def rwkv7() -> Transition:
+    a = unit(torch.randn(*BATCH, K, dtype=torch.float64))
+    return Transition.diagonal_plus_low_rank(a, -rand(*BATCH, K) * a, -rand(*BATCH, K))
+
+
 TRANSITIONS = {
     "scalar": lambda: Transition.diagonal_only(-rand(*BATCH, 1), K),
     "diagonal": lambda: Transition.diagonal_only(-rand(*BATCH, K), K),
@@ -32,6 +43,9 @@ TRANSITIONS = {
     "three-keys": lambda: householders(3),
     "as-many-keys-as-channels": lambda: householders(K),
     "more-keys-than-channels": lambda: householders(K + 3),
+    "by-channel": lambda: by_channel(1),
+    "by-channel-two-keys": lambda: by_channel(2),
+    "rwkv7": lambda: rwkv7(),
     "no-decay": lambda: householders(2, decay=False),
     "diagonal-plus-low-rank": lambda: general(2),
 }
@@ -120,6 +134,32 @@ def test_two_reflections_rotate() -> None:
     keys[0, 0], keys[1, 0], keys[1, 1] = 1, angle.cos(), angle.sin()
     found = Transition.householders(keys, torch.full((2,), 2.0, dtype=torch.float64)).eigenvalues()
     assert found.angle().max().item() == pytest.approx(1.2, abs=1e-12)
+
+
+def test_kimi_delta_attention_and_rwkv7_have_real_spectra() -> None:
+    """And one negative eigenvalue at most, for Kimi Delta Attention exactly where beta > 1."""
+    for transition in (by_channel(1), rwkv7()):
+        assert torch.linalg.eigvals(transition.dense()).imag.abs().max() < 1e-10
+        assert (transition.eigenvalues().imag == 0).all()
+    key, decay = unit(torch.randn(50, 1, K, dtype=torch.float64)), -rand(50, K)
+    beta = 2 * rand(50, 1)
+    negative = (Transition.householders(key, beta, decay).eigenvalues().real < -1e-12).sum(-1)
+    assert negative.tolist() == (beta[:, 0] > 1).long().tolist()
+
+
+@pytest.mark.parametrize("name", ["low-rank", "delta-by-channel", "delta-product-by-channel"])
+def test_a_transition_is_one_step_of_its_recurrence(name: str) -> None:
+    inputs = RECURRENCES[name].make(1, 1, 2, K, V, torch.float64, 3)
+    state = torch.randn(1, 2, K, V, dtype=torch.float64)
+    inputs["v"] = torch.zeros_like(inputs["v"])
+    found = RECURRENCES[name].call(**inputs, initial_state=state, implementation="reference").final_state
+    now = {key: x[:, 0] for key, x in inputs.items()}
+    if name == "low-rank":
+        transition = Transition.diagonal_plus_low_rank(now["a"], now["b"], now["log_decay"])
+    else:
+        k, beta = (now["k"], now["beta"]) if "product" in name else (now["k"][..., None, :], now["beta"][..., None])
+        transition = Transition.householders(k, beta, now["log_decay"])
+    torch.testing.assert_close(transition.apply(state), found, rtol=0, atol=1e-12)
 
 
 def test_shapes_that_disagree_are_refused() -> None:
