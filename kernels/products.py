@@ -52,7 +52,7 @@ def _at(transitions: Transition, t: int) -> Transition:
 
 
 def _without_scale(transitions: Transition) -> tuple[Transition, Tensor]:
-    """The transitions divided by their scalar diagonal where they have one that is not zero, and the sum of its logs over time."""
+    """The transitions divided by their scalar diagonal, if they have one that is nowhere 0, and the sum of its logs."""
     diagonal = transitions.diagonal
     if not transitions.is_scalar or bool((diagonal == 0).any()):
         return transitions, torch.zeros_like(diagonal[..., 0, 0])

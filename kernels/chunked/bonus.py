@@ -25,5 +25,5 @@ def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> 
     c = cumulative(log_decay)
     before = (c - log_decay.to(c.dtype)).to(q.dtype)
     own = torch.diag_embed((q * bonus * k).sum(-1))
-    scores = rows_down(vector_gram(tokens_up(q), k, c)) + own
+    scores = rows_down(vector_gram(tokens_up(q)[..., None, :], k[..., None, :], log_decay)) + own
     return replace(gated_linear_attention.terms(q, k, v, log_decay), query=q * before.exp(), scores=scores)

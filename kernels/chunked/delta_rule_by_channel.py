@@ -10,6 +10,7 @@ As in `delta_rule.py`, with the products k_m . k_l e^{c_m - c_l} summed over cha
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .decay import cumulative
@@ -22,16 +23,16 @@ def terms(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, inverse_of: Inverse = unit_lower_inverse
 ) -> ChunkTerms:
     """Q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n]."""
-    writes_a_token = k.shape[4]
+    tokens, each = k.shape[3:5]
+    # A token's keys, and then its query: it reads all that it writes itself.
+    gram = vector_gram(torch.cat([k, q[..., None, :]], dim=-2), k, log_decay).unflatten(-2, (tokens, each + 1))
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)[..., None]
     c = cumulative(log_decay)
-    end = c[..., -1:, :]
-    c_write, q_write = (x.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else x for x in (c, q))
-    inverse = inverse_of(beta * vector_gram(k, k, c_write, strict=True))
+    end, c_write = c[..., -1:, :], c.repeat_interleave(each, dim=3) if each > 1 else c
+    inverse = inverse_of((beta * gram[..., :each, :].flatten(-3, -2)).tril(-1))
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
-        # A token reads all its own writes: the row of its last one.
-        scores=vector_gram(q_write, k, c_write)[..., writes_a_token - 1 :: writes_a_token, :],
+        scores=gram[..., each, :],
         key=k,
         key_weight=(end - c_write).to(q.dtype).exp(),
         value=inverse @ (beta * v),

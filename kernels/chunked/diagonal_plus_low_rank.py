@@ -30,17 +30,18 @@ def terms(
     """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
     c = cumulative(log_decay)
     end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
-    shifted = tokens_up(a)
-    inverse = inverse_of(-rows_down(vector_gram(shifted, b, c)))
-    low_rank = inverse @ (rows_down(vector_gram(shifted, k, c)) @ v)
+    written = torch.stack([b, k], dim=-2)
+    gram = vector_gram(torch.stack([tokens_up(a), q], dim=-2), written, log_decay).unflatten(-2, (-1, 2))
+    from_b, from_k = rows_down(gram[..., 0, :]).unflatten(-1, (-1, 2)).unbind(-1)
+    inverse = inverse_of(-from_b)
     erase = inverse @ (a * before.to(a.dtype).exp())
     c_write = c.repeat_interleave(2, dim=3)
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
-        scores=torch.stack([vector_gram(q, b, c), vector_gram(q, k, c)], dim=-1).flatten(-2),
-        key=_in_turn(b, k),
+        scores=gram[..., 1, :],
+        key=written.flatten(-3, -2),
         key_weight=(end - c_write).to(q.dtype).exp(),
-        value=_in_turn(low_rank, v),
+        value=_in_turn(inverse @ (from_k @ v), v),
         erase=_in_turn(-erase, torch.zeros_like(erase)),
         decay=end.squeeze(-2).to(q.dtype).exp(),
         cumulative=c_write,

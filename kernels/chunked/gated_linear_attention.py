@@ -15,7 +15,7 @@ def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> ChunkTerms:
     end = c[..., -1:, :]
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
-        scores=vector_gram(q, k, c),
+        scores=vector_gram(q[..., None, :], k[..., None, :], log_decay),
         key=k,
         key_weight=(end - c).to(q.dtype).exp(),
         value=v,

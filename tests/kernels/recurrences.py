@@ -130,6 +130,8 @@ RECURRENCES: dict[str, Recurrence] = {
     "linear-decay-20": Recurrence(linear_attention, partial(linear, decay=20.0)),
     "gated": Recurrence(gated_linear_attention, partial(gated, decay=1.0)),
     "gated-20": Recurrence(gated_linear_attention, partial(gated, decay=20.0)),
+    "gated-100": Recurrence(gated_linear_attention, partial(gated, decay=100.0)),
+    "delta-by-channel-100": Recurrence(delta_rule, partial(delta, decay=100.0, keys=1, by_channel=True)),
     "delta": Recurrence(delta_rule, partial(delta, decay=None, keys=1)),
     "delta-correlated": Recurrence(delta_rule, partial(delta, decay=None, keys=1, correlated=3.0)),
     "delta-decay": Recurrence(delta_rule, partial(delta, decay=1.0, keys=1)),
