@@ -26,24 +26,22 @@ def terms(
     """Q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
     tokens, writes_a_token = k.shape[3:5]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)
-    token = torch.arange(tokens, device=q.device)
-    token_of_write = token.repeat_interleave(writes_a_token)
-    mask = causal_mask(token, token_of_write, q.dtype)
-    order = torch.arange(len(token_of_write), device=q.device)
-    earlier = causal_mask(order, order + 1, q.dtype)
+    order = torch.arange(tokens * writes_a_token, device=q.device)
+    earlier = causal_mask(order, order, q.dtype)
+    last = slice(writes_a_token - 1, None, writes_a_token)  # the rows of tokens: each reads all its own writes
     weighted = beta[..., None] * k
-    gram = weighted @ k.mT
-    scores = q @ k.mT
+    gram, scores = weighted @ k.mT, q @ k.mT
     if log_decay is None:
-        inverse = inverse_of(gram * earlier)
-        return ChunkTerms(q, scores * mask, k, None, inverse @ (beta[..., None] * v), inverse @ weighted, None, None)
+        inverse = inverse_of(gram)
+        return ChunkTerms(q, scores * earlier[last], k, None, inverse @ (beta[..., None] * v), inverse @ weighted, None, None)
     c = cumulative(log_decay)
     c_write = c.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else c
     end = c[..., -1:]
-    inverse = inverse_of(gram * scalar_ratios(c_write, c_write, earlier))
+    ratios = scalar_ratios(c_write, c_write, earlier)
+    inverse = inverse_of(gram * ratios)
     return ChunkTerms(
         query=q * c.to(q.dtype).exp()[..., None],
-        scores=scores * scalar_ratios(c, c_write, mask),
+        scores=scores * ratios[..., last, :],
         key=k,
         key_weight=(end - c_write).to(q.dtype).exp()[..., None],
         value=inverse @ (beta[..., None] * v),

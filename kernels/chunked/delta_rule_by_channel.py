@@ -29,7 +29,7 @@ def terms(
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)[..., None]
     c = cumulative(log_decay)
     end, c_write = c[..., -1:, :], c.repeat_interleave(each, dim=3) if each > 1 else c
-    inverse = inverse_of((beta * gram[..., :each, :].flatten(-3, -2)).tril(-1))
+    inverse = inverse_of(beta * gram[..., :each, :].flatten(-3, -2))
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
         scores=gram[..., each, :],

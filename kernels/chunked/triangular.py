@@ -42,7 +42,7 @@ class UnitLowerInverse(torch.autograd.Function):
 
 
 def unit_lower_inverse(strictly_lower: Tensor) -> Tensor:
-    """(I + A)^{-1} for strictly lower-triangular A [..., M, M], any M."""
+    """(I + A)^{-1} for strictly lower-triangular A [..., M, M], any M. What is not strictly below the diagonal is not read."""
     inverse: Tensor = UnitLowerInverse.apply(strictly_lower)  # type: ignore[no-untyped-call]
     return inverse
 
@@ -65,9 +65,12 @@ def _invert(lower: Tensor) -> Tensor:
 
 
 def _substitute(lower: Tensor) -> Tensor:
+    """Row i of the inverse X is e_i - sum_{j < i} A_ij X_j, for all matrices side by side in planes [row, column, matrix]."""
     size = lower.shape[-1]
-    rows = [torch.eye(size, dtype=lower.dtype, device=lower.device)[0].expand(*lower.shape[:-2], 1, size)]
+    planes = lower.flatten(0, -3).permute(1, 2, 0) if lower.ndim > 2 else lower[..., None]
+    units = torch.eye(size, dtype=lower.dtype, device=lower.device)[..., None]
+    rows = [units[0].expand_as(planes[0])]
     for i in range(1, size):
-        unit = torch.eye(size, dtype=lower.dtype, device=lower.device)[i]
-        rows.append(unit - lower[..., i : i + 1, :i] @ torch.cat(rows, dim=-2))
-    return torch.cat(rows, dim=-2)
+        known = torch.stack(rows)
+        rows.append(units[i] - (planes[i, :i, None] * known).sum(0))
+    return torch.stack(rows).permute(2, 0, 1).reshape(lower.shape)
