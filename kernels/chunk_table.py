@@ -7,7 +7,7 @@ Taps need no cut: the state inside a row is one masked product away (see `chunke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -144,25 +144,30 @@ class ChunkTable:
         row, offset = self.find(place)
         return (row + 1, -1) if self.layout.is_edited(place) else (row, offset)
 
-    def to_rows(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T, H, ...] as rows [J, S, H, C, ...], zero where a row holds no token."""
+    def to_rows(self, tokens: Tensor, rows_in_a_block: int) -> Iterator[Tensor]:
+        """Tokens [B, T, H, ...] as blocks of rows [J, S, H, C, ...], contiguous, zero where a row holds no token.
+
+        A block at a time: what is small is reused from the allocator's memory, a copy of all tokens is fetched anew.
+        """
         if self.layout.packed:
             index, held = self._index(tokens.device)
-            rows = tokens.flatten(0, 1).index_select(0, index.flatten()).unflatten(0, index.shape)
-            rows = torch.where(held.reshape(*held.shape, *[1] * (rows.ndim - 3)), rows, 0)
+            flat = tokens.flatten(0, 1)
+            for own, filled in zip(index.split(rows_in_a_block), held.split(rows_in_a_block), strict=True):
+                rows = flat.index_select(0, own.flatten()).unflatten(0, own.shape)
+                yield torch.where(filled.reshape(*filled.shape, *[1] * (rows.ndim - 3)), rows, 0).movedim(3, 2).contiguous()
         else:
-            rows = self._pad_pieces(tokens).unflatten(1, (self.depth, self.chunk)).movedim(1, 0)
-        return rows.movedim(3, 2).contiguous()
+            for piece in self._pad_pieces(tokens).unflatten(1, (self.depth, self.chunk)).split(rows_in_a_block, dim=1):
+                yield piece.movedim(1, 0).movedim(3, 2).contiguous()
 
-    def from_rows(self, rows: Tensor) -> Tensor:
-        """The inverse of `to_rows`: [J, S, H, C, ...] to [B, T, H, ...]."""
-        rows = rows.movedim(2, 3)
+    def from_rows(self, blocks: Sequence[Tensor]) -> Tensor:
+        """The inverse of `to_rows`: blocks of rows [J, S, H, C, ...] to [B, T, H, ...]."""
+        tokens = torch.cat([rows.movedim(0, 1).movedim(2, 3) for rows in blocks], dim=1)
         if self.layout.packed:
-            index, held = self._index(rows.device)
-            place = torch.nonzero(held.flatten()).flatten()
-            place = place[torch.argsort(index.flatten()[place])]
-            return rows.flatten(0, 2).index_select(0, place).unflatten(0, (self.layout.batch, -1))
-        tokens = rows.movedim(0, 1).flatten(1, 2)
+            index, held = self._index(tokens.device)
+            place = torch.nonzero(held.transpose(0, 1).flatten()).flatten()
+            place = place[torch.argsort(index.transpose(0, 1).flatten()[place])]
+            return tokens.flatten(0, 2).index_select(0, place).unflatten(0, (self.layout.batch, -1))
+        tokens = tokens.flatten(1, 2)
         kept = tokens.split([size for piece in self._pieces for size in piece], dim=1)[::2]
         return kept[0] if len(kept) == 1 else torch.cat(kept, dim=1)
 

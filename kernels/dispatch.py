@@ -73,14 +73,12 @@ def run(
     ran = choose(implementation, q, fits=holds(key_size, writes, precision))
     cast = [None if x is None else x.to(working) for x in tokens]
     if ran == "reference":
-        output, final_state, found = token_loop(family.step, cast, state, layout, family.read)
+        output, final_state, states, before_readouts = token_loop(family.step, cast, state, layout, family.read)
     else:
         terms, how = _implementation(family, ran, precision)
-        output, final_state, found = pass_states(terms, cast, state, ChunkTable.of(layout, chunk), how)
-    tapped, before_readouts = found[: len(layout.taps)], found[len(layout.taps) :]
+        output, final_state, states, before_readouts = pass_states(terms, cast, state, ChunkTable.of(layout, chunk), how)
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
         output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
-    states = torch.stack(tapped, dim=1) if tapped else None
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 

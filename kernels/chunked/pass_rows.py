@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,11 +36,58 @@ def pick(state: Tensor, sequences: Sequence[int]) -> Tensor:
     return state.index_select(0, torch.tensor(sequences, device=state.device))
 
 
-def put(state: Tensor, sequences: Sequence[int], added: Tensor) -> Tensor:
+def add_to(state: Tensor, sequences: Sequence[int], added: Tensor) -> Tensor:
     """[S, ...] with `added` added to some of the sequences; the adjoint of `pick`."""
     if len(sequences) == len(state):
         return state + added
     return state.index_add(0, torch.tensor(sequences, device=state.device), added)
+
+
+def run_rows(
+    plan: PassPlan,
+    query: Tensor,
+    scores: Tensor,
+    key: Tensor,
+    key_weight: Tensor | None,
+    value: Tensor,
+    erase: Tensor | None,
+    decay: Tensor | None,
+    state: Tensor,
+    *extras: Tensor,
+    put: Callable[[int, Tensor], None],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    """The pass itself. Shapes as in ChunkTerms; extras: the taps' weights, their reaches, the edits' values.
+
+    put: takes each tap's index in the plan and its state as it arises.
+    Returns the output, the final state, v', the starts, and the states before each edit.
+    """
+    weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
+    heads = state.shape[:2]
+    key_out = key if key_weight is None else key * key_weight
+    flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
+    written, starts, unedited = [], [], []
+    for j in range(len(value)):
+        starts.append(state)
+        flat = state.flatten(0, 1)
+        values = flat_value[j]
+        if erase is not None:
+            values = torch.baddbmm(values, flat_erase[j], flat, alpha=-1)
+        written.append(values)
+        for index, (row, sequences, _) in enumerate(plan.taps):
+            if row == j:
+                start = pick(state, sequences)
+                tap_key = pick(key[j], sequences) * weights[index]
+                wrote = pick(values.unflatten(0, heads), sequences)
+                put(index, _multiply_add(start if not reaches else start * reaches[index], tap_key.mT, wrote))
+        flat = flat if decay is None else flat * flat_decay[j][..., None]
+        state = torch.baddbmm(flat, flat_key[j].mT, values).unflatten(0, heads)
+        for index, (row, sequences, edit) in enumerate(plan.edits):
+            if row == j:
+                unedited.append(state)
+                state = edit.apply_to(sequences, state, edit_values[index])
+    all_written, all_starts = torch.stack(written).unflatten(1, heads), torch.stack(starts)
+    output = query @ all_starts + scores @ all_written
+    return output, state, all_written, all_starts, unedited
 
 
 class PassRows(torch.autograd.Function):
@@ -60,50 +107,13 @@ class PassRows(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        plan: PassPlan,
-        query: Tensor,
-        scores: Tensor,
-        key: Tensor,
-        key_weight: Tensor | None,
-        value: Tensor,
-        erase: Tensor | None,
-        decay: Tensor | None,
-        state: Tensor,
-        *extras: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Shapes as in ChunkTerms; extras: the taps' weights, their reaches, the edits' values.
-
-        Returns the output, the final state, the tapped states, v', the starts, and the states before each edit.
+    def forward(plan: PassPlan, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Arguments as of `run_rows`. Returns the output, the final state, the tapped states, v', the starts, and the states
+        before each edit.
         """
-        weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
-        heads = state.shape[:2]
-        key_out = key if key_weight is None else key * key_weight
-        flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
-        written, starts, unedited = [], [], []
         tapped: list[Any] = [None] * len(plan.taps)
-        for j in range(len(value)):
-            starts.append(state)
-            flat = state.flatten(0, 1)
-            values = flat_value[j]
-            if erase is not None:
-                values = torch.baddbmm(values, flat_erase[j], flat, alpha=-1)
-            written.append(values)
-            for index, (row, sequences, _) in enumerate(plan.taps):
-                if row == j:
-                    start = pick(state, sequences)
-                    tap_key = pick(key[j], sequences) * weights[index]
-                    wrote = pick(values.unflatten(0, heads), sequences)
-                    tapped[index] = _multiply_add(start if not reaches else start * reaches[index], tap_key.mT, wrote)
-            flat = flat if decay is None else flat * flat_decay[j][..., None]
-            state = torch.baddbmm(flat, flat_key[j].mT, values).unflatten(0, heads)
-            for index, (row, sequences, edit) in enumerate(plan.edits):
-                if row == j:
-                    unedited.append(state)
-                    state = edit.apply_to(sequences, state, edit_values[index])
-        all_written, all_starts = torch.stack(written).unflatten(1, heads), torch.stack(starts)
-        output = query @ all_starts + scores @ all_written
-        return output, state, *tapped, all_written, all_starts, *unedited
+        output, state, written, starts, unedited = run_rows(plan, *arguments, put=tapped.__setitem__)
+        return output, state, *tapped, written, starts, *unedited
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -157,11 +167,11 @@ class PassRows(torch.autograd.Function):
                     d_tap_key = pick(written[j], sequences) @ gradient.mT
                     d_tap_keys.append((j, sequences, d_tap_key * weights[index]))
                     d_weights[index] = (d_tap_key * own_key).sum_to_size(weights[index].shape)
-                    d_value = put(d_value, sequences, (own_key * weights[index]) @ gradient)
+                    d_value = add_to(d_value, sequences, (own_key * weights[index]) @ gradient)
                     if reaches:
                         d_reaches[index] = (start * gradient).sum(-1, keepdim=True).sum_to_size(reaches[index].shape)
                         gradient = gradient * reaches[index]
-                    d_start = put(d_start, sequences, gradient)
+                    d_start = add_to(d_start, sequences, gradient)
             flat = d_state.flatten(0, 1)
             flat_d_value = torch.baddbmm(d_value.flatten(0, 1), flat_key[j], flat)
             d_values.append(flat_d_value)

@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..chunk_table import ChunkTable
-from .pass_rows import PassPlan, PassRows, TapAt
+from ..tap_states import TapStates, requires_grad
+from .pass_rows import PassPlan, PassRows, TapAt, run_rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class ChunkTerms:
 
 
 TermsOf = Callable[..., ChunkTerms]
-PassBlock = Callable[[ChunkTerms, PassPlan, Tensor], tuple[Tensor, Sequence[Tensor], Tensor]]
+Put = Callable[[int, Tensor], None]
+PassBlock = Callable[[ChunkTerms, PassPlan, Tensor, Put], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -89,21 +93,31 @@ def pass_states(
     state: Tensor,
     table: ChunkTable,
     how: Passing,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
     """Run a family over all rows.
 
     terms_of: from the row views of `tokens`, in their order, to ChunkTerms.
     tokens: each [B, T, H, ...], or None.
     state: [S, H, K, V].
     how: the implementation and its tier.
-    Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
-    read-out edits, before those.
+    Returns the output [B, T, H, V], the final state, the states at the layout's taps [s, P, H, K, V] (None without), and
+    those at its read-out edits, before them, each [s, H, K, V].
     """
     size = max(1, how.tokens_in_a_block // table.chunk)
-    blocks = zip(*(repeat(None) if x is None else table.to_rows(x).split(size) for x in tokens), strict=False)
-    wanted = [table.find_state(place) for place in table.layout.taps] + [table.find(at) for at, _ in table.layout.readouts]
-    places = [*table.layout.taps, *(at for at, _ in table.layout.readouts)]
-    found: dict[int, Tensor] = {}
+    blocks = zip(*(repeat(None) if x is None else table.to_rows(x, size) for x in tokens), strict=False)
+    layout = table.layout
+    wanted = [table.find_state(place) for place in layout.taps] + [table.find(at) for at, _ in layout.readouts]
+    places = [*layout.taps, *(at for at, _ in layout.readouts)]
+    values = [edit.value for _, edit in layout.propagating]
+    states = TapStates(len(layout.taps), differentiable=torch.is_grad_enabled() and requires_grad(*tokens, state, *values))
+    before_readouts: dict[int, Tensor] = {}
+
+    def keep(here: Sequence[int], index: int, found: Tensor) -> None:
+        if here[index] < len(layout.taps):
+            states.put(here[index], found)
+        else:
+            before_readouts[here[index]] = found
+
     outputs = []
     for first, block in zip(range(0, table.depth, size), blocks, strict=False):
         terms = terms_of(*block)
@@ -111,19 +125,16 @@ def pass_states(
             terms = terms.stored(how.storage, keep=how.keeps_storage)
         here = [slot for slot, (row, _) in enumerate(wanted) if first <= row < first + size]
         taps = tuple(TapAt(wanted[slot][0] - first, places[slot].sequences, wanted[slot][1]) for slot in here)
-        edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in table.layout.propagating)
+        edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in layout.propagating)
         plan = PassPlan(taps, tuple(edit for edit in edits if 0 <= edit[0] < size))
-        output, tapped, state = how.pass_block(terms, plan, state)
+        output, state = how.pass_block(terms, plan, state, partial(keep, here))
         outputs.append(output)
-        found.update(zip(here, tapped, strict=True))
-    output = table.from_rows(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
-    return output, state, [found[slot] for slot in range(len(wanted))]
+    return table.from_rows(outputs), state, states.together(), [before_readouts[slot] for slot in sorted(before_readouts)]
 
 
-def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
-    """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
-    results = PassRows.apply(  # type: ignore[no-untyped-call]
-        plan,
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Tensor, Tensor]:
+    """The output [J, S, H, C, V] and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
+    arguments: tuple[Any, ...] = (
         terms.query,
         terms.scores,
         terms.key,
@@ -135,7 +146,13 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor
         *tap_weights(terms, plan),
         *(edit.value for _, _, edit in plan.edits),
     )
-    return results[0], results[2 : 2 + len(plan.taps)], results[1]
+    if not (torch.is_grad_enabled() and requires_grad(*arguments)):
+        output, final, *_ = run_rows(plan, *arguments, put=put)
+        return output, final
+    results = PassRows.apply(plan, *arguments)  # type: ignore[no-untyped-call]
+    for index, tapped in enumerate(results[2 : 2 + len(plan.taps)]):
+        put(index, tapped)
+    return results[0], results[1]
 
 
 def tap_weights(terms: ChunkTerms, plan: PassPlan) -> list[Tensor]:

@@ -67,10 +67,10 @@ def _invert(lower: Tensor) -> Tensor:
 def _substitute(lower: Tensor) -> Tensor:
     """Row i of the inverse X is e_i - sum_{j < i} A_ij X_j, for all matrices side by side in planes [row, column, matrix]."""
     size = lower.shape[-1]
-    planes = lower.flatten(0, -3).permute(1, 2, 0) if lower.ndim > 2 else lower[..., None]
+    planes = lower.flatten(0, -3).permute(1, 2, 0).contiguous() if lower.ndim > 2 else lower[..., None]
     units = torch.eye(size, dtype=lower.dtype, device=lower.device)[..., None]
     rows = [units[0].expand_as(planes[0])]
     for i in range(1, size):
         known = torch.stack(rows)
         rows.append(units[i] - (planes[i, :i, None] * known).sum(0))
-    return torch.stack(rows).permute(2, 0, 1).reshape(lower.shape)
+    return torch.stack(rows).permute(2, 0, 1).contiguous().view(lower.shape)  # a product of strided batches runs one by one

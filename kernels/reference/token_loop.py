@@ -17,15 +17,15 @@ def token_loop(
     state: Tensor,
     layout: Layout,
     read: Callable[..., Tensor] | None = None,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
     """Run a family's step over every token.
 
     step: (state [S, H, K, V], *tokens at t without q) -> state.
     tokens: q and then what the step takes, each [B, T, H, ...] or None.
     state: [S, H, K, V].
     read: (state before, state after, *tokens at t) -> output [S, H, V]; None reads S_t^T q_t.
-    Returns the output [B, T, H, V], the final state, and the states [s, H, K, V] at the layout's taps and then at its
-    read-out edits, before those.
+    Returns the output [B, T, H, V], the final state, the states at the layout's taps [s, P, H, K, V] (None without), and
+    those at its read-out edits, before them, each [s, H, K, V].
     """
     groups: list[tuple[tuple[int, ...], slice]]
     if layout.packed:
@@ -40,8 +40,9 @@ def token_loop(
         outputs.append(output)
         finals.append(final)
         found |= seen
-    wanted = [("tap", *place) for place in layout.taps] + [("readout", *place) for place, _ in layout.readouts]
-    return torch.cat(outputs, dim=1), torch.cat(finals), [found[key] for key in wanted]
+    tapped = [found["tap", *place] for place in layout.taps]
+    states = torch.stack(tapped, dim=1) if tapped else None
+    return torch.cat(outputs, dim=1), torch.cat(finals), states, [found["readout", *place] for place, _ in layout.readouts]
 
 
 def _run_group(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..chunked.pass_rows import PassPlan, pick
-from ..chunked.state_passing import ChunkTerms, Passing, tap_weights
+from ..chunked.state_passing import ChunkTerms, Passing, Put, tap_weights
+from ..tap_states import requires_grad
 from .launch import launch_adjoint, launch_pass
 
 
@@ -65,32 +66,31 @@ class Segment:
     stop: int
 
 
-def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
-    """The output [J, S, H, C, V], the state at each tap of the plan [s, H, K, V], and the state at the end [S, H, K, V]."""
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Tensor, Tensor]:
+    """The output [J, S, H, C, V] and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
     rows = len(terms.query)
     key = terms.key if terms.key_weight is None else terms.key * terms.key_weight.to(terms.key.dtype)
     weights = tap_weights(terms, plan)
-    needs_gradient = torch.is_grad_enabled() and any(
-        x is not None and x.requires_grad for x in (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay, state)
-    )
-    outputs, tapped = [], {}
+    given = (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay)
+    needs_gradient = torch.is_grad_enabled() and requires_grad(*given, state)
+    outputs = []
     cuts = sorted({row + 1 for row, *_ in plan.edits} | {rows})
     for segment in map(Segment, [0, *cuts[:-1]], cuts):
         here = slice(segment.first, segment.stop)
         taps = [(index, tap) for index, tap in enumerate(plan.taps) if segment.first <= tap.row < segment.stop]
         slots = _slots(segment, [tap.row for _, tap in taps], everything=needs_gradient, device=state.device)
-        own = (None if x is None else x[here] for x in (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay))
+        own = (None if x is None else x[here] for x in given)
         output, state, written, kept = TritonPass.apply(*own, state, slots)  # type: ignore[no-untyped-call]
         outputs.append(output)
         for index, (row, sequences, _) in taps:
             start = pick(kept[int(slots[row - segment.first])], sequences)
             reached = start if terms.cumulative is None else start * weights[len(plan.taps) + index]
             tap_key = pick(terms.key[row], sequences) * weights[index]
-            tapped[index] = reached + tap_key.float().mT @ pick(written[row - segment.first], sequences)
+            put(index, reached + tap_key.float().mT @ pick(written[row - segment.first], sequences))
         for row, sequences, edit in plan.edits:
             if row + 1 == segment.stop:
                 state = edit.apply_to(sequences, state)
-    return torch.cat(outputs), [tapped[index] for index in range(len(plan.taps))], state
+    return torch.cat(outputs), state
 
 
 def _slots(segment: Segment, tapped_rows: Sequence[int], *, everything: bool, device: torch.device) -> Tensor:
