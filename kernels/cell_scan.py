@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from .arguments import check_finite, check_shapes
 from .chunk_table import Layout
+from .dispatch import choose
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference import cells
+from .triton.configurations import LARGEST_CELL
 
 CellName = Literal["elman", "gru", "lstm", "slstm"]
 
@@ -44,7 +47,7 @@ def cell_scan(
     cu_seqlens: Tensor | None = None,
     taps: TapRequest | None = None,
     edits: Sequence[Edit] | None = None,
-    implementation: Literal["auto", "reference"] = "auto",
+    implementation: Literal["auto", "reference", "triton"] = "auto",
 ) -> RecurrenceOutput:
     """state_t = cell(state_{t-1}, x_t + R h_{t-1} + b), with R block-diagonal: one block a head (`reference/cells.py`).
 
@@ -55,13 +58,15 @@ def cell_scan(
     taps, edits: of the state [B, H, P, D]. "set", "add" and "scale" broadcast to it; "project_out_value" takes a direction of
     the D channels out of every part. Read-out edits are refused: a cell reads its own output.
 
-    Returns output [B, T, H, D] (the part h), final_state [B, H, P, D], states [B, taps, H, P, D]. There is no chunked form;
-    the token loop is the implementation.
+    implementation: "reference" (the token loop, in the dtype of the inputs), "triton" (the loop in one kernel, float32), or
+        "auto": Triton on a GPU. There is no chunked form: a cell has no linear one.
+
+    Returns output [B, T, H, D] (the part h), final_state [B, H, P, D], states [B, taps, H, P, D].
     """
     if cell not in CELLS:
         raise ValueError(f"cell={cell!r} is not known; one of {', '.join(CELLS)}")
-    if implementation not in ("auto", "reference"):
-        raise ValueError(f"implementation={implementation!r}: a cell has no linear form to chunk; use 'reference' or 'auto'")
+    if str(implementation) == "chunked":
+        raise ValueError("implementation='chunked': a cell has no linear form to chunk; use 'reference', 'triton' or 'auto'")
     kind = CELLS[cell]
     sizes = {"G": len(kind.gates)}
     check_shapes(sizes, inputs=(inputs, "B T H G D"))
@@ -75,9 +80,12 @@ def cell_scan(
         raise ValueError(
             f"initial_state has shape {tuple(state.shape)}; it needs {shape}, the parts being {', '.join(kind.parts)}"
         )
-    output, final, tapped = _loop(kind, inputs, recurrent, bias, state, layout)
+    ran = choose(implementation, inputs, fits=sizes["D"] <= LARGEST_CELL)
+    ran = "reference" if ran == "chunked" else ran
+    loop = _fused if ran == "triton" else _loop
+    output, final, tapped = loop(cell, inputs, recurrent, bias, state, layout)
     states = torch.stack(tapped, dim=1) if tapped else None
-    return RecurrenceOutput(output, final, states, layout.tap_positions, "reference")
+    return RecurrenceOutput(output.to(inputs.dtype), final, states, layout.tap_positions, ran)
 
 
 def _refuse_edits(layout: Layout) -> None:
@@ -91,9 +99,10 @@ def _refuse_edits(layout: Layout) -> None:
 
 
 def _loop(
-    kind: Cell, inputs: Tensor, recurrent: Tensor, bias: Tensor | None, state: Tensor, layout: Layout
+    cell: CellName, inputs: Tensor, recurrent: Tensor, bias: Tensor | None, state: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Sequences side by side, or one after another if packed. The output, the final states, and the tapped states."""
+    step = CELLS[cell].step
     outputs, finals, seen = [], [], {}
     groups: list[tuple[tuple[int, ...], slice]] = [(tuple(range(len(state))), slice(None))]
     if layout.packed:
@@ -102,7 +111,7 @@ def _loop(
         now, read = state[sequences[0] : sequences[-1] + 1], []
         for t, token in enumerate(inputs[:, span].unbind(1)):
             from_state = torch.einsum("hgde,bhe->bhgd", recurrent, now[:, :, 0])
-            now = torch.stack(kind.step(now.unbind(2), token, from_state if bias is None else from_state + bias), dim=2)
+            now = torch.stack(step(now.unbind(2), token, from_state if bias is None else from_state + bias), dim=2)
             read.append(now[:, :, 0])
             for place, edit in layout.propagating:
                 if place == (sequences, t):
@@ -112,3 +121,34 @@ def _loop(
         outputs.append(torch.stack(read, dim=1))
         finals.append(now)
     return torch.cat(outputs, dim=1), torch.cat(finals), [seen[place.sequences, place.local] for place in layout.taps]
+
+
+def _fused(
+    cell: CellName, inputs: Tensor, recurrent: Tensor, bias: Tensor | None, state: Tensor, layout: Layout
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """As `_loop`, in one kernel between two edits. Packed sequences run side by side, padded behind their ends."""
+    from .triton.cell_states import cell_states
+
+    index = layout.padded_index(inputs.device) if layout.packed else None
+    tokens = inputs if index is None else inputs[0, index]
+    shift = torch.zeros_like(recurrent[..., 0]) if bias is None else bias
+    cuts = sorted({0, tokens.shape[1]} | {place.local + 1 for place, _ in layout.propagating})
+    parts, edited = [], {}
+    for start, stop in pairwise(cuts):
+        parts.append(cell_states(cell, tokens[:, start:stop], recurrent, shift, state))
+        state = parts[-1][:, -1]
+        for place, edit in layout.propagating:
+            if place.local + 1 == stop:
+                state = edit.apply_to(place.sequences, state)
+                edited[place.local] = state
+    states = torch.cat(parts, dim=1)
+
+    def after(sequences: tuple[int, ...], local: int) -> Tensor:
+        at = edited.get(local, states[:, local])
+        return at[sequences[0] : sequences[-1] + 1]
+
+    finals = [after((s,), length - 1) for s, length in enumerate(layout.lengths)]
+    read = states[..., 0, :]
+    if index is not None:
+        read = torch.cat([read[s, :length] for s, length in enumerate(layout.lengths)])[None]
+    return read, torch.cat(finals), [after(*place) for place in layout.taps]

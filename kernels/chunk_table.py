@@ -78,6 +78,12 @@ class Layout:
     def packed(self) -> bool:
         return self.batch != len(self.starts)
 
+    def padded_index(self, device: torch.device) -> Tensor:
+        """The packed token at each place of a padded batch [S, longest]; behind a sequence's end its last token."""
+        lengths = torch.tensor(self.lengths, device=device)[:, None]
+        offset = torch.arange(max(self.lengths), device=device)
+        return torch.tensor(self.starts, device=device)[:, None] + torch.minimum(offset, lengths - 1)
+
     def is_edited(self, place: Place) -> bool:
         """Whether a propagating edit changes the state at this place."""
         return any(place.local == at.local and place.sequences[0] in at.sequences for at, _ in self.propagating)

@@ -45,7 +45,12 @@ def linear_attention(
     initial_state: [B, H, K, V], or [S, H, K, V] for S packed sequences; zero when None.
     cu_seqlens: [S + 1] bounds of sequences packed end to end in a batch of 1.
     taps, edits: see Tap and Edit. Positions count within [0, T), which for a packed batch is the packed index.
-    implementation: "reference" (token loop), "chunked", or "auto". chunk: tokens a row of the chunked form.
+    implementation: "reference" (token loop), "chunked", "triton", or "auto": Triton on a GPU where the sizes fit, else chunked.
+    precision: the storage of what a row of tokens contributes; the state itself is float32 in both. "exact" is float32, "fast"
+        bfloat16. Relative error of the state against float64, for float32 inputs at 256 to 65536 tokens (K = V = 64): exact
+        1e-7 with any decay, 9e-7 on strongly correlated keys, and without decay growing as the square root of the length to
+        8e-7; fast 2.4e-3, up to 7e-3 on correlated keys, the same at every length.
+    chunk: tokens a row of the chunked form.
 
     Raises ValueError, TypeError or IndexError naming the argument for shapes that disagree, values that are not finite, a
     positive log-decay, a normaliser that is zero, and taps or edits out of range.

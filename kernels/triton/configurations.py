@@ -29,6 +29,11 @@ LARGEST_ROW = 64  # writes of a row: tokens times keys a token
 INVERSE = (Configuration(block=64, warps=4, stages=1), Configuration(block=64, warps=2, stages=1))
 SCAN = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
 
+# By the channels of a head, up to which they serve. block: sequences a program. The recurrent matrices of a head lie in shared
+# memory, and 64 channels of four gates fill it.
+CELL = {32: (Configuration(block=16, warps=4, stages=1),), 64: (Configuration(block=16, warps=8, stages=1),)}
+LARGEST_CELL = max(CELL)
+
 
 def holds(key_size: int, writes: int, precision: str) -> bool:
     """Whether the kernels hold keys of this size and rows of this many writes."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .configurations import INVERSE, LARGEST_KEY, LARGEST_ROW, PASS, SCAN
+from .configurations import CELL, INVERSE, LARGEST_CELL, LARGEST_KEY, LARGEST_ROW, PASS, SCAN
+
+CELL_NUMBERS = {"elman": 0, "gru": 1, "lstm": 2, "slstm": 3}
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -190,6 +193,57 @@ def launch_scan(decay: Tensor, x: Tensor, state: Tensor, *, from_end: bool) -> T
         num_stages=chosen.stages,
     )
     return states
+
+
+def launch_cell(cell: str, inputs: Tensor, recurrent: Tensor, bias: Tensor, state: Tensor) -> Tensor:
+    """Run `cell_forward`: all states [N, T, H, P, D], float32. inputs [N, T, H, G, D], state [N, H, P, D]."""
+    from .cell_forward import cell_forward
+
+    sequences, length, heads, _, channels = inputs.shape
+    if channels > LARGEST_CELL:
+        raise ValueError(
+            f"inputs has {channels} channels a head; the Triton kernels of the cells hold {LARGEST_CELL}. Use more heads, or "
+            "implementation='reference'"
+        )
+    shape = (sequences, length, heads, state.shape[2], channels)
+    states = torch.empty(*shape, dtype=torch.float32, device=inputs.device)
+    given = _contiguous(inputs, recurrent.float(), bias.float(), state.float())
+    _run_cell(cell_forward, cell, inputs, state.shape[2], *given, states)
+    return states
+
+
+def launch_cell_adjoint(
+    cell: str, inputs: Tensor, from_state: Tensor, recurrent: Tensor, before: Tensor, states: Tensor, d_states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run `cell_backward`: d inputs [N, T, H, G, D] and d of the first state [N, H, P, D]."""
+    from .cell_backward import cell_backward
+
+    (sequences, _, heads, _, channels), parts = inputs.shape, states.shape[3]
+    d_inputs = torch.empty(*inputs.shape, dtype=torch.float32, device=inputs.device)
+    d_state = torch.empty(sequences, heads, parts, channels, dtype=torch.float32, device=inputs.device)
+    given = _contiguous(inputs, from_state.float(), recurrent.float(), before, states, d_states.float())
+    _run_cell(cell_backward, cell, inputs, parts, *given, d_inputs, d_state)
+    return d_inputs, d_state
+
+
+def _run_cell(kernel: Any, cell: str, inputs: Tensor, parts: int, *tensors: Tensor) -> None:
+    sequences, length, heads, gates, channels = inputs.shape
+    chosen = CELL[min(size for size in CELL if channels <= size)][0]
+    kernel[(-(-sequences // chosen.block), heads)](
+        *tensors,
+        sequences,
+        length,
+        heads,
+        G=gates,
+        P=parts,
+        D=channels,
+        BLOCK_N=chosen.block,
+        BLOCK_D=block(channels),
+        CELL=CELL_NUMBERS[cell],
+        PRECISION=precision_of(torch.float32),
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
 
 
 def decay_kind(decay: Tensor | None) -> int:

@@ -123,6 +123,14 @@ def test_implementations() -> None:
         call(implementation="cuda")
     with pytest.raises(ValueError, match="chunk"):
         call(chunk=0)
+    with pytest.raises(ValueError, match="precision='half' is not known; one of exact, fast"):
+        call(precision="half")
+
+
+def test_grouped_heads_that_do_not_divide() -> None:
+    two = {key: torch.nn.functional.normalize(torch.ones(B, T, 2, K), dim=-1) for key in ("q", "k")}
+    with pytest.raises(ValueError, match="q has 2 heads and v 3; grouped heads need a multiple"):
+        call(change=two)
 
 
 @pytest.mark.parametrize("name", ["linear", "gated", "delta-decay"])

@@ -20,7 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import triton
-from statescope.kernels.triton.configurations import INVERSE, LARGEST_KEY, LARGEST_ROW, PASS, SCAN, Configuration
+from statescope.kernels.cell_scan import CELLS
+from statescope.kernels.triton.cell_backward import cell_backward
+from statescope.kernels.triton.cell_forward import cell_forward
+from statescope.kernels.triton.configurations import (
+    CELL,
+    INVERSE,
+    LARGEST_KEY,
+    LARGEST_ROW,
+    PASS,
+    SCAN,
+    Configuration,
+)
+from statescope.kernels.triton.launch import CELL_NUMBERS
 from statescope.kernels.triton.pass_backward import pass_backward
 from statescope.kernels.triton.pass_forward import pass_forward
 from statescope.kernels.triton.scan import scan
@@ -36,14 +48,14 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel with its constants; `products` is whether it multiplies matrices."""
+    """A kernel with its constants. products: the instruction that must do its matrix products; "" where it has none."""
 
     name: str
     kernel: Any
     types: dict[str, str]
     constants: dict[str, Any]
     configuration: Configuration
-    products: bool
+    products: str
 
 
 def pass_types(kernel: Any, storage: str) -> dict[str, str]:
@@ -55,7 +67,7 @@ def pass_types(kernel: Any, storage: str) -> dict[str, str]:
     }
 
 
-def pass_cases(default: bool) -> Iterator[Case]:
+def pass_cases(default: bool, arch: int) -> Iterator[Case]:
     """The pass at the largest sizes that each storage holds."""
     for bytes_each, (storage, precision) in {2: ("bf16", "ieee"), 4: ("fp32", "tf32x3")}.items():
         size = LARGEST_KEY[bytes_each]
@@ -67,23 +79,34 @@ def pass_cases(default: bool) -> Iterator[Case]:
                 constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": decay, "PRECISION": precision}
                 name = f"{family}, {storage}, C {tokens} K {size}"
                 types = pass_types(pass_forward, storage)
-                yield Case(f"forward, {name}", pass_forward, types, constants, configuration, True)
+                yield Case(f"forward, {name}", pass_forward, types, constants, configuration, TENSOR_CORES[arch])
                 types = pass_types(pass_backward, storage)
                 for given in (False,) if default else (False, True):
                     more = constants | {"WRITTEN": given, "STARTS": given}
-                    yield Case(f"backward, {name}", pass_backward, types, more, configuration, True)
+                    yield Case(f"backward, {name}", pass_backward, types, more, configuration, TENSOR_CORES[arch])
 
 
-def cases(default: bool) -> list[Case]:
-    found = list(pass_cases(default))
+def cell_cases(default: bool) -> Iterator[Case]:
+    """Every cell, at the largest size of each entry."""
+    for size, (name, cell) in product(CELL, CELLS.items()):
+        for configuration in CELL[size][: 1 if default else None]:
+            sizes = {"G": len(cell.gates), "P": len(cell.parts), "D": size, "BLOCK_N": configuration.block, "BLOCK_D": size}
+            constants: dict[str, Any] = sizes | {"CELL": CELL_NUMBERS[name], "PRECISION": "tf32x3"}
+            for what, kernel in (("forward", cell_forward), ("backward", cell_backward)):
+                types = {argument: "i32" if argument in ("N", "T", "H") else "*fp32" for argument in kernel.arg_names}
+                yield Case(f"{name}, {what}, D {size}", kernel, types, constants, configuration, "mma.sync")
+
+
+def cases(default: bool, arch: int) -> list[Case]:
+    found = [*pass_cases(default, arch), *cell_cases(default)]
     for configuration in INVERSE[:1] if default else INVERSE:
         types = {"lower": "*fp32", "inverse": "*fp32", "M": "i32"}
-        found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, False))
+        found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, ""))
     for configuration in SCAN[:1] if default else SCAN:
         for numbers in (False, True):
             types = {"decay": "*fp32", "x": "*fp32", "state": "*fp32", "states": "*fp32", "T": "i32", "W": "i32"}
             constants = {"BLOCK": configuration.block, "COMPLEX": numbers, "FROM_END": False}
-            found.append(Case(f"scan, {'complex' if numbers else 'real'}", scan, types, constants, configuration, False))
+            found.append(Case(f"scan, {'complex' if numbers else 'real'}", scan, types, constants, configuration, ""))
     return found
 
 
@@ -113,7 +136,7 @@ def check(case: Case, arch: int) -> tuple[str, list[str]]:
     """A line of the table, and what is wrong."""
     compiled = compile_case(case, arch)
     registers, stack = resources(compiled.asm["cubin"])
-    shared, tensor = compiled.metadata.shared, compiled.asm["ptx"].count(TENSOR_CORES[arch])
+    shared, tensor = compiled.metadata.shared, compiled.asm["ptx"].count(case.products or TENSOR_CORES[arch])
     wrong = [f"a stack of {stack} bytes"] if stack else []
     wrong += [f"{shared} bytes of shared memory, {SHARED[arch]} are there"] if shared > SHARED[arch] else []
     wrong += ["no tensor-core operation"] if case.products and not tensor else []
@@ -130,7 +153,7 @@ def main() -> int:
     failed = 0
     print(f"triton {triton.__version__}", flush=True)
     for arch in given.arch:
-        for case in cases(given.default):
+        for case in cases(given.default, arch):
             line, wrong = check(case, arch)
             print(line + (f"  FAILS: {'; '.join(wrong)}" if wrong else ""), flush=True)
             failed += bool(wrong)

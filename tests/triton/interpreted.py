@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
-from statescope import Edit, diagonal_scan
+from statescope import Edit, cell_scan, diagonal_scan
 from statescope.kernels import dispatch
+from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import triangular
 from statescope.kernels.triton import launch
 from torch import Tensor
@@ -124,6 +125,9 @@ def test_packed_sequences(name: str) -> None:
 
 @pytest.mark.usefixtures("unguarded")
 def test_what_the_kernels_do_not_hold_is_refused() -> None:
+    wide = torch.zeros(1, 2, 1, 1, 65), torch.zeros(1, 1, 65, 65)
+    with pytest.raises(ValueError, match="inputs has 65 channels a head; the Triton kernels of the cells hold 64"):
+        cell_scan("elman", *wide, implementation="triton")
     for name, size, chunk, message in (
         ("delta-decay", 65, 16, r"q has 65 key channels; with torch.float32 terms the Triton kernels hold 64"),
         ("delta-product", 8, 32, "a row of 96 writes .* is over the 64"),
@@ -170,3 +174,47 @@ def test_scan(kind: str) -> None:
         results.append([out.output, out.states, out.final_state, *torch.autograd.grad(loss, leaves)])
     for truth, found in zip(*results, strict=True):
         torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5)
+
+
+def cell_leaves(cell: str, length: int, batch: int) -> dict[str, Tensor]:
+    heads, channels = 2, 6
+    gates, parts = len(CELLS[cell].gates), len(CELLS[cell].parts)
+    state = torch.rand(3, heads, parts, channels) + 0.3
+    return {
+        "inputs": 2 * torch.randn(batch, length, heads, gates, channels),
+        "recurrent": torch.randn(heads, gates, channels, channels) / channels**0.5,
+        "bias": torch.randn(heads, gates, channels),
+        "state": state,
+        "edit": torch.rand_like(state[:1] if batch == 1 else state),
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("start", ["zero", "given"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells(cell: str, start: str, packed: bool) -> None:
+    """Forward and every gradient, with taps (of all parts of the state) and an edit."""
+    bounds = torch.tensor([0, 4, 5, 12]) if packed else None
+    leaves = cell_leaves(cell, 12 if packed else 7, 1 if packed else 3)
+    weights = torch.randn(3, 3, 2, len(CELLS[cell].parts), 6)
+    results = []
+    for implementation in ("reference", "triton"):
+        own = {name: x.detach().clone().requires_grad_() for name, x in leaves.items()}
+        out = cell_scan(
+            cell,
+            own["inputs"],
+            own["recurrent"],
+            own["bias"],
+            initial_state=own["state"] if start == "given" else None,
+            edits=[Edit(8 if packed else 3, "add", own["edit"])],
+            taps=[2, 8, 9] if packed else [2, 3, 6],
+            cu_seqlens=bounds,
+            implementation=implementation,
+        )
+        states = out.states if packed else out.states.transpose(0, 1)
+        loss = (states * weights[: len(states)]).sum() + out.output.square().sum() + (out.final_state * weights[0]).sum()
+        wanted = [x for name, x in own.items() if name != "state" or start == "given"]
+        results.append([out.output, out.states, out.final_state, *torch.autograd.grad(loss, wanted)])
+        assert out.implementation == implementation
+    for truth, found in zip(*results, strict=True):
+        assert relative(found, truth) <= 2e-5

@@ -20,7 +20,7 @@ def test_every_kernel_compiles_without_spilling() -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     lines = done.stdout.splitlines()
     for arch in ("sm_80", "sm_90"):
-        for kernel in ("forward", "backward", "inverse", "scan"):
+        for kernel in ("forward", "backward", "inverse", "scan", "elman", "gru", "lstm", "slstm"):
             assert any(line.startswith(f"{arch}  {kernel}") for line in lines), (arch, kernel)
 
 
@@ -30,7 +30,7 @@ def test_the_gate_rejects_a_kernel_that_spills() -> None:
 import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})
 from dataclasses import replace
 import compile_kernels
-case = next(c for c in compile_kernels.cases(True) if c.types.get("query") == "*fp32")
+case = next(c for c in compile_kernels.cases(True, 90) if c.types.get("query") == "*fp32")
 larger = case.constants | {{"K": 128, "BLOCK_K": 128, "BLOCK_V": 64, "V": 128}}
 line, wrong = compile_kernels.check(replace(case, constants=larger), 90)
 print(line, wrong)
