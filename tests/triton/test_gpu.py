@@ -1,0 +1,96 @@
+"""The kernels on a GPU: every configuration of the table against the token loop in float64, and runs that agree to the bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from recurrences import ONE_OF_EACH, RECURRENCES, relative
+from statescope import cell_scan, diagonal_scan
+from statescope.kernels.cell_scan import CELLS
+from statescope.kernels.triton import configurations, launch
+from torch import Tensor
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+
+TOLERANCES = {"exact": (1e-4, 1e-3), "fast": (1e-2, 3e-2)}  # of results and of gradients
+STORED_BYTES = {"exact": 4, "fast": 2}
+
+
+def results(name: str, implementation: str, dtype: torch.dtype, size: int, **how: Any) -> list[Tensor]:
+    """Outputs, tapped and final states, and every gradient, on the GPU."""
+    recurrence = RECURRENCES[name]
+    made = recurrence.make(2, 200, 2, size, size, torch.float64, 0)
+    inputs = {key: x.to("cuda", dtype).requires_grad_() for key, x in made.items()}
+    out = recurrence.call(**inputs, taps=[0, 63, 130, 199], implementation=implementation, **how)
+    generator = torch.Generator().manual_seed(1)
+    found = [out.output, out.states, out.final_state]
+    weights = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to("cuda", x.dtype) for x in found]
+    loss = sum((x * weight).sum() for x, weight in zip(found, weights, strict=True))
+    return [*found, *torch.autograd.grad(loss, list(inputs.values()))]
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, "delta", "delta-correlated", "gated-20"])
+def test_every_configuration_of_the_pass(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = STORED_BYTES[precision]
+    chunk = 16 if name == "delta-product" else 32
+    for size in (24, configurations.LARGEST_KEY[stored]):
+        truth = results(name, "reference", torch.float64, size)
+        for configuration in configurations.PASS[stored]:
+            monkeypatch.setitem(launch.PASS, stored, (configuration,))
+            found = results(name, "triton", torch.float32, size, precision=precision, chunk=chunk)
+            for index, (exact, own) in enumerate(zip(truth, found, strict=True)):
+                tolerance = TOLERANCES[precision][index >= 3]
+                assert relative(own, exact) <= tolerance, (configuration, size, index)
+
+
+@pytest.mark.parametrize("size", [16, 33, 64])
+def test_every_configuration_of_the_inverse(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower = (0.3 * torch.randn(50, size, size, dtype=torch.float64)).tril(-1).cuda()
+    truth = torch.linalg.inv(lower + torch.eye(size, dtype=torch.float64, device="cuda"))
+    for configuration in configurations.INVERSE:
+        monkeypatch.setattr(launch, "INVERSE", (configuration,))
+        assert relative(launch.launch_inverse(lower.float()), truth) <= 1e-4
+
+
+@pytest.mark.parametrize("kind", ["real", "complex"])
+def test_every_configuration_of_the_scan(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (3, 777, 2, 50)
+    x = torch.randn(shape, dtype=torch.complex128 if kind == "complex" else torch.float64, device="cuda")
+    decay = torch.rand(shape, dtype=torch.float64, device="cuda").to(x.dtype)
+    truth = diagonal_scan(x, decay, implementation="reference").output
+    narrow = torch.complex64 if kind == "complex" else torch.float32
+    for configuration in configurations.SCAN:
+        monkeypatch.setattr(launch, "SCAN", (configuration,))
+        assert relative(diagonal_scan(x.to(narrow), decay.to(narrow), implementation="triton").output, truth) <= 1e-5
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_configuration_of_the_cells(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gates = len(CELLS[cell].gates)
+    for channels, table in configurations.CELL.items():
+        leaves = [
+            torch.randn(20, 100, 3, gates, channels, dtype=torch.float64, device="cuda"),
+            torch.randn(3, gates, channels, channels, dtype=torch.float64, device="cuda") / channels**0.5,
+            torch.randn(3, gates, channels, dtype=torch.float64, device="cuda"),
+        ]
+
+        def run(implementation: str, dtype: torch.dtype, leaves: list[Tensor] = leaves) -> list[Tensor]:
+            own = [x.to(dtype).requires_grad_() for x in leaves]
+            out = cell_scan(cell, *own, taps=[50], implementation=implementation)
+            return [out.output, out.states, *torch.autograd.grad(out.output.square().sum(), own)]
+
+        truth = run("reference", torch.float64)
+        for configuration in table:
+            monkeypatch.setitem(launch.CELL, channels, (configuration,))
+            for exact, own in zip(truth, run("triton", torch.float32), strict=True):
+                assert relative(own, exact) <= 1e-3
+
+
+@pytest.mark.parametrize("name", ["linear-decay", "gated", "delta-decay", "low-rank"])
+def test_a_hundred_runs_agree_to_the_bit(name: str) -> None:
+    first = results(name, "triton", torch.float32, 64)
+    for _ in range(99):
+        assert all(torch.equal(one, other) for one, other in zip(first, results(name, "triton", torch.float32, 64), strict=True))
