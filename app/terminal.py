@@ -159,7 +159,7 @@ def print_claim(claim: Claim, run: Run) -> bool:
     for measurement, found, verdict in measured:
         margin = f" (± {measurement.tolerance:g})" if measurement.tolerance else ""
         expected = f"{measurement.relation} {measurement.expected:g}{margin}"
-        table.add_row(measurement.what, expected, f"{found:.4f}", verdict)
+        table.add_row(measurement.what, expected, f"{found:.4g}", verdict)
     console.print(table)
     console.print(f"run: {run.path}")
     if claim.note:

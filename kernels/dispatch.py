@@ -18,7 +18,7 @@ from .reference.token_loop import token_loop
 from .triton.configurations import holds
 
 ImplementationRequest = Literal["auto", "reference", "chunked", "triton"]
-CHUNKED = Passing(pass_block, tokens_in_a_block=256)
+CHUNKED = Passing(pass_block, tokens_in_a_block=512)
 FAST_STORAGE = torch.bfloat16
 
 

@@ -55,7 +55,20 @@ class Claim:
         return [(measurement, value, measurement.verdict(value)) for measurement, value in found]
 
 
-TITLES = {"P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues"}
+TITLES = {
+    "P001": "Parallelizing linear transformers with the delta rule over sequence length (DeltaNet)",
+    "P002": "DeltaProduct: state tracking through Householder products",
+    "P004": "Gated linear attention transformers with hardware-efficient training (GLA)",
+    "P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues",
+    "P029": "Lightning Attention-2",
+    "P117": "Gated slot attention (GSA)",
+    "P122": "Transformers are RNNs (linear attention)",
+    "P128": "GateLoop: fully data-controlled linear recurrence",
+    "P153": "Mamba: linear-time sequence modeling with selective state spaces",
+    "P154": "HGRN2: gated linear RNNs with state expansion",
+    "P155": "Simple linear attention language models balance the recall-throughput tradeoff (BASED)",
+    "P375": "FlashRNN: cells with block-diagonal recurrence",
+}
 
 
 def claim_of(number: str) -> Claim:

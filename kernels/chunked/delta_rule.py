@@ -29,23 +29,23 @@ def terms(
     order = torch.arange(tokens * writes_a_token, device=q.device)
     earlier = causal_mask(order, order, q.dtype)
     last = slice(writes_a_token - 1, None, writes_a_token)  # the rows of tokens: each reads all its own writes
-    weighted = beta[..., None] * k
-    gram, scores = weighted @ k.mT, q @ k.mT
+    gram, scores = k @ k.mT, q @ k.mT
     if log_decay is None:
-        inverse = inverse_of(gram)
-        return ChunkTerms(q, scores * earlier[last], k, None, inverse @ (beta[..., None] * v), inverse @ weighted, None, None)
+        inverse = inverse_of(beta[..., None] * gram) * beta[..., None, :]
+        return ChunkTerms(q, scores * earlier[last], k, None, inverse @ v, inverse @ k, None, None)
     c = cumulative(log_decay)
     c_write = c.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else c
     end = c[..., -1:]
     ratios = scalar_ratios(c_write, c_write, earlier)
-    inverse = inverse_of(gram * ratios)
+    # T diag(beta): scaling the columns of T is half the work of scaling the rows of K and of V.
+    inverse = inverse_of(beta[..., None] * gram * ratios) * beta[..., None, :]
     return ChunkTerms(
         query=q * c.to(q.dtype).exp()[..., None],
         scores=scores * ratios[..., last, :],
         key=k,
         key_weight=(end - c_write).to(q.dtype).exp()[..., None],
-        value=inverse @ (beta[..., None] * v),
-        erase=inverse @ (weighted * c_write.to(q.dtype).exp()[..., None]),
+        value=inverse @ v,
+        erase=(inverse * c_write.to(q.dtype).exp()[..., None, :]) @ k,
         decay=end.to(q.dtype).exp(),
         cumulative=c_write[..., None],
     )

@@ -55,37 +55,46 @@ def run_rows(
     state: Tensor,
     *extras: Tensor,
     put: Callable[[int, Tensor], None],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    keep: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor]]:
     """The pass itself. Shapes as in ChunkTerms; extras: the taps' weights, their reaches, the edits' values.
 
-    put: takes each tap's index in the plan and its state as it arises.
+    put: takes each tap's index in the plan and its state as it arises. keep: whether v' and the starts are returned, which
+        only the adjoint reads.
     Returns the output, the final state, v', the starts, and the states before each edit.
     """
     weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
     heads = state.shape[:2]
     key_out = key if key_weight is None else key * key_weight
     flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
-    written, starts, unedited = [], [], []
+    flat_query, flat_scores = _flat(query), _flat(scores)
+    written, starts, unedited, outputs = [], [], [], []
+    flat = state.flatten(0, 1)
     for j in range(len(value)):
-        starts.append(state)
-        flat = state.flatten(0, 1)
         values = flat_value[j]
         if erase is not None:
             values = torch.baddbmm(values, flat_erase[j], flat, alpha=-1)
-        written.append(values)
+        if keep:
+            written.append(values)
+            starts.append(flat)
+        else:
+            outputs.append(torch.baddbmm(flat_query[j] @ flat, flat_scores[j], values))
         for index, (row, sequences, _) in enumerate(plan.taps):
             if row == j:
-                start = pick(state, sequences)
+                start = pick(flat.unflatten(0, heads), sequences)
                 tap_key = pick(key[j], sequences) * weights[index]
                 wrote = pick(values.unflatten(0, heads), sequences)
                 put(index, _multiply_add(start if not reaches else start * reaches[index], tap_key.mT, wrote))
         flat = flat if decay is None else flat * flat_decay[j][..., None]
-        state = torch.baddbmm(flat, flat_key[j].mT, values).unflatten(0, heads)
+        flat = torch.baddbmm(flat, flat_key[j].mT, values)
         for index, (row, sequences, edit) in enumerate(plan.edits):
             if row == j:
-                unedited.append(state)
-                state = edit.apply_to(sequences, state, edit_values[index])
-    all_written, all_starts = torch.stack(written).unflatten(1, heads), torch.stack(starts)
+                unedited.append(flat.unflatten(0, heads))
+                flat = edit.apply_to(sequences, unedited[-1], edit_values[index]).flatten(0, 1)
+    state = flat.unflatten(0, heads)
+    if not keep:
+        return torch.stack(outputs).unflatten(1, heads), state, None, None, unedited
+    all_written, all_starts = (torch.stack(rows).unflatten(1, heads) for rows in (written, starts))
     output = query @ all_starts + scores @ all_written
     return output, state, all_written, all_starts, unedited
 
@@ -200,8 +209,8 @@ def _split_extras(plan: PassPlan, extras: Sequence[Tensor], decays: bool) -> tup
 
 
 def _flat(rows: Tensor | None) -> Any:
-    """[J, S, H, ...] as [J, S * H, ...]: sequences and heads are one batch in the pass."""
-    return None if rows is None else rows.flatten(1, 2)
+    """[J, S, H, ...] as J rows [S * H, ...]: sequences and heads are one batch in the pass."""
+    return None if rows is None else rows.flatten(1, 2).unbind(0)
 
 
 def _multiply_add(added: Tensor, left: Tensor, right: Tensor) -> Tensor:

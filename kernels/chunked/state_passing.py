@@ -147,7 +147,7 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
         *(edit.value for _, _, edit in plan.edits),
     )
     if not (torch.is_grad_enabled() and requires_grad(*arguments)):
-        output, final, *_ = run_rows(plan, *arguments, put=put)
+        output, final, *_ = run_rows(plan, *arguments, put=put, keep=False)
         return output, final
     results = PassRows.apply(plan, *arguments)  # type: ignore[no-untyped-call]
     for index, tapped in enumerate(results[2 : 2 + len(plan.taps)]):

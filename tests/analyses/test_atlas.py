@@ -1,0 +1,79 @@
+"""The atlas: each claim that stands on equations holds when it is measured, and fails where an equation is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from statescope.analyses.atlas import p001, p004, p128, p155
+from statescope.analyses.atlas.claim import TITLES, claim_of
+from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
+from statescope.kernels.recurrence import RecurrenceOutput
+
+OF_EQUATIONS = sorted(number for number in TITLES if isinstance(claim_of(number).study(), PaperStudy))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("atlas")
+
+
+@pytest.mark.parametrize("number", OF_EQUATIONS)
+def test_a_claim_holds(number: str, runs: Path) -> None:
+    claim = claim_of(number)
+    run = claim.study().run(runs / number)
+    measured = claim.measure(run)
+    assert measured
+    failed = [(m.what, m.relation, m.expected, found) for m, found, verdict in measured if verdict == "fails"]
+    assert not [failure for failure in failed if "time" not in failure[0]], failed  # a timing decides no test
+    for name in run.result_names:
+        result = run.result(name)
+        assert isinstance(result, Numbers | Curves)
+        assert result.summary() and result.figure().data
+    assert run.problems() == []
+
+
+def test_there_is_a_claim_for_each_title() -> None:
+    for number in TITLES:
+        claim = claim_of(number)
+        assert claim.number == number and claim.measurements and claim.statement
+    assert len(OF_EQUATIONS) >= 11
+
+
+def test_a_number_that_was_not_measured_is_named(tmp_path: Path) -> None:
+    numbers = PaperStudy(paper="P155").run(tmp_path / "run").result("numbers")
+    assert isinstance(numbers, Numbers)
+    with pytest.raises(KeyError, match="'nonsense' was not measured; measured were phi"):
+        numbers.at("nonsense")
+
+
+def without_decay(call: Any) -> Any:
+    def wrong(q: Any, k: Any, v: Any, gate: Any, *rest: Any, **how: Any) -> RecurrenceOutput:
+        return call(q, k, v, gate if how.get("implementation") == "reference" else 0.9 * gate, *rest, **how)
+
+    return wrong
+
+
+def half_erased(call: Any) -> Any:
+    return lambda q, k, v, beta, **how: call(q, k, v, 0.5 * beta, **how)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "wrong", "what"),
+    [
+        (p001, "delta_rule", half_erased, "delta rule: recall error after overwriting them"),
+        (p004, "gated_linear_attention", without_decay, "chunked against token loop, gates sigma(x)^(1/16)"),
+        (p128, "gate_loop", without_decay, "chunked in float32 against the token loop"),
+        (p155, "taylor", lambda phi: lambda x: phi(1.1 * x), "phi(q) . phi(k) in float32 against 1 + s + s^2 / 2"),
+    ],
+)
+def test_a_wrong_equation_fails_its_claim(
+    module: Any, name: str, wrong: Any, what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, name, wrong(getattr(module, name)))
+    torch.manual_seed(0)
+    run = module.CLAIM.study().run(tmp_path / "run")
+    verdicts = {measurement.what: verdict for measurement, _, verdict in module.CLAIM.measure(run)}
+    assert verdicts[what] == "fails"
