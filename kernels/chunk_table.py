@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -162,8 +161,12 @@ class ChunkTable:
                 rows = flat.index_select(0, own.flatten()).unflatten(0, own.shape)
                 yield torch.where(filled.reshape(*filled.shape, *[1] * (rows.ndim - 3)), rows, 0).movedim(3, 2).contiguous()
         else:
-            for piece in self._pad_pieces(tokens).unflatten(1, (self.depth, self.chunk)).split(rows_in_a_block, dim=1):
-                yield piece.movedim(1, 0).movedim(3, 2).contiguous()
+            pieces = [self._pieces(self.rows[0][at : at + rows_in_a_block]) for at in range(0, self.depth, rows_in_a_block)]
+            # One split for all: a slice for each would make its own gradient of the size of all tokens.
+            views = iter(tokens.split([size for block in pieces for size, _ in block], dim=1))
+            for block in pieces:
+                rows = _padded([(next(views), empty) for _, empty in block])
+                yield rows.unflatten(1, (-1, self.chunk)).movedim(1, 0).movedim(3, 2).contiguous()
 
     def from_rows(self, blocks: Sequence[Tensor]) -> Tensor:
         """The inverse of `to_rows`: blocks of rows [J, S, H, C, ...] to [B, T, H, ...]."""
@@ -174,25 +177,18 @@ class ChunkTable:
             place = place[torch.argsort(index.transpose(0, 1).flatten()[place])]
             return tokens.flatten(0, 2).index_select(0, place).unflatten(0, (self.layout.batch, -1))
         tokens = tokens.flatten(1, 2)
-        kept = tokens.split([size for piece in self._pieces for size in piece], dim=1)[::2]
+        kept = tokens.split([size for piece in self._pieces(self.rows[0]) for size in piece], dim=1)[::2]
         return kept[0] if len(kept) == 1 else torch.cat(kept, dim=1)
 
-    @cached_property
-    def _pieces(self) -> list[tuple[int, int]]:
-        """For a batch: the runs of tokens that lie unbroken in the rows, as (tokens, empty places behind them)."""
+    def _pieces(self, rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """For a batch: the runs of tokens that lie unbroken in these rows, as (tokens, empty places behind them)."""
         pieces, run = [], 0
-        for _, length in self.rows[0]:
+        for _, length in rows:
             run += length
             if length < self.chunk:
                 pieces.append((run, self.chunk - length))
                 run = 0
         return pieces + [(run, 0)] * (run > 0)
-
-    def _pad_pieces(self, tokens: Tensor) -> Tensor:
-        parts: list[Tensor] = []
-        for part, (_, empty) in zip(tokens.split([size for size, _ in self._pieces], dim=1), self._pieces, strict=True):
-            parts += [part, part.new_zeros(part.shape[0], empty, *part.shape[2:])] if empty else [part]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _index(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The packed token at each place of the rows [J, S, C], and whether there is one."""
@@ -200,3 +196,11 @@ class ChunkTable:
         offset = torch.arange(self.chunk, device=device)
         held = offset < table[..., 1:]
         return torch.where(held, table[..., :1] + offset, 0), held
+
+
+def _padded(pieces: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """Tokens [B, n, H, ...], each with zeros for so many empty places behind them, one after another."""
+    parts: list[Tensor] = []
+    for tokens, empty in pieces:
+        parts += [tokens, tokens.new_zeros(tokens.shape[0], empty, *tokens.shape[2:])] if empty else [tokens]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

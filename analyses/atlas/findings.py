@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from typing import ClassVar
 
@@ -76,7 +76,9 @@ class Curves(Result, kind="curves"):
             lines = [Line(one["x"].to_numpy(), one["y"].to_numpy(), str(name)) for name, one in own.groupby("series", sort=False)]
             axes = Axes(**self.about["axes"][title])
             panels.append(Panel(lines, axes.x_label, axes.y_label, str(title), axes.x_log, axes.y_log))
-        return Figure(self.title, panels, columns=min(2, len(panels)), alt=self.summary())
+        if len(panels) == 1:
+            return Figure(panels[0].title.capitalize(), [replace(panels[0], title="")], columns=1, alt=self.summary())
+        return Figure(self.title, panels, alt=self.summary())
 
 
 @dataclass(frozen=True)
