@@ -12,22 +12,22 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .base import Mixer, MixerConfig, StateRequest, head_size, heads_of, linear
+from .base import Mixer, StateRequest, heads_of, linear
+from .heads import HeadsConfig
 
 
 @dataclass(frozen=True)
-class Attention(MixerConfig, kind="attention"):
-    """Softmax attention. heads: H. key_size, value_size: K and V of each head; None means width / heads."""
+class Attention(HeadsConfig, kind="attention"):
+    """Softmax attention. window: tokens that one attends to, itself among them; None for all before it."""
 
-    heads: int = 4
-    key_size: int | None = None
-    value_size: int | None = None
+    window: int | None = None
 
     def __post_init__(self) -> None:
-        if self.heads < 1:
-            raise ValueError(f"heads must be at least 1, got {self.heads}")
+        super().__post_init__()
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be at least 1, got {self.window}")
 
-    def build(self, width: int, generator: Generator) -> Mixer:
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return AttentionMixer(self, width, generator)
 
 
@@ -37,7 +37,7 @@ class AttentionMixer(Mixer):
     def __init__(self, config: Attention, width: int, generator: Generator) -> None:
         super().__init__(config.kind)
         heads = config.heads
-        key_size, value_size = (size or head_size(width, heads) for size in (config.key_size, config.value_size))
+        key_size, value_size = config.sizes(width)
         if key_size % 2:
             raise ValueError(f"rotary positions need an even key_size, got {key_size}")
         self.axis_sizes = {"head": heads, "key": key_size, "value": value_size}
@@ -52,28 +52,42 @@ class AttentionMixer(Mixer):
         return self.project_out.weight.T.unflatten(0, (self.config.heads, -1))
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        memory = request.memory if request.memory is not None else {}
+        start = memory.get("length", 0)
         q, k, v = (heads_of(self.project[name](x), self.config.heads) for name in ("q", "k", "v"))
-        q, k, v = self.hook_q(rotate(q)), self.hook_k(rotate(k)), self.hook_v(v)
+        q, k, v = self.hook_q(rotate(q, start)), self.hook_k(rotate(k, start)), self.hook_v(v)
+        if start:
+            k, v = torch.cat([memory["k"], k], dim=1), torch.cat([memory["v"], v], dim=1)
+        kept = slice(None if self.config.window is None else max(0, k.shape[1] - self.config.window + 1), None)
+        memory |= {"length": start + x.shape[1], "k": k[:, kept], "v": v[:, kept]}
         q, k, v = (y.transpose(1, 2) for y in (q, k, v))
         if self.hook_pattern.has_hooks() or self.hook_attn_scores.has_hooks():
             z = self._by_pattern(q, k, v)
-        else:
+        elif self.config.window is None and not start:
             z = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            z = functional.scaled_dot_product_attention(q, k, v, attn_mask=~self._hidden(q, k))
         mixed: Tensor = self.project_out(self.hook_z(z.transpose(1, 2)).flatten(-2))
         return mixed
 
+    def _hidden(self, q: Tensor, k: Tensor) -> Tensor:
+        """[queries, sources]: which sources a query does not see; the last query stands at the last source."""
+        sources = torch.arange(k.shape[2], device=q.device)
+        distance = sources[k.shape[2] - q.shape[2] :, None] - sources
+        hidden = distance < 0
+        return hidden if self.config.window is None else hidden | (distance >= self.config.window)
+
     def _by_pattern(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).triu(1)
-        scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(future, -torch.inf)
+        scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(self._hidden(q, k), -torch.inf)
         pattern: Tensor = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))
         return pattern @ v
 
 
-def rotate(x: Tensor, base: float = 10000.0) -> Tensor:
-    """Rotary position embedding of x [B, T, H, K]."""
+def rotate(x: Tensor, start: int = 0, base: float = 10000.0) -> Tensor:
+    """Rotary position embedding of x [B, T, H, K], whose first token stands at position `start`."""
     half = x.shape[-1] // 2
     rate = base ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
-    angle = torch.arange(x.shape[1], device=x.device, dtype=torch.float64)[:, None, None] * rate
+    angle = torch.arange(start, start + x.shape[1], device=x.device, dtype=torch.float64)[:, None, None] * rate
     cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from torch import Generator
 
 
+Memory = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class StateRequest:
-    """What a forward pass asks of a mixer's states, and what came of it."""
+    """What a forward pass asks of a mixer.
+
+    taps, edits: of its states. memory: what the mixer left behind the tokens before these, which it reads and replaces; None
+    starts from nothing and leaves nothing.
+    """
 
     taps: TapRequest | None = None
     edits: Sequence[Edit] = ()
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class MixerConfig(Kinds, family="mixer"):
     """Base of the token mixers' configurations."""
 
     @abstractmethod
-    def build(self, width: int, generator: Generator) -> Mixer:
-        """The module for a residual stream of `width`, its parameters drawn from `generator`."""
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        """The module for a residual stream of `width`, its parameters drawn from `generator`; for the `layer`-th of `layers`."""
 
     @property
     def has_state(self) -> bool:
@@ -49,20 +57,11 @@ class Mixer(nn.Module):
     """
 
     axis_sizes: dict[str, int]
-    hook_q: HookPoint
-    hook_k: HookPoint
-    hook_v: HookPoint
-    hook_z: HookPoint
-    hook_state: HookPoint
-    hook_write: HookPoint
-    hook_transition: HookPoint
-    hook_effective_attention: HookPoint
-    hook_recurrence_out: HookPoint
-    hook_beta: HookPoint
-    hook_log_decay: HookPoint
-    hook_gate: HookPoint
-    hook_attn_scores: HookPoint
-    hook_pattern: HookPoint
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Submodules, among them the hook points of the table."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -78,6 +77,10 @@ class Mixer(nn.Module):
     @abstractmethod
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         """Mix tokens. x [B, T, width]."""
+
+    def fire(self, **tokens: Tensor) -> dict[str, Tensor]:
+        """Each tensor through the hook of its name, as the recurrence then takes it."""
+        return {name: getattr(self, f"hook_{name}")(value) for name, value in tokens.items()}
 
 
 def observe(point: HookPoint, value: Any) -> None:
@@ -135,11 +138,39 @@ class ShortConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, width))
         nn.init.uniform_(self.weight, -(width**-0.5), width**-0.5, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """X [B, T, channels]."""
+    def forward(self, x: Tensor, memory: Memory | None = None, name: str = "") -> Tensor:
+        """X [B, T, channels]. The last inputs are kept in `memory` as `name`."""
         lags = self.weight.shape[1]
-        padded = functional.pad(x, (0, 0, lags - 1, 0))
+        padded = recall(memory, f"convolution {name}", x, lags - 1)
         return sum((padded[:, lag : lag + x.shape[1]] * self.weight[:, lag] for lag in range(lags)), start=torch.zeros_like(x))
+
+
+def recall(memory: Memory | None, name: str, x: Tensor, count: int) -> Tensor:
+    """X [B, T, ...] behind the `count` tokens before it (zeros at the start); its own last ones take their place."""
+    before = None if memory is None else memory.get(name)
+    if before is None:
+        before = x.new_zeros(x.shape[0], count, *x.shape[2:])
+    padded = torch.cat([before, x], dim=1)
+    if memory is not None:
+        memory[name] = padded[:, padded.shape[1] - count :]
+    return padded
+
+
+class LowRank(nn.Module):
+    """W_2 f(W_1 x) + b with few hidden units."""
+
+    def __init__(
+        self, inputs: int, rank: int, outputs: int, generator: Generator, activation: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.inward, self.outward = linear(inputs, rank, generator), linear(rank, outputs, generator)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.inward(x)
+        out: Tensor = self.outward(hidden if self.activation is None else self.activation(hidden)) + self.bias
+        return out
 
 
 class PerHead(nn.Module):

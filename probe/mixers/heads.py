@@ -1,0 +1,145 @@
+"""What mixers with queries, keys and values by head share: projections, the recurrence with its hooks, norm, gate, output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from .base import (
+    Memory,
+    Mixer,
+    MixerConfig,
+    RMSNorm,
+    ShortConvolution,
+    StateRequest,
+    head_size,
+    heads_of,
+    linear,
+    observe,
+)
+from .recurrences import Recurrence, Tokens
+
+
+@dataclass(frozen=True)
+class HeadsConfig(MixerConfig):
+    """heads: H. key_size, value_size: K and V of each head; None means width / heads.
+
+    short_convolution: tokens that a causal convolution of q, k and v spans, followed by SiLU; 0 for none.
+    """
+
+    heads: int = 4
+    key_size: int | None = None
+    value_size: int | None = None
+    short_convolution: int = 0
+
+    def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise ValueError(f"heads must be at least 1, got {self.heads}")
+        if self.short_convolution < 0:
+            raise ValueError(f"short_convolution must not be negative, got {self.short_convolution}")
+
+    def sizes(self, width: int) -> tuple[int, int]:
+        """K and V."""
+        return self.key_size or head_size(width, self.heads), self.value_size or head_size(width, self.heads)
+
+
+class RecurrentMixer(Mixer):
+    """A mixer whose tokens run through a `Recurrence`."""
+
+    recurrence: ClassVar[Recurrence]
+
+    def recur(self, tokens: Tokens, request: StateRequest, **fixed: Any) -> Tensor:
+        """The read-out [B, T, H, V] of the recurrence over hooked tokens, with what is asked of its states."""
+        memory = request.memory
+        carried = {} if memory is None else memory.get("carry", {})
+        out = self.recurrence.call(**tokens, **fixed, **carried, taps=request.taps, edits=request.edits)
+        if memory is not None:
+            memory["carry"] = self.recurrence.carry(out)
+        if out.states is not None:
+            observe(self.hook_state, out.states)
+        self._observe(tokens | fixed, out.tap_positions)
+        read: Tensor = self.hook_recurrence_out(out.output)
+        return read
+
+    def _observe(self, tokens: Tokens, taps: tuple[int, ...]) -> None:
+        """Fire the hooks that are computed only when asked for."""
+        family = self.recurrence
+        if family.write is not None and taps and self.hook_write.has_hooks():
+            at = torch.tensor(taps, device=tokens[next(iter(tokens))].device)
+            by_token = {name: x.index_select(1, at) if x.ndim > 2 else x for name, x in tokens.items()}
+            observe(self.hook_write, family.write(by_token))
+        if family.transition is not None and self.hook_transition.has_hooks():
+            observe(self.hook_transition, family.transition(tokens))
+        if family.attention is not None and self.hook_effective_attention.has_hooks():
+            observe(self.hook_effective_attention, family.attention(tokens))
+
+
+class HeadMixer(RecurrentMixer):
+    """x -> q, k, v and gates by head -> recurrence -> norm of each head -> output gate -> output matrix.
+
+    gate: the activation of an output gate W x, None for no gate. norm: of each head's read-out; None for none.
+    """
+
+    norm: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        config: HeadsConfig,
+        width: int,
+        generator: Generator,
+        *,
+        gate: Callable[[Tensor], Tensor] | None = None,
+        norm: Callable[[int], nn.Module] = RMSNorm,
+        keys: int = 1,
+    ) -> None:
+        super().__init__(config.kind)
+        self.config = config
+        key_size, value_size = config.sizes(width)
+        heads = config.heads
+        self.axis_sizes = {"head": heads, "key": key_size, "value": value_size, "householder": keys}
+        sizes = {"q": heads * key_size, "k": heads * keys * key_size, "v": heads * keys * value_size}
+        self.project = nn.ModuleDict({name: linear(width, size, generator) for name, size in sizes.items()})
+        if config.short_convolution:
+            span = config.short_convolution
+            self.convolve = nn.ModuleDict({name: ShortConvolution(size, span, generator) for name, size in sizes.items()})
+        self.norm = norm(value_size)
+        self.gate = gate
+        if gate is not None:
+            self.project_gate = linear(width, heads * value_size, generator)
+        self.project_out = linear(heads * value_size, width, generator)
+
+    @property
+    def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix by head, [H, V, width]."""
+        return self.project_out.weight.T.unflatten(0, (self.config.heads, -1))
+
+    def by_head(self, x: Tensor) -> Tensor:
+        return heads_of(x, self.config.heads)
+
+    def projected(self, x: Tensor, name: str, memory: Memory | None) -> Tensor:
+        """W x by head, through the short convolution and SiLU if there is one."""
+        y = self.project[name](x)
+        if self.config.short_convolution:
+            y = functional.silu(self.convolve[name](y, memory, name))
+        return self.by_head(y)
+
+    @abstractmethod
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        """What the recurrence takes, each through its hook."""
+
+    def fixed(self) -> dict[str, Any]:
+        """Arguments of the recurrence that do not come from tokens."""
+        return {}
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        z = self.norm(self.recur(self.tokens(x, request.memory), request, **self.fixed()))
+        if self.gate is not None:
+            z = z * self.gate(self.hook_gate(self.by_head(self.project_gate(x))))
+        mixed: Tensor = self.project_out(self.hook_z(z).flatten(-2))
+        return mixed

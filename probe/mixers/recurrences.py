@@ -1,0 +1,124 @@
+"""Each family of recurrence as a mixer runs it: its call, and the exact transition, write and attention of its tokens.
+
+Tokens go by the names of their hooks: q, k, v, beta, log_decay and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...kernels.cell_scan import cell_scan
+from ...kernels.delta_rule import delta_rule
+from ...kernels.diagonal_plus_low_rank import diagonal_plus_low_rank
+from ...kernels.diagonal_scan import diagonal_scan
+from ...kernels.effective_attention import effective_attention
+from ...kernels.gate_loop import gate_loop
+from ...kernels.gated_linear_attention import gated_linear_attention
+from ...kernels.linear_attention import linear_attention
+from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
+from ...kernels.recurrence import RecurrenceOutput
+from ...kernels.transition import Transition, householder_write
+
+Tokens = dict[str, Tensor]
+
+
+def _final_state(out: Any) -> dict[str, Tensor]:
+    return {"initial_state": out.final_state}
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it.
+
+    transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
+    [B, H, T, T]. None where the family has none.
+    """
+
+    call: Callable[..., RecurrenceOutput]
+    transition: Callable[[Tokens], Transition] | None = None
+    write: Callable[[Tokens], Tensor] | None = None
+    attention: Callable[[Tokens], Tensor] | None = None
+    carry: Callable[[Any], dict[str, Tensor]] = _final_state
+
+
+def outer(k: Tensor, v: Tensor) -> Tensor:
+    """K v^T: [B, T, H, K, V]."""
+    return k[..., :, None] * v[..., None, :]
+
+
+def _scalar(tokens: Tokens) -> Transition:
+    k = tokens["k"]
+    log_decay = tokens.get("log_decay")
+    return Transition.diagonal_only((k.new_zeros(k.shape[:3]) if log_decay is None else log_decay)[..., None], k.shape[-1])
+
+
+def _by_channel(tokens: Tokens) -> Transition:
+    return Transition.diagonal_only(tokens["log_decay"], tokens["k"].shape[-1])
+
+
+def _complex(tokens: Tokens) -> Transition:
+    return Transition.diagonal_only(torch.complex(tokens["log_decay"], tokens["phase"]), tokens["k"].shape[-1])
+
+
+def _write(tokens: Tokens) -> Tensor:
+    return outer(tokens["k"], tokens["v"])
+
+
+def _attention(tokens: Tokens, **how: Any) -> Tensor:
+    return effective_attention(**{name: x for name, x in tokens.items() if name != "v"}, **how)
+
+
+def _keys(tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys, values and rates with their axis of keys a token."""
+    k, v, beta = tokens["k"], tokens["v"], tokens["beta"]
+    return (k, v, beta) if k.ndim == 5 else (k[..., None, :], v[..., None, :], beta[..., None])
+
+
+def _delta_transition(tokens: Tokens) -> Transition:
+    keys, _, beta = _keys(tokens)
+    return Transition.householders(keys, beta, tokens.get("log_decay"))
+
+
+def _low_rank_transition(tokens: Tokens) -> Transition:
+    return Transition.diagonal_plus_low_rank(tokens["a"], tokens["b"], tokens["log_decay"])
+
+
+def _mlstm_write(tokens: Tokens) -> Tensor:
+    v = torch.cat([tokens["v"], torch.ones_like(tokens["v"][..., :1])], dim=-1)
+    return outer(tokens["k"] * tokens["log_input"].exp()[..., None], v)
+
+
+def _mlstm_attention(tokens: Tokens) -> Tensor:
+    return mlstm_effective_attention(*(tokens[name] for name in ("q", "k", "log_input", "log_decay")))
+
+
+def _mlstm_carry(out: MLSTMOutput) -> dict[str, Tensor]:
+    return {"initial_state": out.final_state, "initial_max": out.max_state[:, -1]}
+
+
+def _scan_transition(tokens: Tokens) -> Transition:
+    decay = tokens["decay"]
+    empty = decay.new_zeros(*decay.shape, 0)
+    return Transition(decay, empty, empty)
+
+
+LINEAR = Recurrence(linear_attention, _scalar, _write, _attention)
+NORMALISED = Recurrence(
+    partial(linear_attention, normalise=True),
+    _scalar,
+    lambda tokens: outer(tokens["k"], torch.cat([tokens["v"], torch.ones_like(tokens["v"][..., :1])], dim=-1)),
+    partial(_attention, normalise=True),
+)
+GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
+COMPLEX_GATED = Recurrence(gate_loop, _complex, _write)
+DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
+LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
+MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention, _mlstm_carry)
+SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"])
+CELL = Recurrence(cell_scan)
