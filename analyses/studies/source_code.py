@@ -8,7 +8,7 @@ long it survives, and whether the direction of "inside a string" moves what the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -87,7 +87,7 @@ class SourceCodeStudy(Study, kind="source-code"):
     def _configs(self) -> dict[str, ModelConfig]:
         linear = GatedDeltaNet(heads=self.heads, key_size=self.key_size, value_size=self.value_size)
         mixers = {LINEAR: linear, SOFTMAX: Attention(heads=self.heads)}
-        shared = {"vocabulary": self.task.vocabulary, "width": self.width, "layers": self.layers, "seed": self.seed}
+        shared: dict[str, Any] = {"vocabulary": self.task.vocabulary, "width": self.width, "layers": self.layers, "seed": self.seed}
         return {name: ModelConfig(**shared, mixer=mixer) for name, mixer in mixers.items()}
 
     def _batch(self, size: int, split: Split, stream: int, *, labels: bool = False) -> Batch:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 def activation_bytes(model: Model, name: str, batch: int, length: int, kept: int, taps: int) -> int:
-    """Bytes of one hook in float32 for `kept` of `length` positions and `taps` taps."""
+    """Bytes of one hook in float32 (or complex64) for `kept` of `length` positions and `taps` taps."""
     layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
     mixer = model.mixer(layer)
-    hidden = 8 * round(model.config.expansion * model.config.width / 8)
     sizes = {"batch": batch, "position": kept, "query": kept, "source": length, "tap": taps, "one": 1}
-    sizes |= {"width": model.config.width, "hidden": hidden} | mixer.axis_sizes
-    point = point_of(name)
+    sizes |= {"width": model.config.width, "hidden": model.config.hidden} | mixer.axis_sizes
+    point = point_of(name, mixer.kind)
     axes = point.axes.replace("[", "").replace("]", "").split()
     count = 1
     for axis in axes:
         count *= sizes.get(axis, 1)
     if name.endswith("hook_transition"):
-        count *= 1 + 2 * mixer.axis_sizes["key"] * mixer.axis_sizes.get("householder", 1)
-    return 4 * count
+        size = mixer.axis_sizes.get("key", mixer.axis_sizes.get("channel", 1))
+        count *= size * (1 + 2 * mixer.axis_sizes.get("householder", 1))
+    return (8 if mixer.is_complex and point.mixers is not None else 4) * count
 
 
 def check_budget(model: Model, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int) -> None:

@@ -9,9 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-DELTA = frozenset({"delta_net", "gated_delta_net"})
-RECURRENT = DELTA
 SOFTMAX = frozenset({"attention"})
+CELLS = frozenset({"elman", "gru", "lstm", "slstm"})
+SLOTS = frozenset({"gated_slot_attention"})
+VECTOR = frozenset({"mamba", "lru", "s5", "s4d"})
+DELTA = frozenset({"delta_net", "gated_delta_net", "kimi_delta_attention"})
+FIXED_OR_SCALAR = frozenset({"ret_net", "trans_normer", "gated_delta_net", "mamba2", "mlstm"})
+BY_CHANNEL = frozenset({"gated_linear_attention", "hgrn2", "gate_loop", "rwkv6", "rwkv7", "kimi_delta_attention"})
+NORMALISED = frozenset({"linear_attention", "mlstm"})  # whose state has a column more, the normaliser
+MATRIX = DELTA | FIXED_OR_SCALAR | BY_CHANNEL | {"linear_attention"}
+RECURRENT = MATRIX | SLOTS | VECTOR | CELLS
+HEADS = MATRIX | SLOTS | SOFTMAX
+GATED = frozenset(
+    {"gated_delta_net", "ret_net", "trans_normer", "gated_linear_attention", "gate_loop", "mlstm"}
+    | {"kimi_delta_attention", "rwkv6", "rwkv7", "mamba2"}
+)
 
 Access = Literal["write", "read", "edit"]
 Firing = Literal["always", "taps", "request"]
@@ -65,27 +77,72 @@ BLOCK_POINTS = (
 )
 
 MIXER_POINTS = (
-    Point("attn.hook_q", "batch position head key", "query, as it enters the recurrence or the softmax"),
-    Point("attn.hook_k", "batch position head [householder] key", "key, as it enters the recurrence or the softmax"),
-    Point("attn.hook_v", "batch position head [householder] value", "value, as it enters the recurrence or the softmax"),
+    Point("attn.hook_q", "batch position head key", "query, as it enters the recurrence or the softmax", HEADS),
+    Point("attn.hook_k", "batch position head [householder] key", "key, as it enters the recurrence or the softmax", HEADS),
+    Point("attn.hook_v", "batch position head [householder] value", "value, as it enters the recurrence or the softmax", HEADS),
+    Point("attn.hook_q", "batch position channel", "C_t, what reads the states of each channel", frozenset({"mamba"})),
+    Point("attn.hook_k", "batch position channel", "B_t, how an input enters the states of each channel", frozenset({"mamba"})),
+    Point("attn.hook_v", "batch position head", "input of each channel, after the short convolution", frozenset({"mamba"})),
     Point("attn.hook_attn_scores", "batch head query source", "scores before the softmax", SOFTMAX, "write", "request"),
     Point("attn.hook_pattern", "batch head query source", "attention after the softmax", SOFTMAX, "write", "request"),
     Point("attn.hook_beta", "batch position head [householder]", "step size; the eigenvalue along the key is 1 - beta", DELTA),
-    Point("attn.hook_log_decay", "batch position head", "natural log of the decay, <= 0", frozenset({"gated_delta_net"})),
-    Point("attn.hook_state", "batch tap head key value", "state S_t after the tapped tokens", RECURRENT, "edit", "taps"),
-    Point("attn.hook_write", "batch tap head key value", "write B_t of the tapped tokens", RECURRENT, "read", "taps"),
-    Point("attn.hook_transition", "batch position head", "transition A_t, a Transition of K x K", RECURRENT, "read", "request"),
+    Point("attn.hook_log_decay", "batch position head", "natural log of the decay, <= 0", FIXED_OR_SCALAR),
+    Point("attn.hook_log_decay", "batch position head key", "natural log of the decay by key channel, <= 0", BY_CHANNEL),
+    Point("attn.hook_log_decay", "batch position head slot", "natural log of the decay of each slot, <= 0", SLOTS),
+    Point("attn.hook_phase", "batch position head key", "angle of the gate by key channel, radians", frozenset({"gate_loop"})),
+    Point("attn.hook_log_input", "batch position head", "natural log of the input gate, of any sign", frozenset({"mlstm"})),
+    Point("attn.hook_a", "batch position head key", "kappa, the unit vector that is read and erased", frozenset({"rwkv7"})),
+    Point("attn.hook_b", "batch position head key", "-(rate * kappa), what is added where kappa reads", frozenset({"rwkv7"})),
+    Point("attn.hook_step", "batch position head", "Delta_t, the discretisation step, > 0", frozenset({"mamba", "mamba2"})),
+    Point("attn.hook_x", "batch position head channel", "what the token adds to each state", VECTOR),
+    Point("attn.hook_decay", "batch position head channel", "diagonal of the transition, complex for LRU, S5 and S4D", VECTOR),
+    Point("attn.hook_inputs", "batch position head gate value", "pre-activations of the gates from the token", CELLS),
+    Point("attn.hook_slots", "batch position head slot", "softmax over slots", SLOTS, "read"),
+    Point(
+        "attn.hook_state", "batch tap head key value", "state S_t after the tapped tokens", MATRIX - NORMALISED, "edit", "taps"
+    ),
+    Point(
+        "attn.hook_state",
+        "batch tap head key state_value",
+        "state S_t after the tapped tokens; its last column is the normaliser (the mLSTM's is scaled by e^{-m}; "
+        "linear attention has one only if it normalises)",
+        NORMALISED,
+        "edit",
+        "taps",
+    ),
+    Point("attn.hook_state", "batch tap head slot value", "values in the slots after the tapped tokens", SLOTS, "edit", "taps"),
+    Point("attn.hook_state", "batch tap head channel", "state h_t after the tapped tokens", VECTOR, "edit", "taps"),
+    Point("attn.hook_state", "batch tap head part value", "parts of the state after the tapped tokens", CELLS, "edit", "taps"),
+    Point("attn.hook_key_state", "batch tap head slot key", "keys in the slots after the tapped tokens", SLOTS, "read", "taps"),
+    Point("attn.hook_write", "batch tap head key value", "write B_t of the tapped tokens", MATRIX - NORMALISED, "read", "taps"),
+    Point("attn.hook_write", "batch tap head key state_value", "write B_t of the tapped tokens", NORMALISED, "read", "taps"),
+    Point("attn.hook_write", "batch tap head slot value", "what the tapped tokens write into the slots", SLOTS, "read", "taps"),
+    Point("attn.hook_write", "batch tap head channel", "what the tapped tokens add to the state", VECTOR, "read", "taps"),
+    Point(
+        "attn.hook_transition",
+        "batch position head",
+        "transition A_t, a Transition",
+        RECURRENT - CELLS,
+        "read",
+        "request",
+    ),
     Point(
         "attn.hook_effective_attention",
         "batch head query source [householder]",
         "weight of each value in each read-out, exact; a negative weight is possible",
-        RECURRENT,
+        MATRIX - {"gate_loop"},
         "read",
         "request",
     ),
-    Point("attn.hook_recurrence_out", "batch position head value", "read-out S_t^T q_t, before norm and gate", RECURRENT),
-    Point("attn.hook_gate", "batch position head value", "output gate", frozenset({"gated_delta_net"})),
-    Point("attn.hook_z", "batch position head value", "what the output matrix reads"),
+    Point("attn.hook_recurrence_out", "batch position head value", "what the recurrence reads out, before norm and gate", MATRIX),
+    Point("attn.hook_recurrence_out", "batch position head value", "what the slots give, before SiLU and norm", SLOTS),
+    Point("attn.hook_recurrence_out", "batch position head value", "h_t, the part of the state that is read", CELLS),
+    Point("attn.hook_recurrence_out", "batch position head channel", "state after each token, before it is read", VECTOR),
+    Point("attn.hook_gate", "batch position head value", "output gate before its activation", GATED),
+    Point("attn.hook_gate", "batch position head", "output gate before its activation", frozenset({"mamba"})),
+    Point("attn.hook_z", "batch position head value", "what the output matrix reads", HEADS | CELLS),
+    Point("attn.hook_z", "batch position head", "what the output matrix reads, by channel", frozenset({"mamba"})),
+    Point("attn.hook_z", "batch position width", "what the output matrix reads", frozenset({"lru", "s5", "s4d"})),
 )
 
 
@@ -94,10 +151,25 @@ def mixer_points(mixer: str) -> tuple[Point, ...]:
     return tuple(point for point in MIXER_POINTS if point.mixers is None or mixer in point.mixers)
 
 
-def point_of(name: str) -> Point:
-    """The row of a full hook name such as "blocks.3.attn.hook_k". Raises KeyError for a name that no table row has."""
+def point_of(name: str, mixer: str | None = None) -> Point:
+    """The row of a full hook name such as "blocks.3.attn.hook_k", for a mixer of this kind where mixers differ in its axes.
+
+    Without a mixer the first row of that name; rows of one name agree in firing, access and the axis of positions. Raises
+    KeyError for a name that no row has.
+    """
     local = name.split(".", 2)[2] if name.startswith("blocks.") else name
     for point in (*MODEL_POINTS, *BLOCK_POINTS, *MIXER_POINTS):
-        if point.name == local:
+        if point.name == local and (mixer is None or point.mixers is None or mixer in point.mixers):
             return point
     raise KeyError(name)
+
+
+def why_not(name: str, mixer: str) -> str | None:
+    """Why a mixer of this kind lacks a hook of the table; None for a name that is in no row."""
+    local = name.split(".", 2)[2] if name.startswith("blocks.") else name
+    owners = sorted({kind for point in MIXER_POINTS if point.name == local for kind in point.mixers or ()})
+    if not owners:
+        return None
+    if mixer in CELLS and local == "attn.hook_transition":
+        return f"{mixer} is not linear in its state and has no transition; see cell_jacobians"
+    return f"{mixer} has no {local.removeprefix('attn.')}; it belongs to {', '.join(owners)}"

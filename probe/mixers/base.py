@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, TapRequest
@@ -78,7 +77,12 @@ class Mixer(nn.Module):
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         """Mix tokens. x [B, T, width]."""
 
-    def fire(self, **tokens: Tensor) -> dict[str, Tensor]:
+    @property
+    def is_complex(self) -> bool:
+        """Whether the state is complex."""
+        return self.kind in ("gate_loop", "lru", "s5", "s4d")
+
+    def fire(self, **tokens: Tensor) -> dict[str, Any]:
         """Each tensor through the hook of its name, as the recurrence then takes it."""
         return {name: getattr(self, f"hook_{name}")(value) for name, value in tokens.items()}
 

@@ -111,7 +111,7 @@ class HeadMixer(RecurrentMixer):
         self.norm = norm(value_size)
         self.gate = gate
         if gate is not None:
-            self.project_gate = linear(width, heads * value_size, generator)
+            self.project_gate: nn.Module = linear(width, heads * value_size, generator)
         self.project_out = linear(heads * value_size, width, generator)
 
     @property

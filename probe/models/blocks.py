@@ -1,43 +1,25 @@
-"""The block around a token mixer, and the channel mixer."""
+"""The block around a token mixer and a channel mixer."""
 
 from __future__ import annotations
 
-from torch import Generator, Tensor, nn
-from torch.nn import functional
+from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from ..mixers.base import HookedRMSNorm, MixerConfig, StateRequest, linear
-
-
-class SwiGLU(nn.Module):
-    """W_out (silu(W_gate x) * W_in x) (Shazeer 2020, arXiv:2002.05202)."""
-
-    def __init__(self, width: int, hidden: int, generator: Generator) -> None:
-        super().__init__()
-        self.gate = linear(width, hidden, generator)
-        self.inward = linear(width, hidden, generator)
-        self.outward = linear(hidden, width, generator)
-        self.hook_pre = HookPoint()
-        self.hook_post = HookPoint()
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.hook_post(functional.silu(self.hook_pre(self.gate(x))) * self.inward(x))
-        mixed: Tensor = self.outward(hidden)
-        return mixed
+from ..mixers.base import HookedRMSNorm, Mixer, StateRequest
 
 
 class Block(nn.Module):
     """x + mixer(norm(x)), and then x + channel mixer(norm(x))."""
 
-    def __init__(self, width: int, mixer: MixerConfig, hidden: int, generator: Generator) -> None:
+    def __init__(self, width: int, mixer: Mixer, channel_mixer: nn.Module | None) -> None:
         super().__init__()
         self.ln1 = HookedRMSNorm(width)
-        self.attn = mixer.build(width, generator)
-        if hidden:
+        self.attn = mixer
+        if channel_mixer is not None:
             self.ln2 = HookedRMSNorm(width)
-            self.mlp = SwiGLU(width, hidden, generator)
+            self.mlp = channel_mixer
             self.hook_mlp_out = HookPoint()
-        self.has_channel_mixer = bool(hidden)
+        self.has_channel_mixer = channel_mixer is not None
         self.hook_resid_pre = HookPoint()
         self.hook_attn_out = HookPoint()
         self.hook_resid_mid = HookPoint()

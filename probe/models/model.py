@@ -14,12 +14,13 @@ from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, Tap, TapRequest
-from ..errors import unknown_name
+from ..errors import UnknownNameError, unknown_name
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
-from ..hooks.points import point_of
-from ..mixers.base import HookedRMSNorm, Mixer, StateRequest, linear
+from ..hooks.points import point_of, why_not
+from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
 from .blocks import Block
+from .channel_mixer import channel_mixer
 from .config import ModelConfig
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
@@ -38,10 +39,7 @@ class Model(HookedRootModule):
         generator = torch.Generator().manual_seed(config.seed)
         self.embed = nn.utils.skip_init(nn.Embedding, config.vocabulary, config.width)
         nn.init.normal_(self.embed.weight, generator=generator)
-        hidden = 8 * round(config.expansion * config.width / 8)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.mixer_of(layer), hidden, generator) for layer in range(config.layers)
-        )
+        self.blocks = nn.ModuleList(self._block(layer, generator) for layer in range(config.layers))
         self.ln_final = HookedRMSNorm(config.width)
         self.unembed = linear(config.width, config.vocabulary, generator)
         self.hook_embed = HookPoint()
@@ -51,12 +49,18 @@ class Model(HookedRootModule):
             d_vocab=config.vocabulary,
             n_heads=self.mixer(0).axis_sizes["head"],
             normalization_type="RMS",
-            attn_only=not hidden,
+            attn_only=not config.hidden,
             device=None,
         )
         self.setup()  # type: ignore[no-untyped-call]
         for name, point in self.hook_dict.items():
             point.pos_dim = point_of(name).position_axis
+
+    def _block(self, layer: int, generator: torch.Generator) -> Block:
+        config = self.config
+        mixer = config.mixer_of(layer).build(config.width, generator, layer, config.layers)
+        mlp = channel_mixer(config.channel_mixer, config.width, config.hidden, generator) if config.hidden else None
+        return Block(config.width, mixer, mlp)
 
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
@@ -78,6 +82,7 @@ class Model(HookedRootModule):
         edits: Mapping[str, Sequence[Edit]] | None = None,
         start_at_layer: int = 0,
         stop_at_layer: int | None = None,
+        memories: Sequence[Memory] | None = None,
     ) -> Any:
         """Run the model.
 
@@ -86,8 +91,10 @@ class Model(HookedRootModule):
         taps: the positions whose states `hook_state` and `hook_write` show, in every layer that has a state.
         edits: see `run_with_edits`.
         stop_at_layer: return the residual stream entering this block.
+        memories: one dict a layer, empty at first, in which each mixer finds what it kept of the tokens before these and leaves
+            what the next ones need. See `generate`.
         """
-        requests = self._requests(taps, edits)
+        requests = self._requests(taps, edits, memories)
         residual = self._embed(tokens) if start_at_layer == 0 else tokens
         layers = self.config.layers if stop_at_layer is None else stop_at_layer % (self.config.layers + 1)
         for layer in range(start_at_layer, layers):
@@ -115,7 +122,9 @@ class Model(HookedRootModule):
         embedded: Tensor = self.hook_embed(self.embed(tokens))
         return embedded
 
-    def _requests(self, taps: TapRequest | None, edits: Mapping[str, Sequence[Edit]] | None) -> list[StateRequest]:
+    def _requests(
+        self, taps: TapRequest | None, edits: Mapping[str, Sequence[Edit]] | None, memories: Sequence[Memory] | None
+    ) -> list[StateRequest]:
         """What is asked of each layer's states."""
         stateful = [layer for layer in range(self.config.layers) if self.config.mixer_of(layer).has_state]
         if taps is not None and not stateful:
@@ -123,7 +132,7 @@ class Model(HookedRootModule):
         by_layer: dict[int, Sequence[Edit]] = {}
         for name, own in (edits or {}).items():
             if name not in self.hook_dict:
-                raise unknown_name("hook", name, self.hook_dict)
+                raise self._unknown(name)
             if point_of(name).access != "edit":
                 states = [hook for hook in self.hook_dict if hook.endswith("hook_state")]
                 raise ValueError(
@@ -131,7 +140,20 @@ class Model(HookedRootModule):
                     "are changed with run_with_hooks"
                 )
             by_layer[int(name.split(".")[1])] = own
-        return [StateRequest(taps if layer in stateful else None, by_layer.get(layer, ())) for layer in range(self.config.layers)]
+        if memories is not None and len(memories) != self.config.layers:
+            raise ValueError(f"memories has {len(memories)} entries; the model has {self.config.layers} layers")
+        return [
+            StateRequest(taps if layer in stateful else None, by_layer.get(layer, ()), memories[layer] if memories else None)
+            for layer in range(self.config.layers)
+        ]
+
+    def generate(
+        self, tokens: Tensor, count: int, *, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """`count` tokens more behind tokens [B, T]; see `generate.generate`."""
+        from .generate import generate
+
+        return generate(self, tokens, count, temperature=temperature, generator=generator)
 
     def run_with_edits(self, tokens: Tensor, edits: Mapping[str, Sequence[Edit]], **run: Any) -> Any:
         """Run with changes of the state: {"blocks.0.attn.hook_state": [Edit(position, operation, value), ...]}.
@@ -213,16 +235,24 @@ class Model(HookedRootModule):
             return matches
         matches = [entry] if entry in fires else [name for name in fires if fnmatchcase(name, entry)]
         if not matches:
-            raise unknown_name("hook", entry, fires)
+            raise self._unknown(entry)
         return matches
+
+    def _unknown(self, name: str) -> UnknownNameError:
+        """The error for a hook this model lacks: why its mixer has none, or the nearest name."""
+        layer = name.split(".")[1] if name.startswith("blocks.") else ""
+        reason = None
+        if layer.isdigit() and int(layer) < self.config.layers:
+            reason = why_not(name, self.config.mixer_of(int(layer)).kind)
+        return unknown_name("hook", name, self.hook_dict) if reason is None else UnknownNameError(f"{name}: {reason}")
 
     def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
         """As in transformer-lens; an unknown name raises with the nearest one."""
         if isinstance(name, str) and name not in self.hook_dict:
-            raise unknown_name("hook", name, self.hook_dict)
+            raise self._unknown(name)
         super().add_hook(name, *args, **kwargs)
 
     def _enable_hook_with_name(self, name: str, hook: Callable[..., Any], dir: Any) -> None:
         if name not in self.hook_dict:
-            raise unknown_name("hook", name, self.hook_dict)
+            raise self._unknown(name)
         super()._enable_hook_with_name(name, hook, dir)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from every_mixer import MIXERS, label
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, mixer_points, point_of
 from statescope.probe.mixers import MixerConfig
 from transformer_lens.hook_points import HookPoint
 
-MIXERS = [
-    DeltaNet(heads=2, key_size=4, value_size=6),
-    DeltaNet(heads=2, key_size=4, value_size=6, householders=2),
-    GatedDeltaNet(heads=2, key_size=4, value_size=6),
-    Attention(heads=2, key_size=4, value_size=6),
-]
 TAPS = [2, 5]
 
 
@@ -33,12 +30,12 @@ def names(mixer: MixerConfig, layers: int = 2) -> list[str]:
     return [point.name for point in MODEL_POINTS] + [f"blocks.{layer}.{name}" for layer in range(layers) for name in local]
 
 
-@pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: f"{mixer.kind}-{getattr(mixer, 'householders', 0)}")
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
 def test_a_model_has_the_hooks_of_the_table_and_no_others(mixer: MixerConfig) -> None:
     assert sorted(small(mixer).hook_dict) == sorted(names(mixer))
 
 
-@pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: f"{mixer.kind}-{getattr(mixer, 'householders', 0)}")
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
 def test_every_hook_fires_with_the_declared_axes(mixer: MixerConfig, tokens: torch.Tensor) -> None:
     model = small(mixer)
     taps = TAPS if mixer.has_state else None
@@ -46,9 +43,9 @@ def test_every_hook_fires_with_the_declared_axes(mixer: MixerConfig, tokens: tor
     sizes = {"batch": 3, "position": 9, "query": 9, "source": 9, "tap": 2, "one": 1, "width": 12, "hidden": 24}
     sizes |= model.mixer(0).axis_sizes
     for name in names(mixer):
-        point, value = point_of(name), cache[name]
+        point, value = point_of(name, mixer.kind), cache[name]
         if isinstance(value, Transition):
-            assert value.diagonal.shape[:-1] == (3, 9, 2)
+            assert value.diagonal.shape[:-1] == (3, 9, sizes["head"])
             continue
         axes = point.axes.split()
         if sizes.get("householder", 1) == 1:
@@ -56,7 +53,7 @@ def test_every_hook_fires_with_the_declared_axes(mixer: MixerConfig, tokens: tor
         assert tuple(value.shape) == tuple(sizes[axis.strip("[]")] for axis in axes), name
 
 
-@pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: f"{mixer.kind}-{getattr(mixer, 'householders', 0)}")
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
 def test_positions_cut_the_declared_axis(mixer: MixerConfig, tokens: torch.Tensor) -> None:
     """The base class cuts the key axis of a state; ours cuts tokens, whatever the layout."""
     model = small(mixer)
@@ -73,12 +70,22 @@ def test_positions_cut_the_declared_axis(mixer: MixerConfig, tokens: torch.Tenso
             torch.testing.assert_close(value, whole[name].index_select(axis, torch.tensor([1, 4])))
 
 
-def test_hooks_of_other_mixers_are_unknown(tokens: torch.Tensor) -> None:
-    model = small(DeltaNet(heads=2))
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
+def test_a_hook_of_other_mixers_is_refused_with_the_reason(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model = small(mixer)
+    own = {point.name for point in mixer_points(mixer.kind)}
+    for name in {point.name for point in MIXER_POINTS} - own:
+        with pytest.raises(UnknownNameError, match=f"{mixer.kind} (has no|is not linear)"):
+            model.run_with_cache(tokens, names_filter=f"blocks.0.{name}", taps=TAPS if mixer.has_state else None)
+
+
+def test_rows_of_one_name_agree_in_what_does_not_depend_on_the_mixer() -> None:
     for point in MIXER_POINTS:
-        if point.mixers is not None and "delta_net" not in point.mixers:
-            with pytest.raises(UnknownNameError, match="is not known"):
-                model.run_with_cache(tokens, names_filter=f"blocks.0.{point.name}", taps=TAPS)
+        first = point_of(f"blocks.0.{point.name}")
+        assert (point.firing, point.access, point.position_axis) == (first.firing, first.access, first.position_axis)
+    for kind in MixerConfig.known:
+        names = [point.name for point in mixer_points(kind)]
+        assert len(names) == len(set(names)), kind
 
 
 def test_a_state_hook_without_taps_raises_and_never_returns_nothing(tokens: torch.Tensor) -> None:
@@ -136,13 +143,32 @@ def test_state_is_transition_times_state_plus_write(kind: type, householders: in
     assert (state[:, 1:] - decayed).norm() > 1e-2 * state[:, 1:].norm()
 
 
-@pytest.mark.parametrize("mixer", MIXERS[:3], ids=lambda mixer: f"{mixer.kind}-{mixer.householders}")
-def test_effective_attention_times_values_is_the_read_out(mixer: DeltaNet, tokens: torch.Tensor) -> None:
+def hooked(model: Model, tokens: torch.Tensor, *parts: str, **run: object) -> list[Any]:
+    """Hooks of the first layer's mixer."""
+    names = [f"blocks.0.attn.hook_{part}" for part in parts]
+    _, cache = model.run_with_cache(tokens, names_filter=names, **run)
+    return [cache[name] for name in names]
+
+
+def with_hook(part: str, without: frozenset[str] = frozenset()) -> list[MixerConfig]:
+    """The mixers that have a hook."""
+    return [m for m in MIXERS if any(p.name == f"attn.hook_{part}" for p in mixer_points(m.kind)) and m.kind not in without]
+
+
+@pytest.mark.parametrize("mixer", with_hook("transition", frozenset({"mlstm"})), ids=label)
+def test_every_state_is_its_transition_of_the_state_before_plus_its_write(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    """Of the mLSTM the stabilised state follows a stabilised transition, which its kernel's tests hold."""
     model = small(mixer).double()
-    hooks = [f"blocks.0.attn.hook_{part}" for part in ("effective_attention", "v", "recurrence_out")]
-    _, cache = model.run_with_cache(tokens, names_filter=hooks)
-    mixing, values, read = (cache[hook] for hook in hooks)
-    equation = "bhqsn,bshnv->bqhv" if mixer.householders > 1 else "bhqs,bshv->bqhv"
+    state, transition, write = hooked(model, tokens, "state", "transition", "write", taps=list(range(9)))
+    vector = state.ndim == 4
+    after = transition[:, 1:].apply(state[:, :-1, ..., None] if vector else state[:, :-1])
+    torch.testing.assert_close(state[:, 1:], (after[..., 0] if vector else after) + write[:, 1:], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("mixer", with_hook("effective_attention"), ids=label)
+def test_effective_attention_times_values_is_the_read_out(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    mixing, values, read = hooked(small(mixer).double(), tokens, "effective_attention", "v", "recurrence_out")
+    equation = "bhqsn,bshnv->bqhv" if mixing.ndim == 5 else "bhqs,bshv->bqhv"
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-10, atol=1e-12)
 
 
@@ -199,7 +225,7 @@ def test_edits_go_to_states_only(tokens: torch.Tensor) -> None:
     edit = Edit(0, "scale", torch.tensor(0.0))
     with pytest.raises(ValueError, match="takes no edits"):
         model.run_with_edits(tokens, {"blocks.0.attn.hook_q": [edit]})
-    with pytest.raises(UnknownNameError, match="is not known"):
+    with pytest.raises(UnknownNameError, match="attention has no hook_state"):
         model.run_with_edits(tokens, {"blocks.1.attn.hook_state": [edit]})
     with pytest.raises(IndexError, match="position 9 is outside a sequence of 9 tokens"):
         model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(9, "scale", torch.tensor(0.0))]})

@@ -1,0 +1,79 @@
+"""Cells with a recurrent block a head, the non-linear controls: state_t = cell(state_{t-1}, W x_t + R h_{t-1} + b).
+
+Elman, GRU and LSTM by torch's equations, and the sLSTM of xLSTM (arXiv:2405.04517); see `kernels/reference/cells.py`. Their
+transition is not linear: it has a Jacobian (`cell_jacobians`), and no eigenvalues that hold at every state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ...kernels.cell_scan import CELLS, CellName, cell_scan
+from .base import Mixer, RMSNorm, StateRequest, linear
+from .heads import HeadsConfig, RecurrentMixer
+from .recurrences import Recurrence
+
+
+@dataclass(frozen=True)
+class Cell(HeadsConfig):
+    """heads: blocks of the recurrent matrix. value_size: channels of each. key_size and short_convolution are not used."""
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return CellMixer(self, width, generator)
+
+
+@dataclass(frozen=True)
+class Elman(Cell, kind="elman"):
+    """h = tanh(W x + R h + b)."""
+
+
+@dataclass(frozen=True)
+class GRU(Cell, kind="gru"):
+    """The gated recurrent unit."""
+
+
+@dataclass(frozen=True)
+class LSTM(Cell, kind="lstm"):
+    """Long short-term memory."""
+
+
+@dataclass(frozen=True)
+class SLSTM(Cell, kind="slstm"):
+    """The LSTM with an exponential input gate, a normaliser and a running maximum."""
+
+
+class CellMixer(RecurrentMixer):
+    """The module of the cells. Forget gates start with a bias of 1, recurrent blocks orthogonal."""
+
+    def __init__(self, config: Cell, width: int, generator: Generator) -> None:
+        super().__init__(config.kind)
+        kind: CellName = config.kind  # type: ignore[assignment]
+        cell, heads, size = CELLS[kind], config.heads, config.sizes(width)[1]
+        gates = len(cell.gates)
+        self.config = config
+        self.recurrence = Recurrence(partial(cell_scan, kind))  # type: ignore[misc]
+        self.axis_sizes = {"head": heads, "gate": gates, "part": len(cell.parts), "value": size}
+        self.project = linear(width, heads * gates * size, generator)
+        blocks = torch.randn(heads, gates, size, size, generator=generator)
+        self.recurrent = nn.Parameter(torch.linalg.qr(blocks)[0].contiguous())
+        self.bias = nn.Parameter(torch.zeros(heads, gates, size))
+        if "f" in cell.gates:
+            self.bias.data[:, cell.gates.index("f")] = 1.0
+        self.norm = RMSNorm(size)
+        self.project_out = linear(heads * size, width, generator)
+
+    @property
+    def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix by head, [H, V, width]."""
+        return self.project_out.weight.T.unflatten(0, (self.config.heads, -1))
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        sizes = self.axis_sizes
+        inputs = self.project(x).unflatten(-1, (sizes["head"], sizes["gate"], sizes["value"]))
+        read = self.recur(self.fire(inputs=inputs), request, recurrent=self.recurrent, bias=self.bias)
+        mixed: Tensor = self.project_out(self.hook_z(self.norm(read)).flatten(-2))
+        return mixed

@@ -1,0 +1,42 @@
+"""Gated linear attention: S_t = Diag(a_t) S_{t-1} + k_t v_t^T, o_t = S_t^T q_t, a_t = sigmoid(W_2 W_1 x_t + b)^(1/16).
+
+Yang et al. 2024 (arXiv:2312.06635), with a norm of each head and a SiLU gate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from .base import LowRank, Memory, Mixer
+from .heads import HeadMixer, HeadsConfig
+from .recurrences import GATED, Tokens
+
+
+@dataclass(frozen=True)
+class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
+    """gate_rank: hidden units of the decay's projection. temperature: the root that keeps gates near 1."""
+
+    gate_rank: int = 16
+    temperature: float = 16.0
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return GatedLinearAttentionMixer(self, width, generator)
+
+
+class GatedLinearAttentionMixer(HeadMixer):
+    """The module of GatedLinearAttention."""
+
+    recurrence = GATED
+    config: GatedLinearAttention
+
+    def __init__(self, config: GatedLinearAttention, width: int, generator: Generator) -> None:
+        super().__init__(config, width, generator, gate=functional.silu)
+        self.decay = LowRank(width, config.gate_rank, config.heads * config.sizes(width)[0], generator)
+
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
+        log_decay = functional.logsigmoid(self.by_head(self.decay(x))) / self.config.temperature
+        return self.fire(q=q * q.shape[-1] ** -0.5, k=k, v=v, log_decay=log_decay)

@@ -1,0 +1,69 @@
+"""Gated slot attention: K_t = Diag(a_t) K_{t-1} + (1 - a_t) k_t^T, V_t alike, o_t = V_t^T softmax(K_t q_t).
+
+Zhang et al. 2024 (arXiv:2409.07146), with a_t = sigmoid(W x)^(1/8) for each of M slots, SiLU on q, k and v, and norm(SiLU(o)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from ...kernels.gated_slot_attention import gated_slot_attention
+from ...kernels.transition import Transition
+from .base import Memory, Mixer, StateRequest, linear, observe
+from .heads import HeadMixer, HeadsConfig
+from .recurrences import Recurrence, Tokens, outer
+
+
+@dataclass(frozen=True)
+class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
+    """slots: M of each head. temperature: the root that keeps gates near 1."""
+
+    slots: int = 16
+    temperature: float = 8.0
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return GatedSlotAttentionMixer(self, width, generator)
+
+
+SLOTS = Recurrence(
+    gated_slot_attention,  # type: ignore[arg-type]
+    lambda tokens: Transition.diagonal_only(tokens["log_decay"], tokens["log_decay"].shape[-1]),
+    lambda tokens: outer(tokens["write"], tokens["v"]),
+    carry=lambda out: {"initial_keys": out.final_keys, "initial_values": out.final_values},
+)
+
+
+class GatedSlotAttentionMixer(HeadMixer):
+    """The module of GatedSlotAttention. Its state is the memory of values; edits change that."""
+
+    recurrence = SLOTS
+    config: GatedSlotAttention
+
+    def __init__(self, config: GatedSlotAttention, width: int, generator: Generator) -> None:
+        super().__init__(config, width, generator)
+        self.axis_sizes |= {"slot": config.slots}
+        self.project_decay = linear(width, config.heads * config.slots, generator)
+
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        q, k, v = (functional.silu(self.projected(x, name, memory)) for name in ("q", "k", "v"))
+        log_decay = functional.logsigmoid(self.by_head(self.project_decay(x))) / self.config.temperature
+        tokens = self.fire(q=q * q.shape[-1] ** -0.5, k=k, v=v, log_decay=log_decay)
+        return tokens | {"write": -torch.expm1(tokens["log_decay"])}
+
+    def recur(self, tokens: Tokens, request: StateRequest, **fixed: object) -> Tensor:
+        memory = request.memory
+        carried = {} if memory is None else memory.get("carry", {})
+        out = gated_slot_attention(**tokens, **carried, taps=request.taps, value_edits=request.edits)
+        if memory is not None:
+            memory["carry"] = SLOTS.carry(out)
+        if out.value_states is not None and out.key_states is not None:
+            observe(self.hook_state, out.value_states)
+            observe(self.hook_key_state, out.key_states)
+        observe(self.hook_slots, out.slots)
+        self._observe(tokens, out.tap_positions)
+        read: Tensor = self.hook_recurrence_out(out.output)
+        return functional.silu(read)

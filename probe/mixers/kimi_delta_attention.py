@@ -1,0 +1,59 @@
+"""Kimi Delta Attention: S_t = (I - beta_t k_t k_t^T) Diag(a_t) S_{t-1} + beta_t k_t v_t^T, o_t = S_t^T q_t.
+
+Kimi Team 2025 (arXiv:2510.26692): the gated delta rule with a decay for each key channel, log a_t = -A softplus(W_2 W_1 x + b),
+and a norm of each head with a low-rank sigmoid gate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from .base import LowRank, Memory, Mixer, PerHead, linear
+from .delta_net import unit
+from .heads import HeadMixer, HeadsConfig
+from .recurrences import DELTA, Tokens
+
+
+@dataclass(frozen=True)
+class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
+    """eigenvalue_range: of the transition along a key, before the decay: [0, 1] or [-1, 1]. gate_rank: of both gates."""
+
+    short_convolution: int = 4
+    eigenvalue_range: tuple[float, float] = (0.0, 1.0)
+    gate_rank: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eigenvalue_range not in ((0.0, 1.0), (-1.0, 1.0)):
+            raise ValueError(f"eigenvalue_range must be [0, 1] or [-1, 1], got {list(self.eigenvalue_range)}")
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return KimiDeltaAttentionMixer(self, width, generator)
+
+
+class KimiDeltaAttentionMixer(HeadMixer):
+    """The module of KimiDeltaAttention."""
+
+    recurrence = DELTA
+    config: KimiDeltaAttention
+
+    def __init__(self, config: KimiDeltaAttention, width: int, generator: Generator) -> None:
+        super().__init__(config, width, generator, gate=torch.sigmoid)
+        key_size, value_size = config.sizes(width)
+        self.project_beta = linear(width, config.heads, generator)
+        self.decay = LowRank(width, config.gate_rank, config.heads * key_size, generator)
+        step = torch.exp(torch.empty(config.heads * key_size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
+        self.decay.bias.data.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(bias) = step
+        self.log_rate = PerHead(torch.empty(config.heads).uniform_(1, 16, generator=generator).log())
+        self.project_gate = LowRank(width, config.gate_rank, config.heads * value_size, generator)
+
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
+        beta = self.project_beta(x).sigmoid() * (1 - self.config.eigenvalue_range[0])
+        log_decay = -self.log_rate(len(x)).exp()[..., None] * functional.softplus(self.by_head(self.decay(x)))
+        return self.fire(q=unit(q) * q.shape[-1] ** -0.5, k=unit(k), v=v, beta=beta, log_decay=log_decay)

@@ -1,0 +1,159 @@
+"""Linear state spaces whose transition no token chooses: h_t = Lambda h_{t-1} + B u_t, with a complex diagonal Lambda.
+
+LRU (Orvieto et al. 2023, arXiv:2303.06349): Lambda = exp(-e^nu + i e^theta) on a ring, inputs scaled by sqrt(1 - |Lambda|^2),
+y = Re(C h) + D u. S5 (Smith et al. 2023, arXiv:2208.04933): Lambda = e^{A step}, A from HiPPO-LegS, a step for each state,
+zero-order hold, y = 2 Re(C h) + D u. S4D (Gu et al. 2022, arXiv:2206.11893): as S5, but each channel has its own N states.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from .base import Mixer, MixerConfig, StateRequest, linear
+from .heads import RecurrentMixer
+from .hippo import legs_diagonal
+from .recurrences import SCAN
+
+
+@dataclass(frozen=True)
+class LRU(MixerConfig, kind="lru"):
+    """state_size: complex channels. radius: of the ring that the eigenvalues start on. phase: their largest angle."""
+
+    state_size: int = 32
+    radius: tuple[float, float] = (0.9, 0.999)
+    phase: float = 2 * math.pi
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return LRUMixer(self, width, generator)
+
+
+@dataclass(frozen=True)
+class S5(MixerConfig, kind="s5"):
+    """state_size: N real states, N / 2 complex pairs. step: range that the learned steps start in, log-uniform."""
+
+    state_size: int = 32
+    step: tuple[float, float] = (1e-3, 0.1)
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return S5Mixer(self, width, generator)
+
+
+@dataclass(frozen=True)
+class S4D(MixerConfig, kind="s4d"):
+    """state_size: N real states of each channel, N / 2 complex pairs. start: "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 +
+    i N/pi (N/(2n+1) - 1)), where A starts. step: range that the learned steps start in, log-uniform.
+    """
+
+    state_size: int = 16
+    start: str = "legs"
+    step: tuple[float, float] = (1e-3, 0.1)
+
+    def __post_init__(self) -> None:
+        if self.start not in ("legs", "lin", "inv"):
+            raise ValueError(f"start={self.start!r} is not known; one of legs, lin, inv")
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return S4DMixer(self, width, generator)
+
+
+def diagonal_start(name: str, size: int) -> Tensor:
+    """The eigenvalues A starts from, [size / 2] complex."""
+    n = torch.arange(size // 2, dtype=torch.float64)
+    if name == "legs":
+        return legs_diagonal(size)
+    imaginary = math.pi * n if name == "lin" else size / math.pi * (size / (2 * n + 1) - 1)
+    return torch.complex(torch.full_like(n, -0.5), imaginary)
+
+
+class StateSpaceMixer(RecurrentMixer):
+    """What the three share: the scan, the read-out's nonlinearity, and the output matrix."""
+
+    recurrence = SCAN
+
+    def __init__(self, kind: str, width: int, heads: int, channels: int, generator: Generator) -> None:
+        super().__init__(kind)
+        self.axis_sizes = {"head": heads, "channel": channels}
+        self.skip = nn.Parameter(torch.randn(width, generator=generator))
+        self.project_out = linear(width, width, generator)
+
+    @property
+    def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix, [1, width, width]."""
+        return self.project_out.weight.T[None]
+
+    def finish(self, y: Tensor, x: Tensor) -> Tensor:
+        mixed: Tensor = self.project_out(self.hook_z(functional.gelu(y + self.skip * x)))
+        return mixed
+
+    def run(self, drive: Tensor, decay: Tensor, request: StateRequest) -> Tensor:
+        """The states [B, T, H, C] of drive [B, T, H, C] under decay [H, C]."""
+        return self.recur(self.fire(x=drive, decay=decay.expand(drive.shape).clone()), request)
+
+
+def complex_weight(rows: int, columns: int, generator: Generator) -> nn.Parameter:
+    """A complex matrix with entries N(0, 1 / (2 columns)) in both parts, as [rows, columns, 2]."""
+    return nn.Parameter(torch.randn(rows, columns, 2, generator=generator) / math.sqrt(2 * columns))
+
+
+class LRUMixer(StateSpaceMixer):
+    """The module of LRU."""
+
+    def __init__(self, config: LRU, width: int, generator: Generator) -> None:
+        super().__init__(config.kind, width, 1, config.state_size, generator)
+        low, high = config.radius
+        u, v = (torch.rand(config.state_size, generator=generator) for _ in range(2))
+        self.nu = nn.Parameter((-0.5 * (u * (high**2 - low**2) + low**2).log()).log())
+        self.theta = nn.Parameter((config.phase * v).clamp_min(1e-6).log())
+        self.inward = complex_weight(config.state_size, width, generator)
+        self.outward = complex_weight(width, config.state_size, generator)
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
+        gamma = (1 - decay.abs().square()).sqrt()
+        drive = gamma * (x.to(decay.dtype) @ torch.view_as_complex(self.inward).T)
+        states = self.run(drive[:, :, None], decay[None], request)
+        return self.finish((states[:, :, 0] @ torch.view_as_complex(self.outward).T).real, x)
+
+
+class S5Mixer(StateSpaceMixer):
+    """The module of S5."""
+
+    def __init__(self, config: S5, width: int, generator: Generator) -> None:
+        pairs = config.state_size // 2
+        super().__init__(config.kind, width, 1, pairs, generator)
+        start = legs_diagonal(config.state_size).to(torch.complex64)
+        self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
+        self.log_step = nn.Parameter(torch.empty(pairs).uniform_(*map(math.log, config.step), generator=generator))
+        self.inward = complex_weight(pairs, width, generator)
+        self.outward = complex_weight(width, pairs, generator)
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        a = torch.complex(-self.log_real.exp(), self.imaginary)
+        decay = (a * self.log_step.exp()).exp()
+        drive = (decay - 1) / a * (x.to(a.dtype) @ torch.view_as_complex(self.inward).T)
+        states = self.run(drive[:, :, None], decay[None], request)
+        return self.finish(2 * (states[:, :, 0] @ torch.view_as_complex(self.outward).T).real, x)
+
+
+class S4DMixer(StateSpaceMixer):
+    """The module of S4D. Each channel of the width is a head with N / 2 complex states."""
+
+    def __init__(self, config: S4D, width: int, generator: Generator) -> None:
+        pairs = config.state_size // 2
+        super().__init__(config.kind, width, width, pairs, generator)
+        start = diagonal_start(config.start, config.state_size).to(torch.complex64).expand(width, pairs)
+        self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
+        self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))
+        self.outward = nn.Parameter(torch.randn(width, pairs, 2, generator=generator) * 0.5**0.5)
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        a = torch.complex(-self.log_real.exp(), self.imaginary)
+        decay = (a * self.log_step.exp()[:, None]).exp()
+        drive = (decay - 1) / a * x[..., None]
+        states = self.run(drive, decay, request)
+        return self.finish(2 * (states * torch.view_as_complex(self.outward)).sum(-1).real, x)

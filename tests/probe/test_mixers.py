@@ -1,0 +1,194 @@
+"""What every token mixer must do, and what each paper says of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from statescope import Attention, DeltaNet, Edit, Model, ModelConfig
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.mixers import HGRN2, LRU, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
+from statescope.probe.mixers.base import Memory
+from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
+from statescope.probe.models.generate import memory_bytes, stream_logits
+from torch.nn import functional
+
+GROWS = ("attention",)
+EVERY = [*MIXERS, Attention(heads=2, key_size=4, value_size=6, window=3)]
+
+
+def small(mixer: Any, **changes: Any) -> Model:
+    return Model(ModelConfig(**{"vocabulary": 7, "width": 12, "layers": 2, "mixer": mixer} | changes)).eval()
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randint(0, 7, (3, 20))
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_step_by_step_gives_the_logits_of_the_parallel_pass(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model = small(mixer)
+    steps = torch.stack([logits for logits, _ in stream_logits(model, tokens)], dim=1)
+    torch.testing.assert_close(steps, model(tokens), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_memory_does_not_grow(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    sizes = [memory_bytes(memories) for _, memories in stream_logits(small(mixer), tokens)]
+    assert sizes[0] > 0
+    if mixer.kind not in GROWS:
+        assert len(set(sizes)) == 1
+    elif getattr(mixer, "window", None):
+        assert len(set(sizes[3:])) == 1
+    else:
+        assert sizes[-1] == 20 * sizes[0]
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_generation_is_the_parallel_pass_again_and_again(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model = small(mixer).double()
+    made = model.generate(tokens[:, :5], 6)
+    now = tokens[:, :5]
+    for _ in range(6):
+        now = torch.cat([now, model(now)[:, -1].argmax(-1, keepdim=True)], dim=1)
+    assert torch.equal(made, now)
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_the_future_does_not_reach_the_past(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model, changed = small(mixer).double(), tokens.clone()
+    changed[:, 11:] = (changed[:, 11:] + 1) % 7
+    before, after = model(tokens), model(changed)
+    torch.testing.assert_close(before[:, :11], after[:, :11], rtol=1e-12, atol=1e-12)
+    assert (before[:, 11:] - after[:, 11:]).abs().amax(-1).min() > 1e-9
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_every_parameter_learns(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model = small(mixer).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    losses = []
+    for _ in range(30):
+        loss = model(tokens, return_type="loss")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    still = [
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and torch.equal(parameter, start[name])
+    ]
+    assert not still
+
+
+@pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer.has_state], ids=label)
+def test_an_edit_of_the_state_propagates_and_leaves_the_past(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model, hook = small(mixer).double(), "blocks.0.attn.hook_state"
+    edited = model.run_with_edits(tokens, {hook: [Edit(9, "scale", torch.tensor(0.5))]})
+    plain = model(tokens)
+    torch.testing.assert_close(edited[:, :10], plain[:, :10], rtol=1e-12, atol=1e-12)
+    assert (edited[:, 10] - plain[:, 10]).abs().max() > 1e-12
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_hooks_are_live_during_generation(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    model = small(mixer)
+    lengths: list[int] = []
+
+    def note(value: torch.Tensor, hook: Any) -> None:
+        lengths.append(value.shape[1])
+
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", note)]):
+        model.generate(tokens[:, :5], 3)
+    assert lengths == [5, 1, 1]
+
+
+def test_generation_by_chance_is_seeded(tokens: torch.Tensor) -> None:
+    model = small(DeltaNet(heads=2))
+    draws = [model.generate(tokens, 8, temperature=2.0, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    with pytest.raises(ValueError, match="temperature must not be negative"):
+        model.generate(tokens, 1, temperature=-1.0)
+
+
+def test_memories_of_another_model_are_refused(tokens: torch.Tensor) -> None:
+    memories: list[Memory] = [{}]
+    with pytest.raises(ValueError, match="memories has 1 entries; the model has 2 layers"):
+        small(DeltaNet(heads=2))(tokens, memories=memories)
+
+
+def test_a_window_hides_what_is_before_it(tokens: torch.Tensor) -> None:
+    model = small(Attention(heads=2, window=4), layers=1).double()
+    changed = tokens.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % 7
+    differs = (model(tokens) - model(changed)).abs().amax((0, 2)) > 1e-12
+    assert differs.nonzero().flatten().tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", FEATURE_MAPS)
+def test_feature_maps(name: str) -> None:
+    phi = feature_map(name, 6).double()
+    q, k = phi(torch.randn(50, 6).double()), phi(torch.randn(50, 6).double())
+    scores = q @ k.T
+    assert q.isfinite().all()
+    if name in NEVER_ZERO:
+        assert scores.min() > 0
+    with pytest.raises(UnknownNameError, match="feature map 'eluu' is not known"):
+        feature_map("eluu", 4)
+
+
+def test_the_learned_quadratic_is_the_square_of_a_product() -> None:
+    phi = feature_map("learned_quadratic", 6).double()
+    q, k = torch.randn(2, 9, 6).double()
+    y_q, y_k = (functional.layer_norm(x, (6,)) for x in (q, k))
+    torch.testing.assert_close(phi(q) @ phi(k).T, (y_q @ y_k.T).square() / 36)
+
+
+def test_features_that_can_sum_to_zero_are_not_normalised() -> None:
+    with pytest.raises(ValueError, match="feature_map='relu' can give scores that sum to 0"):
+        LinearAttention(feature_map="relu")
+
+
+def test_retention_sees_distance_and_not_position(tokens: torch.Tensor) -> None:
+    """Rotary positions: shifting a sequence by a padding that writes nothing leaves scores."""
+    model = small(RetNet(heads=2, key_size=4, value_size=6), layers=1).double()
+    hook = "blocks.0.attn.hook_effective_attention"
+    same = torch.full((1, 12), 3)
+    _, cache = model.run_with_cache(same, names_filter=hook)
+    weights = cache[hook][0, 0]
+    for lag in range(4):
+        torch.testing.assert_close(weights.diagonal(-lag)[1:], weights.diagonal(-lag)[:-1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "low", "high"),
+    [
+        (DeltaNet(heads=2, eigenvalue_range=(0.0, 1.0)), 0.0, 1.0),
+        (DeltaNet(heads=2, eigenvalue_range=(-1.0, 1.0)), -1.0, 1.0),
+        (HGRN2(heads=2), 0.5, 1.0),  # the second of two layers
+        (RWKV7(heads=2), -0.455, 1.0),
+    ],
+    ids=lambda value: label(value) if isinstance(value, MixerConfig) else "",
+)
+def test_eigenvalues_lie_where_the_paper_says(mixer: MixerConfig, low: float, high: float, tokens: torch.Tensor) -> None:
+    model = small(mixer).double()
+    for parameter in model.parameters():
+        parameter.data *= 3
+    hook = "blocks.1.attn.hook_transition"
+    _, cache = model.run_with_cache(tokens, names_filter=hook)
+    eigenvalues = cache[hook].eigenvalues()
+    assert eigenvalues.imag.abs().max() < 1e-7
+    assert low - 1e-9 <= eigenvalues.real.min() and eigenvalues.real.max() <= high + 1e-9
+
+
+@pytest.mark.parametrize("mixer", [LRU(state_size=64), S5(state_size=64), S4D(state_size=32)], ids=label)
+def test_state_spaces_start_inside_the_unit_circle(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    _, cache = small(mixer).run_with_cache(tokens, names_filter="blocks.0.attn.hook_decay")
+    modulus = cache["decay", 0].abs()
+    assert modulus.max() < 1
+    if isinstance(mixer, LRU):
+        assert modulus.min() >= 0.9 and modulus.max() <= 0.999
