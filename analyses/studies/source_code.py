@@ -8,7 +8,8 @@ long it survives, and whether the direction of "inside a string" moves what the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import torch
 
@@ -87,8 +88,8 @@ class SourceCodeStudy(Study, kind="source-code"):
     def _configs(self) -> dict[str, ModelConfig]:
         linear = GatedDeltaNet(heads=self.heads, key_size=self.key_size, value_size=self.value_size)
         mixers = {LINEAR: linear, SOFTMAX: Attention(heads=self.heads)}
-        shared: dict[str, Any] = {"vocabulary": self.task.vocabulary, "width": self.width, "layers": self.layers, "seed": self.seed}
-        return {name: ModelConfig(**shared, mixer=mixer) for name, mixer in mixers.items()}
+        config = partial(ModelConfig, self.task.vocabulary, self.width, self.layers, seed=self.seed)
+        return {name: config(mixer=mixer) for name, mixer in mixers.items()}
 
     def _batch(self, size: int, split: Split, stream: int, *, labels: bool = False) -> Batch:
         return self.task.batch(size, self.training.length, split, generator_for(self.seed, 1000 + stream), labels=labels)

@@ -27,8 +27,8 @@ from statescope.probe.captures.capture import Capture
 from statescope.probe.mixers import MixerConfig
 
 
-def small(mixer: MixerConfig, vocabulary: int = 5, layers: int = 2) -> Model:
-    return Model(ModelConfig(vocabulary=vocabulary, width=8, layers=layers, mixer=mixer)).double().eval()
+def small(mixer: MixerConfig, vocabulary: int = 5, layers: int = 2, width: int = 8) -> Model:
+    return Model(ModelConfig(vocabulary=vocabulary, width=width, layers=layers, mixer=mixer)).double().eval()
 
 
 @pytest.mark.parametrize("householders", [1, 2, 4])
@@ -140,14 +140,14 @@ def test_survival_falls_where_the_probe_forgets() -> None:
 
 
 def test_steering_towards_a_token_raises_its_score_and_a_random_direction_does_not() -> None:
-    model = small(DeltaNet(heads=2), layers=1)
+    model = small(DeltaNet(heads=2), layers=1, width=64)
     with torch.no_grad():
         model.ln_final.weight.fill_(1.0)
         model.unembed.weight.zero_()
         model.unembed.weight[3, 0] = 4.0  # token 3 reads the first coordinate
     tokens = torch.randint(0, 5, (8, 10))
     batch = Batch(tokens, tokens, {"x": torch.zeros(8, 10, dtype=torch.long)}, torch.arange(8))
-    towards = torch.zeros(8, dtype=torch.float64)
+    towards = torch.zeros(64, dtype=torch.float64)
     towards[0] = 1.0
     direction = Direction(towards, "blocks.0.hook_resid_post", "x", scale=5.0)
     concept = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0], dtype=torch.float64)
