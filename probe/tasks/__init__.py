@@ -1,7 +1,33 @@
 """Tasks: one a file, each with ground truth at every position."""
 
+from .arithmetic import ModularArithmetic
 from .base import Batch, Split, Task, generator_for
+from .matching import Match
+from .othello import Othello
 from .parity import Parity
+from .recall import AssociativeRecall, InductionHeads, Repeat, SelectiveCopying
+from .sentiment import Sentiment
 from .source_code import SourceCode
+from .table import Table
+from .text import Text
+from .word_problem import WordProblem
 
-__all__ = ["Batch", "Parity", "SourceCode", "Split", "Task", "generator_for"]
+__all__ = [
+    "AssociativeRecall",
+    "Batch",
+    "InductionHeads",
+    "Match",
+    "ModularArithmetic",
+    "Othello",
+    "Parity",
+    "Repeat",
+    "SelectiveCopying",
+    "Sentiment",
+    "SourceCode",
+    "Split",
+    "Table",
+    "Task",
+    "Text",
+    "WordProblem",
+    "generator_for",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -44,6 +45,32 @@ class Task(Kinds, family="task"):
     @abstractmethod
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
         """Draw `size` sequences of `length` tokens. labels: fill in `labels` too, where that costs something."""
+
+
+SHARES: dict[Split, range] = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
+
+
+def draw_split(draw: Callable[[int], Tensor], size: int, split: Split) -> Tensor:
+    """`size` rows of whole numbers [size, ...] that belong to a split: each possible row is in one, by a digest of its entries.
+
+    draw: gives that many random rows. 80% of the possible rows are for training, 10% for validation, 10% to test.
+    """
+    share = SHARES[split]
+    kept: list[Tensor] = []
+    while sum(map(len, kept)) < size:
+        rows = draw(max(8, int(1.2 * size * 10 / len(share))))
+        digest = digest_of(rows.flatten(1))
+        kept.append(rows[(digest >= share.start) & (digest < share.stop)])
+    return torch.cat(kept)[:size]
+
+
+def digest_of(rows: Tensor) -> Tensor:
+    """A number from 0 to 9 for each row, the same on every machine."""
+    mixed = torch.full((len(rows),), 0x1B873593, dtype=torch.int64)
+    for column in rows.unbind(1):
+        mixed = (mixed ^ (column + 0x9E3779B9)) * 0x5BD1E9955BD1E995
+        mixed = mixed ^ (mixed >> 29)
+    return (mixed >> 7).remainder(10)
 
 
 def generator_for(*parts: int) -> Generator:

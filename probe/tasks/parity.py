@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from .base import Batch, Split, Task
+from .base import Batch, Split, Task, draw_split
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,6 @@ class Parity(Task, kind="parity"):
         return 2
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        tokens = torch.randint(0, 2, (size, length), generator=generator)
+        tokens = draw_split(lambda count: torch.randint(0, 2, (count, length), generator=generator), size, split)
         parity = tokens.cumsum(1) % 2
         return Batch(tokens, parity, {"parity": parity}, torch.arange(size))

@@ -7,7 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from statescope import Parity, SourceCode, generator_for
+from statescope import (
+    AssociativeRecall,
+    InductionHeads,
+    Match,
+    ModularArithmetic,
+    Othello,
+    Parity,
+    Repeat,
+    SelectiveCopying,
+    Sentiment,
+    SourceCode,
+    Table,
+    Task,
+    Text,
+    WordProblem,
+    generator_for,
+)
 from statescope.probe.tasks.python_labels import UnreadableSourceError, bytes_since_change, label_bytes
 from statescope.probe.tasks.source_code import EmptyCorpusError
 
@@ -135,3 +151,185 @@ def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
 def test_windows_longer_than_every_file_are_refused(folder: Path) -> None:
     with pytest.raises(EmptyCorpusError, match="longer than 100000 bytes"):
         SourceCode(folder=str(folder)).batch(2, 100_000, "train", generator_for(0))
+
+
+DRAWN = [
+    Parity(),
+    *(WordProblem(group) for group in ("Z3", "S3", "S4", "A4", "A5", "S5")),
+    ModularArithmetic(),
+    ModularArithmetic(brackets=True),
+    AssociativeRecall(pairs=4),
+    InductionHeads(),
+    SelectiveCopying(items=4),
+    Repeat(),
+    Match(order=2, modulus=11),
+    Match(order=3, modulus=11),
+    Othello(board=4),
+    Sentiment(),
+]
+
+
+def label_of(task: Task) -> str:
+    return "-".join(str(value) for value in (task.kind, *vars(task).values()))
+
+
+@pytest.mark.parametrize("task", DRAWN, ids=label_of)
+def test_every_task_is_seeded_and_has_labels_at_every_position(task: Task) -> None:
+    first, again, other = (task.batch(6, 20, "train", generator_for(seed), labels=True) for seed in (1, 1, 2))
+    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
+    assert first.tokens.shape == first.targets.shape == (6, 20)
+    assert first.tokens.min() >= 0 and first.tokens.max() < task.vocabulary
+    counted = first.targets[first.targets != -100]
+    assert len(counted) and counted.min() >= 0 and counted.max() < task.vocabulary
+    assert set(task.label_names) <= set(first.labels)
+    assert all(label.shape == (6, 20) for label in first.labels.values())
+    assert len(first.groups) == 6
+
+
+@pytest.mark.parametrize("task", DRAWN, ids=label_of)
+def test_no_sequence_is_in_two_splits(task: Task) -> None:
+    length = 12 if task.kind in ("associative_recall", "selective_copying") else 8
+    seen = {
+        split: {tuple(row) for row in task.batch(100, length, split, generator_for(3)).tokens.tolist()}
+        for split in ("train", "validation", "test")
+    }
+    assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["test"] & seen["validation"]
+
+
+@pytest.mark.parametrize(("group", "order"), [("Z7", 7), ("S3", 6), ("S4", 24), ("S5", 120), ("A4", 12), ("A5", 60)])
+def test_word_problems_compose_permutations(group: str, order: int) -> None:
+    from statescope.probe.tasks.word_problem import elements, multiplication
+
+    task = WordProblem(group)
+    assert task.vocabulary == order == len(set(elements(group)))
+    assert all(len(set(row)) == order for row in multiplication(group).tolist())  # a Latin square
+    batch = task.batch(4, 12, "test", generator_for(0))
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        objects = list(range(len(elements(group)[0])))
+        for token, target in zip(tokens, targets, strict=True):
+            objects = [elements(group)[token][i] for i in objects]  # each object goes on from where it is
+            assert tuple(objects) == elements(group)[target]
+    with pytest.raises(ValueError, match="group 'S9' is not known"):
+        WordProblem("S9")
+
+
+@pytest.mark.parametrize("brackets", [False, True])
+def test_arithmetic_is_pythons(brackets: bool) -> None:
+    """What the innermost open bracket holds so far, by Python's own evaluation."""
+    task = ModularArithmetic(brackets=brackets)
+    symbols = [*"01234", *"+-*", *"()"]
+    batch, checked = task.batch(60, 17, "train", generator_for(5)), 0
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        starts = [0]
+        for t, (token, target) in enumerate(zip(tokens, targets, strict=True)):
+            if symbols[token] == "(":
+                starts.append(t + 1)
+            elif symbols[token] == ")":
+                starts.pop()
+            if target != -100:
+                text = "".join(symbols[x] for x in tokens[starts[-1] : t + 1])
+                assert eval(text) % 5 == target, text
+                checked += 1
+    assert batch.labels["depth"].min() >= 0
+    assert checked > 300
+
+
+def test_recall_targets_are_what_was_stored() -> None:
+    task = AssociativeRecall(pairs=5, symbols=9)
+    batch = task.batch(20, 30, "train", generator_for(1))
+    for tokens, targets, pair in zip(batch.tokens.tolist(), batch.targets.tolist(), batch.labels["pair"].tolist(), strict=True):
+        stored = dict(zip(tokens[:10:2], tokens[1:10:2], strict=True))
+        assert len(stored) == 5
+        asked = [t for t in range(30) if targets[t] != -100]
+        assert len(asked) == 5 and min(asked) >= 10
+        assert all(targets[t] == stored[tokens[t]] and tokens[2 * pair[t]] == tokens[t] for t in asked)
+    with pytest.raises(ValueError, match="need at least 15 tokens"):
+        task.batch(1, 14, "train", generator_for(0))
+
+
+def test_copying_and_repeating_keep_the_order() -> None:
+    batch = SelectiveCopying(items=4, symbols=6).batch(20, 16, "train", generator_for(1))
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        assert [token for token in tokens[:12] if token] == targets[12:] and tokens[12:] == [7] * 4
+    batch = Repeat().batch(5, 12, "train", generator_for(1))
+    assert torch.equal(batch.targets[:, 6:], batch.tokens[:, :6]) and torch.equal(batch.tokens[:, 7:], batch.tokens[:, :5])
+    batch = InductionHeads(symbols=5).batch(9, 12, "train", generator_for(1))
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        assert targets[-2] == tokens[tokens.index(5) + 1] and tokens[-2] == 5
+        assert set(targets[:-2]) == {-100}
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_matches_are_found_by_trying_all(order: int) -> None:
+    from itertools import product
+
+    batch = Match(order=order, modulus=13).batch(5, 9, "train", generator_for(0))
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        for t, target in enumerate(targets):
+            some = any((tokens[t] + sum(others)) % 13 == 0 for others in product(tokens[: t + 1], repeat=order - 1))
+            assert target == int(some)
+
+
+def test_othello_moves_are_legal_and_turn_over() -> None:
+    from statescope.probe.tasks.othello import legal_moves, start
+
+    batch = Othello(board=4).batch(10, 12, "test", generator_for(0))
+    for game in range(10):
+        board, player = start(4), 1
+        for t in range(12):
+            token = int(batch.tokens[game, t])
+            if token == 16:
+                assert not legal_moves(board, 4, 1) and not legal_moves(board, 4, -1)
+                continue
+            player = player if legal_moves(board, 4, player) else -player
+            legal = legal_moves(board, 4, player)
+            assert token in legal
+            after = [(0, 1, -1)[int(batch.labels[f"black_{r}_{c}"][game, t])] for r in range(4) for c in range(4)]
+            assert {square for square in range(16) if after[square] != board[square]} == {token, *legal[token]}
+            assert batch.labels[f"square_{token // 4}_{token % 4}"][game, t] == 1 and after[token] == player
+            board, player = after, -player
+
+
+def test_sentiment_and_topic_are_independent() -> None:
+    batch = Sentiment().batch(200, 40, "train", generator_for(0))
+    sentiment, topic = batch.labels["sentiment"].flatten(), batch.labels["topic"].flatten()
+    both = (sentiment > 0) & (topic > 0)
+    for kind in (1, 2, 3):
+        share = (sentiment[both & (topic == kind)] == 2).double().mean()
+        assert 0.45 < share < 0.55
+
+
+def test_text_labels_and_splits(tmp_path: Path) -> None:
+    for index in range(60):
+        (tmp_path / f"{index}.txt").write_text(f"one line {index}\nand a second, longer line of words\n" * 5)
+    batch = Text(folder=str(tmp_path)).batch(4, 50, "train", generator_for(0), labels=True)
+    text = bytes(batch.tokens[0].tolist()).decode()
+    place = batch.labels["word_place"][0].tolist()
+    assert all((place[t] > 0) == text[t].isalpha() for t in range(50))
+    assert all(place[t] == place[t - 1] + 1 for t in range(1, 50) if text[t].isalpha())
+    assert all(batch.labels["line_place"][0, t] == 0 for t in range(50) if text[t] == "\n")
+    with pytest.raises(EmptyCorpusError, match="none for"):
+        Text(folder=str(tmp_path), pattern="1.txt").batch(1, 5, "train", generator_for(0))
+
+
+def test_a_users_table(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("tokens,split,mood\n1 2 3 4,train,0 0 1 1\n5 6 7,train,1 1 0\n2 2 2 2,test,0 1 0 1\n")
+    batch = Table(path=str(path)).batch(8, 3, "train", generator_for(0))
+    assert Table(path=str(path)).vocabulary == 8
+    for tokens, targets, mood in zip(batch.tokens.tolist(), batch.targets.tolist(), batch.labels["mood"].tolist(), strict=True):
+        assert (tokens, targets, mood) in (
+            ([1, 2, 3], [2, 3, 4], [0, 0, 1]),
+            ([2, 3, 4], [3, 4, -100], [0, 1, 1]),
+            ([5, 6, 7], [6, 7, -100], [1, 1, 0]),
+        )
+    for name, text, message in (
+        ("a.csv", "tokens,mood\n1 2,0 0\n", "has no column 'split'"),
+        ("b.csv", "tokens,split\n1 x,train\n", "row 0: tokens is '1 x', not whole numbers"),
+        ("c.csv", "tokens,split,mood\n1 2,train,0\n", "row 0: mood is 0, not a sequence"),
+        ("d.csv", "tokens,split,mood\n1 2,train,0 1 1\n", "row 0: mood has 3 entries and tokens 2"),
+        ("e.csv", "tokens,split\n1 2,dev\n", "split is 'dev'"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=message):
+            _ = Table(path=str(tmp_path / name)).vocabulary

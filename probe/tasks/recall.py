@@ -1,0 +1,152 @@
+"""Recall from the context: associative recall of many pairs, induction heads, and selective copying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from .base import IGNORED, Batch, Split, Task, draw_split
+
+
+@dataclass(frozen=True)
+class AssociativeRecall(Task, kind="associative_recall"):
+    """Multi-query associative recall (Arora et al. 2023, arXiv:2312.04927): `pairs` of a key and a value, then keys again among
+    filler, in any order. Keys are the tokens 1 .. symbols, values the next `symbols`, 0 is filler. At a key that comes again the
+    target is its value. Label "pair": which pair is asked for, -1 elsewhere.
+    """
+
+    pairs: int = 8
+    symbols: int = 32
+
+    label_names = ("pair",)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.pairs <= self.symbols:
+            raise ValueError(f"pairs={self.pairs} must be from 1 to the {self.symbols} symbols")
+
+    @property
+    def vocabulary(self) -> int:
+        return 1 + 2 * self.symbols
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        if length < 3 * self.pairs:
+            raise ValueError(f"{self.pairs} pairs and their queries need at least {3 * self.pairs} tokens, got length {length}")
+        n, s = self.pairs, self.symbols
+
+        def draw(count: int) -> Tensor:
+            keys = 1 + _choose(count, s, n, generator)
+            values = 1 + s + torch.randint(0, s, (count, n), generator=generator)
+            order, places = _choose(count, n, n, generator), _choose(count, length - 2 * n, n, generator)
+            rest = torch.zeros(count, length - 2 * n, dtype=torch.long)
+            asked = torch.full_like(rest, -1).scatter(1, places, order)
+            rest = rest.scatter(1, places, keys.gather(1, order))
+            head = torch.stack([keys, values], 2).flatten(1)
+            nothing = torch.full_like(head, -1)
+            return torch.stack([torch.cat([head, rest], 1), torch.cat([nothing, asked], 1)], 1)
+
+        tokens, pair = draw_split(draw, size, split).unbind(1)
+        answers = tokens[:, 1 : 2 * n : 2].gather(1, pair.clamp(min=0))
+        return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair}, torch.arange(size))
+
+
+@dataclass(frozen=True)
+class InductionHeads(Task, kind="induction_heads"):
+    """Random tokens in which a special token comes twice, the second time last but one: the target there is what followed it
+    first (Fu et al. 2023, arXiv:2212.14052). The special token is the highest. Label "distance": tokens back to the first one.
+    """
+
+    symbols: int = 16
+
+    label_names = ("distance",)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 1
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        if length < 4:
+            raise ValueError(f"two special tokens and what follows them need at least 4 tokens, got length {length}")
+
+        def draw(count: int) -> Tensor:
+            tokens = torch.randint(0, self.symbols, (count, length), generator=generator)
+            at = torch.randint(0, length - 3, (count, 1), generator=generator)
+            tokens = tokens.scatter(1, at, self.symbols)
+            tokens[:, -2] = self.symbols
+            tokens[:, -1:] = tokens.gather(1, at + 1)
+            return torch.cat([tokens, at], 1)
+
+        drawn = draw_split(draw, size, split)
+        tokens, at = drawn[:, :-1], drawn[:, -1]
+        targets = torch.full_like(tokens, IGNORED)
+        targets[:, -2] = tokens[:, -1]
+        distance = torch.full_like(tokens, -1)
+        distance[:, -2] = length - 2 - at
+        return Batch(tokens, targets, {"distance": distance}, torch.arange(size))
+
+
+@dataclass(frozen=True)
+class SelectiveCopying(Task, kind="selective_copying"):
+    """`items` symbols at random places among noise, then as many markers: at each the target is the next symbol in order (Gu and
+    Dao 2023, arXiv:2312.00752). Noise is 0, the marker the highest token. Label "held": symbols seen so far.
+    """
+
+    items: int = 8
+    symbols: int = 8
+
+    label_names = ("held",)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 2
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        n = self.items
+        if length < 2 * n:
+            raise ValueError(f"{n} items and their copies need at least {2 * n} tokens, got length {length}")
+
+        def draw(count: int) -> Tensor:
+            places = _choose(count, length - n, n, generator).sort(1).values
+            items = torch.randint(1, self.symbols + 1, (count, n), generator=generator)
+            body = torch.zeros(count, length - n, dtype=torch.long).scatter(1, places, items)
+            return torch.cat([body, torch.full((count, n), self.symbols + 1)], 1)
+
+        tokens = draw_split(draw, size, split)
+        body = tokens[:, : length - n]
+        items = body[body > 0].unflatten(0, (size, n))
+        targets = torch.full_like(tokens, IGNORED)
+        targets[:, length - n :] = items
+        held = (tokens[:, : length - n] > 0).cumsum(1)
+        held = torch.cat([held, held[:, -1:].expand(-1, n)], 1)
+        return Batch(tokens, targets, {"held": held}, torch.arange(size))
+
+
+@dataclass(frozen=True)
+class Repeat(Task, kind="repeat"):
+    """Symbols, a marker, and the symbols again: from the marker on the target is the next symbol (Csordas et al. 2024,
+    arXiv:2408.10920). The marker is the highest token. Label "place": which symbol comes next, -1 before the marker.
+    """
+
+    symbols: int = 10
+
+    label_names = ("place",)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 1
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        n = length // 2
+        if length % 2 or not n:
+            raise ValueError(f"length {length} must be even: so many symbols, a marker, and all but the last of them again")
+        said = draw_split(lambda count: torch.randint(0, self.symbols, (count, n), generator=generator), size, split)
+        tokens = torch.cat([said, torch.full((size, 1), self.symbols), said[:, :-1]], 1)
+        targets = torch.cat([torch.full((size, n), IGNORED), said], 1)
+        place = torch.cat([torch.full((n,), -1), torch.arange(n)]).expand(size, -1)
+        return Batch(tokens, targets, {"place": place}, torch.arange(size))
+
+
+def _choose(count: int, among: int, size: int, generator: Generator) -> Tensor:
+    """`size` different numbers below `among` in random order, [count, size]."""
+    return torch.rand(count, among, generator=generator).argsort(1)[:, :size]

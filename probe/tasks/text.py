@@ -1,0 +1,81 @@
+"""Bytes of a folder of text, split by file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator
+
+from .base import SHARES, Batch, Split, Task
+from .source_code import EmptyCorpusError
+
+
+@dataclass(frozen=True)
+class Text(Task, kind="text"):
+    """Windows of the files of a folder; the target after each byte is the next byte. Labels: "word_place", letters since the word
+    began (0 outside words), and "line_place", bytes since the line began.
+    """
+
+    folder: str = "."
+    """searched for files, with its sub-folders"""
+    pattern: str = "*.txt"
+    """of the file names"""
+    most_bytes: int = 8_000_000
+    """files are taken until they hold this many bytes"""
+
+    label_names = ("word_place", "line_place")
+
+    @property
+    def vocabulary(self) -> int:
+        return 256
+
+    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
+        files = [data for data in _read(self)[split] if len(data) > length]
+        if not files:
+            raise EmptyCorpusError(f"no {split} file of {self.folder} is longer than {length} bytes")
+        weights = torch.tensor([len(data) - length for data in files], dtype=torch.float64)
+        chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
+        reach = torch.rand(size, generator=generator, dtype=torch.float64)
+        begins = (reach * weights[chosen]).long().tolist()
+        windows = [files[i][begin : begin + length + 1] for i, begin in zip(chosen.tolist(), begins, strict=True)]
+        rows = torch.from_numpy(np.stack(windows).astype(np.int64))
+        tokens = rows[:, :-1]
+        letters = ((tokens | 32) >= ord("a")) & ((tokens | 32) <= ord("z"))
+        named = {"word_place": _since(~letters), "line_place": _since(tokens == ord("\n"))}
+        return Batch(tokens, rows[:, 1:], named if labels else {}, chosen)
+
+
+def _since(event: torch.Tensor) -> torch.Tensor:
+    """Positions since the last event, itself 0; before any, since the window began, from 1."""
+    position = torch.arange(1, event.shape[1] + 1).expand(event.shape)
+    return position - torch.where(event, position, 0).cummax(1).values
+
+
+@lru_cache(maxsize=4)
+def _read(task: Text) -> dict[Split, list[np.ndarray]]:
+    root = Path(task.folder).expanduser()
+    if not root.is_dir():
+        raise EmptyCorpusError(f"the folder {root} does not exist or is not a folder")
+    found: dict[Split, list[np.ndarray]] = {split: [] for split in SHARES}
+    taken = 0
+    for digest, path in sorted((_digest(path.relative_to(root)), path) for path in root.rglob(task.pattern) if path.is_file()):
+        if taken < task.most_bytes:
+            split = next(name for name, share in SHARES.items() if digest % 10 in share)
+            found[split].append(np.frombuffer(path.read_bytes(), dtype=np.uint8))
+            taken += len(found[split][-1])
+    empty = [name for name, files in found.items() if not files]
+    if empty:
+        raise EmptyCorpusError(
+            f"the folder {root} holds {sum(map(len, found.values()))} files like {task.pattern}, none for {' and '.join(empty)}; "
+            "files are split 80/10/10 by the digest of their path, so give a folder of some dozens"
+        )
+    return found
+
+
+def _digest(path: Path) -> int:
+    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:8], "big")
