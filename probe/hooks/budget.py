@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from .points import point_of
 
 if TYPE_CHECKING:
-    from ..models.model import Model
+    from ..models.hooked import HookedModel
 
 
-def activation_bytes(model: Model, name: str, batch: int, length: int, kept: int, taps: int) -> int:
+def activation_bytes(model: HookedModel, name: str, batch: int, length: int, kept: int, taps: int) -> int:
     """Bytes of one hook in float32 (or complex64) for `kept` of `length` positions and `taps` taps."""
     layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
     mixer = model.mixer(layer)
     sizes = {"batch": batch, "position": kept, "query": kept, "source": length, "tap": taps, "one": 1}
-    sizes |= {"width": model.config.width, "hidden": model.config.hidden} | mixer.axis_sizes
+    sizes |= model.sizes | mixer.axis_sizes
     point = point_of(name, mixer.kind)
     axes = point.axes.replace("[", "").replace("]", "").split()
     count = 1
@@ -28,7 +28,7 @@ def activation_bytes(model: Model, name: str, batch: int, length: int, kept: int
     return (8 if mixer.is_complex and point.mixers is not None else 4) * count
 
 
-def check_budget(model: Model, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int) -> None:
+def check_budget(model: HookedModel, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int) -> None:
     """Raise MemoryError, with the arithmetic and what would fit, if the hooks would hold more than `budget` bytes."""
     sizes = {name: activation_bytes(model, name, batch, length, kept, taps) for name in names}
     total = sum(sizes.values())
