@@ -26,6 +26,7 @@ _HOME = {
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",
     "Attention": ".probe.mixers",
+    "load": ".probe.loaders.load",
     "DeltaNet": ".probe.mixers",
     "GatedDeltaNet": ".probe.mixers",
     "LinearAttention": ".probe.mixers",

@@ -25,6 +25,7 @@ def delta_rule(
     beta: Tensor,
     log_decay: Tensor | None = None,
     *,
+    unit_keys: bool = True,
     initial_state: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
     taps: TapRequest | None = None,
@@ -43,6 +44,8 @@ def delta_rule(
     q: [B, T, H, K]. k: [B, T, H, K] or [B, T, H, n, K], unit vectors (or zero: a token that writes nothing).
     v: [B, T, H, V] or [B, T, H, n, V]. beta: [B, T, H] or [B, T, H, n], in [0, 2]: the transition's eigenvalue along k is
     1 - beta. log_decay: [B, T, H], or [B, T, H, K], natural logarithm, <= 0; None means no decay.
+    unit_keys: False takes keys of any length (a checkpoint may normalise them only nearly); the eigenvalue along k is then
+    1 - beta |k|^2, and nothing here bounds it.
     The other arguments, the result and the errors are those of `linear_attention`; keys that are not unit vectors and a
     beta outside [0, 2] are errors too.
     """
@@ -60,7 +63,8 @@ def delta_rule(
     check_finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
     check_range("beta", beta, 0.0, 2.0, "outside it I - beta k k^T is no contraction")
-    check_unit_keys(k)
+    if unit_keys:
+        check_unit_keys(k)
     if not several:
         k, v, beta = (x.unsqueeze(3) for x in (k, v, beta))
     return run(

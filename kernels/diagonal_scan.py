@@ -149,7 +149,7 @@ def _run(
             now = output[:, position]
             for place, edit in layout.propagating:
                 if _token(place, layout) == position:
-                    now = _apply(edit, now)
+                    now = apply_to_vectors(edit, now)
             edited[position] = now
             again = slice(position + 1, next_one + 1)
             if again.start < again.stop:
@@ -166,7 +166,7 @@ def _token(place: Place, layout: Layout) -> int:
     return layout.starts[place.sequences[0]] + place.local if layout.packed else place.local
 
 
-def _apply(edit: Edit, state: Tensor) -> Tensor:
+def apply_to_vectors(edit: Edit, state: Tensor) -> Tensor:
     """Change [B, H, C]: a matrix state of one column."""
     along_a_direction = edit.operation.endswith("_key")
     value = edit.value if along_a_direction else edit.value[..., None]
@@ -176,4 +176,4 @@ def _apply(edit: Edit, state: Tensor) -> Tensor:
 def _read_edited(output: Tensor, place: Place, edit: Edit, layout: Layout) -> Tensor:
     position = _token(place, layout)
     at = torch.tensor([position], device=output.device)
-    return output.index_copy(1, at, _apply(edit, output[:, position])[:, None])
+    return output.index_copy(1, at, apply_to_vectors(edit, output[:, position])[:, None])

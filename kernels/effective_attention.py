@@ -23,6 +23,7 @@ def effective_attention(
     log_decay: Tensor | None = None,
     bonus: Tensor | None = None,
     normalise: bool = False,
+    unit_keys: bool = True,
 ) -> Tensor:
     """M [B, H, T, T], or [B, H, T, T, n] for n keys a token, with o_i = sum_j M_ij v_j (summed over the n keys too).
 
@@ -33,6 +34,7 @@ def effective_attention(
 
     a, b: [B, T, H, K]; given, the transition is Diag(e^g) + b a^T (`diagonal_plus_low_rank`).
     bonus: [H, K], as in `gated_linear_attention`. normalise: divide each row by its sum, as in `linear_attention`.
+    unit_keys: as in `delta_rule`.
     log_decay: [B, T, H], or [B, T, H, K] for a decay by channel; None means no decay. Entries may be negative, and rows
     need not sum to 1. Memory is O(B H T^2 n).
 
@@ -55,7 +57,8 @@ def effective_attention(
     single = k.ndim == 4
     k, beta = (k[..., None, :], beta[..., None]) if single else (k, beta)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H n K"), beta=(beta, "B T H n"), log_decay=gate)
-    check_unit_keys(k)
+    if unit_keys:
+        check_unit_keys(k)
     delta = delta_rule_by_channel if by_channel else delta_rule
     mixing = _mixing(delta.terms(_row(q), _row(k), _row(_units(q, k.shape[3])), _row(beta), _row(log_decay)))
     return mixing if single else mixing.unflatten(-1, (-1, k.shape[3]))

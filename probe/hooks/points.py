@@ -12,7 +12,7 @@ from typing import Literal
 SOFTMAX = frozenset({"attention"})
 CELLS = frozenset({"elman", "gru", "lstm", "slstm"})
 SLOTS = frozenset({"gated_slot_attention"})
-VECTOR = frozenset({"mamba", "lru", "s5", "s4d"})
+VECTOR = frozenset({"mamba", "lru", "s5", "s4d", "rg_lru", "rwkv4"})
 DELTA = frozenset({"delta_net", "gated_delta_net", "kimi_delta_attention"})
 FIXED_OR_SCALAR = frozenset({"ret_net", "trans_normer", "gated_delta_net", "mamba2", "mlstm"})
 BY_CHANNEL = frozenset({"gated_linear_attention", "hgrn2", "gate_loop", "rwkv6", "rwkv7", "kimi_delta_attention"})

@@ -71,8 +71,8 @@ class RecurrentMixer(Mixer):
         """Fire the hooks that are computed only when asked for."""
         family = self.recurrence
         if family.write is not None and taps and self.hook_write.has_hooks():
-            at = torch.tensor(taps, device=tokens[next(iter(tokens))].device)
-            by_token = {name: x.index_select(1, at) if x.ndim > 2 else x for name, x in tokens.items()}
+            at = torch.tensor(taps, device=next(iter(tokens.values())).device)
+            by_token = {name: x.index_select(1, at) if isinstance(x, Tensor) and x.ndim > 2 else x for name, x in tokens.items()}
             observe(self.hook_write, family.write(by_token))
         if family.transition is not None and self.hook_transition.has_hooks():
             observe(self.hook_transition, family.transition(tokens))

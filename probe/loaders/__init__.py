@@ -1,0 +1,6 @@
+"""Other people's checkpoints with our hooks: one adapter a family."""
+
+from .foreign import ForeignModel, UnknownArchitectureError
+from .load import UnreadableCheckpointError, load
+
+__all__ = ["ForeignModel", "UnknownArchitectureError", "UnreadableCheckpointError", "load"]

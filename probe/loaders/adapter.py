@@ -1,0 +1,90 @@
+"""What an adapter says of a foreign family, and the mixer that stands in for a foreign one.
+
+A foreign mixer computes its own queries, keys, values and gates, and hands them to one function of its module that runs the
+recurrence. While our model runs, that function is ours: the arguments go through the hooks and into our kernels, and the
+foreign code goes on with the result. So hooks, taps and edits work, and nothing else of the foreign model is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..hooks.points import mixer_points
+from ..mixers.base import StateRequest
+from ..mixers.heads import RecurrentMixer
+from ..mixers.recurrences import Recurrence
+
+Runner = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """family: its name for people. kind: its rows in the hook table. recurrence: None for softmax attention.
+
+    modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
+    with our mixer and then its arguments. methods: the same for a method of the mixer. absent: hooks of the kind that this
+    family does not reach.
+    """
+
+    family: str
+    kind: str
+    modules: tuple[str, ...]
+    recurrence: Recurrence | None = None
+    functions: Mapping[str, Runner] = field(default_factory=dict)
+    methods: Mapping[str, Runner] = field(default_factory=dict)
+    absent: tuple[str, ...] = ("hook_gate", "hook_z")
+
+
+class ForeignMixer(RecurrentMixer):
+    """Hook points of a foreign mixer, and the call of its recurrence on our kernels."""
+
+    def __init__(self, adapter: Adapter, module: nn.Module) -> None:
+        super().__init__(adapter.kind)
+        for name in adapter.absent:
+            if hasattr(self, name):
+                delattr(self, name)
+        self.adapter = adapter
+        self.axis_sizes = {"head": 1}
+        self.request = StateRequest()
+        object.__setattr__(self, "module", module)  # not a submodule: its parameters are the foreign model's
+        if adapter.recurrence is not None:
+            self.recurrence = adapter.recurrence  # type: ignore[misc]
+
+    @property
+    def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix, [1, inputs, width]."""
+        for name in ("out_proj", "o_proj", "linear_out", "output"):
+            found = getattr(self.module, name, None)
+            if isinstance(found, nn.Linear):
+                return found.weight.T[None]
+        raise AttributeError(f"{type(self.module).__name__} has no output matrix that is known here")
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        raise RuntimeError("a foreign mixer runs inside its own model")
+
+    def run(self, tokens: Mapping[str, Tensor], **fixed: Any) -> tuple[Tensor, Tensor]:
+        """Through the hooks and the recurrence: the read-out, and the final state."""
+        memory: dict[str, Any] = {}
+        read = self.recur(self.fire(**tokens), replace(self.request, memory=memory), **fixed)
+        return read, memory["carry"]["initial_state"]
+
+    def note_sizes(self, **axes: int) -> None:
+        """Sizes of the axes of the hooks, once they are seen."""
+        self.axis_sizes = dict(axes)
+
+
+def only_from_nothing(state: object, what: str) -> None:
+    """Raise where foreign code goes on from a state of its own, which hooks and taps would not see."""
+    if state is not None and bool(torch.as_tensor(state).any()):
+        raise ValueError(f"{what} is given: run the hooked model on whole sequences; to generate, use the foreign model itself")
+
+
+def table_hooks(adapter: Adapter) -> list[str]:
+    """The hooks of the table that a mixer of this family has."""
+    names = [point.name.removeprefix("attn.") for point in mixer_points(adapter.kind)]
+    return [name for name in names if name not in adapter.absent]

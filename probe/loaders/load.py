@@ -1,0 +1,56 @@
+"""Loading other people's checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..errors import StatescopeError
+from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
+
+
+class UnreadableCheckpointError(StatescopeError, ValueError):
+    """A folder that holds no checkpoint of the kind that is read here."""
+
+
+def load(source: str | Path | nn.Module, **how: Any) -> ForeignModel:
+    """A `transformers` model with our hooks: from a folder with config.json and safetensors, or a module already loaded.
+
+    how: what `from_pretrained` takes, such as dtype. Nothing is fetched, no pickle is read, and no code in
+    the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
+    """
+    if isinstance(source, nn.Module):
+        return ForeignModel(source)
+    folder = Path(source).expanduser()
+    architecture = (check_folder(folder).get("architectures") or ["nothing"])[0]
+    import transformers
+
+    # By its own class: flash-linear-attention, once imported, puts classes of its own behind transformers' Auto classes.
+    kind = getattr(transformers, architecture, None) if architecture.endswith("ForCausalLM") else None
+    if kind is None:
+        raise UnknownArchitectureError(
+            f"{folder}/config.json names {architecture!r}, which is no causal language model of transformers "
+            f"{transformers.__version__}; {known_architectures()}"
+        )
+    return ForeignModel(kind.from_pretrained(folder, **how, local_files_only=True, use_safetensors=True))
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises UnreadableCheckpointError where something is missing, with what was found."""
+    if not folder.is_dir():
+        raise UnreadableCheckpointError(f"{folder} does not exist or is not a folder; nothing is downloaded here")
+    if not (folder / "config.json").is_file():
+        raise UnreadableCheckpointError(
+            f"{folder} has no config.json; it has {', '.join(sorted(p.name for p in folder.iterdir())[:8])}"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)]
+        found = (
+            f"{', '.join(pickles)}, which are pickles and may run code: convert them to safetensors first" if pickles else "none"
+        )
+        raise UnreadableCheckpointError(f"{folder} has no *.safetensors; weights found: {found}")
+    configuration: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return configuration

@@ -1,0 +1,57 @@
+"""Softmax attention of foreign models: an attention function, registered with transformers, that fires the hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .adapter import Adapter, ForeignMixer
+
+NAME = "statescope"
+MIXERS: WeakKeyDictionary[nn.Module, ForeignMixer] = WeakKeyDictionary()
+SOFTMAX = Adapter("softmax attention", "attention", (), absent=())
+
+
+def register() -> None:
+    """Make `attn_implementation="statescope"` known to transformers."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, eager_mask)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query [B, H, T, K], key, value [B, G, T, .], an additive mask. Returns [B, T, H, V]."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mixer = MIXERS.get(module)
+    if mixer is None:
+        output = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)
+        return output.transpose(1, 2).contiguous(), None
+    mixer.note_sizes(head=query.shape[1], key=query.shape[-1], value=value.shape[-1])
+    query, key, value = (
+        point(x.transpose(1, 2)).transpose(1, 2)
+        for point, x in ((mixer.hook_q, query), (mixer.hook_k, key), (mixer.hook_v, value))
+    )
+    if mixer.hook_pattern.has_hooks() or mixer.hook_attn_scores.has_hooks():
+        scores = query @ key.mT * scale
+        scores = mixer.hook_attn_scores(scores if attention_mask is None else scores + attention_mask)
+        z = mixer.hook_pattern(scores.softmax(-1, dtype=torch.float32).to(query.dtype)) @ value
+    else:
+        causal = attention_mask is None and query.shape[2] > 1
+        z = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, is_causal=causal, scale=scale)
+    return mixer.hook_z(z.transpose(1, 2)).contiguous(), None

@@ -1,0 +1,206 @@
+"""Foreign checkpoints: logits, states, edits and padding, against the library that made them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from foreign_models import FOREIGN
+from statescope import Edit, load
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.hooks.points import point_of
+from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+T = 17
+
+
+@contextmanager
+def torch_paths(foreign: Any) -> Iterator[None]:
+    """transformers' own torch functions: where flash-linear-attention is installed it takes those, which need a GPU."""
+    namespace = sys.modules[type(foreign).__module__]
+    functions = {name: value for name, value in vars(namespace).items() if inspect.isfunction(value)}
+    wrapped = {name: value for name, value in functions.items() if hasattr(value, "__wrapped__")}
+    for name, value in wrapped.items():
+        setattr(namespace, name, inspect.unwrap(value))
+    try:
+        yield
+    finally:
+        for name, value in wrapped.items():
+            setattr(namespace, name, value)
+
+
+@torch.no_grad()
+def foreign_logits(foreign: Any, tokens: torch.Tensor, **how: Any) -> torch.Tensor:
+    with torch_paths(foreign):
+        return foreign(input_ids=tokens, use_cache=False, **how).logits
+
+
+@torch.no_grad()
+def foreign_state(foreign: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """What the first layer's own recurrence holds after the tokens."""
+    with torch_paths(foreign):
+        out = foreign(input_ids=tokens, use_cache=True)
+    if type(foreign).__name__ == "RecurrentGemmaForCausalLM":
+        return next(m for m in foreign.modules() if type(m).__name__ == "RecurrentGemmaRglru").recurrent_states
+    if type(foreign).__name__ == "RwkvForCausalLM":
+        return torch.stack([part[..., 0] for part in out.state[2:4]], dim=-1)
+    cache = getattr(out, "past_key_values", None)
+    cache = out.cache_params if cache is None else cache
+    if type(foreign).__name__ == "MiniMaxForCausalLM":
+        return cache.get_linear_cache(0)
+    return cache.get_recurrent_state(0, state_idx=0)
+
+
+def as_ours(kind: str, state: torch.Tensor) -> torch.Tensor:
+    """In our layout: Mamba-2 has values first, the RG-LRU no heads."""
+    return state.mT if kind == "mamba2" else state[:, None] if kind == "rg_lru" else state
+
+
+@pytest.fixture(params=FOREIGN)
+def foreign(request: pytest.FixtureRequest) -> Any:
+    return FOREIGN[request.param]()
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randint(3, 31, (2, T))
+
+
+def test_a_folder_loads_with_the_same_logits(foreign: Any, tokens: torch.Tensor, tmp_path: Path) -> None:
+    foreign.save_pretrained(tmp_path / "saved")
+    model = load(tmp_path / "saved")
+    truth = foreign_logits(foreign, tokens)
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), truth, rtol=1e-4, atol=1e-4)
+        loss = model(tokens, return_type="loss")
+    expected = torch.nn.functional.cross_entropy(truth[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_states_are_those_of_the_foreign_recurrence_token_by_token(foreign: Any, tokens: torch.Tensor) -> None:
+    truths = [foreign_state(foreign, tokens[:, : t + 1]).clone() for t in range(2, T)]
+    model = load(foreign)
+    _, cache = model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=list(range(2, T)))
+    found = cache["blocks.0.attn.hook_state"]
+    for slot, truth in enumerate(truths):
+        expected = as_ours(model.mixer(0).kind, truth)
+        assert (found[:, slot] - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_an_edit_changes_what_comes_after_it(foreign: Any, tokens: torch.Tensor) -> None:
+    model = load(foreign)
+    edit = Edit(8, "scale", torch.tensor(0.3))
+    with torch.no_grad():
+        plain, edited = model(tokens), model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [edit]})
+    torch.testing.assert_close(edited[:, :9], plain[:, :9], rtol=1e-5, atol=1e-6)
+    assert (edited[:, 9] - plain[:, 9]).abs().max() > 1e-6
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), plain)  # nothing of it is left
+
+
+def test_every_hook_fires_with_the_declared_axes(foreign: Any, tokens: torch.Tensor) -> None:
+    model = load(foreign)
+    names = [name for name in model.hook_dict if name.startswith("blocks.0.attn")]
+    assert "blocks.0.attn.hook_state" in names
+    _, cache = model.run_with_cache(tokens, names_filter=names, taps=[3, 9])
+    for name in names:
+        point, value = point_of(name, model.mixer(0).kind), cache[name]
+        if not isinstance(value, torch.Tensor):
+            continue
+        sizes = {"batch": 2, "position": T, "query": T, "source": T, "tap": 2} | model.mixer(0).axis_sizes
+        axes = [axis for axis in point.axes.split() if not axis.startswith("[")]
+        assert tuple(value.shape) == tuple(sizes[axis] for axis in axes), name
+
+
+def test_effective_attention_times_values_is_the_read_out(foreign: Any, tokens: torch.Tensor) -> None:
+    model = load(foreign)
+    names = [f"blocks.0.attn.hook_{part}" for part in ("effective_attention", "v", "recurrence_out")]
+    if names[0] not in model.hook_dict:
+        with pytest.raises(UnknownNameError, match="has no hook_effective_attention"):
+            model.run_with_cache(tokens, names_filter=names[0])
+        return
+    _, cache = model.run_with_cache(tokens, names_filter=names)
+    mixing, values, read = (cache[name] for name in names)
+    torch.testing.assert_close(torch.einsum("bhqs,bshv->bqhv", mixing, values), read, rtol=1e-4, atol=1e-4)
+
+
+def test_softmax_layers_of_hybrids_have_hooks(tokens: torch.Tensor) -> None:
+    foreign = FOREIGN["qwen3_next"]()
+    model = load(foreign)
+    with torch.no_grad():
+        plain = model(tokens)
+    logits, cache = model.run_with_cache(tokens, names_filter=["blocks.1.attn.hook_pattern", "blocks.1.attn.hook_v"])
+    torch.testing.assert_close(logits.detach(), plain, rtol=1e-4, atol=1e-5)
+    pattern = cache["pattern", 1]
+    torch.testing.assert_close(pattern.sum(-1), torch.ones(2, 4, T))
+    assert pattern.triu(1).abs().max() == 0
+    zeroed = model.run_with_hooks(tokens, fwd_hooks=[("blocks.1.attn.hook_v", lambda value, hook: 0 * value)])
+    assert not torch.allclose(zeroed, plain)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", ["qwen3_next", "kimi_linear", "mamba", "mamba2", "minimax"])
+def test_padding_leaves_the_states(name: str, side: str, tokens: torch.Tensor) -> None:
+    model = load(FOREIGN[name]())
+    padding = torch.zeros(2, 5, dtype=torch.long)
+    parts = (padding, tokens) if side == "left" else (tokens, padding)
+    padded = torch.cat(parts, dim=1)
+    mask = torch.cat([torch.zeros_like(part) if part is padding else torch.ones_like(part) for part in parts], dim=1)
+    shift = 5 if side == "left" else 0
+    hook = "blocks.0.attn.hook_state"
+    _, plain = model.run_with_cache(tokens, names_filter=hook, taps=[4, T - 1])
+    _, shifted = model.run_with_cache(padded, names_filter=hook, taps=[4 + shift, T - 1 + shift], attention_mask=mask)
+    torch.testing.assert_close(shifted[hook], plain[hook], rtol=1e-4, atol=1e-5)
+
+
+def test_the_erase_term_is_there(tokens: torch.Tensor) -> None:
+    """Without it, as a sum of decayed writes, the read-out of a gated delta rule is off; ours is right."""
+    model = load(FOREIGN["qwen3_next"]())
+    parts = ("q", "k", "v", "beta", "log_decay", "recurrence_out")
+    _, cache = model.run_with_cache(tokens, names_filter=[f"blocks.0.attn.hook_{part}" for part in parts])
+    q, k, v, beta, log_decay, read = (cache[part, 0] for part in parts)
+    c = log_decay.cumsum(1)
+    ratio = (c[:, :, None] - c[:, None]).clamp(max=0).exp().movedim(3, 1).tril()
+    sums = torch.einsum("bihk,bjhk,bhij,bjh,bjhv->bihv", q, k, ratio, beta, v)
+    assert (sums - read).norm() > 0.1 * read.norm()
+    assert (sums[:, 0] - read[:, 0]).norm() <= 1e-4 * read[:, 0].norm()  # the first token has nothing to erase
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableCheckpointError, match="does not exist"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UnreadableCheckpointError, match="has no config.json"):
+        load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(UnreadableCheckpointError, match=r"pytorch_model\.bin, which are pickles and may run code"):
+        load(tmp_path)
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes))
+    with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: LlamaAttention\); known are gated delta rule"):
+        load(llama)
+    (tmp_path / "config.json").write_text('{"architectures": ["EvilForCausalLM"]}')
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(UnknownArchitectureError, match=r"config.json names 'EvilForCausalLM'"):
+        load(tmp_path)
+
+
+def test_half_precision_and_shards(tmp_path: Path, tokens: torch.Tensor) -> None:
+    foreign = FOREIGN["mamba2"]().to(torch.bfloat16)
+    foreign.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    model = load(tmp_path, dtype=torch.bfloat16)
+    with torch.no_grad():
+        logits = model(tokens)
+    assert isinstance(model, ForeignModel)
+    assert next(model.parameters()).dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), foreign_logits(foreign.float(), tokens), rtol=0.1, atol=0.1)
