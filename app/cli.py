@@ -117,6 +117,21 @@ def demo(folder: Path = RUNS) -> None:
     print("\nLook at the runs in a browser:\n\n    make app")
 
 
+def inspect(folder: Positional[Path], tokens: int = 32) -> None:
+    """What is in someone else's checkpoint: layers, families, state sizes, hooks; and whether it runs here as in its own library.
+
+    Args:
+        folder: with config.json and safetensors.
+        tokens: how many random tokens logits and states are compared on.
+
+    """
+    from ..probe.loaders import load
+    from .terminal import print_checkpoint
+
+    if not print_checkpoint(load(folder), tokens):
+        sys.exit(FAILED)
+
+
 def app(folder: Path = RUNS, port: int = 8501, browser: bool = True) -> None:
     """Open the app in a browser, on this machine only (127.0.0.1).
 
@@ -168,6 +183,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "show": show,
     "verify": verify,
     "demo": demo,
+    "inspect": inspect,
     "app": app,
     "atlas": atlas,
 }

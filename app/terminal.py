@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,9 @@ from ..analyses.atlas.claim import TITLES, Claim
 from ..analyses.studies.catalogue import ENTRIES
 from ..probe.errors import StatescopeError
 from ..probe.studies.run import Run, list_runs
+
+if TYPE_CHECKING:
+    from ..probe.loaders.foreign import ForeignModel
 
 console = Console()
 
@@ -165,3 +168,31 @@ def print_claim(claim: Claim, run: Run) -> bool:
     if claim.note:
         console.print(claim.note)
     return all(verdict == "holds" for *_, verdict in measured)
+
+
+def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
+    """The layers of a loaded model, and its parity with its own library. Returns whether they agree to 1e-3."""
+    import torch
+
+    from ..probe.hooks.budget import activation_bytes
+    from ..probe.loaders.parity import check_parity
+
+    drawn = torch.randint(0, model.cfg.d_vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
+    parity = check_parity(model, drawn)
+    table = Table("layer", "mixer", "state, a sequence", "differs by", title=type(model.foreign).__name__)
+    for layer in range(model.layers):
+        mixer = model.mixer(layer)
+        error = parity.states.get(layer)
+        size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
+        differs = "" if layer not in parity.states else "not shown by its cache" if error is None else f"{error:.1e}"
+        table.add_row(str(layer), mixer.adapter.family, f"{size / 1024:,.1f} KiB" if size else "none", differs)
+    console.print(table)
+    for family, layer in {model.mixer(layer).adapter.family: layer for layer in range(model.layers)}.items():
+        hooks = [name.rsplit(".", 1)[1] for name in model.hook_dict if name.startswith(f"blocks.{layer}.attn.")]
+        console.print(f"\nhooks of {family}: {', '.join(hooks) or 'none'}", soft_wrap=True, highlight=False)
+    print()
+    right = max([parity.logits, *(error for error in parity.states.values() if error is not None)]) <= 1e-3
+    verdict = "agree" if right else "DO NOT AGREE"
+    differ = f"logits over {tokens} random tokens differ by {parity.logits:.1e} from the library's own: they {verdict}"
+    console.print(differ, soft_wrap=True)
+    return right

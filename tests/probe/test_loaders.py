@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +12,10 @@ from statescope import Edit, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
+from statescope.probe.loaders.parity import check_parity, foreign_logits, foreign_states
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 T = 17
-
-
-@contextmanager
-def torch_paths(foreign: Any) -> Iterator[None]:
-    """transformers' own torch functions: where flash-linear-attention is installed it takes those, which need a GPU."""
-    namespace = sys.modules[type(foreign).__module__]
-    functions = {name: value for name, value in vars(namespace).items() if inspect.isfunction(value)}
-    wrapped = {name: value for name, value in functions.items() if hasattr(value, "__wrapped__")}
-    for name, value in wrapped.items():
-        setattr(namespace, name, inspect.unwrap(value))
-    try:
-        yield
-    finally:
-        for name, value in wrapped.items():
-            setattr(namespace, name, value)
-
-
-@torch.no_grad()
-def foreign_logits(foreign: Any, tokens: torch.Tensor, **how: Any) -> torch.Tensor:
-    with torch_paths(foreign):
-        return foreign(input_ids=tokens, use_cache=False, **how).logits
-
-
-@torch.no_grad()
-def foreign_state(foreign: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """What the first layer's own recurrence holds after the tokens."""
-    with torch_paths(foreign):
-        out = foreign(input_ids=tokens, use_cache=True)
-    if type(foreign).__name__ == "RecurrentGemmaForCausalLM":
-        return next(m for m in foreign.modules() if type(m).__name__ == "RecurrentGemmaRglru").recurrent_states
-    if type(foreign).__name__ == "RwkvForCausalLM":
-        return torch.stack([part[..., 0] for part in out.state[2:4]], dim=-1)
-    cache = getattr(out, "past_key_values", None)
-    cache = out.cache_params if cache is None else cache
-    if type(foreign).__name__ == "MiniMaxForCausalLM":
-        return cache.get_linear_cache(0)
-    return cache.get_recurrent_state(0, state_idx=0)
-
-
-def as_ours(kind: str, state: torch.Tensor) -> torch.Tensor:
-    """In our layout: Mamba-2 has values first, the RG-LRU no heads."""
-    return state.mT if kind == "mamba2" else state[:, None] if kind == "rg_lru" else state
 
 
 @pytest.fixture(params=FOREIGN)
@@ -85,13 +40,23 @@ def test_a_folder_loads_with_the_same_logits(foreign: Any, tokens: torch.Tensor,
 
 
 def test_states_are_those_of_the_foreign_recurrence_token_by_token(foreign: Any, tokens: torch.Tensor) -> None:
-    truths = [foreign_state(foreign, tokens[:, : t + 1]).clone() for t in range(2, T)]
     model = load(foreign)
+    truths = [foreign_states(model, tokens[:, : t + 1])[0].clone() for t in range(2, T)]
     _, cache = model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=list(range(2, T)))
     found = cache["blocks.0.attn.hook_state"]
     for slot, truth in enumerate(truths):
-        expected = as_ours(model.mixer(0).kind, truth)
-        assert (found[:, slot] - expected).norm() <= 1e-4 * expected.norm()
+        assert (found[:, slot] - truth).norm() <= 1e-4 * truth.norm()
+
+
+def test_parity_is_measured_and_a_wrong_model_fails_it(tokens: torch.Tensor) -> None:
+    model = load(FOREIGN["qwen3_next"]())
+    parity = check_parity(model, tokens)
+    assert parity.logits < 1e-5 and parity.states[0] is not None and parity.states[0] < 1e-5
+    edit = Edit(3, "scale", torch.tensor(0.9))
+    run = model.forward
+    model.forward = lambda *args, **how: run(*args, **how, edits={"blocks.0.attn.hook_state": [edit]})
+    wrong = check_parity(model, tokens)
+    assert wrong.logits > 1e-4 and wrong.states[0] > 1e-4
 
 
 def test_an_edit_changes_what_comes_after_it(foreign: Any, tokens: torch.Tensor) -> None:
@@ -204,3 +169,16 @@ def test_half_precision_and_shards(tmp_path: Path, tokens: torch.Tensor) -> None
     assert isinstance(model, ForeignModel)
     assert next(model.parameters()).dtype == torch.bfloat16
     torch.testing.assert_close(logits.float(), foreign_logits(foreign.float(), tokens), rtol=0.1, atol=0.1)
+
+
+def test_inspect_prints_layers_hooks_and_parity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from statescope.app.cli import main
+
+    FOREIGN["qwen3_next"]().save_pretrained(tmp_path / "saved")
+    main(["inspect", str(tmp_path / "saved")])
+    printed = capsys.readouterr().out
+    for part in ("Qwen3NextForCausalLM", "gated delta rule", "softmax attention", "hook_log_decay", "1.0 KiB", "agree"):
+        assert part in printed, part
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path / "nowhere")])
+    assert "does not exist" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""A loaded model beside the library's own run of it: do logits and states agree?"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .foreign import ForeignModel
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Relative differences in the Euclidean norm. states: by layer; None where the library's cache shows no state."""
+
+    logits: float
+    states: dict[int, float | None]
+
+
+@contextmanager
+def torch_paths(foreign: Any) -> Iterator[None]:
+    """transformers' own torch functions: where flash-linear-attention is installed it takes those, which need a GPU."""
+    namespace = sys.modules[type(foreign).__module__]
+    functions = {name: value for name, value in vars(namespace).items() if inspect.isfunction(value)}
+    wrapped = {name: value for name, value in functions.items() if hasattr(value, "__wrapped__")}
+    for name, value in wrapped.items():
+        setattr(namespace, name, inspect.unwrap(value))
+    try:
+        yield
+    finally:
+        for name, value in wrapped.items():
+            setattr(namespace, name, value)
+
+
+@torch.no_grad()
+def foreign_logits(foreign: Any, tokens: Tensor, **how: Any) -> Tensor:
+    """The library's own logits [B, T, vocabulary]."""
+    with torch_paths(foreign):
+        return foreign(input_ids=tokens, use_cache=False, **how).logits
+
+
+@torch.no_grad()
+def foreign_states(model: ForeignModel, tokens: Tensor) -> dict[int, Tensor | None]:
+    """What each layer's own recurrence holds after the tokens, in our layout; None where its cache does not show it."""
+    foreign: Any = model.foreign
+    with torch_paths(foreign):
+        out = foreign(input_ids=tokens, use_cache=True)
+    cache: Any = getattr(out, "past_key_values", None)
+    cache = getattr(out, "cache_params", None) if cache is None else cache
+    found: dict[int, Tensor | None] = {}
+    for layer in (layer for layer in range(model.layers) if model.has_state(layer)):
+        mixer = model.mixer(layer)
+        kind, module = mixer.kind, mixer.module
+        if kind == "rg_lru":
+            found[layer] = module.recurrent_states[:, None]
+        elif kind == "rwkv4":
+            found[layer] = torch.stack([part[..., layer] for part in out.state[2:4]], dim=-1)
+        elif kind == "trans_normer":
+            found[layer] = cache.get_linear_cache(layer)
+        else:
+            state = cache.get_recurrent_state(layer, state_idx=0) if hasattr(cache, "get_recurrent_state") else None
+            found[layer] = state if state is None or kind != "mamba2" else state.mT
+    return found
+
+
+def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
+    """Compare logits at every position and states after the last."""
+    truth = foreign_logits(model.foreign, tokens)
+    states = foreign_states(model, tokens)
+    names = [f"blocks.{layer}.attn.hook_state" for layer in states]
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(tokens, names_filter=names, taps="last")
+    errors = {
+        layer: None if state is None else _difference(cache[f"blocks.{layer}.attn.hook_state"][:, 0], state)
+        for layer, state in states.items()
+    }
+    return Parity(_difference(logits, truth), errors)
+
+
+def _difference(found: Tensor, truth: Tensor) -> float:
+    return float((found.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-300))
