@@ -71,6 +71,8 @@ _HOME = {
     "Run": ".probe.studies.run",
     "capture": ".probe.captures.collect",
     "ProbeSweep": ".probe.probes.sweep",
+    "patch_states": ".probe.hooks.patching",
+    "attribute_states": ".probe.hooks.patching",
     "Direction": ".probe.directions",
     "transition_spectrum": ".analyses.spectra.transition_spectrum",
     "state_trajectory": ".analyses.geometry.state_trajectory",

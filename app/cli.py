@@ -125,10 +125,13 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
         tokens: how many random tokens logits and states are compared on.
 
     """
-    from ..probe.loaders import load
+    from ..probe.loaders import ForeignModel, load
     from .terminal import print_checkpoint
 
-    if not print_checkpoint(load(folder), tokens):
+    model = load(folder)
+    if not isinstance(model, ForeignModel):
+        _stop(f"{folder} is a model of statescope's own: there is no other library to compare it with", FAILED)
+    if not print_checkpoint(model, tokens):
         sys.exit(FAILED)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 from ..errors import StatescopeError
+from ..models.hooked import HookedModel
+from ..models.saved import FORMAT, load_model
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 
 
@@ -16,16 +18,20 @@ class UnreadableCheckpointError(StatescopeError, ValueError):
     """A folder that holds no checkpoint of the kind that is read here."""
 
 
-def load(source: str | Path | nn.Module, **how: Any) -> ForeignModel:
-    """A `transformers` model with our hooks: from a folder with config.json and safetensors, or a module already loaded.
+def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
+    """A model with hooks: one of ours that `Model.save` wrote, a `transformers` checkpoint in a folder with config.json and
+    safetensors, or a `transformers` module already loaded.
 
-    how: what `from_pretrained` takes, such as dtype. Nothing is fetched, no pickle is read, and no code in
+    how: for `transformers`, what `from_pretrained` takes, such as dtype. Nothing is fetched, no pickle is read, and no code in
     the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
     """
     if isinstance(source, nn.Module):
         return ForeignModel(source)
     folder = Path(source).expanduser()
-    architecture = (check_folder(folder).get("architectures") or ["nothing"])[0]
+    configuration = check_folder(folder)
+    if configuration.get("model_type") == FORMAT:
+        return load_model(folder, configuration)
+    architecture = (configuration.get("architectures") or ["nothing"])[0]
     import transformers
 
     # By its own class: flash-linear-attention, once imported, puts classes of its own behind transformers' Auto classes.

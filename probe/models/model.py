@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,6 +116,12 @@ class Model(HookedModel):
             )
         embedded: Tensor = self.hook_embed(self.embed(tokens))
         return embedded
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to a folder, as config.json and model.safetensors; `statescope.load` reads it back bit for bit."""
+        from .saved import save_model
+
+        return save_model(self, folder)
 
     def generate(
         self, tokens: Tensor, count: int, *, temperature: float = 0.0, generator: torch.Generator | None = None

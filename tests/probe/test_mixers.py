@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from every_mixer import MIXERS, label
-from statescope import Attention, DeltaNet, Edit, Model, ModelConfig
+from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
 from statescope.probe.mixers.base import Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.models.generate import memory_bytes, stream_logits
+from statescope.probe.models.saved import UnreadableModelError
 from torch.nn import functional
 
 GROWS = ("attention",)
@@ -113,6 +115,25 @@ def test_generation_by_chance_is_seeded(tokens: torch.Tensor) -> None:
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     with pytest.raises(ValueError, match="temperature must not be negative"):
         model.generate(tokens, 1, temperature=-1.0)
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_a_saved_model_loads_bit_for_bit(mixer: MixerConfig, tokens: torch.Tensor, tmp_path: Path) -> None:
+    model = small(mixer, channel_mixer="geglu", seed=3)
+    loaded = load(model.save(tmp_path / "saved"))
+    assert isinstance(loaded, Model) and loaded.config == model.config
+    assert torch.equal(loaded(tokens), model(tokens))
+
+
+def test_a_saved_model_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    small(DeltaNet(heads=2)).save(tmp_path)
+    other = small(DeltaNet(heads=3)).save(tmp_path / "other")
+    (tmp_path / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(UnreadableModelError, match=r"does not fit its config.json: blocks\.0"):
+        load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(UnreadableModelError, match="cannot be read"):
+        load(tmp_path)
 
 
 def test_memories_of_another_model_are_refused(tokens: torch.Tensor) -> None:

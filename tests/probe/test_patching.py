@@ -1,0 +1,73 @@
+"""State patching against patching by hand, and attribution patching against the sweep."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, attribute_states, patch_states
+from statescope.probe.hooks.patching import last_logit_difference
+from statescope.probe.mixers import MixerConfig
+
+METRIC = last_logit_difference(1, 2)
+POSITIONS = [1, 4, 9]
+
+
+def small(mixer: MixerConfig | tuple[MixerConfig, ...], layers: int = 2) -> Model:
+    return Model(ModelConfig(vocabulary=7, width=12, layers=layers, mixer=mixer)).double().eval()
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randint(0, 7, (1, 14)), torch.randint(0, 7, (1, 14))
+
+
+@pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer.has_state], ids=label)
+def test_the_sweep_is_patching_by_hand(mixer: MixerConfig, pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    model, (target, source) = small(mixer), pair
+    found = patch_states(model, target, source, METRIC, POSITIONS)
+    assert found.effect.shape == (2, 3, model.mixer(0).axis_sizes["head"])
+    assert found.baseline == pytest.approx(float(METRIC(model(target))))
+    for layer, position, head in ((0, 4, 0), (1, 9, -1)):
+        hook = f"blocks.{layer}.attn.hook_state"
+        _, cache = model.run_with_cache(source, names_filter=hook, taps=[position])
+        which = head % model.mixer(0).axis_sizes["head"]
+        edit = Edit(position, "set", cache[hook][:, 0, which : which + 1].clone(), heads=(which,))
+        by_hand = METRIC(model.run_with_edits(target, {hook: [edit]})) - found.baseline
+        place = found.effect[layer, POSITIONS.index(position), which]
+        torch.testing.assert_close(place, by_hand[0], rtol=1e-8, atol=1e-10)
+
+
+def test_a_patch_from_itself_does_nothing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    model, (target, _) = small(DeltaNet(heads=2)), pair
+    assert patch_states(model, target, target, METRIC, POSITIONS).effect.abs().max() < 1e-12
+    assert attribute_states(model, target, target, METRIC, POSITIONS).effect.abs().max() < 1e-12
+
+
+def test_all_heads_at_once_at_the_last_place_carry_the_whole_difference(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """One layer and no convolution: behind the patch nothing but the state knows the prefix."""
+    model, (target, source) = small(DeltaNet(heads=1, short_convolution=0), layers=1), pair
+    source = torch.cat([source[:, :10], target[:, 10:]], dim=1)
+    found = patch_states(model, target, source, METRIC, [9])
+    assert float(found.effect) == pytest.approx(found.source - found.baseline, abs=1e-10)
+
+
+def test_attribution_is_the_first_order_of_the_sweep(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Where the two runs differ by little, the two agree; where by much, mostly in sign."""
+    model, (target, _) = small((GatedDeltaNet(heads=2), Attention(heads=2))), pair
+    source = target.clone()
+    source[0, 2] = (source[0, 2] + 1) % 7
+    with torch.no_grad():
+        model.embed.weight[:] = model.embed.weight[:1] + 1e-4 * model.embed.weight
+    swept, attributed = (run(model, target, source, METRIC, [3, 6, 11]).effect for run in (patch_states, attribute_states))
+    torch.testing.assert_close(attributed, swept, rtol=1e-2, atol=1e-9)
+
+
+def test_what_cannot_be_patched_is_refused(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    target, source = pair
+    with pytest.raises(ValueError, match="no layer of this model has a state to patch"):
+        patch_states(small(Attention(heads=2)), target, source, METRIC, [1])
+    with pytest.raises(ValueError, match="two sequences"):
+        patch_states(small(DeltaNet(heads=2)), target, source[:, :9], METRIC, [1])
+    with pytest.raises(IndexError, match="position 13 has no token behind it"):
+        patch_states(small(DeltaNet(heads=2)), target, source, METRIC, [13])
