@@ -2,8 +2,8 @@
 
 A sweep puts, layer by layer, position by position and head by head, the state that a `source` run has after a token into a
 `target` run at the same place, and measures the output. Only what a patch can reach is run again: the tokens behind it, from the
-memories that one pass leaves at each position, and the layers from its own up, from the residual stream entering it. All heads of
-a place run as one batch.
+memories that one pass leaves at each position, and the layers from its own up, from the residual stream entering it. All heads
+of a few places run as one batch.
 
 Attribution patching (Nanda 2023) replaces all runs by one backward pass: with a metric m, the effect of patching is about
 (S_source - S_target) . dm/dS, to first order.
@@ -23,6 +23,7 @@ from ..mixers.base import Memory
 from ..models.model import Model
 
 Metric = Callable[[Tensor], Tensor]
+TOGETHER = 4  # positions that run as one batch, the shorter suffixes padded
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,27 @@ def patch_states(model: Model, target: Tensor, source: Tensor, metric: Metric, p
     given_logits, given = model.run_with_cache(source, names_filter=names, taps=taps)
     baseline = float(metric(logits)[0])
     effects: dict[tuple[int, int], Tensor] = {}
-    for slot, (position, memories) in enumerate(_snapshots(model, target, taps)):
+    places = list(enumerate(_snapshots(model, target, taps)))
+    count = TOGETHER if all(_can_stack(memory) for memory in places[0][1][1]) else 1
+    for group in (places[at : at + count] for at in range(0, len(places), count)):
+        longest = target.shape[1] - 1 - group[0][1][0]
         for layer in layers:
-            own, other = kept[_state_name(layer)][0, slot], given[_state_name(layer)][0, slot]
-            heads = len(own)
-            rows = [_expanded(memory, heads) for memory in memories]
+            own, other = kept[_state_name(layer)][0], given[_state_name(layer)][0]
+            heads = own.shape[1]
             # Row h has head h of the source, and the rest as they are.
-            each = torch.eye(heads, dtype=torch.bool, device=own.device).view(heads, heads, *[1] * (own.ndim - 1))
-            _set_state(rows[layer], torch.where(each, other, own))
+            each = torch.eye(heads, dtype=torch.bool, device=own.device).view(heads, heads, *[1] * (own.ndim - 2))
             before = target if layer == 0 else kept[f"blocks.{layer}.hook_resid_pre"]
-            suffix = before[:, position + 1 :]
-            suffix = suffix.expand(heads, *suffix.shape[1:])
-            effects[layer, position] = metric(model(suffix, start_at_layer=layer, memories=rows)) - baseline
+            rows, suffixes = [], []
+            for slot, (position, memories) in group:
+                rows.append([_expanded(memory, heads) for memory in memories])
+                _set_state(rows[-1][layer], torch.where(each, other[slot], own[slot]))
+                suffix = before[0, position + 1 :]
+                behind = suffix.new_zeros(longest - len(suffix), *suffix.shape[1:])  # later tokens change nothing before them
+                suffixes.append(torch.cat([suffix, behind]).expand(heads, longest, *suffix.shape[1:]))
+            stacked = [_stacked(parts) for parts in zip(*rows, strict=True)]
+            out = model(torch.cat(suffixes), start_at_layer=layer, memories=stacked)
+            for (_, (position, _)), own_logits in zip(group, out.split(heads), strict=True):
+                effects[layer, position] = metric(own_logits[:, : target.shape[1] - 1 - position]) - baseline
     effect = torch.stack([torch.stack([effects[layer, position] for position in positions]) for layer in layers])
     return Patching(effect.cpu(), baseline, float(metric(given_logits)[0]), layers, tuple(positions))
 
@@ -115,6 +125,23 @@ def _expanded(memory: Memory, count: int) -> Memory:
 
     expanded: Memory = expand(memory)
     return expanded
+
+
+def _can_stack(memory: Memory) -> bool:
+    """Whether memories behind different numbers of tokens can be rows of one batch: not where a position is counted."""
+    return "length" not in memory
+
+
+def _stacked(memories: Sequence[Memory]) -> Memory:
+    """Memories as the rows of one batch."""
+
+    def stack(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], dict):
+            return {name: stack([value[name] for value in values]) for name in values[0]}
+        return torch.cat(list(values)) if isinstance(values[0], Tensor) else values[0]
+
+    stacked: Memory = stack(memories)
+    return stacked
 
 
 def _set_state(memory: Memory, state: Tensor) -> None:

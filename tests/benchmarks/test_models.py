@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from statescope import GatedDeltaNet, Model, ModelConfig, Transition
+from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, patch_states
+from statescope.probe.hooks.patching import last_logit_difference
+from statescope.probe.mixers import MixerConfig
 from timing import compare
 
 pytestmark = pytest.mark.benchmark
@@ -39,3 +43,55 @@ def test_eigenvalues_of_transitions_against_the_dense_solver() -> None:
     ratio = compare(lambda: torch.linalg.eigvals(dense), transition.eigenvalues, pairs=5)
     report("eigenvalues of 512 transitions, K=64, one key, float64", "torch.linalg.eigvals", "Transition", ratio, "at least 100")
     assert ratio.ratio >= 100
+
+
+def test_a_training_step_against_softmax_attention() -> None:
+    """2 layers of width 128, 8 x 512 tokens: Gated DeltaNet beside softmax attention through torch's SDPA."""
+    tokens = torch.randint(0, 100, (8, 512))
+
+    def step(mixer: MixerConfig) -> Callable[[], object]:
+        model = Model(ModelConfig(vocabulary=100, width=128, layers=2, mixer=mixer))
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            model(tokens, return_type="loss").backward()
+            optimizer.step()
+
+        return run
+
+    ratio = compare(step(GatedDeltaNet(heads=4)), step(Attention(heads=4)), pairs=7)
+    print("\ntraining step, 2 layers, width 128, 8 x 512")
+    print(f"  Gated DeltaNet: {ratio.first:.0f} ms   softmax: {ratio.second:.0f} ms   ratio {ratio.ratio:.3f} (at most 1.2)")
+    assert ratio.ratio <= 1.2
+
+
+def test_a_patching_sweep_against_its_forwards() -> None:
+    """4 layers x 16 positions x 1 head: the sweep beside as many whole forwards with an edit."""
+    model = Model(
+        ModelConfig(vocabulary=100, width=128, layers=4, mixer=GatedDeltaNet(heads=1, key_size=64, value_size=64))
+    ).eval()
+    target, source = torch.randint(0, 100, (2, 1, 512)).unbind(0)
+    positions = list(range(15, 512, 32))
+    metric = last_logit_difference(1, 2)
+    names = [f"blocks.{layer}.attn.hook_state" for layer in range(4)]
+    _, cache = model.run_with_cache(source, names_filter=names, taps=positions)
+
+    @torch.no_grad()
+    def forwards() -> list[torch.Tensor]:
+        return [
+            metric(model.run_with_edits(target, {name: [Edit(position, "set", cache[name][:, slot])]}))
+            for name in names
+            for slot, position in enumerate(positions)
+        ]
+
+    def sweep() -> torch.Tensor:
+        return patch_states(model, target, source, metric, positions).effect
+
+    with torch.no_grad():
+        plain = metric(model(target))
+    torch.testing.assert_close(sweep().flatten(), torch.cat(forwards()) - plain, rtol=1e-3, atol=1e-4)
+    ratio = compare(sweep, forwards, pairs=3, warm_up=1)
+    print("\nstate patching, 4 layers x 16 positions, 512 tokens")
+    print(f"  sweep: {ratio.first:.0f} ms   forwards: {ratio.second:.0f} ms   ratio {ratio.ratio:.3f} (0.25 is wanted)")
+    assert ratio.ratio <= 0.5
