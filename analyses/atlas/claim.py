@@ -60,13 +60,18 @@ TITLES = {
     "P002": "DeltaProduct: state tracking through Householder products",
     "P004": "Gated linear attention transformers with hardware-efficient training (GLA)",
     "P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues",
+    "P013": "Linear state-space layers (LSSL)",
     "P029": "Lightning Attention-2",
+    "P068": "GLU variants improve transformer",
+    "P080": "How to train your HiPPO",
     "P117": "Gated slot attention (GSA)",
+    "P120": "Linear-MoE: one recurrence behind the named linear models",
     "P122": "Transformers are RNNs (linear attention)",
     "P128": "GateLoop: fully data-controlled linear recurrence",
     "P153": "Mamba: linear-time sequence modeling with selective state spaces",
     "P154": "HGRN2: gated linear RNNs with state expansion",
     "P155": "Simple linear attention language models balance the recall-throughput tradeoff (BASED)",
+    "P304": "Representational strengths and limitations of transformers (sparse averaging)",
     "P375": "FlashRNN: cells with block-diagonal recurrence",
 }
 
