@@ -73,6 +73,7 @@ _HOME = {
     "ProbeSweep": ".probe.probes.sweep",
     "patch_states": ".probe.hooks.patching",
     "attribute_states": ".probe.hooks.patching",
+    "linearize": ".probe.models.linearize",
     "Direction": ".probe.directions",
     "transition_spectrum": ".analyses.spectra.transition_spectrum",
     "state_trajectory": ".analyses.geometry.state_trajectory",

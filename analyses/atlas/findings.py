@@ -100,16 +100,16 @@ class PaperStudy(Study, kind="paper"):
                 made.append(experiment(self.seed))
             return made[0]
 
-        run.compute("numbers", lambda: _numbers(findings().numbers))
+        run.compute("numbers", lambda: numbers_of(findings().numbers))
         if "curves" in run.result_names or findings().curves:
-            run.compute("curves", lambda: _curves(findings()))
+            run.compute("curves", lambda: curves_of(findings()))
 
 
-def _numbers(numbers: Mapping[str, float]) -> Numbers:
+def numbers_of(numbers: Mapping[str, float]) -> Numbers:
     return Numbers(pd.DataFrame({"what": list(numbers), "value": list(numbers.values())}))
 
 
-def _curves(found: Findings) -> Curves:
+def curves_of(found: Findings) -> Curves:
     parts = [
         pd.DataFrame({"panel": panel, "series": series, "x": np.asarray(x, float), "y": np.asarray(y, float)})
         for (panel, series), (x, y) in found.curves.items()

@@ -49,6 +49,13 @@ ENTRIES = (
         "SourceCodeStudy",
         "6 min",
     ),
+    Entry(
+        "linearization",
+        "How much of a softmax model survives when its attention becomes a state?",
+        ".linearization",
+        "LinearizationStudy",
+        "2 min",
+    ),
 )
 STUDIES = {entry.name: entry for entry in ENTRIES}
 FLAGSHIPS = ("parity", "source-code")

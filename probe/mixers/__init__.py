@@ -10,6 +10,7 @@ from .gated_slot_attention import GatedSlotAttention
 from .hgrn2 import HGRN2
 from .kimi_delta_attention import KimiDeltaAttention
 from .linear_attention import LinearAttention
+from .linearized import Linearized
 from .mamba import Mamba, Mamba2
 from .mlstm import MLSTM
 from .ret_net import RetNet, TransNormer
@@ -36,6 +37,7 @@ __all__ = [
     "GatedSlotAttention",
     "KimiDeltaAttention",
     "LinearAttention",
+    "Linearized",
     "Mamba",
     "Mamba2",
     "Mixer",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
+from .attention import rotate
 from .base import Memory, Mixer, RMSNorm
 from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
@@ -18,10 +19,14 @@ from .recurrences import LINEAR, NORMALISED, Tokens
 
 @dataclass(frozen=True)
 class LinearAttention(HeadsConfig, kind="linear_attention"):
-    """feature_map: a name of `feature_maps.py`. normalise: divide by the sum of scores; for features that are positive."""
+    """feature_map: a name of `feature_maps.py`. normalise: divide by the sum of scores; for features that are positive.
+
+    rotary: turn q and k by rotary positions before their features.
+    """
 
     feature_map: str = "elu_plus_one"
     normalise: bool = True
+    rotary: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +55,11 @@ class LinearAttentionMixer(HeadMixer):
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
+        if self.config.rotary:
+            start = 0 if memory is None else memory.get("length", 0)
+            q, k = rotate(q, start), rotate(k, start)
+            if memory is not None:
+                memory["length"] = start + x.shape[1]
         return self.fire(q=self.features_q(q), k=self.features_k(k), v=v)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from statescope import Training
 from statescope.analyses.atlas import p001, p004, p128, p155
 from statescope.analyses.atlas.claim import TITLES, claim_of
 from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
+from statescope.analyses.studies.linearization import LinearizationStudy
 from statescope.kernels.recurrence import RecurrenceOutput
 
 OF_EQUATIONS = sorted(number for number in TITLES if isinstance(claim_of(number).study(), PaperStudy))
@@ -47,6 +51,19 @@ def test_a_number_that_was_not_measured_is_named(tmp_path: Path) -> None:
     assert isinstance(numbers, Numbers)
     with pytest.raises(KeyError, match="'nonsense' was not measured; measured were phi"):
         numbers.at("nonsense")
+
+
+def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
+    """At a tenth of its size: every number is there, and what is exact holds."""
+    short = Training(steps=60, batch=16, length=24)
+    study = LinearizationStudy(training=short, fine_tuning=replace(short, steps=10), width=32, transfer_steps=20, sequences=64)
+    run = study.run(tmp_path / "run")
+    for number in ("P005", "P017", "P089"):
+        assert all(math.isfinite(value) for _, value, _ in claim_of(number).measure(run))
+    verdicts = {m.what: verdict for n in ("P005", "P089") for m, _, verdict in claim_of(n).measure(run)}
+    assert verdicts["liger: parameters added"] == "holds"
+    assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
+    assert run.problems() == []
 
 
 def without_decay(call: Any) -> Any:

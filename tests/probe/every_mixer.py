@@ -22,6 +22,7 @@ from statescope.probe.mixers import (
     GateLoop,
     KimiDeltaAttention,
     LinearAttention,
+    Linearized,
     Mamba,
     Mamba2,
     MixerConfig,
@@ -38,6 +39,9 @@ MIXERS = [
     *(make(heads=2, key_size=4, value_size=6) for make in OF_HEADS),
     LinearAttention(heads=2, key_size=4, value_size=6, feature_map="taylor"),
     LinearAttention(heads=2, key_size=4, value_size=6, feature_map="identity", normalise=False),
+    Linearized(heads=2, key_size=4, value_size=6),
+    Linearized(heads=2, key_size=4, value_size=6, form="mamba"),
+    LinearAttention(heads=2, key_size=4, value_size=6, feature_map="hedgehog", rotary=True),
     Mamba(state_size=5, short_convolution=3),
     Mamba2(heads=2, state_size=5),
     LRU(state_size=5),
@@ -47,4 +51,4 @@ MIXERS = [
 
 
 def label(mixer: MixerConfig) -> str:
-    return f"{mixer.kind}-{getattr(mixer, 'householders', '')}{getattr(mixer, 'feature_map', '')}"
+    return f"{mixer.kind}-{getattr(mixer, 'householders', '')}{getattr(mixer, 'feature_map', '')}{getattr(mixer, 'form', '')}"

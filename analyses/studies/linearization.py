@@ -1,0 +1,165 @@
+"""From softmax attention to linear mixers, on a model trained here (P005, P017, P089).
+
+A small softmax model learns associative recall. Each of its layers is then taken over by a linear mixer with the same
+projections, trained alone to do what the layer did, and fine-tuned by changes of low rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from ...probe.mixers import Attention
+from ...probe.models.config import ModelConfig
+from ...probe.models.linearize import Target, add_low_rank, attention_map, linearize, transfer
+from ...probe.models.model import Model
+from ...probe.studies.run import Run
+from ...probe.studies.study import Study
+from ...probe.studies.training import Training, task_loss, train
+from ...probe.tasks.base import Batch, generator_for
+from ...probe.tasks.recall import AssociativeRecall
+from ..atlas.findings import Axes, Findings, curves_of, numbers_of
+from ..behaviour.training_curve import TrainingCurve
+
+TARGETS: tuple[Target, ...] = ("hedgehog", "liger", "mamba")
+
+
+@dataclass(frozen=True)
+class LinearizationStudy(Study, kind="linearization"):
+    """A 2-layer softmax model, linearised in three ways."""
+
+    training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24))
+    fine_tuning: Training = field(default_factory=lambda: Training(steps=200, batch=32, length=24))
+    width: int = 64
+    """of the residual stream"""
+    transfer_steps: int = 200
+    """in which a new mixer learns what the old one did"""
+    rank: int = 4
+    """of the changes that fine-tuning learns"""
+    sequences: int = 400
+    """that losses are measured on"""
+
+    question: ClassVar[str] = "How much of a softmax model survives when its attention becomes a state?"
+
+    @property
+    def task(self) -> AssociativeRecall:
+        return AssociativeRecall(pairs=4, symbols=16)
+
+    def execute(self, run: Run) -> None:
+        config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), seed=self.seed)
+        teacher, history = run.train("teacher", config, self.task, self.training, self.seed)
+        run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
+        made: list[Findings] = []
+
+        def findings() -> Findings:
+            if not made:
+                made.append(self._findings(teacher))
+            return made[0]
+
+        run.compute("numbers", lambda: numbers_of(findings().numbers))
+        run.compute("curves", lambda: curves_of(findings()))
+
+    def _findings(self, teacher: Model) -> Findings:
+        found = Findings()
+        batch = self.task.batch(self.sequences, self.training.length, "test", generator_for(self.seed, 1))
+        own = found.numbers["softmax: loss"] = _loss(teacher, batch)
+        panel = "loss of the mixers alone, as they learn what softmax did"
+        for target in TARGETS:
+            student = linearize(teacher, target)
+            added = _count(student) - _count(teacher)
+            found.numbers[f"{target}: parameters added"] = added
+            converted = found.numbers[f"{target}: loss when converted"] = _loss(student, batch)
+            losses = self._transfer(student, teacher)
+            found.curves[panel, target] = (list(range(1, len(losses) + 1)), losses)
+            moved = found.numbers[f"{target}: loss after transfer"] = _loss(student, batch)
+            if target == "hedgehog":
+                self._compare_maps(student, teacher, batch, found)
+            add_low_rank(student, self.rank, seed=self.seed)
+            train(student, self.task, self.fine_tuning, seed=self.seed + 1)
+            tuned = found.numbers[f"{target}: loss after fine-tuning"] = _loss(student, batch)
+            found.numbers[f"{target}: share of the gap closed by transfer"] = (converted - moved) / (converted - own)
+            found.numbers[f"{target}: share of the gap closed in all"] = (converted - tuned) / (converted - own)
+        found.numbers["mamba without decay and step 1, against linear attention"] = _seeded_is_linear_attention(teacher, batch)
+        drawn = linearize(teacher, "mamba")
+        fresh = Model(replace(drawn.config, seed=self.seed + 5))
+        for layer in range(teacher.layers):
+            drawn.mixer(layer).load_state_dict(fresh.mixer(layer).state_dict())
+        losses = self._transfer(drawn, teacher)
+        found.curves[panel, "mamba, projections drawn at random"] = (list(range(1, len(losses) + 1)), losses)
+        seeded = found.curves[panel, "mamba"][1]
+        found.numbers["mamba: transfer loss, random projections over the teacher's"] = losses[-1] / seeded[-1]
+        found.axes[panel] = Axes("step", "cross-entropy of the maps, or relative squared error", y_log=True)
+        return found
+
+    def _transfer(self, student: Model, teacher: Model) -> list[float]:
+        length = self.training.length
+        return transfer(student, teacher, self.task, steps=self.transfer_steps, batch=16, length=length, seed=self.seed)
+
+    def _compare_maps(self, student: Model, teacher: Model, batch: Batch, found: Findings) -> None:
+        """Divergence from the softmax map, entropy, and monotony in q . k, of Hedgehog's features and of a control's."""
+        control = linearize(teacher, "hedgehog", feature_map="elu_plus_one")
+        for name, model in (("hedgehog", student), ("elu + 1", control)):
+            divergence, entropy, monotony = [], [], []
+            for layer in range(teacher.layers):
+                names = [
+                    f"blocks.{layer}.hook_resid_pre",
+                    f"blocks.{layer}.attn.hook_pattern",
+                    f"blocks.{layer}.attn.hook_attn_scores",
+                ]
+                with torch.no_grad():
+                    _, cache = teacher.run_with_cache(batch.tokens[:64], names_filter=names)
+                    own = attention_map(model, layer, cache[names[0]])
+                truth = cache[names[1]]
+                divergence.append(float((truth * ((truth + 1e-12).log() - (own + 1e-12).log())).sum(-1).mean()))
+                entropy.append(float((_entropy(own) - _entropy(truth)).abs().mean()))
+                last = cache[names[2]][:, :, -1].flatten(0, 1)
+                pairs = zip(last.numpy(), own[:, :, -1].flatten(0, 1).numpy(), strict=True)
+                monotony.append(float(torch.tensor([spearmanr(*pair).statistic for pair in pairs]).mean()))
+            found.numbers[f"{name}: divergence from the softmax map, nats"] = sum(divergence) / len(divergence)
+            found.numbers[f"{name}: entropy apart from the softmax map's, nats"] = sum(entropy) / len(entropy)
+            found.numbers[f"{name}: rank correlation of q . k and weight"] = sum(monotony) / len(monotony)
+        for what in ("divergence from the softmax map, nats", "entropy apart from the softmax map's, nats"):
+            found.numbers[f"{what}: elu + 1 over hedgehog"] = (
+                found.numbers[f"elu + 1: {what}"] / found.numbers[f"hedgehog: {what}"]
+            )
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    return -(weights * weights.clamp_min(1e-12).log()).sum(-1)
+
+
+def _count(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def _loss(model: Model, batch: Batch) -> float:
+    return float(task_loss(model(batch.tokens), batch))
+
+
+@torch.no_grad()
+def _seeded_is_linear_attention(teacher: Model, batch: Batch) -> float:
+    """The first mamba layer with step 1 and no decay against sum_{j <= i} (q_i . k_j) v_j of the teacher's q, k and v."""
+    teacher = _wide(teacher)
+    student = linearize(teacher, "mamba")
+    mixer = student.mixer(0)
+    mixer.project_step.bias.fill_(float(torch.tensor(1.0).double().expm1().log()))
+    mixer.log_rate.fill_(-torch.inf)
+    names = [f"blocks.0.attn.hook_{part}" for part in ("q", "k", "v")]
+    _, cache = teacher.run_with_cache(batch.tokens[:8], names_filter=names)
+    q, k, v = (cache[name] for name in names)
+    scores = torch.einsum("bihk,bjhk->bhij", q, k).tril() * q.shape[-1] ** -0.5
+    expected = torch.einsum("bhij,bjhv->bihv", scores, v)
+    _, own = student.run_with_cache(batch.tokens[:8], names_filter="blocks.0.attn.hook_z")
+    return float((own["z", 0] - expected).norm() / expected.norm())
+
+
+def _wide(model: Model) -> Model:
+    """A copy in float64."""
+    copy = Model(model.config).double().eval()
+    copy.load_state_dict({name: tensor.double() for name, tensor in model.state_dict().items()})
+    return copy

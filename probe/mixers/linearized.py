@@ -1,0 +1,63 @@
+"""Linear attention that takes over the projections of a softmax layer (see `models/linearize.py`).
+
+"liger" (Lan et al. 2025, arXiv:2503.01496): S_t = a_t S_{t-1} + softmax(k_t) v_t^T, o_t = S_t^T softmax(q_t), with the gate
+a_t = sigmoid(mean of k_t)^(1/16) of each head, which has no parameters of its own. "mamba" (Wang et al. 2024, arXiv:2408.15237):
+S_t = e^{-step_t A} S_{t-1} + step_t k_t v_t^T, o_t = S_t^T q_t / sqrt(K), with a learned step and A. Both turn q and k by rotary
+positions, as the softmax layer did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from .attention import rotate
+from .base import Memory, Mixer
+from .heads import HeadMixer, HeadsConfig
+from .recurrences import LINEAR, Tokens
+
+
+@dataclass(frozen=True)
+class Linearized(HeadsConfig, kind="linearized"):
+    """form: "liger" or "mamba"."""
+
+    form: str = "liger"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("liger", "mamba"):
+            raise ValueError(f"form={self.form!r} is not known; one of liger, mamba")
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return LinearizedMixer(self, width, generator)
+
+
+class LinearizedMixer(HeadMixer):
+    """The module of Linearized: the softmax layer's matrices, and nothing else but mamba's steps."""
+
+    recurrence = LINEAR
+    config: Linearized
+
+    def __init__(self, config: Linearized, width: int, generator: Generator) -> None:
+        super().__init__(config, width, generator, norm=lambda size: nn.Identity())
+        if config.form == "mamba":
+            self.project_step = nn.Linear(width, config.heads)
+            nn.init.zeros_(self.project_step.weight)
+            nn.init.constant_(self.project_step.bias, 0.5413)  # softplus of it is 1
+            self.log_rate = nn.Parameter(torch.full((config.heads,), -4.0))
+
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
+        start = 0 if memory is None else memory.get("length", 0)
+        if memory is not None:
+            memory["length"] = start + x.shape[1]
+        q, k = rotate(q, start), rotate(k, start)
+        if self.config.form == "liger":
+            log_decay = functional.logsigmoid(k.mean(-1)) / 16
+            return self.fire(q=q.softmax(-1), k=k.softmax(-1), v=v, log_decay=log_decay)
+        step = functional.softplus(self.project_step(x))
+        log_decay = -step * self.log_rate.exp()
+        return self.fire(q=q * q.shape[-1] ** -0.5, k=step[..., None] * k, v=v, log_decay=log_decay)
