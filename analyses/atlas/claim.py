@@ -61,6 +61,7 @@ TITLES = {
     "P004": "Gated linear attention transformers with hardware-efficient training (GLA)",
     "P005": "Liger: linearizing models to gated recurrent structures",
     "P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues",
+    "P009": "A systematic analysis of hybrid linear attention",
     "P013": "Linear state-space layers (LSSL)",
     "P017": "Hedgehog: linear attention with softmax mimicry",
     "P029": "Lightning Attention-2",
@@ -86,3 +87,10 @@ def claim_of(number: str) -> Claim:
         raise unknown_name("atlas entry", number, TITLES)
     claim: Claim = import_module(f".{wanted.lower()}", __package__).CLAIM
     return claim
+
+
+def claims_of(number: str) -> tuple[Claim, ...]:
+    """All claims of a paper: the one on its equations, and those on trained models, which take minutes."""
+    first = claim_of(number)
+    trained: tuple[Claim, ...] = getattr(import_module(f".{first.number.lower()}", __package__), "TRAINED", ())
+    return first, *trained

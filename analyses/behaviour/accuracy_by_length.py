@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ...probe.models.model import Model
 from ...probe.probes.controls import group_bootstrap
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.tasks.base import Task, generator_for
+from ...probe.tasks.base import IGNORED, Task, generator_for
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class AccuracyByLength(Result, kind="accuracy_by_length"):
     columns: ClassVar[dict[str, str]] = {
         "model": "name of the model",
         "length": "tokens in a sequence",
-        "accuracy": "share of all positions that are right",
+        "accuracy": "share of the positions with a target that are right",
         "low": "lower end of its 95% interval over sequences",
         "high": "upper end",
-        "last": "share of sequences whose last position is right",
+        "last": "share of sequences whose last position with a target is right",
     }
 
     def at(self, model: str, length: int) -> float:
@@ -56,15 +57,23 @@ class AccuracyByLength(Result, kind="accuracy_by_length"):
 def accuracy_by_length(
     models: Mapping[str, Model], task: Task, lengths: Sequence[int], *, sequences: int, seed: int
 ) -> AccuracyByLength:
-    """Test models on fresh sequences of each length, all positions counted; the interval is over sequences."""
+    """Test models on fresh sequences of each length, all positions that have a target counted; the interval is over sequences."""
     rows = []
     for length in lengths:
         batch = task.batch(sequences, length, "test", generator_for(seed, length))
         for name, model in models.items():
             with torch.no_grad():
                 right = (model(batch.tokens).argmax(-1) == batch.targets).double()
-            each = right.mean(1).numpy()
+            counted = batch.targets != IGNORED
+            each = ((right * counted).sum(1) / counted.sum(1)).numpy()
             low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)
-            rows.append((name, length, float(each.mean()), low, high, float(right[:, -1].mean())))
+            rows.append((name, length, float(each.mean()), low, high, float(right[:, _last(counted)].mean())))
     table = pd.DataFrame(rows, columns=list(AccuracyByLength.columns))
     return AccuracyByLength(table, {"sequences": sequences, "chance": 1 / task.vocabulary, "lengths": list(lengths)})
+
+
+def _last(counted: Tensor) -> int:
+    """The last position at which every sequence has a target, or else at which some has."""
+    places = counted.all(0).nonzero().flatten()
+    places = places if len(places) else counted.any(0).nonzero().flatten()
+    return int(places[-1])

@@ -56,6 +56,13 @@ ENTRIES = (
         "LinearizationStudy",
         "2 min",
     ),
+    Entry(
+        "hybrid",
+        "How many softmax layers does a linear model need to recall?",
+        ".hybrid",
+        "HybridStudy",
+        "6 min",
+    ),
 )
 STUDIES = {entry.name: entry for entry in ENTRIES}
 FLAGSHIPS = ("parity", "source-code")

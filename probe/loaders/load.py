@@ -22,8 +22,8 @@ def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
     """A model with hooks: one of ours that `Model.save` wrote, a `transformers` checkpoint in a folder with config.json and
     safetensors, or a `transformers` module already loaded.
 
-    how: for `transformers`, what `from_pretrained` takes, such as dtype. Nothing is fetched, no pickle is read, and no code in
-    the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
+    how: for `transformers`, what `from_pretrained` takes, such as dtype. Nothing is fetched, nothing pickled is read, and no code
+    in the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
     """
     if isinstance(source, nn.Module):
         return ForeignModel(source)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from statescope import Training
 from statescope.analyses.atlas import p001, p004, p128, p155
-from statescope.analyses.atlas.claim import TITLES, claim_of
+from statescope.analyses.atlas.claim import TITLES, claim_of, claims_of
 from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
+from statescope.analyses.studies.comparison import Comparison
 from statescope.analyses.studies.linearization import LinearizationStudy
 from statescope.kernels.recurrence import RecurrenceOutput
 
@@ -64,6 +65,18 @@ def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
     assert verdicts["liger: parameters added"] == "holds"
     assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
     assert run.problems() == []
+
+
+def test_claims_on_trained_models_can_be_measured(tmp_path: Path) -> None:
+    """At a few steps the models must fail their claims, and the verdicts say so."""
+    trained = [claim for number in TITLES for claim in claims_of(number)[1:]]
+    assert {claim.number for claim in trained} >= {"P153", "P375"}
+    for claim in trained:
+        study = claim.study()
+        assert isinstance(study, Comparison)
+        short = replace(study, training=replace(study.training, steps=2, batch=4), width=16, sequences=4)
+        measured = claim.measure(short.run(tmp_path / study.name))
+        assert {verdict for _, _, verdict in measured} >= {"fails"}
 
 
 def without_decay(call: Any) -> Any:

@@ -1,0 +1,73 @@
+"""Mixers side by side on one task, trained alike, tested at lengths they were trained on and beyond."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ...probe.mixers import DeltaNet, MixerConfig
+from ...probe.models.config import ModelConfig
+from ...probe.studies.run import Run
+from ...probe.studies.study import Study
+from ...probe.studies.training import Training
+from ...probe.tasks.base import Task
+from ...probe.tasks.parity import Parity
+from ..atlas.claim import Measurement, Relation
+from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
+from ..behaviour.training_curve import TrainingCurve
+
+
+@dataclass(frozen=True)
+class Comparison(Study, kind="comparison"):
+    """One model a mixer."""
+
+    name: str = "comparison"
+    """of the run folder"""
+    names: tuple[str, ...] = ("DeltaNet",)
+    """of the models, in the order of `mixers`"""
+    mixers: tuple[MixerConfig, ...] = (DeltaNet(),)
+    """of the models"""
+    task: Task = field(default_factory=Parity)
+    """that all learn"""
+    training: Training = field(default_factory=Training)
+    width: int = 64
+    """of the residual stream"""
+    layers: int = 1
+    """of each model"""
+    test_lengths: tuple[int, ...] = (40,)
+    """where accuracy is measured"""
+    sequences: int = 128
+    """tested at each length"""
+
+    question: ClassVar[str] = "Which mixer learns this task, and at which lengths does it still hold?"
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.mixers):
+            raise ValueError(f"{len(self.names)} names for {len(self.mixers)} mixers")
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.name}-seed{self.seed}"
+
+    def execute(self, run: Run) -> None:
+        models, histories = {}, {}
+        for name, mixer in zip(self.names, self.mixers, strict=True):
+            config = ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, seed=self.seed)
+            label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+            models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
+        run.compute("training", lambda: TrainingCurve.of(histories))
+        run.compute(
+            "accuracy_by_length",
+            lambda: accuracy_by_length(models, self.task, self.test_lengths, sequences=self.sequences, seed=self.seed),
+        )
+
+
+def accuracy(model: str, length: int, relation: Relation, expected: float) -> Measurement:
+    """A measurement of a Comparison: the accuracy of one of its models at a length."""
+
+    def read(run: Run) -> float:
+        result = run.result("accuracy_by_length")
+        assert isinstance(result, AccuracyByLength)
+        return result.at(model, length)
+
+    return Measurement(f"{model}: accuracy at length {length}", expected, relation, read)

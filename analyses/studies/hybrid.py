@@ -1,0 +1,125 @@
+"""Hybrids of linear and softmax layers (P009): what does the share of softmax buy?
+
+For each linear mixer and each schedule of layers one model learns a language of templates and one learns associative recall of
+more pairs than a small state holds easily; the loss, the recall, and what a sequence costs in memory stand side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pandas as pd
+import torch
+
+from ...probe.mixers import HGRN2, Attention, GatedDeltaNet, MixerConfig, RetNet
+from ...probe.models.config import ModelConfig
+from ...probe.models.generate import memory_bytes, stream_logits
+from ...probe.models.model import Model
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.studies.run import Run
+from ...probe.studies.study import Study
+from ...probe.studies.training import Training, task_loss
+from ...probe.tasks.base import IGNORED, Batch, Task, generator_for
+from ...probe.tasks.recall import AssociativeRecall
+from ...probe.tasks.sentiment import Sentiment
+
+SOFTMAX = "softmax"
+SHARES = {"none": 0.0, "1 of 4": 0.25, "2 of 4": 0.5, "all": 1.0}
+
+
+@dataclass(frozen=True)
+class HybridTable(Result, kind="hybrid"):
+    """One row a mixer and a share of softmax layers."""
+
+    title: ClassVar[str] = "Linear layers with a share of softmax"
+    columns: ClassVar[dict[str, str]] = {
+        "mixer": "the linear mixer",
+        "share": "of softmax layers",
+        "loss": "held-out loss on the templates, nats a token",
+        "recall": "share of recalled values that are right",
+        "bytes": "that a sequence of the recall task leaves in memory",
+    }
+
+    def at(self, mixer: str, share: float, column: str) -> float:
+        """A number of the table."""
+        rows = self.table[(self.table["mixer"] == mixer) & (self.table["share"] == share)]
+        return float(rows[column].iloc[0])
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{row.mixer}, {row.share:.0%} softmax: loss {row.loss:.3f}, recall {row.recall:.1%}, {row.bytes / 1024:.1f} KiB"
+            for row in self.table.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        panels = []
+        for column, label in (("recall", "share recalled"), ("loss", "loss, nats a token")):
+            lines = [
+                Line(own["share"].to_numpy(), own[column].to_numpy(), str(mixer), markers=True)
+                for mixer, own in self.table.groupby("mixer", sort=False)
+            ]
+            panels.append(Panel(lines, "share of softmax layers", label))
+        return Figure(self.title, panels, alt=self.summary())
+
+
+@dataclass(frozen=True)
+class HybridStudy(Study, kind="hybrid"):
+    """Three linear mixers in four layers, with none, one, two or only softmax layers."""
+
+    recall: Training = field(default_factory=lambda: Training(steps=800, batch=32, length=24, learning_rate=5e-3))
+    language: Training = field(default_factory=lambda: Training(steps=150, batch=32, length=32))
+    width: int = 32
+    """of the residual stream"""
+    pairs: int = 6
+    """to recall"""
+    sequences: int = 200
+    """that loss and recall are measured on"""
+
+    question: ClassVar[str] = "How many softmax layers does a linear model need to recall?"
+
+    def execute(self, run: Run) -> None:
+        linear: dict[str, MixerConfig] = {
+            "Gated DeltaNet": GatedDeltaNet(heads=2, key_size=8, value_size=8),
+            "HGRN2": HGRN2(heads=2, key_size=8, value_size=8, short_convolution=4),
+            "RetNet": RetNet(heads=2, key_size=8, value_size=8, short_convolution=4),
+        }
+        models: dict[tuple[str, float, str], Model] = {}
+        for name, mixer in linear.items():
+            for share in SHARES.values():
+                pattern = self._pattern(mixer, share)
+                for task, training in ((self._recall, self.recall), (Sentiment(), self.language)):
+                    config = ModelConfig(task.vocabulary, self.width, 4, pattern, seed=self.seed)
+                    label = f"{SOFTMAX if share == 1 else name}-{share:g}-{task.kind}".lower().replace(" ", "_")
+                    models[name, share, task.kind], _ = run.train(label, config, task, training, self.seed)
+        run.compute("hybrid", lambda: self._table(models, list(linear)))
+
+    @property
+    def _recall(self) -> AssociativeRecall:
+        return AssociativeRecall(pairs=self.pairs, symbols=16)
+
+    def _pattern(self, mixer: MixerConfig, share: float) -> tuple[MixerConfig, ...]:
+        """Softmax layers last in each group of the schedule, as in published hybrids."""
+        soft = Attention(heads=2, key_size=8, value_size=8)
+        places = {0.0: (), 0.25: (3,), 0.5: (1, 3), 1.0: (0, 1, 2, 3)}[share]
+        return tuple(soft if layer in places else mixer for layer in range(4))
+
+    @torch.no_grad()
+    def _table(self, models: dict[tuple[str, float, str], Model], names: list[str]) -> HybridTable:
+        rows = []
+        for name in names:
+            for share in SHARES.values():
+                recall, language = models[name, share, self._recall.kind], models[name, share, Sentiment.kind]
+                batch = self._batch(self._recall, self.recall.length)
+                asked = batch.targets != IGNORED
+                right = (recall(batch.tokens).argmax(-1) == batch.targets)[asked].double().mean()
+                text = self._batch(Sentiment(), self.language.length)
+                *_, (_, memories) = stream_logits(recall, batch.tokens[:1])
+                rows.append((name, share, float(task_loss(language(text.tokens), text)), float(right), memory_bytes(memories)))
+        return HybridTable(
+            pd.DataFrame(rows, columns=list(HybridTable.columns)), {"sequences": self.sequences, "pairs": self.pairs}
+        )
+
+    def _batch(self, task: Task, length: int) -> Batch:
+        return task.batch(self.sequences, length, "test", generator_for(self.seed, 1))
