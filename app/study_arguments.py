@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from ..analyses.studies.catalogue import study_named
+from ..analyses.studies.catalogue import study_named, study_of_kind
 from ..probe.configuration import from_plain
 from ..probe.errors import StatescopeError
 from ..probe.studies.manifest import FILE as MANIFEST
@@ -44,7 +44,7 @@ def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
 def study_of_run(path: Path) -> Study:
     """The study of a run folder, with the settings it was run with."""
     manifest = Manifest.read(path)
-    base = study_named(manifest.study)
+    base = study_of_kind(manifest.study)
     return from_plain(type(base), dict(manifest.configuration), base=base)
 
 

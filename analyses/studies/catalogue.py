@@ -64,9 +64,20 @@ ENTRIES = (
         "6 min",
     ),
 )
+# Those that a Python script or the atlas describes; a run of one goes on by its folder.
+DESCRIBED = {"paper": ("..atlas.findings", "PaperStudy"), "comparison": (".comparison", "Comparison")}
 STUDIES = {entry.name: entry for entry in ENTRIES}
 FLAGSHIPS = ("parity", "source-code")
 SMALLEST = "parity-small"
+
+
+def study_of_kind(kind: str) -> Study:
+    """A study of the kind that a run's manifest names, with its default settings."""
+    if kind not in DESCRIBED:
+        return study_named(kind)
+    module, factory = DESCRIBED[kind]
+    study: Study = getattr(import_module(module, __package__), factory)()
+    return study
 
 
 def study_named(name: str) -> Study:

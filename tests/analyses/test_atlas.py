@@ -79,6 +79,14 @@ def test_claims_on_trained_models_can_be_measured(tmp_path: Path) -> None:
         assert {verdict for _, _, verdict in measured} >= {"fails"}
 
 
+def test_a_run_of_a_claim_goes_on_by_its_folder(tmp_path: Path) -> None:
+    from statescope.app.study_arguments import study_of_run
+
+    for study in (PaperStudy(paper="P155"), claims_of("P375")[1].study()):
+        short = replace(study, training=Training(steps=1, batch=2), sequences=2) if isinstance(study, Comparison) else study
+        assert study_of_run(short.run(tmp_path / short.run_name).path) == short
+
+
 def without_decay(call: Any) -> Any:
     def wrong(q: Any, k: Any, v: Any, gate: Any, *rest: Any, **how: Any) -> RecurrenceOutput:
         return call(q, k, v, gate if how.get("implementation") == "reference" else 0.9 * gate, *rest, **how)
