@@ -35,7 +35,7 @@ POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
 class ParityStudy(Study, kind="parity"):
     """One-layer DeltaNet with eigenvalues in [0, 1] and in [-1, 1]."""
 
-    training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40))
+    training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40, learning_rate=1e-2))
     width: int = 64
     """of the residual stream"""
     heads: int = 4
