@@ -104,7 +104,7 @@ def pass_states(
     those at its read-out edits, before them, each [s, H, K, V].
     """
     full = max(1, how.tokens_in_a_block // table.chunk)
-    size = -(-table.depth // max(1, round(table.depth / full)))  # blocks of about equal size, and no short one at the end
+    size = max(1, -(-table.depth // max(1, round(table.depth / full))))  # blocks of about equal size, and no short one at the end
     blocks = zip(*(repeat(None) if x is None else table.to_rows(x, size) for x in tokens), strict=False)
     layout = table.layout
     wanted = [table.find_state(place) for place in layout.taps] + [table.find(at) for at, _ in layout.readouts]
