@@ -194,7 +194,12 @@ def test_the_smallest_study_starts_is_followed_and_cancelled(page: Page, tmp_pat
         expect(bar.first).to_be_visible(timeout=2 * WAIT)
         page.reload()  # another visit follows the same run
         expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=WAIT)
+        checkpoints = tmp_path / "parity-small" / "checkpoints"
+        deadline = time.monotonic() + 60
+        while not list(checkpoints.glob("*/step-*.safetensors")):
+            assert time.monotonic() < deadline, "no checkpoint was written"
+            page.wait_for_timeout(50)
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_text("This run was interrupted")).to_be_visible(timeout=2 * WAIT)
-        assert list((tmp_path / "parity-small" / "checkpoints").iterdir())
+        assert list(checkpoints.glob("*/step-*.safetensors"))
         page.screenshot(path=SCREENSHOTS / "interrupted.png", full_page=True)
