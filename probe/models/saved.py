@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ..configuration import from_plain, to_plain
 from ..errors import StatescopeError
@@ -38,19 +39,23 @@ def load_model(folder: Path, configuration: dict[str, Any]) -> Model:
         raise UnreadableModelError(f"{folder}/config.json has format {configuration.get('format')!r}; this version reads 1")
     model = Model(from_plain(ModelConfig, configuration["config"]))
     try:
-        tensors = load_file(folder / "model.safetensors")
-        wrong = {name: tensor for name, tensor in model.state_dict().items() if _differs(tensor, tensors.get(name))}
-        if wrong or set(tensors) - set(model.state_dict()):
-            names = sorted([*wrong, *(set(tensors) - set(model.state_dict()))])
-            raise UnreadableModelError(f"{folder}/model.safetensors does not fit its config.json: {', '.join(names[:4])}")
-        kinds = {tensor.dtype for tensor in tensors.values()}
-        if len(kinds) == 1:
-            model.to(kinds.pop())
-        model.load_state_dict(tensors)
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            _check_fit(model, file, folder)
+            stored = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            if len(set(stored.values())) == 1:
+                model.to(file.get_tensor(next(iter(stored))).dtype)
+            with torch.no_grad():
+                for name, tensor in model.state_dict().items():
+                    tensor.copy_(file.get_tensor(name))  # one at a time: no second copy of the model is ever in memory
     except (OSError, SafetensorError) as error:
         raise UnreadableModelError(f"{folder}/model.safetensors cannot be read: {error}") from error
     return model.eval()
 
 
-def _differs(own: Any, found: Any) -> bool:
-    return found is None or found.shape != own.shape
+def _check_fit(model: Model, file: Any, folder: Path) -> None:
+    """Raise UnreadableModelError, with names, where the file's tensors are not the model's."""
+    own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    wrong = sorted(name for name in own.keys() | stored.keys() if own.get(name) != stored.get(name))
+    if wrong:
+        raise UnreadableModelError(f"{folder}/model.safetensors does not fit its config.json: {', '.join(wrong[:4])}")
