@@ -47,8 +47,10 @@ def launch_pass(
     decay: Tensor | None,
     state: Tensor,
     slots: Tensor,
+    kept_states: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run `pass_forward`. Shapes as in `ChunkTerms` with the key weighted; slots [J], int32, -1 where no state is kept.
+    """Run `pass_forward`. Shapes as in `ChunkTerms` with the key weighted; slots [J], int32, -1 where no state is kept;
+    kept_states: how many are.
 
     Returns the output [J, S, H, C, V], what each row wrote [J, S, H, M, V], the kept states [slots, S, H, K, V] and the final
     state, all in float32.
@@ -60,11 +62,9 @@ def launch_pass(
     made = partial(torch.empty, dtype=torch.float32, device=query.device)
     lead = (rows, sequences, heads)
     output, written = made(*lead, tokens, columns), made(*lead, writes, columns)
-    kept = made(int(slots.max()) + 1, sequences, heads, size, columns)
+    kept = made(kept_states, sequences, heads, size, columns)
     final = made(sequences, heads, size, columns)
-    chosen = PASS[query.element_size()][0]
-    width = min(chosen.block, block(columns))
-    grid = (-(-columns // width), sequences * heads)
+    grid, sizes = _pass_sizes(query, writes, columns, erase, decay)
     start = state.float()
     pass_forward[grid](
         *_contiguous(query, scores, key, value),
@@ -76,21 +76,23 @@ def launch_pass(
         final,
         rows,
         sequences * heads,
-        C=tokens,
-        M=writes,
-        K=size,
-        V=columns,
-        BLOCK_C=block(tokens),
-        BLOCK_M=block(writes),
-        BLOCK_K=block(size),
-        BLOCK_V=width,
-        ERASE=erase is not None,
-        DECAY=decay_kind(decay),
-        PRECISION=precision_of(query.dtype),
-        num_warps=chosen.warps,
-        num_stages=chosen.stages,
+        **sizes,
     )
     return output, written, kept, final
+
+
+def _pass_sizes(
+    query: Tensor, writes: int, columns: int, erase: Tensor | None, decay: Tensor | None
+) -> tuple[tuple[int, int], dict[str, Any]]:
+    """The grid and the constants that the pass and its adjoint share."""
+    _, sequences, heads, tokens, size = query.shape
+    chosen = PASS[query.element_size()][0]
+    width = min(chosen.block, block(columns))
+    sizes = {"C": tokens, "M": writes, "K": size, "V": columns}
+    blocks = {"BLOCK_C": block(tokens), "BLOCK_M": block(writes), "BLOCK_K": block(size), "BLOCK_V": width}
+    kind = {"ERASE": erase is not None, "DECAY": decay_kind(decay), "PRECISION": precision_of(query.dtype)}
+    how = {"num_warps": chosen.warps, "num_stages": chosen.stages}
+    return (-(-columns // width), sequences * heads), sizes | blocks | kind | how
 
 
 def _check_sizes(query: Tensor, size: int, writes: int) -> None:
@@ -120,14 +122,12 @@ def launch_adjoint(
     """Run `pass_backward`: the gradients of what each row wrote, of the state behind each row, and of the initial state."""
     from .pass_backward import pass_backward
 
-    (rows, sequences, heads, tokens, size), writes, columns = query.shape, key.shape[3], d_output.shape[4]
+    (rows, sequences, heads, _, size), writes, columns = query.shape, key.shape[3], d_output.shape[4]
     made = partial(torch.empty, dtype=torch.float32, device=query.device)
     lead = (rows, sequences, heads)
     d_value, d_behind = made(*lead, writes, columns), made(*lead, size, columns)
     d_state = made(sequences, heads, size, columns)
-    chosen = PASS[query.element_size()][0]
-    width = min(chosen.block, block(columns))
-    grid = (-(-columns // width), sequences * heads)
+    grid, sizes = _pass_sizes(query, writes, columns, erase, decay)
     nothing = d_final.float().contiguous()
     pass_backward[grid](
         *_contiguous(query, scores, key, query if erase is None else erase, nothing if decay is None else decay.float()),
@@ -140,21 +140,9 @@ def launch_adjoint(
         d_state,
         rows,
         sequences * heads,
-        C=tokens,
-        M=writes,
-        K=size,
-        V=columns,
-        BLOCK_C=block(tokens),
-        BLOCK_M=block(writes),
-        BLOCK_K=block(size),
-        BLOCK_V=width,
-        ERASE=erase is not None,
-        DECAY=decay_kind(decay),
+        **sizes,
         WRITTEN=d_written is not None,
         STARTS=d_starts is not None,
-        PRECISION=precision_of(query.dtype),
-        num_warps=chosen.warps,
-        num_stages=chosen.stages,
     )
     return d_value, d_behind, d_state
 

@@ -26,7 +26,7 @@ class TritonPass(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        """query, scores, weighted key, value, erase, decay, state, slots. Returns output, final state, v' and the kept states."""
+        """Arguments of `launch_pass`. Returns the output, the final state, v' and the kept states."""
         output, written, kept, final = launch_pass(*arguments)
         return output, final, written, kept
 
@@ -55,6 +55,7 @@ class TritonPass(torch.autograd.Function):
             d_decay,
             d_state,
             None,
+            None,
         )
 
 
@@ -78,12 +79,13 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
     for segment in map(Segment, [0, *cuts[:-1]], cuts):
         here = slice(segment.first, segment.stop)
         taps = [(index, tap) for index, tap in enumerate(plan.taps) if segment.first <= tap.row < segment.stop]
-        slots = _slots(segment, [tap.row for _, tap in taps], everything=needs_gradient, device=state.device)
+        slot_of = _slots(segment, [tap.row for _, tap in taps], everything=needs_gradient)
+        slots = torch.tensor([slot_of.get(row, -1) for row in range(segment.first, segment.stop)], dtype=torch.int32)
         own = (None if x is None else x[here] for x in given)
-        output, state, written, kept = TritonPass.apply(*own, state, slots)  # type: ignore[no-untyped-call]
+        output, state, written, kept = TritonPass.apply(*own, state, slots.to(state.device), len(slot_of))  # type: ignore[no-untyped-call]
         outputs.append(output)
         for index, (row, sequences, _) in taps:
-            start = pick(kept[int(slots[row - segment.first])], sequences)
+            start = pick(kept[slot_of[row]], sequences)
             reached = start if terms.cumulative is None else start * weights[len(plan.taps) + index]
             tap_key = pick(terms.key[row], sequences) * weights[index]
             put(index, reached + tap_key.float().mT @ pick(written[row - segment.first], sequences))
@@ -93,15 +95,10 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
     return torch.cat(outputs), state
 
 
-def _slots(segment: Segment, tapped_rows: Sequence[int], *, everything: bool, device: torch.device) -> Tensor:
-    """Where each row's starting state is kept, [J], -1 where it is not: all are for a backward pass, else those of taps."""
-    count = segment.stop - segment.first
-    if everything:
-        return torch.arange(count, dtype=torch.int32, device=device)
-    slots = torch.full((count,), -1, dtype=torch.int32)
-    for slot, row in enumerate(sorted(set(tapped_rows))):
-        slots[row - segment.first] = slot
-    return slots.to(device)
+def _slots(segment: Segment, tapped_rows: Sequence[int], *, everything: bool) -> dict[int, int]:
+    """Where the starting state of each row is kept, of the rows where it is: all for a backward pass, else those of taps."""
+    rows = range(segment.first, segment.stop) if everything else sorted(set(tapped_rows))
+    return {row: slot for slot, row in enumerate(rows)}
 
 
 PASSING = Passing(pass_block, tokens_in_a_block=1 << 62, keeps_storage=True)

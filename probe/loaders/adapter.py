@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..hooks.points import mixer_points
 from ..mixers.base import StateRequest
 from ..mixers.heads import RecurrentMixer
 from ..mixers.recurrences import Recurrence
@@ -82,9 +81,3 @@ def only_from_nothing(state: object, what: str) -> None:
     """Raise where foreign code goes on from a state of its own, which hooks and taps would not see."""
     if state is not None and bool(torch.as_tensor(state).any()):
         raise ValueError(f"{what} is given: run the hooked model on whole sequences; to generate, use the foreign model itself")
-
-
-def table_hooks(adapter: Adapter) -> list[str]:
-    """The hooks of the table that a mixer of this family has."""
-    names = [point.name.removeprefix("attn.") for point in mixer_points(adapter.kind)]
-    return [name for name in names if name not in adapter.absent]

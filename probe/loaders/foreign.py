@@ -26,7 +26,6 @@ from .state_space import MAMBA, MAMBA_2, RG_LRU
 ADAPTERS = (GATED_DELTA_RULE, KIMI_DELTA_ATTENTION, MAMBA, MAMBA_2, RG_LRU, LIGHTNING, RWKV_4)
 OF_CLASS = {name: adapter for adapter in ADAPTERS for name in adapter.modules}
 NONE = Adapter("no token mixer", "none", ())
-HOOKS_ABSENT = ("hook_attn_scores", "hook_pattern")
 
 
 class UnknownArchitectureError(StatescopeError, ValueError):

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .base import Mixer, StateRequest, heads_of, linear
+from .base import Memory, Mixer, StateRequest, heads_of, linear
 from .heads import HeadsConfig
 
 
@@ -81,6 +81,14 @@ class AttentionMixer(Mixer):
         scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(self._hidden(q, k), -torch.inf)
         pattern: Tensor = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))
         return pattern @ v
+
+
+def rotate_on(q: Tensor, k: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
+    """Rotary q and k, going on from the tokens that `memory` has counted, and counting these."""
+    start = 0 if memory is None else memory.get("length", 0)
+    if memory is not None:
+        memory["length"] = start + q.shape[1]
+    return rotate(q, start), rotate(k, start)
 
 
 def rotate(x: Tensor, start: int = 0, base: float = 10000.0) -> Tensor:

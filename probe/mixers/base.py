@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,12 @@ def linear(inputs: int, outputs: int, generator: Generator, *, scale: float = 1.
     made = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)
     nn.init.normal_(made.weight, std=scale * inputs**-0.5, generator=generator)
     return made
+
+
+def step_bias(size: int, generator: Generator) -> Tensor:
+    """b with softplus(b) log-uniform in [1e-3, 0.1]."""
+    step = torch.exp(torch.empty(size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
+    return step + torch.log(-torch.expm1(-step))
 
 
 class RMSNorm(nn.Module):

@@ -9,14 +9,13 @@ are unit vectors. beta = sigmoid(W x), doubled for the eigenvalue range [-1, 1] 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .base import Memory, Mixer, PerHead, linear
+from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import DELTA, Tokens
 
@@ -35,8 +34,7 @@ class DeltaNet(HeadsConfig, kind="delta_net"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eigenvalue_range not in ((0.0, 1.0), (-1.0, 1.0)):
-            raise ValueError(f"eigenvalue_range must be [0, 1] or [-1, 1], got {list(self.eigenvalue_range)}")
+        check_eigenvalue_range(self.eigenvalue_range)
         if self.householders < 1:
             raise ValueError(f"householders must be at least 1, got {self.householders}")
 
@@ -85,13 +83,17 @@ class SoftplusDecay(nn.Module):
         super().__init__()
         self.project = nn.utils.skip_init(nn.Linear, width, heads)
         nn.init.normal_(self.project.weight, std=width**-0.5, generator=generator)
-        step = torch.exp(torch.empty(heads).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
-        self.project.bias.data.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(bias) = step
+        self.project.bias.data.copy_(step_bias(heads, generator))
         self.log_rate = PerHead(torch.empty(heads).uniform_(1, 16, generator=generator).log())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, width] to [B, T, H]."""
         return -self.log_rate(len(x)).exp() * functional.softplus(self.project(x))
+
+
+def check_eigenvalue_range(found: tuple[float, float]) -> None:
+    if found not in ((0.0, 1.0), (-1.0, 1.0)):
+        raise ValueError(f"eigenvalue_range must be [0, 1] or [-1, 1], got {list(found)}")
 
 
 def unit(x: Tensor) -> Tensor:

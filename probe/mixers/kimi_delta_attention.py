@@ -6,15 +6,14 @@ and a norm of each head with a low-rank sigmoid gate.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from .base import LowRank, Memory, Mixer, PerHead, linear
-from .delta_net import unit
+from .base import LowRank, Memory, Mixer, PerHead, linear, step_bias
+from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import DELTA, Tokens
 
@@ -29,8 +28,7 @@ class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eigenvalue_range not in ((0.0, 1.0), (-1.0, 1.0)):
-            raise ValueError(f"eigenvalue_range must be [0, 1] or [-1, 1], got {list(self.eigenvalue_range)}")
+        check_eigenvalue_range(self.eigenvalue_range)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return KimiDeltaAttentionMixer(self, width, generator)
@@ -47,8 +45,7 @@ class KimiDeltaAttentionMixer(HeadMixer):
         key_size, value_size = config.sizes(width)
         self.project_beta = linear(width, config.heads, generator)
         self.decay = LowRank(width, config.gate_rank, config.heads * key_size, generator)
-        step = torch.exp(torch.empty(config.heads * key_size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
-        self.decay.bias.data.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(bias) = step
+        self.decay.bias.data.copy_(step_bias(config.heads * key_size, generator))
         self.log_rate = PerHead(torch.empty(config.heads).uniform_(1, 16, generator=generator).log())
         self.project_gate = LowRank(width, config.gate_rank, config.heads * value_size, generator)
 

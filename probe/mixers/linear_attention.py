@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
-from .attention import rotate
+from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
@@ -56,10 +56,7 @@ class LinearAttentionMixer(HeadMixer):
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
         if self.config.rotary:
-            start = 0 if memory is None else memory.get("length", 0)
-            q, k = rotate(q, start), rotate(k, start)
-            if memory is not None:
-                memory["length"] = start + x.shape[1]
+            q, k = rotate_on(q, k, memory)
         return self.fire(q=self.features_q(q), k=self.features_k(k), v=v)
 
 

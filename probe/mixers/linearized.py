@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .attention import rotate
+from .attention import rotate_on
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import LINEAR, Tokens
@@ -51,10 +51,7 @@ class LinearizedMixer(HeadMixer):
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
-        start = 0 if memory is None else memory.get("length", 0)
-        if memory is not None:
-            memory["length"] = start + x.shape[1]
-        q, k = rotate(q, start), rotate(k, start)
+        q, k = rotate_on(q, k, memory)
         if self.config.form == "liger":
             log_decay = functional.logsigmoid(k.mean(-1)) / 16
             return self.fire(q=q.softmax(-1), k=k.softmax(-1), v=v, log_decay=log_decay)

@@ -7,14 +7,13 @@ S_t = e^{Delta_t A_h} S_{t-1} + Delta_t B_t u_t^T. Both: a short convolution, Si
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, head_size, heads_of, linear
+from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, head_size, heads_of, linear, step_bias
 from .heads import RecurrentMixer
 from .recurrences import LINEAR, SCAN
 
@@ -46,12 +45,6 @@ class Mamba2(MixerConfig, kind="mamba2"):
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return Mamba2Mixer(self, width, generator)
-
-
-def step_bias(size: int, generator: Generator) -> Tensor:
-    """b with softplus(b) log-uniform in [1e-3, 0.1]."""
-    step = torch.exp(torch.empty(size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
-    return step + torch.log(-torch.expm1(-step))
 
 
 class MambaMixer(RecurrentMixer):

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...kernels.fixed_decay import lightning_log_decay, retnet_log_decay
-from .attention import rotate
+from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import LINEAR, Tokens
@@ -57,10 +57,7 @@ class FixedDecayMixer(HeadMixer):
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
         if self.rotary:
-            start = 0 if memory is None else memory.get("length", 0)
-            q, k = rotate(q, start), rotate(k, start)
-            if memory is not None:
-                memory["length"] = start + x.shape[1]
+            q, k = rotate_on(q, k, memory)
         else:
             q, k = functional.silu(q), functional.silu(k)
         log_decay = self.log_decay.to(x.dtype).expand(*x.shape[:2], -1).clone()

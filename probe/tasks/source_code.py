@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ..errors import StatescopeError
-from .base import Batch, Split, Task
+from .base import SHARES, Batch, Split, Task
 from .python_labels import LABELS, UnreadableSourceError, bytes_since_change, label_bytes
 
 EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
@@ -104,12 +104,11 @@ def _read_corpus(task: SourceCode) -> Corpus:
     paths = [path for path in root.rglob("*.py") if not EXCLUDED & set(path.relative_to(root).parts[:-1])]
     splits: dict[Split, list[SourceFile]] = {"train": [], "validation": [], "test": []}
     taken, unreadable = 0, 0
-    for path in sorted(paths, key=lambda path: _digest(path.relative_to(root).as_posix())):
+    for path in sorted(paths, key=lambda path: name_digest(path.relative_to(root).as_posix())):
         if taken >= task.most_bytes:
             break
         name = path.relative_to(root).as_posix()
-        share = _digest(name) % 10
-        split: Split = "train" if share < 8 else "validation" if share == 8 else "test"
+        split = split_of_name(name)
         try:
             data = path.read_bytes()
             data.decode("utf-8")
@@ -131,7 +130,13 @@ def _read_corpus(task: SourceCode) -> Corpus:
     return Corpus({name: tuple(files) for name, files in splits.items()}, unreadable)
 
 
-def _digest(text: str) -> int:
+def split_of_name(name: str) -> Split:
+    """The split of a file, by its path under the corpus folder."""
+    return next(split for split, share in SHARES.items() if name_digest(name) % 10 in share)
+
+
+def name_digest(text: str) -> int:
+    """A number for a path, the same on every machine; files are taken in its order."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Generator
 
 from .base import SHARES, Batch, Split, Task
-from .source_code import EmptyCorpusError
+from .source_code import EmptyCorpusError, name_digest, split_of_name
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,10 @@ def _read(task: Text) -> dict[Split, list[np.ndarray]]:
         raise EmptyCorpusError(f"the folder {root} does not exist or is not a folder")
     found: dict[Split, list[np.ndarray]] = {split: [] for split in SHARES}
     taken = 0
-    for digest, path in sorted((_digest(path.relative_to(root)), path) for path in root.rglob(task.pattern) if path.is_file()):
+    names = {path.relative_to(root).as_posix(): path for path in root.rglob(task.pattern) if path.is_file()}
+    for name in sorted(names, key=name_digest):
         if taken < task.most_bytes:
-            split = next(name for name, share in SHARES.items() if digest % 10 in share)
+            split, path = split_of_name(name), names[name]
             found[split].append(np.frombuffer(path.read_bytes(), dtype=np.uint8))
             taken += len(found[split][-1])
     empty = [name for name, files in found.items() if not files]
@@ -75,7 +75,3 @@ def _read(task: Text) -> dict[Split, list[np.ndarray]]:
             "files are split 80/10/10 by the digest of their path, so give a folder of some dozens"
         )
     return found
-
-
-def _digest(path: Path) -> int:
-    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:8], "big")
