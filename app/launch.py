@@ -18,11 +18,12 @@ class PortInUseError(StatescopeError, OSError):
 
 
 def options(port: int, *, browser: bool) -> list[str]:
-    """Streamlit's flags: loopback only, no foreign hosts, no telemetry, no file watcher, no tracebacks in the page."""
+    """Streamlit's flags: loopback only, no foreign hosts, telemetry, questions, file watcher or tracebacks in the page."""
     settings = {
         "server.address": ADDRESS,
         "server.port": port,
         "server.headless": not browser,
+        "server.showEmailPrompt": False,  # else the first start on a machine waits for an answer
         "server.fileWatcherType": "none",
         "server.maxUploadSize": 5,
         "browser.gatherUsageStats": False,
