@@ -57,7 +57,12 @@ class AccuracyByLength(Result, kind="accuracy_by_length"):
 def accuracy_by_length(
     models: Mapping[str, Model], task: Task, lengths: Sequence[int], *, sequences: int, seed: int
 ) -> AccuracyByLength:
-    """Test models on fresh sequences of each length, all positions that have a target counted; the interval is over sequences."""
+    """Test models on fresh sequences of each length, all positions that have a target counted; the interval is over sequences.
+
+    Raises ValueError for a task of real numbers, whose targets no answer hits.
+    """
+    if task.inputs:
+        raise ValueError(f"{task.kind} has real targets, which have no accuracy; measure the squared error with task_loss")
     rows = []
     for length in lengths:
         batch = task.batch(sequences, length, "test", generator_for(seed, length))

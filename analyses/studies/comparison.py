@@ -52,7 +52,7 @@ class Comparison(Study, kind="comparison"):
     def execute(self, run: Run) -> None:
         models, histories = {}, {}
         for name, mixer in zip(self.names, self.mixers, strict=True):
-            config = ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, seed=self.seed)
+            config = ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, inputs=self.task.inputs, seed=self.seed)
             label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of(histories))

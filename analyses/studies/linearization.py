@@ -50,7 +50,7 @@ class LinearizationStudy(Study, kind="linearization"):
         return AssociativeRecall(pairs=4, symbols=16)
 
     def execute(self, run: Run) -> None:
-        config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), seed=self.seed)
+        config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), inputs=self.task.inputs, seed=self.seed)
         teacher, history = run.train("teacher", config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
         made: list[Findings] = []

@@ -52,7 +52,12 @@ class Capture:
         return self.groups.repeat_interleave(len(self.positions))
 
     def contexts(self, length: int) -> Tensor:
-        """The last `length` tokens up to each sample, [N * P, length], padded with -1 before the start."""
+        """The last `length` tokens up to each sample, [N * P, length], padded with -1 before the start.
+
+        Raises ValueError for real inputs.
+        """
+        if self.tokens.is_floating_point():
+            raise ValueError("contexts are of tokens; these sequences are real numbers, no two of which are alike")
         padded = torch.nn.functional.pad(self.tokens, (length - 1, 0), value=-1)
         windows = padded.unfold(1, length, 1)[:, list(self.positions)]
         return windows.flatten(0, 1)

@@ -104,6 +104,18 @@ def linear(inputs: int, outputs: int, generator: Generator, *, scale: float = 1.
     return made
 
 
+class ComplexLinear(nn.Module):
+    """A complex linear map without bias; its entries have variance 1 / inputs, and are kept as pairs of real numbers."""
+
+    def __init__(self, inputs: int, outputs: int, generator: Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 2, generator=generator) / math.sqrt(2 * inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = torch.view_as_complex(self.weight)
+        return x.to(w.dtype) @ w.T
+
+
 def step_bias(size: int, generator: Generator) -> Tensor:
     """b with softplus(b) log-uniform in [1e-3, 0.1]."""
     step = torch.exp(torch.empty(size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))

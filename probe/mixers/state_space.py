@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from .base import Mixer, MixerConfig, StateRequest, linear
+from .base import ComplexLinear, Mixer, MixerConfig, StateRequest, linear
 from .heads import RecurrentMixer
 from .hippo import legs_diagonal
 from .recurrences import SCAN
@@ -95,11 +95,6 @@ class StateSpaceMixer(RecurrentMixer):
         return self.recur(self.fire(x=drive, decay=decay.expand(drive.shape).clone()), request)
 
 
-def complex_weight(rows: int, columns: int, generator: Generator) -> nn.Parameter:
-    """A complex matrix with entries N(0, 1 / (2 columns)) in both parts, as [rows, columns, 2]."""
-    return nn.Parameter(torch.randn(rows, columns, 2, generator=generator) / math.sqrt(2 * columns))
-
-
 class LRUMixer(StateSpaceMixer):
     """The module of LRU."""
 
@@ -109,15 +104,15 @@ class LRUMixer(StateSpaceMixer):
         u, v = (torch.rand(config.state_size, generator=generator) for _ in range(2))
         self.nu = nn.Parameter((-0.5 * (u * (high**2 - low**2) + low**2).log()).log())
         self.theta = nn.Parameter((config.phase * v).clamp_min(1e-6).log())
-        self.inward = complex_weight(config.state_size, width, generator)
-        self.outward = complex_weight(width, config.state_size, generator)
+        self.inward = ComplexLinear(width, config.state_size, generator)
+        self.outward = ComplexLinear(config.state_size, width, generator)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
         gamma = (1 - decay.abs().square()).sqrt()
-        drive = gamma * (x.to(decay.dtype) @ torch.view_as_complex(self.inward).T)
+        drive = gamma * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
-        return self.finish((states[:, :, 0] @ torch.view_as_complex(self.outward).T).real, x)
+        return self.finish(self.outward(states[:, :, 0]).real, x)
 
 
 class S5Mixer(StateSpaceMixer):
@@ -129,15 +124,15 @@ class S5Mixer(StateSpaceMixer):
         start = legs_diagonal(config.state_size).to(torch.complex64)
         self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
         self.log_step = nn.Parameter(torch.empty(pairs).uniform_(*map(math.log, config.step), generator=generator))
-        self.inward = complex_weight(pairs, width, generator)
-        self.outward = complex_weight(width, pairs, generator)
+        self.inward = ComplexLinear(width, pairs, generator)
+        self.outward = ComplexLinear(pairs, width, generator)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         a = torch.complex(-self.log_real.exp(), self.imaginary)
         decay = (a * self.log_step.exp()).exp()
-        drive = (decay - 1) / a * (x.to(a.dtype) @ torch.view_as_complex(self.inward).T)
+        drive = (decay - 1) / a * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
-        return self.finish(2 * (states[:, :, 0] @ torch.view_as_complex(self.outward).T).real, x)
+        return self.finish(2 * self.outward(states[:, :, 0]).real, x)
 
 
 class S4DMixer(StateSpaceMixer):

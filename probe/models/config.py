@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ..errors import unknown_name
 from ..mixers import DeltaNet, MixerConfig
 from .channel_mixer import CHANNEL_MIXERS, hidden_size
+
+Parametrisation = Literal["standard", "ntk", "mup"]
+PARAMETRISATIONS = get_args(Parametrisation)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,10 @@ class ModelConfig:
     channel_mixer: "swiglu", "glu", "reglu", "geglu", "bilinear" or "mlp".
     expansion: hidden units of a gated channel mixer as a multiple of the width, 2/3 of those of the MLP with as many parameters;
         0 leaves the channel mixer out.
+    inputs: 0 for tokens that are whole numbers; else the real numbers that each position is given as. A linear map then takes the
+        place of the embedding, and `vocabulary` counts the numbers that come out.
+    parametrisation: "standard", "ntk" or "mup", how parameters and their changes scale with the width; see `parametrise`.
+    base_width: the width at which "mup" is the standard one.
     seed: of the initial parameters.
     """
 
@@ -30,12 +38,17 @@ class ModelConfig:
     mixer: MixerConfig | tuple[MixerConfig, ...] = DeltaNet()
     channel_mixer: str = "swiglu"
     expansion: float = 2.0
+    inputs: int = 0
+    parametrisation: Parametrisation = "standard"
+    base_width: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "width", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in {"vocabulary": 1, "width": 1, "layers": 1, "base_width": 1, "inputs": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.parametrisation not in PARAMETRISATIONS:
+            raise unknown_name("parametrisation", self.parametrisation, PARAMETRISATIONS)
         if self.channel_mixer not in CHANNEL_MIXERS:
             raise unknown_name("channel mixer", self.channel_mixer, CHANNEL_MIXERS)
         if self.expansion < 0:

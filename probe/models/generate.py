@@ -34,6 +34,8 @@ def generate(
     """
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
+    if model.config.inputs:
+        raise ValueError("a model of real inputs generates no tokens; `stream_logits` steps through a sequence")
     if temperature < 0:
         raise ValueError(f"temperature must not be negative, got {temperature}")
     memories: list[Memory] = [{} for _ in range(model.config.layers)]

@@ -45,7 +45,7 @@ def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), featu
     )
     student = Model(replace(config, mixer=mixers))
     student.load_state_dict(teacher.state_dict(), strict=False)  # the new mixers have their projections under the same names
-    student.to(teacher.embed.weight.dtype)
+    student.to(teacher.W_U.dtype)
     return student.eval()
 
 

@@ -19,6 +19,7 @@ from .blocks import Block
 from .channel_mixer import channel_mixer
 from .config import ModelConfig
 from .hooked import HookedModel
+from .parametrisation import parametrise
 
 
 class Model(HookedModel):
@@ -32,8 +33,7 @@ class Model(HookedModel):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.embed = nn.utils.skip_init(nn.Embedding, config.vocabulary, config.width)
-        nn.init.normal_(self.embed.weight, generator=generator)
+        self.embed = _embedding(config, generator)
         self.blocks = nn.ModuleList(self._block(layer, generator) for layer in range(config.layers))
         self.ln_final = HookedRMSNorm(config.width)
         self.unembed = linear(config.width, config.vocabulary, generator)
@@ -49,6 +49,7 @@ class Model(HookedModel):
         )
         self.layers = config.layers
         self.sizes = {"width": config.width, "hidden": config.hidden}
+        parametrise(self)
         self.setup_hooks()
 
     def _block(self, layer: int, generator: torch.Generator) -> Block:
@@ -81,8 +82,9 @@ class Model(HookedModel):
     ) -> Any:
         """Run the model.
 
-        tokens: [B, T] token ids; with start_at_layer > 0, the residual stream [B, T, width] entering that block.
-        return_type: "logits", "loss" (mean next-token cross-entropy in nats), "both", or None.
+        tokens: [B, T] token ids, or real numbers [B, T, inputs] for a model that takes those; with start_at_layer > 0, the
+            residual stream [B, T, width] entering that block.
+        return_type: "logits", "loss" (mean next-token cross-entropy in nats; of token ids), "both", or None.
         taps: the positions whose states `hook_state` and `hook_write` show, in every layer that has a state.
         edits: see `run_with_edits`.
         stop_at_layer: return the residual stream entering this block.
@@ -101,19 +103,15 @@ class Model(HookedModel):
         logits = self.unembed(self.ln_final(residual))
         if return_type == "logits":
             return logits
+        if self.config.inputs:
+            raise ValueError("a model of real inputs has no next-token loss; take its logits, and the task's own loss")
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
         if return_type not in ("loss", "both"):
             raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
         return loss if return_type == "loss" else (logits, loss)
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        if tokens.ndim != 2 or tokens.dtype.is_floating_point:
-            raise ValueError(f"tokens must be whole numbers [batch, position], got {tuple(tokens.shape)} {tokens.dtype}")
-        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.config.vocabulary):
-            raise ValueError(
-                f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is "
-                f"[0, {self.config.vocabulary - 1}]"
-            )
+        _check_tokens(tokens, self.config)
         embedded: Tensor = self.hook_embed(self.embed(tokens))
         return embedded
 
@@ -130,3 +128,26 @@ class Model(HookedModel):
         from .generate import generate
 
         return generate(self, tokens, count, temperature=temperature, generator=generator)
+
+
+def _embedding(config: ModelConfig, generator: torch.Generator) -> nn.Module:
+    """A vector N(0, 1) for each token, or a linear map of real inputs."""
+    if config.inputs:
+        return linear(config.inputs, config.width, generator)
+    embedding = nn.utils.skip_init(nn.Embedding, config.vocabulary, config.width)
+    nn.init.normal_(embedding.weight, generator=generator)
+    return embedding
+
+
+def _check_tokens(tokens: Tensor, config: ModelConfig) -> None:
+    found = f"{tuple(tokens.shape)} {tokens.dtype}"
+    if config.inputs:
+        if tokens.ndim != 3 or tokens.shape[2] != config.inputs or not tokens.dtype.is_floating_point:
+            raise ValueError(f"tokens must be real numbers [batch, position, {config.inputs}], got {found}")
+        return
+    if tokens.ndim != 2 or tokens.dtype.is_floating_point:
+        raise ValueError(f"tokens must be whole numbers [batch, position], got {found}")
+    if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= config.vocabulary):
+        raise ValueError(
+            f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is [0, {config.vocabulary - 1}]"
+        )

@@ -97,7 +97,10 @@ def train(
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean cross-entropy in nats over the positions that have a target."""
+    """Mean cross-entropy in nats over the positions that have a target; of real targets, the mean squared error."""
+    if batch.targets.is_floating_point():
+        counted = batch.targets.isfinite()
+        return functional.mse_loss(logits[counted], batch.targets[counted].to(logits.dtype))
     return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 
 

@@ -6,8 +6,10 @@ from .matching import Match
 from .othello import Othello
 from .parity import Parity
 from .recall import AssociativeRecall, InductionHeads, Repeat, SelectiveCopying
+from .regression import InContextRegression
 from .sentiment import Sentiment
 from .source_code import SourceCode
+from .sparse_averaging import SparseAveraging
 from .table import Table
 from .text import Text
 from .word_problem import WordProblem
@@ -15,6 +17,7 @@ from .word_problem import WordProblem
 __all__ = [
     "AssociativeRecall",
     "Batch",
+    "InContextRegression",
     "InductionHeads",
     "Match",
     "ModularArithmetic",
@@ -24,6 +27,7 @@ __all__ = [
     "SelectiveCopying",
     "Sentiment",
     "SourceCode",
+    "SparseAveraging",
     "Split",
     "Table",
     "Task",

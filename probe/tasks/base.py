@@ -20,7 +20,8 @@ IGNORED = -100  # a target that no loss counts
 class Batch:
     """Sequences with their targets and labels.
 
-    tokens, targets: [B, T], whole numbers; a target of -100 is not counted.
+    tokens, targets: [B, T], whole numbers; a target of -100 is not counted. Or real numbers [B, T, .]; a target of nan is not
+        counted.
     labels: name -> [B, T] whole numbers: what is true after each token.
     groups: [B], which source (file, document, draw) a sequence comes from. Statistics resample groups, not positions.
     """
@@ -40,7 +41,12 @@ class Task(Kinds, family="task"):
     @property
     @abstractmethod
     def vocabulary(self) -> int:
-        """Number of tokens, in and out."""
+        """Number of tokens, in and out; of a task of real numbers, how many come out at a position."""
+
+    @property
+    def inputs(self) -> int:
+        """Real numbers that come in at a position; 0 where tokens are whole numbers."""
+        return 0
 
     @abstractmethod
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
@@ -51,7 +57,7 @@ SHARES: dict[Split, range] = {"train": range(8), "validation": range(8, 9), "tes
 
 
 def draw_split(draw: Callable[[int], Tensor], size: int, split: Split) -> Tensor:
-    """`size` rows of whole numbers [size, ...] that belong to a split: each possible row is in one, by a digest of its entries.
+    """`size` rows of numbers [size, ...] that belong to a split: each possible row is in one, by a digest of its entries.
 
     draw: gives that many random rows. 80% of the possible rows are for training, 10% for validation, 10% to test.
     """
@@ -65,7 +71,9 @@ def draw_split(draw: Callable[[int], Tensor], size: int, split: Split) -> Tensor
 
 
 def digest_of(rows: Tensor) -> Tensor:
-    """A number from 0 to 9 for each row, the same on every machine."""
+    """A number from 0 to 9 for each row, the same on every machine; real numbers by their bits in double precision."""
+    if rows.is_floating_point():
+        rows = rows.double().view(torch.int64)
     mixed = torch.full((len(rows),), 0x1B873593, dtype=torch.int64)
     for column in rows.unbind(1):
         mixed = (mixed ^ (column + 0x9E3779B9)) * 0x5BD1E9955BD1E995

@@ -9,6 +9,7 @@ import pytest
 import torch
 from statescope import (
     AssociativeRecall,
+    InContextRegression,
     InductionHeads,
     Match,
     ModularArithmetic,
@@ -18,6 +19,7 @@ from statescope import (
     SelectiveCopying,
     Sentiment,
     SourceCode,
+    SparseAveraging,
     Table,
     Task,
     Text,
@@ -168,6 +170,15 @@ DRAWN = [
     Sentiment(),
 ]
 
+FUNCTIONS = [
+    InContextRegression(),
+    InContextRegression("sparse", dimension=5),
+    InContextRegression(noise=0.5),
+    InContextRegression("gaussian_process", dimension=2),
+    InContextRegression("fourier", dimension=1, active=3),
+]
+REAL = [*FUNCTIONS, SparseAveraging(longest=32)]
+
 
 def label_of(task: Task) -> str:
     return "-".join(str(value) for value in (task.kind, *vars(task).values()))
@@ -186,11 +197,19 @@ def test_every_task_is_seeded_and_has_labels_at_every_position(task: Task) -> No
     assert len(first.groups) == 6
 
 
-@pytest.mark.parametrize("task", DRAWN, ids=label_of)
+@pytest.mark.parametrize("task", REAL, ids=label_of)
+def test_every_task_of_real_numbers_is_seeded_and_fits_its_sizes(task: Task) -> None:
+    first, again, other = (task.batch(6, 20, "train", generator_for(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
+    assert first.tokens.shape == (6, 20, task.inputs) and first.targets.shape == (6, 20, task.vocabulary)
+    assert first.tokens.isfinite().all() and first.targets.isfinite().any()
+
+
+@pytest.mark.parametrize("task", [*DRAWN, *REAL], ids=label_of)
 def test_no_sequence_is_in_two_splits(task: Task) -> None:
     length = 12 if task.kind in ("associative_recall", "selective_copying") else 8
     seen = {
-        split: {tuple(row) for row in task.batch(100, length, split, generator_for(3)).tokens.tolist()}
+        split: {tuple(row) for row in task.batch(100, length, split, generator_for(3)).tokens.flatten(1).tolist()}
         for split in ("train", "validation", "test")
     }
     assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["test"] & seen["validation"]

@@ -1,0 +1,102 @@
+"""How weights and their changes scale with the width: the standard, the neural tangent and the maximal update parametrisation.
+
+A weight W is written as a fixed multiplier times what is trained, W = m w (Yang and Hu 2021, arXiv:2011.14522, "abc"). A gradient
+step on w then changes W by m times as much as Adam would change it, and by m^2 times as much as SGD would.
+
+    ntk   m = inputs^{-1/2}, w ~ N(0, 1) (Jacot et al. 2018, arXiv:1806.07572). The function at the start is the standard one;
+          under SGD its features move by width^{-1/2}, and training becomes linear in w as the width grows.
+    mup   Under Adam at one learning rate for all widths, every layer's features move by as much at each width (Yang et al. 2022,
+          arXiv:2203.03466). With r = width / base_width: a matrix with inputs that grow has m = 1/r; where its outputs do not
+          grow, as in the unembedding, it also starts r^{-1/2} times as large; a softmax query, whose head grows by s, has
+          s^{-1/2} more, which makes the scores' scale 1/K. At base_width it is the standard one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
+
+from ..mixers.base import ComplexLinear
+
+if TYPE_CHECKING:
+    from .model import Model
+
+LINEAR = (nn.Linear, ComplexLinear)
+
+
+class Multiplier(nn.Module):
+    """W = m w; `start` times the weight it is given is where W starts."""
+
+    def __init__(self, multiplier: float, start: float = 1.0) -> None:
+        super().__init__()
+        self.multiplier, self.start = multiplier, start
+
+    def forward(self, trained: Tensor) -> Tensor:
+        return self.multiplier * trained
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        start, self.start = self.start, 1.0  # later assignments are of the weight itself
+        return start / self.multiplier * weight
+
+
+def parametrise(model: Model) -> None:
+    """Write the weights of a new model as its configuration's parametrisation has them.
+
+    Raises ValueError for "mup" where a weight outside linear maps grows in both directions (the recurrence of a cell), since its
+    scale is not known, or where the model cannot be built at the base width.
+    """
+    if model.config.parametrisation == "ntk":
+        for module in list(model.modules()):
+            if isinstance(module, LINEAR):
+                _scale(module, Multiplier(module.weight.shape[1] ** -0.5))
+    if model.config.parametrisation == "mup":
+        for module, multiplier in list(_maximal_update(model)):
+            _scale(module, multiplier)
+
+
+def _scale(module: nn.Module, multiplier: Multiplier) -> None:
+    with torch.no_grad():
+        register_parametrization(module, "weight", multiplier)
+
+
+def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
+    """The linear maps whose inputs grow with the width, and their multipliers."""
+    base = _at_base_width(model)
+    small = dict(base.named_modules())
+    for name, module in model.named_modules():
+        if not isinstance(module, LINEAR):
+            _refuse_grown_matrices(name, module, small[name])
+            continue
+        of_base = small[name]
+        assert isinstance(of_base, LINEAR)
+        outputs, inputs = (own / other for own, other in zip(module.weight.shape[:2], of_base.weight.shape[:2], strict=True))
+        multiplier = 1 / inputs
+        if name.endswith("attn.project.q") and model.mixer(int(name.split(".")[1])).kind == "attention":
+            layer = int(name.split(".")[1])
+            multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
+        if multiplier != 1:
+            start = inputs**-0.5 if outputs == 1 else multiplier * inputs
+            yield module, Multiplier(multiplier, start)
+
+
+def _at_base_width(model: Model) -> Model:
+    config = replace(model.config, width=model.config.base_width, parametrisation="standard")
+    try:
+        return type(model)(config)
+    except ValueError as error:
+        raise ValueError(f"this model cannot be built at base_width={config.width}, which mup scales from: {error}") from error
+
+
+def _refuse_grown_matrices(name: str, module: nn.Module, of_base: nn.Module) -> None:
+    for (own, parameter), (_, other) in zip(
+        module.named_parameters(recurse=False), of_base.named_parameters(recurse=False), strict=True
+    ):
+        if sum(a != b for a, b in zip(parameter.shape, other.shape, strict=True)) > 1:
+            raise ValueError(
+                f"{name}.{own} grows with the width in two directions and is no linear map: its mup scale is not known"
+            )
