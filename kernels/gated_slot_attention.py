@@ -32,6 +32,11 @@ class SlotOutput:
     tap_positions: tuple[int, ...]
     implementation: str
 
+    @property
+    def states(self) -> Tensor | None:
+        """The states that the read-out is of, those of the values."""
+        return self.value_states
+
 
 def gated_slot_attention(
     q: Tensor,

@@ -27,7 +27,7 @@ class Adapter:
 
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
     with our mixer and then its arguments. methods: the same for a method of the mixer. absent: hooks of the kind that this
-    family does not reach.
+    family does not reach. value_first: whether the library keeps its states as [value, key].
     """
 
     family: str
@@ -37,6 +37,7 @@ class Adapter:
     functions: Mapping[str, Runner] = field(default_factory=dict)
     methods: Mapping[str, Runner] = field(default_factory=dict)
     absent: tuple[str, ...] = ("hook_gate", "hook_z")
+    value_first: bool = False
 
 
 class ForeignMixer(RecurrentMixer):
@@ -50,6 +51,7 @@ class ForeignMixer(RecurrentMixer):
         self.adapter = adapter
         self.axis_sizes = {"head": 1}
         self.request = StateRequest()
+        self.left_padding: Tensor | None = None  # tokens before each sequence [B], for a family with positions
         object.__setattr__(self, "module", module)  # not a submodule: its parameters are the foreign model's
         if adapter.recurrence is not None:
             self.recurrence = adapter.recurrence  # type: ignore[misc]
@@ -70,7 +72,7 @@ class ForeignMixer(RecurrentMixer):
         """Through the hooks and the recurrence: the read-out, and the final state."""
         memory: dict[str, Any] = {}
         read = self.recur(self.fire(**tokens), replace(self.request, memory=memory), **fixed)
-        return read, memory["carry"]["initial_state"]
+        return read, memory["carry"].get("initial_state")
 
     def note_sizes(self, **axes: int) -> None:
         """Sizes of the axes of the hooks, once they are seen."""

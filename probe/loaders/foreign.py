@@ -17,13 +17,14 @@ from transformer_lens.hook_points import HookPoint
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import StatescopeError, unknown_name
 from ..models.hooked import HookedModel
-from . import softmax
+from . import flash_linear_attention, softmax
 from .adapter import Adapter, ForeignMixer
 from .delta_rule import GATED_DELTA_RULE, KIMI_DELTA_ATTENTION
 from .linear_attention import LIGHTNING, RWKV_4
 from .state_space import MAMBA, MAMBA_2, RG_LRU
+from .torch_modules import in_torch
 
-ADAPTERS = (GATED_DELTA_RULE, KIMI_DELTA_ATTENTION, MAMBA, MAMBA_2, RG_LRU, LIGHTNING, RWKV_4)
+ADAPTERS = (GATED_DELTA_RULE, KIMI_DELTA_ATTENTION, MAMBA, MAMBA_2, RG_LRU, LIGHTNING, RWKV_4, *flash_linear_attention.ADAPTERS)
 OF_CLASS = {name: adapter for adapter in ADAPTERS for name in adapter.modules}
 NONE = Adapter("no token mixer", "none", ())
 
@@ -117,7 +118,7 @@ class ForeignModel(HookedModel):
         requests = self._requests(taps, edits, None)
         for layer, request in enumerate(requests):
             self.mixer(layer).request = request
-        with self._substituted():
+        with self._substituted(), in_torch(self.foreign):
             logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False).logits
         if return_type is None:
             return None
@@ -187,7 +188,8 @@ def _mixer_of(layer: nn.Module) -> ForeignMixer:
         if type(module).__name__ in OF_CLASS:
             return ForeignMixer(OF_CLASS[type(module).__name__], module)
     for module in layer.modules():
-        if type(module).__name__.endswith(("Attention", "SdpaAttention")) and hasattr(module, "layer_idx"):
+        of_transformers = type(module).__module__.startswith("transformers.")
+        if of_transformers and type(module).__name__.endswith("Attention") and hasattr(module, "layer_idx"):
             return ForeignMixer(softmax.SOFTMAX, module)
     return ForeignMixer(NONE, layer)
 

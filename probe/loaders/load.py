@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from torch import nn
 
 from ..errors import StatescopeError
@@ -19,10 +23,10 @@ class UnreadableCheckpointError(StatescopeError, ValueError):
 
 
 def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
-    """A model with hooks: one of ours that `Model.save` wrote, a `transformers` checkpoint in a folder with config.json and
-    safetensors, or a `transformers` module already loaded.
+    """A model with hooks: one of ours that `Model.save` wrote, a checkpoint of transformers or flash-linear-attention in a folder
+    with config.json and safetensors, or a module of theirs already loaded.
 
-    how: for `transformers`, what `from_pretrained` takes, such as dtype. Nothing is fetched, nothing pickled is read, and no code
+    how: for theirs, what `from_pretrained` takes, such as dtype. Nothing is fetched, nothing pickled is read, and no code
     in the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
     """
     if isinstance(source, nn.Module):
@@ -36,12 +40,39 @@ def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
 
     # By its own class: flash-linear-attention, once imported, puts classes of its own behind transformers' Auto classes.
     kind = getattr(transformers, architecture, None) if architecture.endswith("ForCausalLM") else None
+    kind = _of_flash_linear_attention(architecture) if kind is None else kind
     if kind is None:
         raise UnknownArchitectureError(
             f"{folder}/config.json names {architecture!r}, which is no causal language model of transformers "
-            f"{transformers.__version__}; {known_architectures()}"
+            f"{transformers.__version__}, nor of flash-linear-attention if that is installed; {known_architectures()}"
         )
-    return ForeignModel(kind.from_pretrained(folder, **how, local_files_only=True, use_safetensors=True))
+    foreign = kind.from_pretrained(folder, **how, local_files_only=True, use_safetensors=True)
+    _restore(foreign, folder)
+    return ForeignModel(foreign)
+
+
+def _restore(foreign: nn.Module, folder: Path) -> None:
+    """Give back what is in the files to tensors that were changed after loading.
+
+    transformers 5 runs a family's initialisation on loaded models too, and Mamba-2's divides the output matrices by the root of
+    the number of layers if its configuration has rescale_prenorm_residual. The last row of a tensor shows it.
+    """
+    own = foreign.state_dict()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            for name in set(own) & set(file.keys()):
+                stored = file.get_slice(name)
+                if not own[name].is_floating_point() or list(own[name].shape) != stored.get_shape() or not own[name].ndim:
+                    continue
+                if not torch.equal(own[name][-1:].cpu(), stored[-1:].to(own[name].dtype)):
+                    own[name].copy_(file.get_tensor(name))
+
+
+def _of_flash_linear_attention(architecture: str) -> Any:
+    """Its class of this name; None if there is none, or if it is not installed."""
+    if not architecture.endswith("ForCausalLM") or find_spec("fla") is None:
+        return None
+    return getattr(import_module("fla.models"), architecture, None)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from triton import knobs
 
+from ..mixers.recurrences import NORMALISED
 from .foreign import ForeignModel
+from .torch_modules import fused_on_cpu
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def foreign_states(model: ForeignModel, tokens: Tensor) -> dict[int, Tensor | No
         out = foreign(input_ids=tokens, use_cache=True)
     cache: Any = getattr(out, "past_key_values", None)
     cache = getattr(out, "cache_params", None) if cache is None else cache
+    if type(foreign).__module__.startswith("fla."):
+        return {layer: _of_flash_linear_attention(model, cache, layer) for layer in range(model.layers) if model.has_state(layer)}
     found: dict[int, Tensor | None] = {}
     for layer in (layer for layer in range(model.layers) if model.has_state(layer)):
         mixer = model.mixer(layer)
@@ -69,8 +74,26 @@ def foreign_states(model: ForeignModel, tokens: Tensor) -> dict[int, Tensor | No
     return found
 
 
+def _of_flash_linear_attention(model: ForeignModel, cache: Any, layer: int) -> Tensor | None:
+    if model.mixer(layer).recurrence is NORMALISED:  # their cache has no normaliser
+        return None
+    state = cache[layer]["recurrent_state"]
+    if isinstance(state, list | tuple):  # of keys and of values, for slots
+        state = state[-1]
+    value_first = model.mixer(layer).adapter.value_first
+    found: Tensor = state.mT if value_first else state
+    return found
+
+
+def can_run(foreign: Any) -> bool:
+    """Whether the library's own run is possible: flash-linear-attention's kernels need a GPU, or Triton's interpreter."""
+    return not fused_on_cpu(foreign) or bool(knobs.runtime.interpret)
+
+
 def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
-    """Compare logits at every position and states after the last."""
+    """Compare logits at every position and states after the last. Raises ValueError where the library cannot run."""
+    if not can_run(model.foreign):
+        raise ValueError(f"{type(model.foreign).__name__} runs on a GPU only: there is nothing here to compare with")
     truth = foreign_logits(model.foreign, tokens)
     states = foreign_states(model, tokens)
     names = [f"blocks.{layer}.attn.hook_state" for layer in states]

@@ -5,15 +5,18 @@ Zhang et al. 2024 (arXiv:2409.07146), with a_t = sigmoid(W x)^(1/8) for each of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...kernels.gated_slot_attention import gated_slot_attention
+from ...kernels.recurrence import Edit, RecurrenceOutput
 from ...kernels.transition import Transition
-from .base import Memory, Mixer, StateRequest, linear, observe
+from .base import Memory, Mixer, StateRequest, linear
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import Recurrence, Tokens, outer
 
@@ -29,11 +32,16 @@ class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
         return GatedSlotAttentionMixer(self, width, generator)
 
 
+def _call(*, edits: Sequence[Edit] = (), **how: Any) -> RecurrenceOutput:
+    return gated_slot_attention(**how, value_edits=edits)  # type: ignore[return-value]
+
+
 SLOTS = Recurrence(
-    gated_slot_attention,  # type: ignore[arg-type]
+    _call,
     lambda tokens: Transition.diagonal_only(tokens["log_decay"], tokens["log_decay"].shape[-1]),
     lambda tokens: outer(tokens["write"], tokens["v"]),
     carry=lambda out: {"initial_keys": out.final_keys, "initial_values": out.final_values},
+    shows={"hook_slots": "slots", "hook_key_state": "key_states"},
 )
 
 
@@ -55,15 +63,4 @@ class GatedSlotAttentionMixer(HeadMixer):
         return tokens | {"write": -torch.expm1(tokens["log_decay"])}
 
     def recur(self, tokens: Tokens, request: StateRequest, **fixed: object) -> Tensor:
-        memory = request.memory
-        carried = {} if memory is None else memory.get("carry", {})
-        out = gated_slot_attention(**tokens, **carried, taps=request.taps, value_edits=request.edits)
-        if memory is not None:
-            memory["carry"] = SLOTS.carry(out)
-        if out.value_states is not None and out.key_states is not None:
-            observe(self.hook_state, out.value_states)
-            observe(self.hook_key_state, out.key_states)
-        observe(self.hook_slots, out.slots)
-        self._observe(tokens, out.tap_positions)
-        read: Tensor = self.hook_recurrence_out(out.output)
-        return functional.silu(read)
+        return functional.silu(super().recur(tokens, request, **fixed))

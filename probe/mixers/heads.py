@@ -63,6 +63,9 @@ class RecurrentMixer(Mixer):
             memory["carry"] = self.recurrence.carry(out)
         if out.states is not None:
             observe(self.hook_state, out.states)
+        for hook, name in self.recurrence.shows.items():
+            if getattr(out, name) is not None:
+                observe(getattr(self, hook), getattr(out, name))
         self._observe(tokens | fixed, out.tap_positions)
         read: Tensor = self.hook_recurrence_out(out.output)
         return read

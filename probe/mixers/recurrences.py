@@ -5,8 +5,8 @@ Tokens go by the names of their hooks: q, k, v, beta, log_decay and so on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ class Recurrence:
     """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it.
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
-    [B, H, T, T]. None where the family has none.
+    [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.
     """
 
     call: Callable[..., RecurrenceOutput]
@@ -45,6 +45,7 @@ class Recurrence:
     write: Callable[[Tokens], Tensor] | None = None
     attention: Callable[[Tokens], Tensor] | None = None
     carry: Callable[[Any], dict[str, Tensor]] = _final_state
+    shows: Mapping[str, str] = field(default_factory=dict)
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, patch_states
 from statescope.probe.hooks.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 from timing import compare
+
+LOAD = """
+import sys, torch, transformers
+from transformers import MambaForCausalLM
+from statescope import Model, ModelConfig, load
+Model(ModelConfig(8, 16, 1))(torch.zeros(1, 3, dtype=torch.long))
+resident = lambda: next(int(line.split()[1]) / 2**10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before = resident()
+model = load(sys.argv[1])
+sum(float(parameter.sum()) for parameter in model.parameters())
+print(resident() - before)
+"""
 
 pytestmark = pytest.mark.benchmark
 
@@ -31,6 +47,21 @@ def test_caching_the_residual_stream_against_a_plain_forward() -> None:
         ratio = compare(cached, lambda: model(tokens))
     report("run_with_cache of residual streams, 2 layers, width 128, 4 x 512", "cached", "plain", ratio, "at most 1.15")
     assert ratio.ratio <= 1.15
+
+
+@pytest.mark.parametrize("library", ["statescope", "transformers"])
+def test_loading_holds_one_copy_of_the_checkpoint(library: str, tmp_path: Path) -> None:
+    """The most memory that a fresh process had resident, less what it had before it loaded."""
+    if library == "statescope":
+        Model(ModelConfig(4000, 2048, 2, GatedDeltaNet(heads=16))).save(tmp_path)
+    else:
+        settings = {"vocab_size": 4000, "hidden_size": 2048, "num_hidden_layers": 4, "state_size": 16}
+        transformers.MambaForCausalLM(transformers.MambaConfig(**settings)).save_pretrained(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) / 2**20
+    done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, check=True)
+    grown = float(done.stdout) / size
+    print(f"\nloading {size:.0f} MiB of {library}: peak {grown:.3f} times its size (at most 1.1)")
+    assert 0.5 < grown <= 1.1
 
 
 def test_eigenvalues_of_transitions_against_the_dense_solver() -> None:

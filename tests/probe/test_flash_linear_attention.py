@@ -1,0 +1,123 @@
+"""Checkpoints of flash-linear-attention against the library's own run of them, on Triton's interpreter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fla_models import MODELS, STEPS, T, write_models
+from safetensors.torch import load_file
+from statescope import Edit, load
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.hooks.points import point_of
+from statescope.probe.loaders import ForeignModel
+from statescope.probe.loaders.parity import check_parity
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+STATE = "blocks.0.attn.hook_state"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("fla")
+    write_models(made)
+    return made
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest, folder: Path) -> ForeignModel:
+    loaded = load(folder / request.param)
+    assert isinstance(loaded, ForeignModel)
+    return loaded
+
+
+@pytest.fixture
+def truth(model: ForeignModel, folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / f"{type(model.foreign).__name__.removesuffix('ForCausalLM')}.safetensors")
+
+
+def test_logits_are_the_librarys(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(model(truth["tokens"]), truth["logits"], rtol=1e-4, atol=1e-4)
+    assert truth["logits"].std() > 0.1
+
+
+def test_states_are_those_of_the_librarys_recurrence_token_by_token(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    _, cache = model.run_with_cache(truth["tokens"], names_filter=STATE, taps=list(range(STEPS)))
+    assert cache[STATE].shape == truth["states"].shape
+    for t in range(STEPS):
+        found, expected = cache[STATE][:, t], truth["states"][:, t]
+        assert (found - expected).norm() <= 1e-4 * expected.norm(), t
+
+
+def test_an_edit_changes_what_comes_after_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        plain = model(truth["tokens"])
+        edited = model.run_with_edits(truth["tokens"], {STATE: [Edit(8, "scale", torch.tensor(0.3))]})
+    torch.testing.assert_close(edited[:, :9], plain[:, :9], rtol=1e-5, atol=1e-6)
+    assert (edited[:, 9] - plain[:, 9]).abs().max() > 1e-6
+
+
+def test_every_hook_fires_with_the_declared_axes(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    names = [name for name in model.hook_dict if name.startswith("blocks.0.attn")]
+    _, cache = model.run_with_cache(truth["tokens"], names_filter=names, taps=[3, 9])
+    sizes = {"batch": 2, "position": T, "query": T, "source": T, "tap": 2} | model.mixer(0).axis_sizes
+    for name in names:
+        value, point = cache[name], point_of(name, model.mixer(0).kind)
+        if isinstance(value, torch.Tensor):
+            several = sizes.get("householder", 1) > 1
+            axes = [axis.strip("[]") for axis in point.axes.split() if several or not axis.startswith("[")]
+            assert tuple(value.shape) == tuple(sizes[axis] for axis in axes), name
+
+
+def test_effective_attention_times_values_is_the_read_out(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    names = [f"blocks.0.attn.hook_{part}" for part in ("effective_attention", "v", "recurrence_out")]
+    if names[0] not in model.hook_dict:
+        with pytest.raises(UnknownNameError, match="has no hook_effective_attention"):
+            model.run_with_cache(truth["tokens"], names_filter=names[0])
+        return
+    _, cache = model.run_with_cache(truth["tokens"], names_filter=names)
+    mixing, values, read = (cache[name] for name in names)
+    equation = "bhqs,bshv->bqhv" if values.ndim == 4 else "bhqsn,bshnv->bqhv"
+    torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_leaves_the_states(model: ForeignModel, truth: dict[str, torch.Tensor], side: str) -> None:
+    tokens = truth["tokens"]
+    padding = torch.zeros(2, 5, dtype=torch.long)
+    parts = (padding, tokens) if side == "left" else (tokens, padding)
+    padded = torch.cat(parts, dim=1)
+    mask = torch.cat([torch.zeros_like(part) if part is padding else torch.ones_like(part) for part in parts], dim=1)
+    shift = 5 if side == "left" else 0
+    for layer in range(2):
+        hook = f"blocks.{layer}.attn.hook_state"
+        _, plain = model.run_with_cache(tokens, names_filter=hook, taps=[4, T - 1])
+        _, shifted = model.run_with_cache(padded, names_filter=hook, taps=[4 + shift, T - 1 + shift], attention_mask=mask)
+        torch.testing.assert_close(shifted[hook], plain[hook], rtol=1e-4, atol=1e-5)
+
+
+def test_parity_is_measured_where_the_library_runs(folder: Path) -> None:
+    measured = json.loads((folder / "parity.json").read_text())
+    assert set(measured) == set(MODELS)
+    for name, (logits, *states) in measured.items():
+        assert logits < 1e-4, name
+        assert len(states) == 2 and max(states) < 1e-4, name
+
+
+def test_inspect_says_that_the_library_needs_a_gpu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from statescope.app.cli import main
+
+    main(["inspect", str(folder / "KDA")])
+    printed = capsys.readouterr().out
+    for part in ("KDAForCausalLM", "Kimi delta attention", "hook_log_decay", "not compared", "runs it on a GPU only"):
+        assert part in printed, part
+
+
+def test_a_comparison_without_the_library_is_refused(folder: Path) -> None:
+    model = load(folder / "GLA")
+    assert isinstance(model, ForeignModel)
+    with pytest.raises(ValueError, match="runs on a GPU only: there is nothing here to compare with"):
+        check_parity(model, torch.zeros(1, 3, dtype=torch.long))
