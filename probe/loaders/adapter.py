@@ -27,7 +27,9 @@ class Adapter:
 
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
     with our mixer and then its arguments. methods: the same for a method of the mixer. absent: hooks of the kind that this
-    family does not reach. value_first: whether the library keeps its states as [value, key].
+    family does not reach. value_first: whether the library keeps its states as [value, key]. masked: submodules of a layer whose
+    outputs at padding are set to 0, where the library would let padding run into the sequence. resets: whether the library clears
+    the state where a position is 0, and so must be told positions that do not count padding.
     """
 
     family: str
@@ -38,6 +40,8 @@ class Adapter:
     methods: Mapping[str, Runner] = field(default_factory=dict)
     absent: tuple[str, ...] = ("hook_gate", "hook_z")
     value_first: bool = False
+    masked: tuple[str, ...] = ()
+    resets: bool = False
 
 
 class ForeignMixer(RecurrentMixer):
@@ -51,7 +55,7 @@ class ForeignMixer(RecurrentMixer):
         self.adapter = adapter
         self.axis_sizes = {"head": 1}
         self.request = StateRequest()
-        self.left_padding: Tensor | None = None  # tokens before each sequence [B], for a family with positions
+        self.mask: Tensor | None = None  # [B, T], False at padding
         object.__setattr__(self, "module", module)  # not a submodule: its parameters are the foreign model's
         if adapter.recurrence is not None:
             self.recurrence = adapter.recurrence  # type: ignore[misc]

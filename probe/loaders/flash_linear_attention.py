@@ -56,8 +56,9 @@ def _retention(
     **_: Any,
 ) -> Read:
     """The decay of head h is 1 - 2^{-5 - h}. Rotary positions count from the first token that is no padding."""
-    if mixer.left_padding is not None and bool(mixer.left_padding.any()):
-        q, k = (_turned_back(x, mixer.left_padding[:, None, None, None] * mixer.module.rotary.inv_freq) for x in (q, k))
+    if mixer.mask is not None:
+        padding = mixer.mask.int().argmax(1)
+        q, k = (_turned_back(x, padding[:, None, None, None] * mixer.module.rotary.inv_freq) for x in (q, k))
     heads = torch.arange(v.shape[2], device=v.device, dtype=torch.float32)
     log_decay = torch.log1p(-torch.exp2(-5 - heads)).expand(v.shape[:3])
     tokens = dict(zip("qkv", _working(q, k, v), strict=True)) | {"log_decay": log_decay}
@@ -204,10 +205,7 @@ def _masked(
     """In the place of their unpadding, which packs a batch: padding stays where it is and writes nothing."""
     if cu_seqlens is not None:
         raise ValueError("cu_seqlens is given; the hooked model takes a batch [B, T], padded where sequences differ in length")
-    mixer.left_padding = None if attention_mask is None else attention_mask.long().argmax(1)
-    if attention_mask is not None:
-        hidden_states = hidden_states * attention_mask[:, -hidden_states.shape[1] :, None].to(hidden_states.dtype)
-    return hidden_states, None, None
+    return hidden_states if mixer.mask is None else hidden_states * mixer.mask[..., None], None, None
 
 
 def _unchanged(mixer: ForeignMixer, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:

@@ -20,11 +20,21 @@ from ..models.hooked import HookedModel
 from . import flash_linear_attention, softmax
 from .adapter import Adapter, ForeignMixer
 from .delta_rule import GATED_DELTA_RULE, KIMI_DELTA_ATTENTION
-from .linear_attention import LIGHTNING, RWKV_4
+from .linear_attention import LIGHTNING, RWKV_4, XLSTM
 from .state_space import MAMBA, MAMBA_2, RG_LRU
 from .torch_modules import in_torch
 
-ADAPTERS = (GATED_DELTA_RULE, KIMI_DELTA_ATTENTION, MAMBA, MAMBA_2, RG_LRU, LIGHTNING, RWKV_4, *flash_linear_attention.ADAPTERS)
+ADAPTERS = (
+    GATED_DELTA_RULE,
+    KIMI_DELTA_ATTENTION,
+    MAMBA,
+    MAMBA_2,
+    RG_LRU,
+    LIGHTNING,
+    RWKV_4,
+    XLSTM,
+    *flash_linear_attention.ADAPTERS,
+)
 OF_CLASS = {name: adapter for adapter in ADAPTERS for name in adapter.modules}
 NONE = Adapter("no token mixer", "none", ())
 
@@ -83,6 +93,8 @@ class ForeignModel(HookedModel):
         layer.register_forward_pre_hook(lambda module, args: (block.hook_resid_pre(args[0]), *args[1:]) if args else None)
         layer.register_forward_hook(lambda module, args, out: _replace_first(out, block.hook_resid_post))
         mixer = block.attn
+        for name in mixer.adapter.masked:
+            layer.get_submodule(name).register_forward_hook(lambda module, args, out: _masked(out, mixer.mask))
         if mixer.adapter is not NONE:
             module: nn.Module = mixer.module
             module.register_forward_pre_hook(lambda *_: self.current.append(mixer))
@@ -116,10 +128,14 @@ class ForeignModel(HookedModel):
         padding. taps, edits: as in `Model.forward`; positions count in the padded sequence.
         """
         requests = self._requests(taps, edits, None)
+        mask = None if attention_mask is None else attention_mask.bool()
+        positions = {}
+        if mask is not None and any(self.mixer(layer).adapter.resets for layer in range(self.layers)):
+            positions = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
         for layer, request in enumerate(requests):
-            self.mixer(layer).request = request
+            self.mixer(layer).request, self.mixer(layer).mask = request, mask
         with self._substituted(), in_torch(self.foreign):
-            logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False).logits
+            logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions).logits
         if return_type is None:
             return None
         if return_type == "logits":
@@ -192,6 +208,10 @@ def _mixer_of(layer: nn.Module) -> ForeignMixer:
         if of_transformers and type(module).__name__.endswith("Attention") and hasattr(module, "layer_idx"):
             return ForeignMixer(softmax.SOFTMAX, module)
     return ForeignMixer(NONE, layer)
+
+
+def _masked(out: Tensor, mask: Tensor | None) -> Tensor:
+    return out if mask is None else out * mask[..., None]
 
 
 def _replace_first(out: Any, point: HookPoint) -> Any:

@@ -1,4 +1,4 @@
-"""Linear attention in foreign checkpoints: MiniMax's lightning attention, and RWKV-4's weighted sums."""
+"""Linear attention in foreign checkpoints: MiniMax's lightning attention, xLSTM's mLSTM, and RWKV-4's weighted sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...kernels.diagonal_scan import apply_to_vectors
-from ..mixers.recurrences import LINEAR, SCAN
+from ..mixers.recurrences import LINEAR, MLSTM, SCAN
 from .adapter import Adapter, ForeignMixer, only_from_nothing
 
 
@@ -30,6 +30,30 @@ def _lightning(mixer: ForeignMixer, hidden_states: Tensor, *_: Any, attention_ma
     return module.out_proj(functional.sigmoid(module.output_gate(hidden_states)) * output), final
 
 
+def _mlstm(
+    mixer: ForeignMixer,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    c_initial: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query, key [B, H, T, K], value [B, H, T, V], the gates before exponential and sigmoid [B, H, T]. Returns [B, H, T, V].
+
+    They divide by the denominator plus 1e-6; the norm that follows takes such a factor out again.
+    """
+    only_from_nothing(c_initial, "c_initial")
+    working = torch.promote_types(query.dtype, torch.float32)
+    q, k, v, log_input, forget = (x.transpose(1, 2).to(working) for x in (query, key, value, igate, fgate))
+    mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1], state_value=v.shape[-1] + 1)
+    if mixer.mask is not None:
+        forget, log_input = (x.where(mixer.mask[..., None], end) for x, end in ((forget, NEVER), (log_input, -NEVER)))
+    tokens = {"q": q * q.shape[-1] ** -0.5, "k": k, "v": v, "log_input": log_input, "log_decay": functional.logsigmoid(forget)}
+    return mixer.run(tokens)[0].transpose(1, 2).to(query.dtype), None
+
+
 def _weighted_sums(
     mixer: ForeignMixer,
     time_decay: Tensor,
@@ -45,6 +69,7 @@ def _weighted_sums(
     """
     only_from_nothing(None if state is None else state[1], "state")
     k, v = key.double(), value.double()
+    k = k if mixer.mask is None else k.where(mixer.mask[..., None], -1e6)
     w, u = -time_decay.double().exp(), time_first.double()
     total = w * torch.arange(1, k.shape[1] + 1, device=k.device, dtype=k.dtype)[:, None]
     maxima = total + (k - total).cummax(1).values
@@ -71,7 +96,17 @@ def _edited(mixer: ForeignMixer, states: Tensor) -> Tensor:
     return states
 
 
+NEVER = 100.0  # a gate of e^-100 keeps what float32 would show of it to itself
 LIGHTNING = Adapter(
     "lightning attention", "trans_normer", ("MiniMaxLightningAttention",), LINEAR, methods={"forward": _lightning}
 )
-RWKV_4 = Adapter("RWKV-4", "rwkv4", ("RwkvSelfAttention",), SCAN, {"rwkv_linear_attention": _weighted_sums}, absent=("hook_z",))
+XLSTM = Adapter("mLSTM", "mlstm", ("xLSTMLayer",), MLSTM, methods={"mlstm_backend": _mlstm})
+RWKV_4 = Adapter(
+    "RWKV-4",
+    "rwkv4",
+    ("RwkvSelfAttention",),
+    SCAN,
+    {"rwkv_linear_attention": _weighted_sums},
+    absent=("hook_z",),
+    masked=("ln1", "ln2"),
+)

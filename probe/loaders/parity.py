@@ -66,6 +66,9 @@ def foreign_states(model: ForeignModel, tokens: Tensor) -> dict[int, Tensor | No
             found[layer] = module.recurrent_states[:, None]
         elif kind == "rwkv4":
             found[layer] = torch.stack([part[..., layer] for part in out.state[2:4]], dim=-1)
+        elif kind == "mlstm":
+            sums, normaliser, _ = cache.rnn_state[layer]
+            found[layer] = torch.cat([sums, normaliser[..., None]], dim=-1)
         elif kind == "trans_normer":
             found[layer] = cache.get_linear_cache(layer)
         else:

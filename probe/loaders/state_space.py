@@ -82,6 +82,7 @@ def _rnn_scan(
     """hidden_states, recurrent_gate [B, T, W], reset [B, T, 1]."""
     only_from_nothing(recurrent_states, "recurrent_states")
     mixer.note_sizes(head=1, channel=hidden_states.shape[-1])
+    hidden_states = hidden_states if mixer.mask is None else hidden_states * mixer.mask[..., None]
     tokens = {"x": hidden_states.float()[:, :, None], "decay": (recurrent_gate * ~reset).float()[:, :, None]}
     states, final = mixer.run(tokens)
     return states[:, :, 0].to(hidden_states.dtype), final[:, 0]
@@ -102,4 +103,13 @@ MAMBA_2 = Adapter(
     LINEAR,
     {"mamba2_chunk_scan": _chunk_scan, "mamba2_split_conv1d_scan_combined": lambda mixer, *_, **__: None},
 )
-RG_LRU = Adapter("RG-LRU", "rg_lru", ("RecurrentGemmaRglru",), SCAN, methods={"_rnn_scan": _rnn_scan}, absent=("hook_z",))
+RG_LRU = Adapter(
+    "RG-LRU",
+    "rg_lru",
+    ("RecurrentGemmaRglru",),
+    SCAN,
+    methods={"_rnn_scan": _rnn_scan},
+    absent=("hook_z",),
+    masked=("temporal_block.linear_x",),
+    resets=True,
+)

@@ -130,5 +130,6 @@ FOREIGN: dict[str, Callable[[], Any]] = {
         num_local_experts=2,
         num_experts_per_tok=1,
     ),
+    "xlstm": _make("xLSTMConfig", "xLSTMForCausalLM", num_heads=4, hidden_size=128, mode="inference"),
     "rwkv": _make("RwkvConfig", "RwkvForCausalLM", attention_hidden_size=32, intermediate_size=64, context_length=128),
 }

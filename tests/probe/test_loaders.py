@@ -111,7 +111,7 @@ def test_softmax_layers_of_hybrids_have_hooks(tokens: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("name", ["qwen3_next", "kimi_linear", "mamba", "mamba2", "minimax"])
+@pytest.mark.parametrize("name", FOREIGN)
 def test_padding_leaves_the_states(name: str, side: str, tokens: torch.Tensor) -> None:
     model = load(FOREIGN[name]())
     padding = torch.zeros(2, 5, dtype=torch.long)
@@ -119,10 +119,11 @@ def test_padding_leaves_the_states(name: str, side: str, tokens: torch.Tensor) -
     padded = torch.cat(parts, dim=1)
     mask = torch.cat([torch.zeros_like(part) if part is padding else torch.ones_like(part) for part in parts], dim=1)
     shift = 5 if side == "left" else 0
-    hook = "blocks.0.attn.hook_state"
-    _, plain = model.run_with_cache(tokens, names_filter=hook, taps=[4, T - 1])
-    _, shifted = model.run_with_cache(padded, names_filter=hook, taps=[4 + shift, T - 1 + shift], attention_mask=mask)
-    torch.testing.assert_close(shifted[hook], plain[hook], rtol=1e-4, atol=1e-5)
+    hooks = [f"blocks.{layer}.attn.hook_state" for layer in range(model.layers) if model.has_state(layer)]
+    _, plain = model.run_with_cache(tokens, names_filter=hooks, taps=[4, T - 1])
+    _, shifted = model.run_with_cache(padded, names_filter=hooks, taps=[4 + shift, T - 1 + shift], attention_mask=mask)
+    for hook in hooks:
+        torch.testing.assert_close(shifted[hook], plain[hook], rtol=1e-4, atol=1e-5)
 
 
 def test_the_erase_term_is_there(tokens: torch.Tensor) -> None:
