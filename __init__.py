@@ -27,6 +27,7 @@ _HOME = {
     "ModelConfig": ".probe.models.config",
     "Attention": ".probe.mixers",
     "load": ".probe.loaders.load",
+    "replay": ".probe.loaders.bridge",
     "DeltaNet": ".probe.mixers",
     "GatedDeltaNet": ".probe.mixers",
     "LinearAttention": ".probe.mixers",

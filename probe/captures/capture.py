@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import unknown_name
+from ..hooks.cache import StateCache
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Capture:
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
         return tensor.flatten(0, 1).flatten(1).to(torch.float32)
+
+    def activation_cache(self, model: Any) -> StateCache:
+        """Everything as a transformer-lens ActivationCache, hook -> [N, P, ...], for what is written against those.
+
+        model: the one that was captured. The axis of positions holds the captured ones, `tap_positions` of the cache; hooks
+        whose positions stand elsewhere in the model (attention patterns) have them second here too.
+        """
+        tensors = {name: x if isinstance(x, Tensor) else torch.from_numpy(x[:]) for name, x in self.activations.items()}
+        return StateCache(tensors, model, self.positions)
 
     def label(self, name: str) -> Tensor:
         """[N * P]. Raises UnknownNameError for a label the task does not give."""

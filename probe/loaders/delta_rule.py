@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..mixers.recurrences import DELTA
+from ..mixers.recurrences import DELTA, Tokens
 from .adapter import Adapter, ForeignMixer, only_from_nothing
 
 
@@ -41,23 +41,36 @@ def run_delta_rule(
     scale: float | None = None,
     normalise: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The read-out [B, T, H, V] in the dtype of q, and the final state.
+    """The read-out [B, T, H, V] in the dtype of q, and the final state. Arguments as in `delta_tokens`."""
+    tokens = delta_tokens(q, k, v, beta, log_decay, scale=scale, normalise=normalise)
+    keys = tokens["k"]
+    several = keys.shape[3] if keys.ndim == 5 else 1
+    mixer.note_sizes(head=v.shape[2], key=keys.shape[-1], value=v.shape[-1], householder=several)
+    read, state = mixer.run(tokens, unit_keys=False)
+    return read.to(q.dtype), state
+
+
+def delta_tokens(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None,
+    *,
+    scale: float | None = None,
+    normalise: bool,
+) -> Tokens:
+    """What `delta_rule` takes of a layer's projections, in float32 at least.
 
     q [B, T, G, K]; k [B, T, G, K] and v [B, T, H, V], or with n keys a token [B, T, ., n, .]; heads of q and k are shared.
-    normalise: divide q and k by their norms.
+    scale: of queries, None for K^{-1/2}. normalise: divide q and k by their norms.
     """
-    read_as = q.dtype
     q, k, v, beta = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v, beta))
     if normalise:
         q, k = (x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6) for x in (q, k))
-    heads = v.shape[2]
-    q, k = (x.repeat_interleave(heads // x.shape[2], dim=2) for x in (q, k))
-    mixer.note_sizes(head=heads, key=k.shape[-1], value=v.shape[-1], householder=1 if k.ndim == 4 else k.shape[3])
+    q, k = (x.repeat_interleave(v.shape[2] // x.shape[2], dim=2) for x in (q, k))
     tokens = {"q": q * (q.shape[-1] ** -0.5 if scale is None else scale), "k": k, "v": v, "beta": beta}
-    if log_decay is not None:
-        tokens["log_decay"] = log_decay.to(q.dtype)
-    read, state = mixer.run(tokens, unit_keys=False)
-    return read.to(read_as), state
+    return tokens if log_decay is None else tokens | {"log_decay": log_decay.to(q.dtype)}
 
 
 GATED_DELTA_RULE = Adapter(

@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import StatescopeError
 from ..models.hooked import HookedModel
 from ..models.saved import FORMAT, load_model
+from .bridge import is_bridge, unbridged
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 
 
@@ -24,13 +25,13 @@ class UnreadableCheckpointError(StatescopeError, ValueError):
 
 def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
     """A model with hooks: one of ours that `Model.save` wrote, a checkpoint of transformers or flash-linear-attention in a folder
-    with config.json and safetensors, or a module of theirs already loaded.
+    with config.json and safetensors, a module of theirs already loaded, or a `TransformerBridge` of transformer-lens.
 
     how: for theirs, what `from_pretrained` takes, such as dtype. Nothing is fetched, nothing pickled is read, and no code
     in the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
     """
     if isinstance(source, nn.Module):
-        return ForeignModel(source)
+        return ForeignModel(unbridged(source) if is_bridge(source) else source)
     folder = Path(source).expanduser()
     configuration = check_folder(folder)
     if configuration.get("model_type") == FORMAT:
