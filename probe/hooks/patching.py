@@ -1,9 +1,9 @@
 """State patching: put the state of one run into another, and see what it carries.
 
 A sweep puts, layer by layer, position by position and head by head, the state that a `source` run has after a token into a
-`target` run at the same place, and measures the output. Only what a patch can reach is run again: the tokens behind it, from the
-memories that one pass leaves at each position, and the layers from its own up, from the residual stream entering it. All heads
-of a few places run as one batch.
+`target` run at the same place, and measures the output. Only what a patch can reach is run again: the tokens from it on, going on
+from the memories of those before, and the layers from its own up. Patches run as rows of one batch, which grows with the layers: a
+row joins it at its own layer, with the residual stream that enters there.
 
 Attribution patching (Nanda 2023) replaces all runs by one backward pass: with a metric m, the effect of patching is about
 (S_source - S_target) . dm/dS, to first order.
@@ -11,7 +11,7 @@ Attribution patching (Nanda 2023) replaces all runs by one backward pass: with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit
-from ..mixers.base import Memory
+from ..mixers.base import Memory, Snapshots, StateRequest
 from ..models.model import Model
 
 Metric = Callable[[Tensor], Tensor]
-TOGETHER = 4  # positions that run as one batch, the shorter suffixes padded
+ROW_TOKENS = 2**15  # rows times tokens that run together at most, which bounds memory
 
 
 @dataclass(frozen=True)
@@ -66,87 +66,152 @@ def _state_name(layer: int) -> str:
 
 
 @torch.no_grad()
-def patch_states(model: Model, target: Tensor, source: Tensor, metric: Metric, positions: Sequence[int]) -> Patching:
-    """Patch every layer, position and head. target, source: tokens [1, T]. metric: from logits [B, T, vocabulary] to [B], of the
-    last positions: it sees the logits behind the patch alone.
+def patch_states(
+    model: Model, target: Tensor, source: Tensor, metric: Metric, positions: Sequence[int], *, reads: int | None = None
+) -> Patching:
+    """Patch every layer, position and head. target, source: tokens [1, T].
+
+    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. reads: how many of the last positions
+    it reads, 1 for `last_logit_difference`. It then sees those alone, and the last layer's channel mixer runs on them alone.
 
     Raises ValueError for sequences of different lengths, IndexError for a position with nothing behind it.
     """
     layers = _stateful(model)
     _check(target, source, positions)
-    names, taps = [_state_name(layer) for layer in layers], sorted(positions)
+    names, taps = [_state_name(layer) for layer in layers], sorted(set(positions))
     entering = [f"blocks.{layer}.hook_resid_pre" for layer in layers]
-    logits, kept = model.run_with_cache(target, names_filter=[*names, *entering], taps=taps)
+    snapshots = [Snapshots(taps) for _ in range(model.layers)]
+    logits, kept = model.run_with_cache(target, names_filter=[*names, *entering], taps=taps, memories=snapshots)
     given_logits, given = model.run_with_cache(source, names_filter=names, taps=taps)
     baseline = float(metric(logits)[0])
-    effects: dict[tuple[int, int], Tensor] = {}
-    places = list(enumerate(_snapshots(model, target, taps)))
-    count = TOGETHER if all(_can_stack(memory) for memory in places[0][1][1]) else 1
-    for group in (places[at : at + count] for at in range(0, len(places), count)):
-        longest = target.shape[1] - 1 - group[0][1][0]
-        for layer in layers:
-            own, other = kept[_state_name(layer)][0], given[_state_name(layer)][0]
-            heads = own.shape[1]
-            # Row h has head h of the source, and the rest as they are.
-            each = torch.eye(heads, dtype=torch.bool, device=own.device).view(heads, heads, *[1] * (own.ndim - 2))
-            before = target if layer == 0 else kept[f"blocks.{layer}.hook_resid_pre"]
-            rows, suffixes = [], []
-            for slot, (position, memories) in group:
-                rows.append([_expanded(memory, heads) for memory in memories])
-                _set_state(rows[-1][layer], torch.where(each, other[slot], own[slot]))
-                suffix = before[0, position + 1 :]
-                behind = suffix.new_zeros(longest - len(suffix), *suffix.shape[1:])  # later tokens change nothing before them
-                suffixes.append(torch.cat([suffix, behind]).expand(heads, longest, *suffix.shape[1:]))
-            stacked = [_stacked(parts) for parts in zip(*rows, strict=True)]
-            out = model(torch.cat(suffixes), start_at_layer=layer, memories=stacked)
-            for (_, (position, _)), own_logits in zip(group, out.split(heads), strict=True):
-                effects[layer, position] = metric(own_logits[:, : target.shape[1] - 1 - position]) - baseline
-    effect = torch.stack([torch.stack([effects[layer, position] for position in positions]) for layer in layers])
-    return Patching(effect.cpu(), baseline, float(metric(given_logits)[0]), layers, tuple(positions))
+    sweep = _Sweep(
+        model,
+        {layer: given[_state_name(layer)][0] - kept[_state_name(layer)][0] for layer in layers},
+        {layer: kept[f"blocks.{layer}.hook_resid_pre"][0] for layer in layers},
+        _memories(model, target, snapshots),
+        tuple(taps),
+    )
+    heads = max(change.shape[1] for change in sweep.changes.values())
+    effect = logits.new_full((len(layers), len(taps), heads), torch.nan, device="cpu")
+    for patches in sweep.batches(heads):
+        found = sweep.run(patches, target.shape[1] if reads is None else reads)
+        for slot in dict.fromkeys(slot for slot, _ in patches):
+            rows = [row for row, patch in enumerate(patches) if patch[0] == slot]
+            own = [patches[row][1] for row in rows]
+            behind = found[:, rows, -(target.shape[1] - 1 - taps[slot]) :].flatten(0, 1)
+            effect[:, slot, own] = (metric(behind) - baseline).view(len(layers), -1).cpu()
+    order = [taps.index(position) for position in positions]
+    return Patching(effect[:, order], baseline, float(metric(given_logits)[0]), layers, tuple(positions))
 
 
-def _snapshots(model: Model, tokens: Tensor, positions: Sequence[int]) -> Iterator[tuple[int, list[Memory]]]:
-    """What each layer keeps of the tokens up to each position, from one pass over them."""
+@dataclass(frozen=True)
+class _Sweep:
+    """What patches run from. changes: of a layer's state, [P, H, ...]. streams: entering a layer, [T, width]. memories: behind
+    each of the P taps, what each layer keeps, stacked [P, ...] where that is possible.
+    """
+
+    model: Model
+    changes: Mapping[int, Tensor]
+    streams: Mapping[int, Tensor]
+    memories: Sequence[Snapshots] | Sequence[Sequence[Memory]]
+    taps: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(next(iter(self.streams.values())))
+
+    def batches(self, heads: int) -> Iterator[list[tuple[int, int]]]:
+        """(slot, head) of the patches that run together: of neighbouring taps, so that little runs for nothing behind the
+        later ones, which are padded; and no more than fill a machine.
+        """
+        patches = [(slot, head) for slot in range(len(self.taps)) for head in range(heads)]
+        while patches:
+            longest = self.length - 1 - self.taps[patches[0][0]]
+            together = max(1, ROW_TOKENS // (longest * len(self.changes)))
+            stacked = isinstance(self.memories[0], Snapshots)
+            last = self.taps[patches[0][0]] + (longest // 4 if stacked else 0)
+            batch = [patch for patch in patches[:together] if self.taps[patch[0]] <= last]
+            patches = patches[len(batch) :]
+            yield batch
+
+    def run(self, patches: Sequence[tuple[int, int]], reads: int) -> Tensor:
+        """The logits [layers, patches, reads at most, vocabulary] of each patch in each layer, the last ones of its suffix last."""
+        slots = [slot for slot, _ in patches]
+        starts = torch.tensor([self.taps[slot] + 1 for slot in slots])
+        longest = self.length - int(starts.min())
+        at = starts[:, None] + torch.arange(longest)
+        residual: Tensor | None = None
+        joined = 0
+        for layer in range(self.model.layers):
+            if layer in self.changes:
+                stream = self.streams[layer]
+                joining = stream[at.clamp(max=self.length - 1).to(stream.device)]  # what stands behind the end changes nothing
+                residual = joining if residual is None else torch.cat([residual, joining])
+                joined += 1
+            if residual is not None:
+                memory = self._memory(layer, slots * joined)
+                if layer in self.changes:
+                    _patch(memory, self.changes[layer], patches)
+                wanted = self._last(starts, min(reads, longest)).repeat(joined, 1) if layer == self.model.layers - 1 else None
+                residual = self.model.blocks[layer](residual, StateRequest(memory=memory), wanted)
+        assert residual is not None
+        logits: Tensor = self.model.unembed(self.model.ln_final(residual))
+        return logits.unflatten(0, (joined, len(patches)))
+
+    def _last(self, starts: Tensor, reads: int) -> Tensor:
+        """Where the last positions of the sequence stand in each row, [rows, reads]; before its start, the start."""
+        return (
+            (self.length - starts[:, None] - reads + torch.arange(reads))
+            .clamp(min=0)
+            .to(next(iter(self.streams.values())).device)
+        )
+
+    def _memory(self, layer: int, slots: Sequence[int]) -> Memory:
+        """Of the tokens up to each slot's tap, as rows."""
+        held = self.memories[layer]
+        if isinstance(held, Snapshots):
+            return _each(dict(held), lambda value: value[list(slots)])
+        return _each(held[slots[0]], lambda value: value.expand(len(slots), *value.shape[1:]))
+
+
+def _memories(model: Model, target: Tensor, snapshots: Sequence[Snapshots]) -> Sequence[Snapshots] | Sequence[Sequence[Memory]]:
+    """The snapshots; or, where a layer counts positions, so that rows of different ones do not go together, a memory for each tap
+    from a pass in pieces.
+    """
+    if not any("length" in snapshot for snapshot in snapshots):
+        return snapshots
     memories: list[Memory] = [{} for _ in range(model.layers)]
+    by_layer: list[list[Memory]] = [[] for _ in range(model.layers)]
     start = 0
-    for position in positions:
-        model(tokens[:, start : position + 1], return_type=None, memories=memories)
+    for position in snapshots[0].positions:
+        model(target[:, start : position + 1], return_type=None, memories=memories)
         start = position + 1
-        yield position, [dict(memory) for memory in memories]
+        for held, memory in zip(by_layer, memories, strict=True):
+            held.append(dict(memory))
+    return by_layer
 
 
-def _expanded(memory: Memory, count: int) -> Memory:
-    """A memory of one sequence as one of `count` alike."""
-
-    def expand(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: expand(item) for name, item in value.items()}
-        return value.expand(count, *value.shape[1:]) if isinstance(value, Tensor) else value
-
-    expanded: Memory = expand(memory)
-    return expanded
-
-
-def _can_stack(memory: Memory) -> bool:
-    """Whether memories behind different numbers of tokens can be rows of one batch: not where a position is counted."""
-    return "length" not in memory
-
-
-def _stacked(memories: Sequence[Memory]) -> Memory:
-    """Memories as the rows of one batch."""
-
-    def stack(values: Sequence[Any]) -> Any:
-        if isinstance(values[0], dict):
-            return {name: stack([value[name] for value in values]) for name in values[0]}
-        return torch.cat(list(values)) if isinstance(values[0], Tensor) else values[0]
-
-    stacked: Memory = stack(memories)
-    return stacked
-
-
-def _set_state(memory: Memory, state: Tensor) -> None:
+def _patch(memory: Memory, change: Tensor, patches: Sequence[tuple[int, int]]) -> None:
+    """Add the change of one head to the state of each of the last rows."""
     carry = memory["carry"]
-    carry["initial_values" if "initial_values" in carry else "initial_state"] = state
+    name = "initial_values" if "initial_values" in carry else "initial_state"
+    state = carry[name].clone()
+    slots, heads = (torch.tensor(column, device=state.device) for column in zip(*patches, strict=True))
+    rows = torch.arange(len(state) - len(patches), len(state), device=state.device)
+    state[rows, heads] += change[slots, heads]
+    memory["carry"] = carry | {name: state}
+
+
+def _each(memory: Memory, change: Callable[[Tensor], Tensor]) -> Memory:
+    """A memory with each of its tensors changed."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: of(item) for name, item in value.items()}
+        return change(value) if isinstance(value, Tensor) else value
+
+    changed: Memory = of(memory)
+    return changed
 
 
 def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metric, positions: Sequence[int]) -> Patching:

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 Memory = dict[str, Any]
 
 
+class Snapshots(dict[str, Any]):
+    """A memory that holds what each of several positions of one pass over one sequence leaves: entries [positions, ...].
+
+    The positions are those of the taps. An entry "length" stands for what was not kept: positions that are counted.
+    """
+
+    def __init__(self, positions: Sequence[int]) -> None:
+        super().__init__()
+        self.positions = tuple(positions)
+
+
 @dataclass(frozen=True)
 class StateRequest:
     """What a forward pass asks of a mixer.
@@ -174,7 +185,9 @@ def recall(memory: Memory | None, name: str, x: Tensor, count: int) -> Tensor:
     if before is None:
         before = x.new_zeros(x.shape[0], count, *x.shape[2:])
     padded = torch.cat([before, x], dim=1)
-    if memory is not None:
+    if isinstance(memory, Snapshots):
+        memory[name] = torch.cat([padded[:, position + 1 : position + 1 + count] for position in memory.positions])
+    elif memory is not None:
         memory[name] = padded[:, padded.shape[1] - count :]
     return padded
 

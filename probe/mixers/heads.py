@@ -17,6 +17,7 @@ from .base import (
     MixerConfig,
     RMSNorm,
     ShortConvolution,
+    Snapshots,
     StateRequest,
     head_size,
     heads_of,
@@ -60,7 +61,8 @@ class RecurrentMixer(Mixer):
         carried = {} if memory is None else memory.get("carry", {})
         out = self.recurrence.call(**tokens, **fixed, **carried, taps=request.taps, edits=request.edits)
         if memory is not None:
-            memory["carry"] = self.recurrence.carry(out)
+            family = self.recurrence
+            memory["carry"] = family.carry_at_taps(out) if isinstance(memory, Snapshots) else family.carry(out)
         if out.states is not None:
             observe(self.hook_state, out.states)
         for hook, name in self.recurrence.shows.items():

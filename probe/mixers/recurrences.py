@@ -32,6 +32,10 @@ def _final_state(out: Any) -> dict[str, Tensor]:
     return {"initial_state": out.final_state}
 
 
+def _state_at_taps(out: Any) -> dict[str, Tensor]:
+    return {"initial_state": out.states[0]}
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it.
@@ -45,6 +49,7 @@ class Recurrence:
     write: Callable[[Tokens], Tensor] | None = None
     attention: Callable[[Tokens], Tensor] | None = None
     carry: Callable[[Any], dict[str, Tensor]] = _final_state
+    carry_at_taps: Callable[[Any], dict[str, Tensor]] = _state_at_taps
     shows: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +108,10 @@ def _mlstm_carry(out: MLSTMOutput) -> dict[str, Tensor]:
     return {"initial_state": out.final_state, "initial_max": out.max_state[:, -1]}
 
 
+def _mlstm_carry_at_taps(out: MLSTMOutput) -> dict[str, Tensor]:
+    return _state_at_taps(out) | {"initial_max": out.max_state[0, list(out.tap_positions)]}
+
+
 def _scan_transition(tokens: Tokens) -> Transition:
     decay = tokens["decay"]
     empty = decay.new_zeros(*decay.shape, 0)
@@ -120,6 +129,6 @@ GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
 COMPLEX_GATED = Recurrence(gate_loop, _complex, _write)
 DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
 LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
-MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention, _mlstm_carry)
+MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention, _mlstm_carry, _mlstm_carry_at_taps)
 SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"])
 CELL = Recurrence(cell_scan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
@@ -25,9 +26,14 @@ class Block(nn.Module):
         self.hook_resid_mid = HookPoint()
         self.hook_resid_post = HookPoint()
 
-    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+    def forward(self, x: Tensor, request: StateRequest, wanted: Tensor | None = None) -> Tensor:
+        """The residual stream leaving the block, [B, T, width]; of some positions of each row alone, where `wanted` [B, n] is."""
         x = self.hook_resid_pre(x)
-        x = self.hook_resid_mid(x + self.hook_attn_out(self.attn(self.ln1(x), request)))
+        mixed = self.hook_attn_out(self.attn(self.ln1(x), request))
+        if wanted is not None:
+            rows = torch.arange(len(x), device=x.device)[:, None]
+            x, mixed = x[rows, wanted], mixed[rows, wanted]
+        x = self.hook_resid_mid(x + mixed)
         if self.has_channel_mixer:
             x = x + self.hook_mlp_out(self.mlp(self.ln2(x)))
         out: Tensor = self.hook_resid_post(x)

@@ -52,6 +52,38 @@ def test_the_sweep_is_patching_by_hand(mixer: MixerConfig, pair: tuple[torch.Ten
         torch.testing.assert_close(place, by_hand[0], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("mixers", [(Attention(heads=2), DeltaNet(heads=2)), (DeltaNet(heads=2), Attention(heads=2))])
+def test_hybrids_and_metrics_of_the_last_position(
+    mixers: tuple[MixerConfig, ...], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    model, (target, source) = small(mixers, layers=4), pair
+    found, quick = (patch_states(model, target, source, METRIC, [9, 1, 4], reads=reads) for reads in (None, 1))
+    torch.testing.assert_close(quick.effect, found.effect)
+    layer = 0 if isinstance(mixers[0], DeltaNet) else 1
+    hook = f"blocks.{layer}.attn.hook_state"
+    _, cache = model.run_with_cache(source, names_filter=hook, taps=[4])
+    edit = Edit(4, "set", cache[hook][:, 0, 1:].clone(), heads=(1,))
+    by_hand = METRIC(model.run_with_edits(target, {hook: [edit]})) - found.baseline
+    torch.testing.assert_close(found.effect[0, 2, 1], by_hand[0], rtol=1e-8, atol=1e-10)
+
+
+def test_a_metric_sees_the_logits_behind_the_patch(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Of every position behind it, with the patches of several places in one batch."""
+    model, (target, source) = small(DeltaNet(heads=2)), pair
+    seen: list[int] = []
+
+    def total(logits: torch.Tensor) -> torch.Tensor:
+        seen.append(logits.shape[1])
+        return logits[:, -3:, 1].sum(1)
+
+    found = patch_states(model, target, source, total, [8, 10])
+    assert seen == [14, 5, 3, 14]
+    hook = "blocks.0.attn.hook_state"
+    _, cache = model.run_with_cache(source, names_filter=hook, taps=[10])
+    by_hand = model.run_with_edits(target, {hook: [Edit(10, "set", cache[hook][:, 0, :1].clone(), heads=(0,))]})
+    torch.testing.assert_close(found.effect[0, 1, 0], by_hand[0, -3:, 1].sum() - model(target)[0, -3:, 1].sum())
+
+
 def test_a_patch_from_itself_does_nothing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     model, (target, _) = small(DeltaNet(heads=2)), pair
     assert patch_states(model, target, target, METRIC, POSITIONS).effect.abs().max() < 1e-12
