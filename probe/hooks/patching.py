@@ -1,9 +1,9 @@
 """State patching: put the state of one run into another, and see what it carries.
 
 A sweep puts, layer by layer, position by position and head by head, the state that a `source` run has after a token into a
-`target` run at the same place, and measures the output. Only what a patch can reach is run again: the tokens from it on, going on
-from the memories of those before, and the layers from its own up. Patches run as rows of one batch, which grows with the layers: a
-row joins it at its own layer, with the residual stream that enters there.
+`target` run at the same place, and measures the output. Only what a patch can reach is run again: the tokens behind it, from the
+memories that one pass leaves at each position, and the layers from its own up. Patches run as rows of one batch, which grows with
+the layers: a row joins it at its own layer, with the residual stream that enters there.
 
 Attribution patching (Nanda 2023) replaces all runs by one backward pass: with a metric m, the effect of patching is about
 (S_source - S_target) . dm/dS, to first order.
@@ -71,8 +71,8 @@ def patch_states(
 ) -> Patching:
     """Patch every layer, position and head. target, source: tokens [1, T].
 
-    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. reads: how many of the last positions
-    it reads, 1 for `last_logit_difference`. It then sees those alone, and the last layer's channel mixer runs on them alone.
+    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. reads: how many of the last
+    positions it reads, 1 for `last_logit_difference`: it then sees those alone, and so does the last layer's channel mixer.
 
     Raises ValueError for sequences of different lengths, IndexError for a position with nothing behind it.
     """
@@ -135,17 +135,18 @@ class _Sweep:
             yield batch
 
     def run(self, patches: Sequence[tuple[int, int]], reads: int) -> Tensor:
-        """The logits [layers, patches, reads at most, vocabulary] of each patch in each layer, the last ones of its suffix last."""
+        """The logits [layers, patches, reads at most, vocabulary] of each patch in each layer, those of the last token last."""
         slots = [slot for slot, _ in patches]
-        starts = torch.tensor([self.taps[slot] + 1 for slot in slots])
+        device = next(iter(self.streams.values())).device
+        starts = torch.tensor([self.taps[slot] + 1 for slot in slots], device=device)
         longest = self.length - int(starts.min())
-        at = starts[:, None] + torch.arange(longest)
+        at = starts[:, None] + torch.arange(longest, device=device)
         residual: Tensor | None = None
         joined = 0
         for layer in range(self.model.layers):
             if layer in self.changes:
                 stream = self.streams[layer]
-                joining = stream[at.clamp(max=self.length - 1).to(stream.device)]  # what stands behind the end changes nothing
+                joining = stream[at.clamp(max=self.length - 1)]  # what stands behind the end changes nothing
                 residual = joining if residual is None else torch.cat([residual, joining])
                 joined += 1
             if residual is not None:
@@ -160,11 +161,7 @@ class _Sweep:
 
     def _last(self, starts: Tensor, reads: int) -> Tensor:
         """Where the last positions of the sequence stand in each row, [rows, reads]; before its start, the start."""
-        return (
-            (self.length - starts[:, None] - reads + torch.arange(reads))
-            .clamp(min=0)
-            .to(next(iter(self.streams.values())).device)
-        )
+        return (self.length - starts[:, None] - reads + torch.arange(reads, device=starts.device)).clamp(min=0)
 
     def _memory(self, layer: int, slots: Sequence[int]) -> Memory:
         """Of the tokens up to each slot's tap, as rows."""

@@ -38,7 +38,8 @@ def _state_at_taps(out: Any) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it.
+    """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it;
+    carry_at_taps: that behind each tap of one sequence, [taps, ...].
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
     [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.
