@@ -13,14 +13,17 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from ...probe.captures.capture import Capture
 from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
 from ...probe.models.linearize import Target, add_low_rank, attention_map, linearize, transfer
 from ...probe.models.model import Model
+from ...probe.probes.scores import ProbeScores
+from ...probe.probes.sweep import ProbeSweep
 from ...probe.studies.run import Run
 from ...probe.studies.study import Study
 from ...probe.studies.training import Training, task_loss, train
-from ...probe.tasks.base import Batch, generator_for
+from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.recall import AssociativeRecall
 from ..atlas.findings import Axes, Findings, curves_of, numbers_of
 from ..behaviour.training_curve import TrainingCurve
@@ -42,6 +45,8 @@ class LinearizationStudy(Study, kind="linearization"):
     """of the changes that fine-tuning learns"""
     sequences: int = 400
     """that losses are measured on"""
+    probed: int = 768
+    """sequences that probes learn on; half as many test them"""
 
     question: ClassVar[str] = "How much of a softmax model survives when its attention becomes a state?"
 
@@ -53,18 +58,27 @@ class LinearizationStudy(Study, kind="linearization"):
         config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), inputs=self.task.inputs, seed=self.seed)
         teacher, history = run.train("teacher", config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
-        made: list[Findings] = []
+        made: list[tuple[Findings, ProbeScores]] = []
 
         def findings() -> Findings:
             if not made:
                 made.append(self._findings(teacher))
-            return made[0]
+            return made[0][0]
+
+        def content() -> ProbeScores:
+            findings()
+            return made[0][1]
 
         run.compute("numbers", lambda: numbers_of(findings().numbers))
         run.compute("curves", lambda: curves_of(findings()))
+        run.compute("content", content)
 
-    def _findings(self, teacher: Model) -> Findings:
+    def _findings(self, teacher: Model) -> tuple[Findings, ProbeScores]:
+        """Numbers and curves; and what of the first pair's value, which nobody asks for again, probes find at the last token in
+        the keys and values that softmax keeps, in each layer's state, and in what attention reads out.
+        """
         found = Findings()
+        content = [self._content("softmax", teacher)]
         batch = self.task.batch(self.sequences, self.training.length, "test", generator_for(self.seed, 1))
         own = found.numbers["softmax: loss"] = _loss(teacher, batch)
         panel = "loss of the mixers alone, as they learn what softmax did"
@@ -81,6 +95,7 @@ class LinearizationStudy(Study, kind="linearization"):
             add_low_rank(student, self.rank, seed=self.seed)
             train(student, self.task, self.fine_tuning, seed=self.seed + 1)
             tuned = found.numbers[f"{target}: loss after fine-tuning"] = _loss(student, batch)
+            content.append(self._content(target, student))
             found.numbers[f"{target}: share of the gap closed by transfer"] = (converted - moved) / (converted - own)
             found.numbers[f"{target}: share of the gap closed in all"] = (converted - tuned) / (converted - own)
         found.numbers["mamba without decay and step 1, against linear attention"] = _seeded_is_linear_attention(teacher, batch)
@@ -93,7 +108,30 @@ class LinearizationStudy(Study, kind="linearization"):
         seeded = found.curves[panel, "mamba"][1]
         found.numbers["mamba: transfer loss, random projections over the teacher's"] = losses[-1] / seeded[-1]
         found.axes[panel] = Axes("step", "cross-entropy of the maps, or relative squared error", y_log=True)
-        return found
+        return found, ProbeScores.join(content)
+
+    def _content(self, name: str, model: Model) -> ProbeScores:
+        train, test = self._kept(model, "validation", self.probed), self._kept(model, "test", self.probed // 2)
+        return ProbeSweep(seed=self.seed).fit(train, labels=["first_value"]).score(test, name)
+
+    @torch.no_grad()
+    def _kept(self, model: Model, split: Split, size: int) -> Capture:
+        """What each layer keeps and reads out at the last token: keys and values of all tokens as one activation."""
+        last = self.training.length - 1
+        batch = self.task.batch(size, self.training.length, split, generator_for(self.seed, 2))
+        names = [f"blocks.{layer}.attn.hook_{part}" for layer in range(2) for part in ("k", "v", "z", "state")]
+        fires = [name for name in names if name in model.hook_dict]
+        stateful = model.has_state(0)
+        _, cache = model.run_with_cache(batch.tokens, names_filter=fires, taps="last" if stateful else None)
+        kept = {f"blocks.{layer}.attn.hook_z": cache["z", layer][:, last:] for layer in range(2)}
+        for layer in range(2):
+            if stateful:
+                kept[f"blocks.{layer}.attn.hook_state"] = cache["state", layer]
+            else:
+                both = torch.cat([cache["k", layer].flatten(1), cache["v", layer].flatten(1)], dim=1)
+                kept[f"blocks.{layer}.attn.keys_and_values"] = both[:, None]
+        labels = {"first_value": batch.labels["first_value"][:, last:]}
+        return Capture(kept, labels, batch.tokens, batch.groups, (last,))
 
     def _transfer(self, student: Model, teacher: Model) -> list[float]:
         length = self.training.length

@@ -14,13 +14,14 @@ from .base import IGNORED, Batch, Split, Task, draw_split
 class AssociativeRecall(Task, kind="associative_recall"):
     """Multi-query associative recall (Arora et al. 2023, arXiv:2312.04927): `pairs` of a key and a value, then keys again among
     filler, in any order. Keys are the tokens 1 .. symbols, values the next `symbols`, 0 is filler. At a key that comes again the
-    target is its value. Label "pair": which pair is asked for, -1 elsewhere.
+    target is its value. Labels: "pair", which pair is asked for, -1 elsewhere; "first_value", the value of the first pair, from
+    0, -1 before it is said.
     """
 
     pairs: int = 8
     symbols: int = 32
 
-    label_names = ("pair",)
+    label_names = ("pair", "first_value")
 
     def __post_init__(self) -> None:
         if not 1 <= self.pairs <= self.symbols:
@@ -48,7 +49,9 @@ class AssociativeRecall(Task, kind="associative_recall"):
 
         tokens, pair = draw_split(draw, size, split).unbind(1)
         answers = tokens[:, 1 : 2 * n : 2].gather(1, pair.clamp(min=0))
-        return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair}, torch.arange(size))
+        first = (tokens[:, 1:2] - 1 - s).repeat(1, length)
+        first[:, 0] = -1
+        return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair, "first_value": first}, torch.arange(size))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
 from statescope.analyses.studies.comparison import Comparison
 from statescope.analyses.studies.linearization import LinearizationStudy
 from statescope.kernels.recurrence import RecurrenceOutput
+from statescope.probe.probes.scores import ProbeScores
 
 OF_EQUATIONS = sorted(number for number in TITLES if isinstance(claim_of(number).study(), PaperStudy))
 
@@ -57,13 +58,19 @@ def test_a_number_that_was_not_measured_is_named(tmp_path: Path) -> None:
 def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
     """At a tenth of its size: every number is there, and what is exact holds."""
     short = Training(steps=60, batch=16, length=24)
-    study = LinearizationStudy(training=short, fine_tuning=replace(short, steps=10), width=32, transfer_steps=20, sequences=64)
+    sizes = {"width": 32, "transfer_steps": 20, "sequences": 64, "probed": 256}
+    study = LinearizationStudy(training=short, fine_tuning=replace(short, steps=10), **sizes)
     run = study.run(tmp_path / "run")
     for number in ("P005", "P017", "P089"):
         assert all(math.isfinite(value) for _, value, _ in claim_of(number).measure(run))
     verdicts = {m.what: verdict for n in ("P005", "P089") for m, _, verdict in claim_of(n).measure(run)}
     assert verdicts["liger: parameters added"] == "holds"
     assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
+    content = run.result("content")
+    assert isinstance(content, ProbeScores)
+    assert set(content.table["model"]) == {"softmax", "hedgehog", "liger", "mamba"}
+    cache = content.table[(content.table["site"] == "keys_and_values") & (content.table["layer"] == 0)]
+    assert cache["accuracy"].item() > 0.9  # the value is there, in as many words
     assert run.problems() == []
 
 
