@@ -49,9 +49,9 @@ def diagonal_scan(
     entering = state
     if layout.packed:
         x, coefficients, entering = _enter_packed(x, coefficients, state, layout)
-    output, tapped, final = _run(_scan_of(ran), x, coefficients, entering, layout)
+    output, tapped, final = scan_with_edits(_scan_of(ran), x, coefficients, entering, layout)
     for place, edit in layout.readouts:
-        output = _read_edited(output, place, edit, layout)
+        output = read_edited(output, place, edit, layout)
     states = torch.stack(tapped, dim=1) if tapped else None
     return RecurrenceOutput(output, final, states, layout.tap_positions, ran)
 
@@ -133,7 +133,7 @@ def _enter_packed(x: Tensor, decay: Tensor, state: Tensor, layout: Layout) -> tu
     return x.index_add(1, starts, entered), decay.index_fill(1, starts, 0), torch.zeros_like(state[:1])
 
 
-def _run(
+def scan_with_edits(
     scan: Callable[..., Tensor], x: Tensor, decay: Tensor, state: Tensor, layout: Layout
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Scan, and again from the first edit of each sequence on, so that other sequences keep every bit.
@@ -173,7 +173,7 @@ def apply_to_vectors(edit: Edit, state: Tensor) -> Tensor:
     return edit.apply(state[..., None], value)[..., 0]
 
 
-def _read_edited(output: Tensor, place: Place, edit: Edit, layout: Layout) -> Tensor:
+def read_edited(output: Tensor, place: Place, edit: Edit, layout: Layout) -> Tensor:
     position = _token(place, layout)
     at = torch.tensor([position], device=output.device)
     return output.index_copy(1, at, apply_to_vectors(edit, output[:, position])[:, None])

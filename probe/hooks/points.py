@@ -12,7 +12,8 @@ from typing import Literal
 SOFTMAX = frozenset({"attention"})
 CELLS = frozenset({"elman", "gru", "lstm", "slstm"})
 SLOTS = frozenset({"gated_slot_attention"})
-VECTOR = frozenset({"mamba", "lru", "s5", "s4d", "rg_lru", "rwkv4"})
+DENSE = frozenset({"lssl"})
+VECTOR = DENSE | frozenset({"mamba", "lru", "s5", "s4d", "rg_lru", "rwkv4"})
 DELTA = frozenset({"delta_net", "gated_delta_net", "kimi_delta_attention"})
 FIXED_OR_SCALAR = frozenset({"ret_net", "trans_normer", "gated_delta_net", "mamba2", "mlstm", "linearized"})
 BY_CHANNEL = frozenset({"gated_linear_attention", "hgrn2", "gate_loop", "rwkv6", "rwkv7", "kimi_delta_attention"})
@@ -95,7 +96,12 @@ MIXER_POINTS = (
     Point("attn.hook_b", "batch position head key", "-(rate * kappa), what is added where kappa reads", frozenset({"rwkv7"})),
     Point("attn.hook_step", "batch position head", "Delta_t, the discretisation step, > 0", frozenset({"mamba", "mamba2"})),
     Point("attn.hook_x", "batch position head channel", "what the token adds to each state", VECTOR),
-    Point("attn.hook_decay", "batch position head channel", "diagonal of the transition, complex for LRU, S5 and S4D", VECTOR),
+    Point(
+        "attn.hook_decay",
+        "batch position head channel",
+        "diagonal of the transition, complex for LRU, S5 and S4D",
+        VECTOR - {"lssl"},
+    ),
     Point("attn.hook_inputs", "batch position head gate value", "pre-activations of the gates from the token", CELLS),
     Point("attn.hook_slots", "batch position head slot", "softmax over slots", SLOTS, "read"),
     Point(
@@ -142,7 +148,7 @@ MIXER_POINTS = (
     Point("attn.hook_gate", "batch position head", "output gate before its activation", frozenset({"mamba"})),
     Point("attn.hook_z", "batch position head value", "what the output matrix reads", HEADS | CELLS),
     Point("attn.hook_z", "batch position head", "what the output matrix reads, by channel", frozenset({"mamba"})),
-    Point("attn.hook_z", "batch position width", "what the output matrix reads", frozenset({"lru", "s5", "s4d"})),
+    Point("attn.hook_z", "batch position width", "what the output matrix reads", frozenset({"lru", "s5", "s4d", "lssl"})),
 )
 
 

@@ -72,10 +72,12 @@ class ForeignMixer(RecurrentMixer):
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         raise RuntimeError("a foreign mixer runs inside its own model")
 
-    def run(self, tokens: Mapping[str, Tensor], **fixed: Any) -> tuple[Tensor, Tensor]:
-        """Through the hooks and the recurrence: the read-out, and the final state."""
+    def run(
+        self, tokens: Mapping[str, Tensor], *, unhooked: Mapping[str, Tensor] | None = None, **fixed: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Through the hooks and the recurrence: the read-out, and the final state. unhooked: of each token too, but no hook's."""
         memory: dict[str, Any] = {}
-        read = self.recur(self.fire(**tokens), replace(self.request, memory=memory), **fixed)
+        read = self.recur(self.fire(**tokens) | dict(unhooked or {}), replace(self.request, memory=memory), **fixed)
         return read, memory["carry"].get("initial_state")
 
     def note_sizes(self, **axes: int) -> None:

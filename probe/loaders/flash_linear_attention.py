@@ -107,7 +107,7 @@ def _slots(
     q, k, v_, s, log_decay = _working(q, k, v, s, g)
     mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1], slot=s.shape[-1])
     tokens = dict(zip(names, (q * (q.shape[-1] ** -0.5 if scale is None else scale), k, v_, log_decay), strict=True))
-    return mixer.run(tokens, write=s)[0].to(v.dtype), None
+    return mixer.run(tokens, unhooked={"write": s})[0].to(v.dtype), None
 
 
 def _delta(

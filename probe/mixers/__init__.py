@@ -11,6 +11,7 @@ from .hgrn2 import HGRN2
 from .kimi_delta_attention import KimiDeltaAttention
 from .linear_attention import LinearAttention
 from .linearized import Linearized
+from .lssl import LSSL
 from .mamba import Mamba, Mamba2
 from .mlstm import MLSTM
 from .ret_net import RetNet, TransNormer
@@ -21,6 +22,7 @@ __all__ = [
     "GRU",
     "HGRN2",
     "LRU",
+    "LSSL",
     "LSTM",
     "MLSTM",
     "RWKV6",

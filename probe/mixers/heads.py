@@ -68,21 +68,21 @@ class RecurrentMixer(Mixer):
         for hook, name in self.recurrence.shows.items():
             if getattr(out, name) is not None:
                 observe(getattr(self, hook), getattr(out, name))
-        self._observe(tokens | fixed, out.tap_positions)
+        self._observe(tokens, fixed, out.tap_positions)
         read: Tensor = self.hook_recurrence_out(out.output)
         return read
 
-    def _observe(self, tokens: Tokens, taps: tuple[int, ...]) -> None:
+    def _observe(self, tokens: Tokens, fixed: Tokens, taps: tuple[int, ...]) -> None:
         """Fire the hooks that are computed only when asked for."""
         family = self.recurrence
         if family.write is not None and taps and self.hook_write.has_hooks():
             at = torch.tensor(taps, device=next(iter(tokens.values())).device)
-            by_token = {name: x.index_select(1, at) if isinstance(x, Tensor) and x.ndim > 2 else x for name, x in tokens.items()}
-            observe(self.hook_write, family.write(by_token))
+            tapped = {name: x.index_select(1, at) for name, x in tokens.items()}
+            observe(self.hook_write, family.write(tapped | fixed))
         if family.transition is not None and self.hook_transition.has_hooks():
-            observe(self.hook_transition, family.transition(tokens))
+            observe(self.hook_transition, family.transition(tokens | fixed))
         if family.attention is not None and self.hook_effective_attention.has_hooks():
-            observe(self.hook_effective_attention, family.attention(tokens))
+            observe(self.hook_effective_attention, family.attention(tokens | fixed))
 
 
 class HeadMixer(RecurrentMixer):

@@ -59,23 +59,29 @@ def system(name: str, size: int) -> System:
     return SYSTEMS[name](size)
 
 
-def discretise(a: Tensor, b: Tensor, step: float, rule: str = "bilinear") -> System:
-    """(A_bar, B_bar) of x_t = A_bar x_{t-1} + B_bar u_t. rule: "euler", "backward", "bilinear" or "zoh" (exact for a held u).
+SHARES = {"euler": 0.0, "backward": 1.0, "bilinear": 0.5}
+RULES = (*SHARES, "zoh")
 
-    The generalised bilinear transform (I - alpha d A)^{-1} (I + (1 - alpha) d A), (I - alpha d A)^{-1} d B, with alpha 0, 1 and
-    1/2 (Gu et al. 2021, arXiv:2110.13985).
+
+def discretise(a: Tensor, b: Tensor, step: float | Tensor, rule: str = "bilinear") -> System:
+    """(A_bar [..., N, N], B_bar [..., N]) of x_t = A_bar x_{t-1} + B_bar u_t. step: d, a number or one for each system [...].
+
+    rule: "euler", "backward", "bilinear" or "zoh" (exact for a held u). The first three are the generalised bilinear transform
+    (I - alpha d A)^{-1} (I + (1 - alpha) d A), (I - alpha d A)^{-1} d B, with alpha 0, 1 and 1/2 (Gu et al. 2021,
+    arXiv:2110.13985).
     """
-    eye = torch.eye(len(a), dtype=a.dtype)
+    d = torch.as_tensor(step, dtype=a.dtype, device=a.device)[..., None, None]
+    stepped, driven = d * a, d * b[:, None]
     if rule == "zoh":
-        together = torch.zeros(len(a) + 1, len(a) + 1, dtype=a.dtype)
-        together[:-1, :-1], together[:-1, -1] = step * a, step * b
+        together = torch.nn.functional.pad(torch.cat([stepped, driven], dim=-1), (0, 0, 0, 1))
         whole = torch.linalg.matrix_exp(together)
-        return whole[:-1, :-1], whole[:-1, -1]
-    shares = {"euler": 0.0, "backward": 1.0, "bilinear": 0.5}
-    if rule not in shares:
-        raise unknown_name("discretisation rule", rule, [*shares, "zoh"])
-    implicit = eye - shares[rule] * step * a
-    return torch.linalg.solve(implicit, eye + (1 - shares[rule]) * step * a), torch.linalg.solve(implicit, step * b)
+        return whole[..., :-1, :-1], whole[..., :-1, -1]
+    if rule not in SHARES:
+        raise unknown_name("discretisation rule", rule, RULES)
+    eye = torch.eye(len(a), dtype=a.dtype, device=a.device)
+    implicit = eye - SHARES[rule] * stepped
+    into = torch.linalg.solve(implicit, torch.cat([eye + (1 - SHARES[rule]) * stepped, driven], dim=-1))
+    return into[..., :-1], into[..., -1]
 
 
 def krylov(a: Tensor, b: Tensor, c: Tensor, length: int) -> Tensor:

@@ -6,6 +6,7 @@ from statescope.probe.mixers import (
     GRU,
     HGRN2,
     LRU,
+    LSSL,
     LSTM,
     MLSTM,
     RWKV6,
@@ -47,6 +48,7 @@ MIXERS = [
     LRU(state_size=5),
     S5(state_size=6),
     S4D(state_size=6),
+    LSSL(state_size=6),
 ]
 
 

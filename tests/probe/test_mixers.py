@@ -10,7 +10,7 @@ import torch
 from every_mixer import MIXERS, label
 from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.mixers import HGRN2, LRU, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
+from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
 from statescope.probe.mixers.base import Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.models.generate import memory_bytes, stream_logits
@@ -204,6 +204,29 @@ def test_eigenvalues_lie_where_the_paper_says(mixer: MixerConfig, low: float, hi
     eigenvalues = cache[hook].eigenvalues()
     assert eigenvalues.imag.abs().max() < 1e-7
     assert low - 1e-9 <= eigenvalues.real.min() and eigenvalues.real.max() <= high + 1e-9
+
+
+@pytest.mark.parametrize("system", ["legs", "legt", "fout"])
+@pytest.mark.parametrize("rule", ["bilinear", "backward", "zoh"])
+def test_the_linear_state_space_layers_read_out_is_a_convolution_with_its_systems_kernel(
+    system: str, rule: str, tokens: torch.Tensor
+) -> None:
+    """y_t = sum_j C . A^j B u_{t-j} with the discretised HiPPO matrices, in double precision."""
+    from statescope.probe.mixers import hippo
+
+    model = small(LSSL(state_size=6, system=system, rule=rule)).double()
+    names = [f"blocks.0.{name}" for name in ("ln1.hook_normalized", "attn.hook_recurrence_out", "attn.hook_transition")]
+    _, cache = model.run_with_cache(tokens, names_filter=names)
+    u, mixer = cache[names[0]], model.mixer(0)
+    for channel in (0, 3):
+        step = float(mixer.log_step[channel].exp())
+        a, b = hippo.discretise(mixer.a.double(), mixer.b.double(), step, rule)
+        kernel = hippo.krylov(a, b, mixer.outward[channel], u.shape[1])
+        expected = torch.stack([(kernel[: t + 1].flip(0) * u[:, : t + 1, channel]).sum(1) for t in range(u.shape[1])], 1)
+        found = (cache[names[1]][:, :, channel] * mixer.outward[channel]).sum(-1)
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(cache[names[2]].dense()[0, 0, channel], a, rtol=1e-8, atol=1e-10)
+    assert cache[names[2]].eigenvalues().abs().max() < 1 + 1e-12  # a sine of frequency 0 in FouT stands still
 
 
 @pytest.mark.parametrize("mixer", [LRU(state_size=64), S5(state_size=64), S4D(state_size=32)], ids=label)

@@ -1,0 +1,77 @@
+"""LSSL, the linear state-space layer: x' = A x + B u, y = C x + D u for each channel u, discretised (Gu et al. 2021,
+arXiv:2110.13985).
+
+A and B are a HiPPO system and are not trained unless asked for; the step of each channel is. The layers that came after it keep a
+diagonal of A alone (S4D, S5); here the state holds the coefficients of the channel's past, as HiPPO has them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ...kernels.dense_scan import dense_scan
+from ...kernels.transition import Transition
+from .base import Mixer, MixerConfig, StateRequest
+from .hippo import RULES, SYSTEMS, discretise, system
+from .recurrences import Recurrence, Tokens
+from .state_space import StateSpaceMixer
+
+
+@dataclass(frozen=True)
+class LSSL(MixerConfig, kind="lssl"):
+    """state_size: N, coefficients of each channel. system: "legs", "legt" or "fout". rule: of the discretisation. step: range
+    that the learned steps start in, log-uniform. learned: train A and B too.
+    """
+
+    state_size: int = 16
+    system: str = "legs"
+    rule: str = "bilinear"
+    step: tuple[float, float] = (1e-3, 0.1)
+    learned: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("system", self.system, SYSTEMS), ("rule", self.rule, RULES)):
+            if value not in known:
+                raise ValueError(f"{name}={value!r} is not known; one of {', '.join(known)}")
+
+    def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
+        return LSSLMixer(self, width, generator)
+
+
+def _transition(tokens: Tokens) -> Transition:
+    """A = 0 + A I^T, the same at each token."""
+    x, matrix = tokens["x"], tokens["matrix"]
+    left = matrix.expand(*x.shape[:2], *matrix.shape)
+    return Transition(torch.zeros_like(x), left, torch.eye(matrix.shape[-1], dtype=x.dtype, device=x.device).expand(left.shape))
+
+
+DENSE = Recurrence(dense_scan, _transition, lambda tokens: tokens["x"])
+
+
+class LSSLMixer(StateSpaceMixer):
+    """The module of LSSL. Each channel of the width is a head with N states."""
+
+    recurrence = DENSE
+
+    def __init__(self, config: LSSL, width: int, generator: Generator) -> None:
+        super().__init__(config.kind, width, width, config.state_size, generator)
+        self.rule = config.rule
+        for name, tensor in zip(("a", "b"), system(config.system, config.state_size), strict=True):
+            held = tensor.to(torch.float32)
+            if config.learned:
+                self.register_parameter(name, nn.Parameter(held))
+            else:
+                self.register_buffer(name, held)
+        self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))
+        self.outward = nn.Parameter(torch.randn(width, config.state_size, generator=generator) * config.state_size**-0.5)
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        a: Any = self.a
+        matrix, drive = discretise(a, self.b, self.log_step.exp(), self.rule)
+        states = self.recur(self.fire(x=drive * x[..., None]), request, matrix=matrix)
+        return self.finish((states * self.outward).sum(-1), x)
