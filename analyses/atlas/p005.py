@@ -14,8 +14,8 @@ CLAIM = Claim(
     "changes of low rank close at least 80% of the gap in loss.",
     study=LinearizationStudy,
     measurements=(
-        measured("liger: parameters added", "equals", 0),
-        measured("liger: share of the gap closed in all", "at least", 0.8),
+        measured("gla: parameters added", "equals", 0),
+        measured("gla: share of the gap closed in all", "at least", 0.8),
     ),
     note="The hybrid with sliding-window attention inside a layer is not built.",
 )

@@ -28,7 +28,7 @@ from ...probe.tasks.recall import AssociativeRecall
 from ..atlas.findings import Axes, Findings, curves_of, numbers_of
 from ..behaviour.training_curve import TrainingCurve
 
-TARGETS: tuple[Target, ...] = ("hedgehog", "liger", "mamba")
+TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
 
 
 @dataclass(frozen=True)

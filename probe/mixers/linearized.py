@@ -1,6 +1,6 @@
 """Linear attention that takes over the projections of a softmax layer (see `models/linearize.py`).
 
-"liger" (Lan et al. 2025, arXiv:2503.01496): S_t = a_t S_{t-1} + softmax(k_t) v_t^T, o_t = S_t^T softmax(q_t), with the gate
+"gla" (Liger, Lan et al. 2025, arXiv:2503.01496): S_t = a_t S_{t-1} + softmax(k_t) v_t^T, o_t = S_t^T softmax(q_t), with the gate
 a_t = sigmoid(mean of k_t)^(1/16) of each head, which has no parameters of its own. "mamba" (Wang et al. 2024, arXiv:2408.15237):
 S_t = e^{-step_t A} S_{t-1} + step_t k_t v_t^T, o_t = S_t^T q_t / sqrt(K), with a learned step and A. Both turn q and k by rotary
 positions, as the softmax layer did.
@@ -22,14 +22,14 @@ from .recurrences import LINEAR, Tokens
 
 @dataclass(frozen=True)
 class Linearized(HeadsConfig, kind="linearized"):
-    """form: "liger" or "mamba"."""
+    """form: "gla" or "mamba"."""
 
-    form: str = "liger"
+    form: str = "gla"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in ("liger", "mamba"):
-            raise ValueError(f"form={self.form!r} is not known; one of liger, mamba")
+        if self.form not in ("gla", "mamba"):
+            raise ValueError(f"form={self.form!r} is not known; one of gla, mamba")
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LinearizedMixer(self, width, generator)
@@ -52,7 +52,7 @@ class LinearizedMixer(HeadMixer):
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
         q, k = rotate_on(q, k, memory)
-        if self.config.form == "liger":
+        if self.config.form == "gla":
             log_decay = functional.logsigmoid(k.mean(-1)) / 16
             return self.fire(q=q.softmax(-1), k=k.softmax(-1), v=v, log_decay=log_decay)
         step = functional.softplus(self.project_step(x))

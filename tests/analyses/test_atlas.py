@@ -64,11 +64,11 @@ def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
     for number in ("P005", "P017", "P089"):
         assert all(math.isfinite(value) for _, value, _ in claim_of(number).measure(run))
     verdicts = {m.what: verdict for n in ("P005", "P089") for m, _, verdict in claim_of(n).measure(run)}
-    assert verdicts["liger: parameters added"] == "holds"
+    assert verdicts["gla: parameters added"] == "holds"
     assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
     content = run.result("content")
     assert isinstance(content, ProbeScores)
-    assert set(content.table["model"]) == {"softmax", "hedgehog", "liger", "mamba"}
+    assert set(content.table["model"]) == {"softmax", "hedgehog", "gla", "mamba"}
     cache = content.table[(content.table["site"] == "keys_and_values") & (content.table["layer"] == 0)]
     assert cache["accuracy"].item() > 0.9  # the value is there, in as many words
     assert run.problems() == []

@@ -9,7 +9,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.models.linearize import Target, add_low_rank, attention_map, transfer
 
 TASK = AssociativeRecall(pairs=2, symbols=5)
-TARGETS: tuple[Target, ...] = ("hedgehog", "liger", "mamba")
+TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_projections_are_taken_over_and_kept_layers_stay(teacher: Model, target:
     assert {name for name in before if "project" in name} <= shared
     assert all(torch.equal(before[name], after[name]) for name in shared)
     added = sum(p.numel() for p in student.parameters()) - sum(p.numel() for p in teacher.parameters())
-    assert (added == 0) == (target == "liger")
+    assert (added == 0) == (target == "gla")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -50,7 +50,7 @@ def test_a_map_is_a_softmax_map_or_an_effective_attention(teacher: Model) -> Non
 
 
 def test_changes_of_low_rank_start_at_nothing_and_are_all_that_learns(teacher: Model) -> None:
-    student = linearize(teacher, "liger")
+    student = linearize(teacher, "gla")
     tokens = TASK.batch(4, 12, "test", torch.Generator().manual_seed(0)).tokens
     before, count = student(tokens), add_low_rank(student, 2)
     assert torch.equal(student(tokens), before)
@@ -62,7 +62,7 @@ def test_changes_of_low_rank_start_at_nothing_and_are_all_that_learns(teacher: M
 
 
 def test_what_cannot_be_linearised_is_refused(teacher: Model) -> None:
-    with pytest.raises(UnknownNameError, match="target 'ligr' is not known; did you mean 'liger'"):
-        linearize(teacher, "ligr")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="target 'glaa' is not known; did you mean 'gla'"):
+        linearize(teacher, "glaa")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no softmax layer to replace: layer 0 is delta_net"):
-        linearize(Model(ModelConfig(5, 8, 1, mixer=DeltaNet(heads=2))), "liger")
+        linearize(Model(ModelConfig(5, 8, 1, mixer=DeltaNet(heads=2))), "gla")
