@@ -2,8 +2,8 @@
 
 Three ways: "hedgehog" learns feature maps that mimic the softmax (Zhang et al. 2024, arXiv:2402.04347); "gla", Liger, reads a
 gate off the keys and adds no parameter (arXiv:2503.01496); "mamba" takes queries, keys and values as C, B and x, with a new step
-and decay (arXiv:2408.15237). `transfer` then trains each new mixer alone to do what the old one did on the teacher's own residual stream;
-`add_low_rank` prepares a fine-tuning in which the old matrices stay (Hu et al. 2021, arXiv:2106.09685).
+and decay (arXiv:2408.15237). `transfer` then trains each new mixer alone to do what the old one did on the teacher's own
+residual stream; `add_low_rank` prepares a fine-tuning in which the old matrices stay (Hu et al. 2021, arXiv:2106.09685).
 """
 
 from __future__ import annotations
