@@ -14,6 +14,7 @@ from ...probe.tasks.base import Task
 from ...probe.tasks.parity import Parity
 from ..atlas.claim import Measurement, Relation
 from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
+from ..behaviour.error_by_position import error_by_position
 from ..behaviour.training_curve import TrainingCurve
 
 
@@ -35,7 +36,7 @@ class Comparison(Study, kind="comparison"):
     layers: int = 1
     """of each model"""
     test_lengths: tuple[int, ...] = (40,)
-    """where accuracy is measured"""
+    """where accuracy is measured; of a task of real numbers, the longest is where the error is"""
     sequences: int = 128
     """tested at each length"""
 
@@ -56,10 +57,17 @@ class Comparison(Study, kind="comparison"):
             label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of(histories))
-        run.compute(
-            "accuracy_by_length",
-            lambda: accuracy_by_length(models, self.task, self.test_lengths, sequences=self.sequences, seed=self.seed),
-        )
+        if self.task.inputs:
+            length = max(self.test_lengths)
+            run.compute(
+                "error_by_position",
+                lambda: error_by_position(models, self.task, length, sequences=self.sequences, seed=self.seed),
+            )
+        else:
+            run.compute(
+                "accuracy_by_length",
+                lambda: accuracy_by_length(models, self.task, self.test_lengths, sequences=self.sequences, seed=self.seed),
+            )
 
 
 def accuracy(model: str, length: int, relation: Relation, expected: float) -> Measurement:

@@ -11,7 +11,7 @@ from statescope.app.components.start import tell_status
 from statescope.probe.studies.run import Run
 
 FEW = 4
-FIRST = ("accuracy_by_length", "held_out_cost", "hybrid", "curves", "numbers", "training")
+FIRST = ("accuracy_by_length", "error_by_position", "held_out_cost", "hybrid", "curves", "numbers", "training")
 
 
 def show(run: Run) -> None:

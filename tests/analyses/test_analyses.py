@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,19 +15,24 @@ from statescope import (
     DeltaNet,
     Direction,
     GatedDeltaNet,
+    InContextRegression,
     Model,
     ModelConfig,
     Parity,
+    generator_for,
     state_trajectory,
     transition_spectrum,
 )
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
+from statescope.analyses.behaviour.error_by_position import ErrorByPosition, error_by_position
 from statescope.analyses.behaviour.steering import log_odds, steering
 from statescope.analyses.behaviour.survival import survival
 from statescope.analyses.behaviour.training_curve import held_out_cost
 from statescope.analyses.geometry.direction_map import direction_cosines
+from statescope.analyses.studies.comparison import Comparison
 from statescope.probe.captures.capture import Capture
 from statescope.probe.mixers import MixerConfig
+from statescope.probe.studies.training import Training
 
 
 def small(mixer: MixerConfig, vocabulary: int = 5, layers: int = 2, width: int = 8) -> Model:
@@ -102,6 +110,39 @@ def test_accuracy_by_length_counts_every_position() -> None:
     assert row["last"] == pytest.approx(0.5, abs=0.1)
     with pytest.raises(KeyError, match="not measured at length 7"):
         result.at("all", 7)
+
+
+def test_error_by_position_beside_the_estimators() -> None:
+    """A model that says what least squares says has its error; one that says nothing has the variance of the targets."""
+    task = InContextRegression(dimension=2, noise=0.3)
+
+    def least_squares(tokens: torch.Tensor) -> torch.Tensor:
+        batch = task.batch(300, 16, "test", generator_for(0, 16))
+        assert torch.equal(batch.tokens, tokens)
+        return task.predictions(batch)["ols"][..., None]
+
+    models: Any = {"ours": least_squares, "nothing": lambda tokens: torch.zeros(*tokens.shape[:2], 1)}
+    result = error_by_position(models, task, 16, sequences=300, seed=0)
+    assert sorted(result.table["position"].unique()) == list(range(0, 16, 2))
+    assert result.at("ours", 14) == pytest.approx(result.at("ols", 14))
+    assert result.at("nothing", 8) == pytest.approx(1.0, abs=0.3)
+    assert result.at("bayes", 14) < result.at("gradient_descent", 14) < result.at("nothing", 14)
+    assert set(result.table[result.table["estimator"]]["model"]) == {"ols", "ridge", "gradient_descent", "bayes"}
+    with pytest.raises(ValueError, match="whole numbers as targets; measure accuracy_by_length"):
+        error_by_position({}, Parity(), 8, sequences=2, seed=0)
+    with pytest.raises(ValueError, match="real targets, which have no accuracy"):
+        accuracy_by_length({}, task, [8], sequences=2, seed=0)
+
+
+def test_a_comparison_on_real_numbers(tmp_path: Path) -> None:
+    short = Training(steps=3, batch=4, length=8)
+    study = Comparison(
+        names=("a",), task=InContextRegression(dimension=2), training=short, width=16, test_lengths=(8,), sequences=8
+    )
+    run = study.run(tmp_path / "run")
+    assert run.problems() == []
+    result = run.result("error_by_position")
+    assert isinstance(result, ErrorByPosition) and set(result.table["model"]) >= {"a", "bayes"}
 
 
 def test_held_out_cost_is_in_bits() -> None:

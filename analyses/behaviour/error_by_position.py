@@ -1,0 +1,85 @@
+"""The squared error of models of real numbers by position, beside estimators that know the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.models.model import Model
+from ...probe.probes.controls import group_bootstrap
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import Batch, Task, generator_for
+from ...probe.tasks.regression import InContextRegression
+
+
+@dataclass(frozen=True)
+class ErrorByPosition(Result, kind="error_by_position"):
+    """The mean squared error at each position that has a target."""
+
+    title: ClassVar[str] = "Squared error against position"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model, or of an estimator",
+        "estimator": "whether it is one: computed from the task's own description, not learned",
+        "position": "token position, from 0",
+        "error": "mean squared error, in units of the target's variance over all positions",
+        "low": "lower end of its 95% interval over sequences",
+        "high": "upper end",
+    }
+
+    def at(self, model: str, position: int) -> float:
+        """The error of a model or an estimator at a position."""
+        rows = self.table[(self.table["model"] == model) & (self.table["position"] == position)]
+        if rows.empty:
+            raise KeyError(f"{model} was not measured at position {position}")
+        return float(rows["error"].iloc[0])
+
+    def summary(self) -> str:
+        last = self.table["position"].max()
+        rows = self.table[self.table["position"] == last]
+        return "\n".join(f"{row.model}: {row.error:.3g} of the variance at position {row.position}" for row in rows.itertuples())
+
+    def specification(self) -> Figure:
+        lines = []
+        for (estimator, model), own in self.table.groupby(["estimator", "model"], sort=False):
+            x, y, low, high = (own[name].to_numpy() for name in ("position", "error", "low", "high"))
+            lines.append(Line(x, y, str(model).replace("_", " "), low, high, dashed=bool(estimator)))
+        panel = Panel(lines, "token position", "mean squared error / variance", level=(1.0, "answering 0"), y_range=(0.0, 1.5))
+        return Figure(self.title, [panel], columns=1, alt=f"Squared error against position. {self.summary()}")
+
+
+def error_by_position(models: Mapping[str, Model], task: Task, length: int, *, sequences: int, seed: int) -> ErrorByPosition:
+    """Test models on fresh sequences, with the estimators of in-context regression beside them.
+
+    Raises ValueError for a task of whole numbers; see `accuracy_by_length`.
+    """
+    if not task.inputs:
+        raise ValueError(f"{task.kind} has whole numbers as targets; measure accuracy_by_length")
+    batch = task.batch(sequences, length, "test", generator_for(seed, length))
+    said: dict[str, tuple[Tensor, bool]] = {}
+    for name, model in models.items():
+        with torch.no_grad():
+            said[name] = model(batch.tokens), False
+    if isinstance(task, InContextRegression):
+        said |= {name: (value[..., None], True) for name, value in task.predictions(batch).items()}
+    variance = float(batch.targets[batch.targets.isfinite()].square().mean())
+    rows = []
+    for name, (answer, estimator) in said.items():
+        for position, each in _errors(answer, batch):
+            low, high = group_bootstrap(each / variance, batch.groups.numpy(), 1000, seed)
+            rows.append((name, estimator, position, float(each.mean()) / variance, low, high))
+    table = pd.DataFrame(rows, columns=list(ErrorByPosition.columns))
+    return ErrorByPosition(table, {"sequences": sequences, "length": length, "variance": variance})
+
+
+def _errors(answer: Tensor, batch: Batch) -> list[tuple[int, np.ndarray]]:
+    """The squared error of each sequence at each position that has a target."""
+    squared = (answer.double() - batch.targets.double()).square().mean(-1)
+    counted = batch.targets.isfinite().all(-1).all(0)
+    return [(position, squared[:, position].numpy()) for position in counted.nonzero().flatten().tolist()]
