@@ -18,6 +18,8 @@ from ...probe.results.result import Result
 from ...probe.tasks.base import Batch, Task, generator_for
 from ...probe.tasks.regression import InContextRegression
 
+NAMES = {"ols": "least squares", "ridge": "ridge", "gradient_descent": "one gradient step", "bayes": "Bayes"}
+
 
 @dataclass(frozen=True)
 class ErrorByPosition(Result, kind="error_by_position"):
@@ -49,7 +51,8 @@ class ErrorByPosition(Result, kind="error_by_position"):
         lines = []
         for (estimator, model), own in self.table.groupby(["estimator", "model"], sort=False):
             x, y, low, high = (own[name].to_numpy() for name in ("position", "error", "low", "high"))
-            lines.append(Line(x, y, str(model).replace("_", " "), low, high, dashed=bool(estimator)))
+            label = NAMES.get(str(model), str(model))
+            lines.append(Line(x, y, label) if estimator else Line(x, y, label, low, high, markers=True))
         panel = Panel(lines, "token position", "mean squared error / variance", level=(1.0, "answering 0"), y_range=(0.0, 1.5))
         return Figure(self.title, [panel], columns=1, alt=f"Squared error against position. {self.summary()}")
 
