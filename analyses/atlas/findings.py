@@ -55,7 +55,8 @@ class Numbers(Result, kind="numbers"):
 
     def specification(self) -> Figure:
         values = self.table["value"].to_numpy()
-        panel = Panel([Intervals(list(self.table["what"]), values)], "value", "", x_log=bool((values > 0).all()))
+        names = [f"{row.what} = {row.value:.4g}" for row in self.table.itertuples()]
+        panel = Panel([Intervals(names, values)], "value", "", x_log=bool((values > 0).all()))
         return Figure(self.title, [panel], columns=1, alt=self.summary())
 
 

@@ -24,29 +24,36 @@ BITS = 1 / math.log(2)
 
 @dataclass(frozen=True)
 class TrainingCurve(Result, kind="training_curve"):
-    """Training loss by step, in bits a token."""
+    """Training loss by step, in bits a token; of a task of real numbers, the mean squared error."""
 
     title: ClassVar[str] = "Training"
-    columns: ClassVar[dict[str, str]] = {"model": "name of the model", "step": "training step", "loss": "bits a token"}
+    columns: ClassVar[dict[str, str]] = {"model": "name of the model", "step": "training step", "loss": 'in `about["unit"]`'}
 
     @classmethod
-    def of(cls, histories: Mapping[str, Progress]) -> TrainingCurve:
+    def of(cls, histories: Mapping[str, Progress], *, real: bool = False) -> TrainingCurve:
+        """real: of a task of real numbers."""
+        scale, unit = (1.0, "mean squared error") if real else (BITS, "bits a token")
         tables = [
-            pd.DataFrame({"model": name, "step": np.arange(1, len(h.losses) + 1), "loss": np.asarray(h.losses) * BITS})
+            pd.DataFrame({"model": name, "step": np.arange(1, len(h.losses) + 1), "loss": np.asarray(h.losses) * scale})
             for name, h in histories.items()
         ]
-        return cls(pd.concat(tables, ignore_index=True))
+        return cls(pd.concat(tables, ignore_index=True), {"unit": unit})
+
+    @property
+    def unit(self) -> str:
+        """Of the loss."""
+        return str(self.about.get("unit", "bits a token"))
 
     def summary(self) -> str:
         last = self.table.groupby("model", sort=False).tail(20).groupby("model", sort=False)["loss"].mean()
-        return "\n".join(f"{model}: {loss:.4f} bits a token over the last 20 steps" for model, loss in last.items())
+        return "\n".join(f"{model}: {loss:.4f} {self.unit} over the last 20 steps" for model, loss in last.items())
 
     def specification(self) -> Figure:
         lines = []
         for model, own in self.table.groupby("model", sort=False):
             smooth = own["loss"].ewm(span=20).mean()
             lines.append(Line(own["step"].to_numpy(), smooth.to_numpy(), str(model)))
-        panel = Panel(lines, "training step", "bits a token (moving average)")
+        panel = Panel(lines, "training step", f"{self.unit} (moving average)")
         return Figure(self.title, [panel], columns=1, alt=f"Training loss. {self.summary()}")
 
 

@@ -56,7 +56,7 @@ class Comparison(Study, kind="comparison"):
             config = ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, inputs=self.task.inputs, seed=self.seed)
             label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
-        run.compute("training", lambda: TrainingCurve.of(histories))
+        run.compute("training", lambda: TrainingCurve.of(histories, real=bool(self.task.inputs)))
         if self.task.inputs:
             length = max(self.test_lengths)
             run.compute(

@@ -71,7 +71,7 @@ class LinearizationStudy(Study, kind="linearization"):
 
         run.compute("numbers", lambda: numbers_of(findings().numbers))
         run.compute("curves", lambda: curves_of(findings()))
-        run.compute("content", content)
+        run.compute("probes", content)
 
     def _findings(self, teacher: Model) -> tuple[Findings, ProbeScores]:
         """Numbers and curves; and what of the first pair's value, which nobody asks for again, probes find at the last token in

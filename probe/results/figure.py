@@ -81,6 +81,7 @@ class Heatmap:
     diverging: bool = False
 
 
+NAMES_IN_A_PANEL = 14
 Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
 
 
@@ -116,6 +117,12 @@ class Figure:
     alt: str = ""
     caption: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stretch(self) -> float:
+        """How much taller than usual the panels are, so that each name of a list of intervals has its line."""
+        names = [len(mark.names) for panel in self.panels for mark in panel.marks if isinstance(mark, Intervals)]
+        return max(1.0, max(names, default=0) / NAMES_IN_A_PANEL)
 
     def to_frame(self) -> pd.DataFrame:
         """Every drawn number, one row a point: panel, series, x, y, low, high."""

@@ -43,7 +43,7 @@ def draw(figure: Figure) -> Drawing:
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows + 0.5), layout="constrained")
+        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows * figure.stretch + 0.5), layout="constrained")
         drawing.suptitle(figure.title, fontsize=9, x=0.01, ha="left")
         grid = drawing.subplots(rows, columns, squeeze=False)
         named: dict[str, int] = {}

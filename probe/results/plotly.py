@@ -31,7 +31,7 @@ def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
     drawn.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": figure.title, "x": 0, "xanchor": "left"},
-        height=PANEL_HEIGHT * rows + 90,
+        height=PANEL_HEIGHT * rows * figure.stretch + 90,
         legend={"orientation": "h", "y": -0.18 / rows, "yanchor": "top"},
         margin={"l": 60, "r": 20, "t": 80, "b": 60},
         barmode="group",

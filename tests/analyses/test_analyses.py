@@ -142,6 +142,7 @@ def test_a_comparison_on_real_numbers(tmp_path: Path) -> None:
     run = study.run(tmp_path / "run")
     assert run.problems() == []
     result = run.result("error_by_position")
+    assert "mean squared error over the last 20 steps" in run.result("training").summary()
     assert isinstance(result, ErrorByPosition) and set(result.table["model"]) >= {"a", "bayes"}
 
 

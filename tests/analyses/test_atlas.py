@@ -66,7 +66,7 @@ def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
     verdicts = {m.what: verdict for n in ("P005", "P089") for m, _, verdict in claim_of(n).measure(run)}
     assert verdicts["gla: parameters added"] == "holds"
     assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
-    content = run.result("content")
+    content = run.result("probes")
     assert isinstance(content, ProbeScores)
     assert set(content.table["model"]) == {"softmax", "hedgehog", "gla", "mamba"}
     cache = content.table[(content.table["site"] == "keys_and_values") & (content.table["layer"] == 0)]
