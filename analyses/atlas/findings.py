@@ -56,9 +56,8 @@ class Numbers(Result, kind="numbers"):
     def specification(self) -> Figure:
         values = self.table["value"].to_numpy()
         names = [f"{row.what} = {row.value:.4g}" for row in self.table.itertuples()]
-        panel = Panel(
-            [Intervals(names, values)], "value", "", x_log=bool((values >= 0).all() and values.any())
-        )  # a zero has its name, and no dot
+        logarithmic = bool((values >= 0).all() and values.any())  # a zero then has its name, and no dot
+        panel = Panel([Intervals(names, values)], "value", "", x_log=logarithmic)
         return Figure(self.title, [panel], columns=1, alt=self.summary())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from statescope.analyses.studies.catalogue import ENTRIES
+from statescope.analyses.studies.catalogue import DESCRIBED, ENTRIES, study_of_kind
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
@@ -18,7 +18,7 @@ def show(run: Run) -> None:
     """Draw the page."""
     manifest = run.manifest
     st.header(run.path.name)
-    st.markdown(next((entry.question for entry in ENTRIES if entry.name == manifest.study), f"The study {manifest.study}."))
+    st.markdown(_question(manifest.study))
     tell_status(run)
     facts = st.columns(4)
     facts[0].metric("status", run.status)
@@ -46,6 +46,12 @@ def show(run: Run) -> None:
     made_with = {**manifest.packages, **manifest.source, **manifest.hardware}
     tables[1].dataframe(pd.DataFrame({"value": {name: str(value) for name, value in made_with.items()}}))
     _verify(run)
+
+
+def _question(kind: str) -> str:
+    """What a study of this kind asks."""
+    known = {**{entry.name: entry.question for entry in ENTRIES}, **{name: study_of_kind(name).question for name in DESCRIBED}}
+    return known.get(kind) or f"The study {kind}."
 
 
 def _verify(run: Run) -> None:
