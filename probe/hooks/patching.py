@@ -28,8 +28,8 @@ ROW_TOKENS = 2**15  # rows times tokens that run together at most, which bounds 
 
 @dataclass(frozen=True)
 class Patching:
-    """effect [L, P, H]: the metric with the patch less the metric without. baseline: the metric of the target; source: of the
-    source. layers, positions: of the first two axes.
+    """effect [L, P, H]: the metric with the patch less the metric without, nan for a head that a layer lacks. baseline: the metric
+    of the target; source: of the source. layers, positions: of the first two axes.
     """
 
     effect: Tensor
@@ -100,6 +100,8 @@ def patch_states(
             own = [patches[row][1] for row in rows]
             behind = found[:, rows, -(target.shape[1] - 1 - taps[slot]) :].flatten(0, 1)
             effect[:, slot, own] = (metric(behind) - baseline).view(len(layers), -1).cpu()
+    for row, change in enumerate(sweep.changes.values()):
+        effect[row, :, change.shape[1] :] = torch.nan
     order = [taps.index(position) for position in positions]
     return Patching(effect[:, order], baseline, float(metric(given_logits)[0]), layers, tuple(positions))
 
@@ -193,8 +195,9 @@ def _patch(memory: Memory, change: Tensor, patches: Sequence[tuple[int, int]]) -
     carry = memory["carry"]
     name = "initial_values" if "initial_values" in carry else "initial_state"
     state = carry[name].clone()
-    slots, heads = (torch.tensor(column, device=state.device) for column in zip(*patches, strict=True))
-    rows = torch.arange(len(state) - len(patches), len(state), device=state.device)
+    first = len(state) - len(patches)
+    own = [(first + row, slot, head) for row, (slot, head) in enumerate(patches) if head < change.shape[1]]
+    rows, slots, heads = torch.tensor(own, device=state.device).view(-1, 3).unbind(1)
     state[rows, heads] += change[slots, heads]
     memory["carry"] = carry | {name: state}
 
@@ -232,5 +235,7 @@ def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metri
             else ((given[name] - own[name]) * gradient)[0]
         )
         rows.append(product.flatten(2).sum(-1)[order])
-    effect = torch.stack(rows).detach().cpu()
+    heads = max(row.shape[1] for row in rows)
+    padded = [torch.nn.functional.pad(row, (0, heads - row.shape[1]), value=torch.nan) for row in rows]
+    effect = torch.stack(padded).detach().cpu()
     return Patching(effect, float(metric(logits)[0]), float(metric(given_logits)[0]), layers, tuple(positions))

@@ -67,6 +67,15 @@ def test_hybrids_and_metrics_of_the_last_position(
     torch.testing.assert_close(found.effect[0, 2, 1], by_hand[0], rtol=1e-8, atol=1e-10)
 
 
+def test_layers_of_different_heads(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    model, (target, source) = small((DeltaNet(heads=2), DeltaNet(heads=3))), pair
+    effect = patch_states(model, target, source, METRIC, POSITIONS).effect
+    assert effect.shape == (2, 3, 3)
+    linear = attribute_states(model, target, source, METRIC, POSITIONS).effect
+    assert torch.equal(linear.isnan(), effect.isnan())
+    assert effect[0, :, 2].isnan().all() and effect[:, :, :2].isfinite().all() and effect[1].isfinite().all()
+
+
 def test_a_metric_sees_the_logits_behind_the_patch(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Of every position behind it, with the patches of several places in one batch."""
     model, (target, source) = small(DeltaNet(heads=2)), pair
