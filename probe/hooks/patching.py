@@ -28,8 +28,8 @@ ROW_TOKENS = 2**15  # rows times tokens that run together at most, which bounds 
 
 @dataclass(frozen=True)
 class Patching:
-    """effect [L, P, H]: the metric with the patch less the metric without, nan for a head that a layer lacks. baseline: the metric
-    of the target; source: of the source. layers, positions: of the first two axes.
+    """effect [L, P, H]: the metric with the patch less the metric without, nan for a head that a layer lacks. baseline: the
+    metric of the target; source: of the source. layers, positions: of the first two axes.
     """
 
     effect: Tensor
