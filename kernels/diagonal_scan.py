@@ -78,6 +78,22 @@ def convolve(x: Tensor, decay: Tensor) -> Tensor:
     return states if x.is_complex() or decay.is_complex() else states.real
 
 
+def scan_attention(decay: Tensor) -> Tensor:
+    """What each state holds of each input: M [B, H, T, T, C] with h_t = sum_s M_ts * x_s from a zero state.
+
+    decay [B, T, H, C]. M_ts is the product of the decays after s up to t (for Mamba: Ali et al. 2024, arXiv:2403.01590), as a
+    product: a decay of 0 is exact, and nothing is divided.
+    """
+    length = decay.shape[1]
+    own = torch.eye(length, dtype=torch.bool, device=decay.device)[:, :, None]
+    row = decay.new_zeros(decay.shape[0], decay.shape[2], length, decay.shape[3])
+    rows = []
+    for t in range(length):
+        row = torch.where(own[t], torch.ones_like(row), row * decay[:, t, :, None])
+        rows.append(row)
+    return torch.stack(rows, dim=2)
+
+
 def scan_powers(decay: Tensor, length: int) -> Tensor:
     """a^t for t = 0 .. length - 1: [length, H, C]. The impulse response of each channel."""
     ones = torch.ones_like(decay)[None]

@@ -11,6 +11,7 @@ from torch import Tensor
 from .arguments import check_finite, check_shapes
 from .chunk_table import Layout
 from .dispatch import ImplementationRequest
+from .effective_attention import effective_attention
 from .gated_linear_attention import gated_linear_attention
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 
@@ -63,6 +64,12 @@ def gate_loop(
     last = angle[0, ends] if layout.packed else angle[:, -1]
     states = None if out.states is None else _as_complex(out.states, angle[:, list(out.tap_positions)])
     return replace(out, final_state=_as_complex(out.final_state, last), states=states)
+
+
+def gate_loop_effective_attention(q: Tensor, k: Tensor, log_decay: Tensor, phase: Tensor) -> Tensor:
+    """M [B, H, T, T] with o_i = sum_j M_ij v_j from a zero state. Arguments as in `gate_loop`."""
+    angle = phase.double().cumsum(1)
+    return effective_attention(_turned(q, angle), _turned(k, angle), log_decay=torch.cat([log_decay, log_decay], dim=-1))
 
 
 def _angles(phase: Tensor, layout: Layout) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor
 from ...kernels.cell_scan import cell_scan
 from ...kernels.delta_rule import delta_rule
 from ...kernels.diagonal_plus_low_rank import diagonal_plus_low_rank
-from ...kernels.diagonal_scan import diagonal_scan
+from ...kernels.diagonal_scan import diagonal_scan, scan_attention
 from ...kernels.effective_attention import effective_attention
-from ...kernels.gate_loop import gate_loop
+from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
 from ...kernels.linear_attention import linear_attention
 from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
@@ -71,6 +71,10 @@ def _by_channel(tokens: Tokens) -> Transition:
 
 def _complex(tokens: Tokens) -> Transition:
     return Transition.diagonal_only(torch.complex(tokens["log_decay"], tokens["phase"]), tokens["k"].shape[-1])
+
+
+def _complex_attention(tokens: Tokens) -> Tensor:
+    return gate_loop_effective_attention(*(tokens[name] for name in ("q", "k", "log_decay", "phase")))
 
 
 def _write(tokens: Tokens) -> Tensor:
@@ -127,9 +131,9 @@ NORMALISED = Recurrence(
     partial(_attention, normalise=True),
 )
 GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
-COMPLEX_GATED = Recurrence(gate_loop, _complex, _write)
+COMPLEX_GATED = Recurrence(gate_loop, _complex, _write, _complex_attention)
 DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
 LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
 MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention, _mlstm_carry, _mlstm_carry_at_taps)
-SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"])
+SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"], lambda tokens: scan_attention(tokens["decay"]))
 CELL = Recurrence(cell_scan)

@@ -9,7 +9,7 @@ import torch
 from every_mixer import MIXERS, label
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, mixer_points, point_of
+from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, VECTOR, mixer_points, point_of
 from statescope.probe.mixers import MixerConfig
 from transformer_lens.hook_points import HookPoint
 
@@ -167,8 +167,9 @@ def test_every_state_is_its_transition_of_the_state_before_plus_its_write(mixer:
 
 @pytest.mark.parametrize("mixer", with_hook("effective_attention"), ids=label)
 def test_effective_attention_times_values_is_the_read_out(mixer: MixerConfig, tokens: torch.Tensor) -> None:
-    mixing, values, read = hooked(small(mixer).double(), tokens, "effective_attention", "v", "recurrence_out")
-    equation = "bhqsn,bshnv->bqhv" if mixing.ndim == 5 else "bhqs,bshv->bqhv"
+    of_channels = "x" if mixer.kind in VECTOR else "v"
+    mixing, values, read = hooked(small(mixer).double(), tokens, "effective_attention", of_channels, "recurrence_out")
+    equation = "bhqsc,bshc->bqhc" if mixer.kind in VECTOR else "bhqsn,bshnv->bqhv" if mixing.ndim == 5 else "bhqs,bshv->bqhv"
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-10, atol=1e-12)
 
 
