@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,22 +19,31 @@ from ..models.saved import FORMAT, load_model
 from .bridge import is_bridge, unbridged
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 
+IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm")  # transformers fetches others where they lack
+REFUSED = ("trust_remote_code", "use_kernels", "kernel_config", "quantization_config")
+
 
 class UnreadableCheckpointError(StatescopeError, ValueError):
     """A folder that holds no checkpoint of the kind that is read here."""
+
+
+class UntrustedCheckpointError(StatescopeError, ValueError):
+    """A checkpoint, or an argument, that asks for code or files from elsewhere."""
 
 
 def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
     """A model with hooks: one of ours that `Model.save` wrote, a checkpoint of transformers or flash-linear-attention in a folder
     with config.json and safetensors, a module of theirs already loaded, or a `TransformerBridge` of transformer-lens.
 
-    how: for theirs, what `from_pretrained` takes, such as dtype. Nothing is fetched, nothing pickled is read, and no code
-    in the folder is run. Raises UnreadableCheckpointError, or UnknownArchitectureError with the architectures that are known.
+    how: for theirs, what `from_pretrained` takes, such as dtype. Of a folder its JSON and safetensors alone are read, nothing is
+    fetched, and no code of the folder's or of a hub's is run. Raises UnreadableCheckpointError, UntrustedCheckpointError where
+    that would not hold, or UnknownArchitectureError with the architectures that are known.
     """
     if isinstance(source, nn.Module):
         return ForeignModel(unbridged(source) if is_bridge(source) else source)
     folder = Path(source).expanduser()
     configuration = check_folder(folder)
+    refuse_foreign_code(configuration | how, folder)
     if configuration.get("model_type") == FORMAT:
         return load_model(folder, configuration)
     architecture = (configuration.get("architectures") or ["nothing"])[0]
@@ -74,6 +84,24 @@ def _of_flash_linear_attention(architecture: str) -> Any:
     if not architecture.endswith("ForCausalLM") or find_spec("fla") is None:
         return None
     return getattr(import_module("fla.models"), architecture, None)
+
+
+def refuse_foreign_code(settings: Mapping[str, Any], where: Path) -> None:
+    """Raise UntrustedCheckpointError for settings, at any depth, by which transformers runs code or fetches files from elsewhere.
+
+    It takes the name of an attention or experts implementation in config.json for a repository of kernels on a hub, fetches that
+    and runs it; weights quantised to 8 bits do the same.
+    """
+    for name, value in settings.items():
+        asks = name in REFUSED and bool(value)
+        asks |= name.endswith("_implementation") and value is not None and value not in IMPLEMENTATIONS
+        if asks:
+            raise UntrustedCheckpointError(
+                f"{where}: {name} = {value!r} lets other code or files in; a checkpoint is read with transformers' own code, "
+                f"unquantised, its implementations one of {', '.join(IMPLEMENTATIONS)}. Take it out of config.json or the call"
+            )
+        if isinstance(value, Mapping):
+            refuse_foreign_code(value, where)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:

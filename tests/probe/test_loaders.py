@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from foreign_models import FOREIGN
 from statescope import Edit, load
 from statescope.probe.hooks.points import VECTOR, point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
+from statescope.probe.loaders.load import UntrustedCheckpointError
 from statescope.probe.loaders.parity import check_parity, foreign_logits, foreign_states
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -155,6 +157,34 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(UnknownArchitectureError, match=r"config.json names 'EvilForCausalLM'"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"attn_implementation": "someone/kernels"},
+        {"_attn_implementation": "someone/kernels"},
+        {"experts_implementation": "sonicmoe"},
+        {"use_kernels": True},
+        {"quantization_config": {"quant_method": "fp8"}},
+        {"text_config": {"attn_implementation": "someone/kernels"}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_cannot_bring_code(setting: dict[str, Any], tmp_path: Path, tokens: torch.Tensor) -> None:
+    """transformers fetches and runs a hub's kernels where config.json names them as an implementation."""
+    FOREIGN["qwen3_next"]().save_pretrained(tmp_path)
+    plain = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(plain | setting))
+    with pytest.raises(UntrustedCheckpointError, match="lets other code or files in"):
+        load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    if "text_config" not in setting:
+        with pytest.raises(UntrustedCheckpointError, match="lets other code or files in"):
+            load(tmp_path, **setting)
+    with pytest.raises(UntrustedCheckpointError, match="trust_remote_code = True"):
+        load(tmp_path, trust_remote_code=True)
+    assert load(tmp_path, attn_implementation="eager")(tokens).isfinite().all()
 
 
 def test_half_precision_and_shards(tmp_path: Path, tokens: torch.Tensor) -> None:
