@@ -7,6 +7,7 @@ projections, trained alone to do what the layer did, and fine-tuned by changes o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -58,20 +59,11 @@ class LinearizationStudy(Study, kind="linearization"):
         config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), inputs=self.task.inputs, seed=self.seed)
         teacher, history = run.train("teacher", config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
-        made: list[tuple[Findings, ProbeScores]] = []
+        measured = cache(lambda: self._findings(teacher))  # once, and not where every result is there
 
-        def findings() -> Findings:
-            if not made:
-                made.append(self._findings(teacher))
-            return made[0][0]
-
-        def content() -> ProbeScores:
-            findings()
-            return made[0][1]
-
-        run.compute("numbers", lambda: numbers_of(findings().numbers))
-        run.compute("curves", lambda: curves_of(findings()))
-        run.compute("probes", content)
+        run.compute("numbers", lambda: numbers_of(measured()[0].numbers))
+        run.compute("curves", lambda: curves_of(measured()[0]))
+        run.compute("probes", lambda: measured()[1])
 
     def _findings(self, teacher: Model) -> tuple[Findings, ProbeScores]:
         """Numbers and curves; and what of the first pair's value, which nobody asks for again, probes find at the last token in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from statescope.analyses.studies.catalogue import DESCRIBED, ENTRIES, study_of_kind
+from statescope.analyses.studies.catalogue import DESCRIBED, STUDIES, study_of_kind
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
@@ -50,8 +50,8 @@ def show(run: Run) -> None:
 
 def _question(kind: str) -> str:
     """What a study of this kind asks."""
-    known = {**{entry.name: entry.question for entry in ENTRIES}, **{name: study_of_kind(name).question for name in DESCRIBED}}
-    return known.get(kind) or f"The study {kind}."
+    asked = study_of_kind(kind).question if kind in DESCRIBED else STUDIES[kind].question if kind in STUDIES else ""
+    return asked or f"The study {kind}."
 
 
 def _verify(run: Run) -> None:

@@ -20,13 +20,22 @@ def _working(*tensors: Tensor) -> list[Tensor]:
     return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
 
 
-def _run(mixer: ForeignMixer, tokens: dict[str, Tensor], like: Tensor, scale: float | None, initial_state: object) -> Read:
+def _run(
+    mixer: ForeignMixer,
+    tokens: dict[str, Tensor],
+    like: Tensor,
+    scale: float | None,
+    initial_state: Tensor | None,
+    *,
+    unhooked: dict[str, Tensor] | None = None,
+    **sizes: int,
+) -> Read:
     """Queries scaled; sizes noted; read-outs in the dtype of the layer."""
     only_from_nothing(initial_state, "initial_state")
     q, k, v = (tokens[name] for name in ("q", "k", "v"))
-    mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1], householder=1, state_value=v.shape[-1])
-    read, _ = mixer.run(tokens | {"q": q * (q.shape[-1] ** -0.5 if scale is None else scale)})
-    return read.to(like.dtype), None
+    mixer.note_sizes(**({"head": v.shape[2], "key": k.shape[-1], "value": v.shape[-1], "state_value": v.shape[-1]} | sizes))
+    queries = q * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return mixer.run(tokens | {"q": queries}, unhooked=unhooked)[0].to(like.dtype), None
 
 
 def _linear(
@@ -41,9 +50,8 @@ def _linear(
     **_: Any,
 ) -> Read:
     mixer.recurrence = NORMALISED if normalize else LINEAR  # type: ignore[misc]
-    found = _run(mixer, dict(zip("qkv", _working(q, k, v), strict=True)), v, scale, initial_state)
-    mixer.axis_sizes["state_value"] += normalize
-    return found
+    tokens = dict(zip("qkv", _working(q, k, v), strict=True))
+    return _run(mixer, tokens, v, scale, initial_state, state_value=v.shape[-1] + normalize)
 
 
 def _retention(
@@ -102,12 +110,10 @@ def _slots(
     **_: Any,
 ) -> Read:
     """s [B, T, H, M] is what a token writes into each slot, g the slots' log-decay."""
-    only_from_nothing(None if initial_state is None else torch.cat([x.flatten() for x in initial_state]), "initial_state")
-    names = ("q", "k", "v", "log_decay")
-    q, k, v_, s, log_decay = _working(q, k, v, s, g)
-    mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1], slot=s.shape[-1])
-    tokens = dict(zip(names, (q * (q.shape[-1] ** -0.5 if scale is None else scale), k, v_, log_decay), strict=True))
-    return mixer.run(tokens, unhooked={"write": s})[0].to(v.dtype), None
+    both = None if initial_state is None else torch.cat([x.flatten() for x in initial_state])
+    tokens = dict(zip(("q", "k", "v", "log_decay"), _working(q, k, v, g), strict=True))
+    write = _working(s)[0]
+    return _run(mixer, tokens, v, scale, both, unhooked={"write": write}, slot=s.shape[-1])
 
 
 def _delta(

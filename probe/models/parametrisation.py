@@ -76,9 +76,10 @@ def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
         assert isinstance(of_base, LINEAR)
         outputs, inputs = (own / other for own, other in zip(module.weight.shape[:2], of_base.weight.shape[:2], strict=True))
         multiplier = 1 / inputs
-        if name.endswith("attn.project.q") and model.mixer(int(name.split(".")[1])).kind == "attention":
+        if name.endswith("attn.project.q"):
             layer = int(name.split(".")[1])
-            multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
+            if model.mixer(layer).kind == "attention":
+                multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
         if multiplier != 1:
             start = inputs**-0.5 if outputs == 1 else multiplier * inputs
             yield module, Multiplier(multiplier, start)
