@@ -76,7 +76,13 @@ class ForeignModel(HookedModel):
         width = embedding.weight.shape[1]
         self.sizes = {"width": width, "hidden": 0}
         self.cfg = SimpleNamespace(
-            n_layers=self.layers, d_model=width, d_vocab=embedding.weight.shape[0], n_heads=1, device=None, attn_only=False
+            n_layers=self.layers,
+            d_model=width,
+            d_vocab=embedding.weight.shape[0],
+            n_heads=1,
+            n_key_value_heads=None,
+            device=None,
+            attn_only=False,
         )
         self.setup_hooks()
         self.current: list[ForeignMixer] = []

@@ -43,6 +43,7 @@ class Model(HookedModel):
             d_model=config.width,
             d_vocab=config.vocabulary,
             n_heads=self.mixer(0).axis_sizes["head"],
+            n_key_value_heads=None,
             normalization_type="RMS",
             attn_only=not config.hidden,
             device=None,

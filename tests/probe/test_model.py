@@ -103,6 +103,39 @@ def test_transformer_lens_patching_works(model: Model, tokens: torch.Tensor) -> 
     torch.testing.assert_close(swept[2, 4], metric(by_hand))
 
 
+@pytest.mark.parametrize(("site", "sweep"), [("q", "q"), ("k", "k"), ("v", "v"), ("z", "out")])
+def test_transformer_lens_patching_of_heads_works(site: str, sweep: str, model: Model, tokens: torch.Tensor) -> None:
+    other = tokens.flip(0)
+    _, clean = model.run_with_cache(tokens)
+
+    def metric(logits: torch.Tensor) -> torch.Tensor:
+        return logits[0, -1, 3]
+
+    run = getattr(patching, f"get_act_patch_attn_head_{sweep}_by_pos")
+    swept = run(model, other, clean, metric)
+    assert swept.shape == (3, 12, model.cfg.n_heads)
+
+    def patch(value: torch.Tensor, hook: object) -> torch.Tensor:
+        changed = value.clone()
+        changed[:, 4, 1] = clean[site, 1][:, 4, 1]
+        return changed
+
+    by_hand = metric(model.run_with_hooks(other, fwd_hooks=[(f"blocks.1.attn.hook_{site}", patch)]))
+    torch.testing.assert_close(swept[1, 4, 1], by_hand)
+    assert not torch.isclose(by_hand, metric(model(other)))
+
+
+def test_a_cache_is_filtered_by_name_glob_list_and_function_and_stored_as_asked(model: Model, tokens: torch.Tensor) -> None:
+    by_layer = ["blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_resid_post"]
+    filters = ("blocks.1.hook_resid_*", by_layer, lambda name: name.startswith("blocks.1.hook_resid"))
+    for names_filter in filters:
+        _, cache = model.run_with_cache(tokens, names_filter=names_filter)
+        assert sorted(cache) == sorted(by_layer)
+    _, cache = model.run_with_cache(tokens, names_filter=by_layer[0], dtype=torch.float16, device="cpu", positions=[2, 5])
+    kept = cache[by_layer[0]]
+    assert kept.dtype == torch.float16 and kept.device.type == "cpu" and kept.shape[1] == 2
+
+
 def _patch(source: torch.Tensor, position: int):  # type: ignore[no-untyped-def]
     def patch(value: torch.Tensor, hook: object) -> torch.Tensor:
         value = value.clone()
