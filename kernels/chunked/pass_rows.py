@@ -56,12 +56,12 @@ def run_rows(
     *extras: Tensor,
     put: Callable[[int, Tensor], None],
     keep: bool = True,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor]]:
+) -> tuple[list[Tensor], Tensor, Tensor | None, Tensor | None, list[Tensor]]:
     """The pass itself. Shapes as in ChunkTerms; extras: the taps' weights, their reaches, the edits' values.
 
     put: takes each tap's index in the plan and its state as it arises. keep: whether v' and the starts are returned, which
         only the adjoint reads.
-    Returns the output, the final state, v', the starts, and the states before each edit.
+    Returns the output in pieces of rows (one, if `keep`), the final state, v', the starts, and the states before each edit.
     """
     weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
     heads = state.shape[:2]
@@ -78,7 +78,7 @@ def run_rows(
             written.append(values)
             starts.append(flat)
         else:
-            outputs.append(torch.baddbmm(flat_query[j] @ flat, flat_scores[j], values))
+            outputs.append(torch.baddbmm(torch.bmm(flat_query[j], flat), flat_scores[j], values))
         for index, (row, sequences, _) in enumerate(plan.taps):
             if row == j:
                 start = pick(flat.unflatten(0, heads), sequences)
@@ -93,10 +93,10 @@ def run_rows(
                 flat = edit.apply_to(sequences, unedited[-1], edit_values[index]).flatten(0, 1)
     state = flat.unflatten(0, heads)
     if not keep:
-        return torch.stack(outputs).unflatten(1, heads), state, None, None, unedited
+        return [rows.unflatten(0, heads)[None] for rows in outputs], state, None, None, unedited
     all_written, all_starts = (torch.stack(rows).unflatten(1, heads) for rows in (written, starts))
     output = query @ all_starts + scores @ all_written
-    return output, state, all_written, all_starts, unedited
+    return [output], state, all_written, all_starts, unedited
 
 
 class PassRows(torch.autograd.Function):
@@ -121,7 +121,7 @@ class PassRows(torch.autograd.Function):
         before each edit.
         """
         tapped: list[Any] = [None] * len(plan.taps)
-        output, state, written, starts, unedited = run_rows(plan, *arguments, put=tapped.__setitem__)
+        (output,), state, written, starts, unedited = run_rows(plan, *arguments, put=tapped.__setitem__)
         return output, state, *tapped, written, starts, *unedited
 
     @staticmethod

@@ -70,7 +70,7 @@ class ChunkTerms:
 
 TermsOf = Callable[..., ChunkTerms]
 Put = Callable[[int, Tensor], None]
-PassBlock = Callable[[ChunkTerms, PassPlan, Tensor, Put], tuple[Tensor, Tensor]]
+PassBlock = Callable[[ChunkTerms, PassPlan, Tensor, Put], tuple[Sequence[Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ def pass_states(
         edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in layout.propagating)
         plan = PassPlan(taps, tuple(edit for edit in edits if 0 <= edit[0] < size))
         output, state = how.pass_block(terms, plan, state, partial(keep, here))
-        outputs.append(output)
+        outputs += output
     return table.from_rows(outputs), state, states.together(), [before_readouts[slot] for slot in sorted(before_readouts)]
 
 
-def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Tensor, Tensor]:
-    """The output [J, S, H, C, V] and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Sequence[Tensor], Tensor]:
+    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
     arguments: tuple[Any, ...] = (
         terms.query,
         terms.scores,
@@ -149,12 +149,12 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
         *(edit.value for _, _, edit in plan.edits),
     )
     if not (torch.is_grad_enabled() and requires_grad(*arguments)):
-        output, final, *_ = run_rows(plan, *arguments, put=put, keep=False)
-        return output, final
+        outputs, final, *_ = run_rows(plan, *arguments, put=put, keep=False)
+        return outputs, final
     results = PassRows.apply(plan, *arguments)  # type: ignore[no-untyped-call]
     for index, tapped in enumerate(results[2 : 2 + len(plan.taps)]):
         put(index, tapped)
-    return results[0], results[1]
+    return [results[0]], results[1]
 
 
 def tap_weights(terms: ChunkTerms, plan: PassPlan) -> list[Tensor]:

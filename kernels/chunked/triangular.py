@@ -68,9 +68,8 @@ def _substitute(lower: Tensor) -> Tensor:
     """Row i of the inverse X is e_i - sum_{j < i} A_ij X_j, for all matrices side by side in planes [row, column, matrix]."""
     size = lower.shape[-1]
     planes = lower.flatten(0, -3).permute(1, 2, 0).contiguous() if lower.ndim > 2 else lower[..., None]
-    units = torch.eye(size, dtype=lower.dtype, device=lower.device)[..., None]
-    rows = [units[0].expand_as(planes[0])]
-    for i in range(1, size):
-        known = torch.stack(rows)
-        rows.append(units[i] - (planes[i, :i, None] * known).sum(0))
-    return torch.stack(rows).permute(2, 0, 1).contiguous().view(lower.shape)  # a product of strided batches runs one by one
+    inverse = torch.zeros_like(planes)
+    inverse.diagonal(dim1=0, dim2=1).fill_(1)
+    for j in range(size - 1):  # X_j is known: take it from all rows below
+        inverse[j + 1 :, : j + 1] -= planes[j + 1 :, j, None] * inverse[j, : j + 1]
+    return inverse.permute(2, 0, 1).contiguous().view(lower.shape)  # a product of strided batches runs one by one

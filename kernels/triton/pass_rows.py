@@ -67,8 +67,8 @@ class Segment:
     stop: int
 
 
-def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Tensor, Tensor]:
-    """The output [J, S, H, C, V] and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
+def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Sequence[Tensor], Tensor]:
+    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
     rows = len(terms.query)
     key = terms.key if terms.key_weight is None else terms.key * terms.key_weight.to(terms.key.dtype)
     weights = tap_weights(terms, plan)
@@ -92,7 +92,7 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
         for row, sequences, edit in plan.edits:
             if row + 1 == segment.stop:
                 state = edit.apply_to(sequences, state)
-    return torch.cat(outputs), state
+    return outputs, state
 
 
 def _slots(segment: Segment, tapped_rows: Sequence[int], *, everything: bool) -> dict[int, int]:
