@@ -15,7 +15,7 @@ from .chunk_table import ChunkTable, Layout, Place
 from .chunked.state_passing import Passing, TermsOf, pass_block, pass_states
 from .recurrence import IMPLEMENTATIONS, Edit, Precision, RecurrenceOutput, TapRequest
 from .reference.token_loop import token_loop
-from .triton.configurations import holds
+from .triton.configurations import holds, tokens_a_row
 
 ImplementationRequest = Literal["auto", "reference", "chunked", "triton"]
 CHUNKED = Passing(pass_block, tokens_in_a_block=512)
@@ -29,6 +29,7 @@ class Family:
     step: (state, *tokens at t without q) -> state, the equation itself; the truth.
     terms: (*rows of tokens) -> ChunkTerms.
     solves: whether `terms` inverts a triangular matrix, and takes the function that does so as its last argument.
+    one_decay: whether the decay is one number for all channels (or none), which has Triton kernels of its own.
     writes_a_key: what a token writes for each of its keys.
     read: (state before the token, state after it, q at t, *tokens at t) -> output; None for o_t = S_t^T q_t.
     """
@@ -37,6 +38,7 @@ class Family:
     step: Callable[..., Tensor]
     terms: TermsOf
     solves: bool = False
+    one_decay: bool = False
     writes_a_key: int = 1
     read: Callable[..., Tensor] | None = None
 
@@ -69,14 +71,16 @@ def run(
         state = initial_state.to(working)
     if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r} is not known; one of {', '.join(get_args(Precision))}")
-    writes = chunk * family.writes_a_key * (tokens[1].shape[3] if tokens[1] is not None and tokens[1].ndim == 5 else 1)
-    ran = choose(implementation, q, fits=holds(key_size, writes, precision))
+    writes_a_token = family.writes_a_key * (tokens[1].shape[3] if tokens[1] is not None and tokens[1].ndim == 5 else 1)
+    ran = choose(implementation, q, fits=holds(key_size, writes_a_token, precision))
+    if ran == "triton":
+        chunk = tokens_a_row(chunk, writes_a_token, precision)
     cast = [None if x is None else x.to(working) for x in tokens]
     if ran == "reference":
         output, final_state, states, before_readouts = token_loop(family.step, cast, state, layout, family.read)
     else:
-        terms, how = _implementation(family, ran, precision)
-        output, final_state, states, before_readouts = pass_states(terms, cast, state, ChunkTable.of(layout, chunk), how)
+        run_table = _implementation(family, ran, precision)
+        output, final_state, states, before_readouts = run_table(cast, state, ChunkTable.of(layout, chunk))
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
         output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
@@ -99,15 +103,23 @@ def choose(implementation: str, tensor: Tensor, *, fits: bool = True) -> str:
     return implementation
 
 
-def _implementation(family: Family, ran: str, precision: Precision) -> tuple[TermsOf, Passing]:
-    """The family's terms, and the pass over its rows."""
+RunTable = Callable[[Sequence[Tensor | None], Tensor, ChunkTable], tuple[Tensor, Tensor, Tensor | None, list[Tensor]]]
+
+
+def _implementation(family: Family, ran: str, precision: Precision) -> RunTable:
+    """What runs the family over the rows of a table."""
+    storage = None if precision == "exact" else FAST_STORAGE
     if ran == "chunked":
-        return family.terms, CHUNKED if precision == "exact" else replace(CHUNKED, storage=FAST_STORAGE)
+        return partial(pass_states, family.terms, how=replace(CHUNKED, storage=storage))
+    if family.one_decay:
+        from .triton.scalar_pass import run as run_scalar
+
+        return partial(run_scalar, storage=storage or torch.float32)
     from .triton.inverse import unit_lower_inverse
     from .triton.pass_rows import PASSING
 
     terms = partial(family.terms, inverse_of=unit_lower_inverse) if family.solves else family.terms
-    return terms, PASSING if precision == "exact" else replace(PASSING, storage=FAST_STORAGE)
+    return partial(pass_states, terms, how=replace(PASSING, storage=storage))
 
 
 def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:

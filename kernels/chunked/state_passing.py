@@ -107,9 +107,7 @@ def pass_states(
     full = max(1, how.tokens_in_a_block // table.chunk // (2 if table.is_cut else 1))
     size = max(1, -(-table.depth // max(1, round(table.depth / full))))  # blocks of about equal size, and no short one at the end
     blocks = zip(*(repeat(None) if x is None else table.to_rows(x, size) for x in tokens), strict=False)
-    layout = table.layout
-    wanted = [table.find_state(place) for place in layout.taps] + [table.find(at) for at, _ in layout.readouts]
-    places = [*layout.taps, *(at for at, _ in layout.readouts)]
+    layout, wanted = table.layout, taps_of(table)
     values = [edit.value for _, edit in layout.propagating]
     states = TapStates(len(layout.taps), differentiable=torch.is_grad_enabled() and requires_grad(*tokens, state, *values))
     before_readouts: dict[int, Tensor] = {}
@@ -120,13 +118,13 @@ def pass_states(
         else:
             before_readouts[here[index]] = found
 
-    outputs = []
+    outputs: list[Tensor] = []
     for first, block in zip(range(0, table.depth, size), blocks, strict=False):
         terms = terms_of(*block)
         if how.storage is not None:
             terms = terms.stored(how.storage, keep=how.keeps_storage)
-        here = [slot for slot, (row, _) in enumerate(wanted) if first <= row < first + size]
-        taps = tuple(TapAt(wanted[slot][0] - first, places[slot].sequences, wanted[slot][1]) for slot in here)
+        here = [slot for slot, tap in enumerate(wanted) if first <= tap.row < first + size]
+        taps = tuple(wanted[slot]._replace(row=wanted[slot].row - first) for slot in here)
         edits = tuple((table.find(at)[0] - first, at.sequences, edit) for at, edit in layout.propagating)
         plan = PassPlan(taps, tuple(edit for edit in edits if 0 <= edit[0] < size))
         output, state = how.pass_block(terms, plan, state, partial(keep, here))
@@ -134,8 +132,17 @@ def pass_states(
     return table.from_rows(outputs), state, states.together(), [before_readouts[slot] for slot in sorted(before_readouts)]
 
 
+def taps_of(table: ChunkTable) -> list[TapAt]:
+    """Where the states lie that are asked for: at the layout's taps, and then those before its read-out edits."""
+    layout = table.layout
+    taps = [TapAt(row, place.sequences, offset) for place in layout.taps for row, offset in [table.find_state(place)]]
+    return taps + [TapAt(row, at.sequences, offset) for at, _ in layout.readouts for row, offset in [table.find(at)]]
+
+
 def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Sequence[Tensor], Tensor]:
-    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
+    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V]
+    goes to `put`.
+    """
     arguments: tuple[Any, ...] = (
         terms.query,
         terms.scores,

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Configuration:
-    """block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline."""
+    """block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline. step: how much of the summed
+    axis a product takes at a time, in kernels that read both its sides from memory.
+    """
 
     block: int
     warps: int
     stages: int
+    step: int = 0
 
 
 # By the bytes of a stored number. The state of a program takes K x block float32 registers of its warps; with float32 terms
@@ -24,8 +27,30 @@ PASS = {
     ),
     4: (Configuration(block=16, warps=4, stages=1),),
 }
+# The same for one decay for all channels, in five kernels; the products have no axis of values.
+SCALAR_PRODUCTS = {
+    2: (Configuration(block=0, warps=4, stages=1, step=64), Configuration(block=0, warps=8, stages=1, step=64)),
+    4: (Configuration(block=0, warps=8, stages=1, step=16),),
+}
+SCALAR_FORWARD = {
+    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=4, stages=2)),
+    4: (Configuration(block=16, warps=4, stages=1),),
+}
+SCALAR_BACKWARD = {
+    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=4, stages=2)),
+    4: (Configuration(block=16, warps=4, stages=1),),
+}
+SCALAR_PRODUCT_GRADIENTS = {
+    2: (Configuration(block=32, warps=8, stages=1, step=64), Configuration(block=16, warps=8, stages=1, step=64)),
+    4: (Configuration(block=16, warps=8, stages=1, step=16),),
+}
+SCALAR_TOKEN_GRADIENTS = {
+    2: (Configuration(block=32, warps=8, stages=1, step=32), Configuration(block=64, warps=8, stages=1, step=32)),
+    4: (Configuration(block=16, warps=8, stages=1, step=16),),
+}
+STORED_BYTES = {"fast": 2, "exact": 4}
 LARGEST_KEY = {2: 128, 4: 64}
-LARGEST_ROW = 64  # writes of a row: tokens times keys a token
+LARGEST_ROW = {2: 64, 4: 32}  # writes of a row: tokens times writes a token
 INVERSE = (Configuration(block=64, warps=4, stages=1), Configuration(block=64, warps=2, stages=1))
 SCAN = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
 
@@ -35,6 +60,12 @@ CELL = {32: (Configuration(block=16, warps=4, stages=1),), 64: (Configuration(bl
 LARGEST_CELL = max(CELL)
 
 
-def holds(key_size: int, writes: int, precision: str) -> bool:
-    """Whether the kernels hold keys of this size and rows of this many writes."""
-    return key_size <= LARGEST_KEY[2 if precision == "fast" else 4] and writes <= LARGEST_ROW
+def holds(key_size: int, writes_a_token: int, precision: str) -> bool:
+    """Whether the kernels hold keys of this size and a token that writes so often."""
+    stored = STORED_BYTES[precision]
+    return key_size <= LARGEST_KEY[stored] and writes_a_token <= LARGEST_ROW[stored]
+
+
+def tokens_a_row(chunk: int, writes_a_token: int, precision: str) -> int:
+    """At most `chunk`, and no more than the kernels hold."""
+    return max(1, min(chunk, LARGEST_ROW[STORED_BYTES[precision]] // writes_a_token))

@@ -44,7 +44,7 @@ def launch_pass(
     key: Tensor,
     value: Tensor,
     erase: Tensor | None,
-    decay: Tensor | None,
+    decay: Tensor,
     state: Tensor,
     slots: Tensor,
     kept_states: int,
@@ -58,17 +58,17 @@ def launch_pass(
     from .pass_forward import pass_forward
 
     (rows, sequences, heads, tokens, size), writes, columns = query.shape, key.shape[3], value.shape[4]
-    _check_sizes(query, size, writes)
+    check_sizes(query, size, writes)
     made = partial(torch.empty, dtype=torch.float32, device=query.device)
     lead = (rows, sequences, heads)
     output, written = made(*lead, tokens, columns), made(*lead, writes, columns)
     kept = made(kept_states, sequences, heads, size, columns)
     final = made(sequences, heads, size, columns)
-    grid, sizes = _pass_sizes(query, writes, columns, erase, decay)
+    grid, sizes = _pass_sizes(query, writes, columns, erase)
     start = state.float()
     pass_forward[grid](
         *_contiguous(query, scores, key, value),
-        *_contiguous(query if erase is None else erase, start if decay is None else decay.float(), start),
+        *_contiguous(query if erase is None else erase, decay.float(), start),
         slots,
         output,
         written,
@@ -81,30 +81,31 @@ def launch_pass(
     return output, written, kept, final
 
 
-def _pass_sizes(
-    query: Tensor, writes: int, columns: int, erase: Tensor | None, decay: Tensor | None
-) -> tuple[tuple[int, int], dict[str, Any]]:
+def _pass_sizes(query: Tensor, writes: int, columns: int, erase: Tensor | None) -> tuple[tuple[int, int], dict[str, Any]]:
     """The grid and the constants that the pass and its adjoint share."""
     _, sequences, heads, tokens, size = query.shape
     chosen = PASS[query.element_size()][0]
     width = min(chosen.block, block(columns))
     sizes = {"C": tokens, "M": writes, "K": size, "V": columns}
     blocks = {"BLOCK_C": block(tokens), "BLOCK_M": block(writes), "BLOCK_K": block(size), "BLOCK_V": width}
-    kind = {"ERASE": erase is not None, "DECAY": decay_kind(decay), "PRECISION": precision_of(query.dtype)}
+    kind = {"ERASE": erase is not None, "PRECISION": precision_of(query.dtype)}
     how = {"num_warps": chosen.warps, "num_stages": chosen.stages}
     return (-(-columns // width), sequences * heads), sizes | blocks | kind | how
 
 
-def _check_sizes(query: Tensor, size: int, writes: int) -> None:
+def check_sizes(query: Tensor, size: int, writes: int) -> None:
+    """Raise ValueError for keys or rows larger than the kernels hold."""
     largest = LARGEST_KEY[query.element_size()]
     if size > largest:
         raise ValueError(
             f"q has {size} key channels; with {query.dtype} terms the Triton kernels hold {largest}. precision='fast' holds "
             f"{LARGEST_KEY[2]}; implementation='chunked' runs any size on a GPU too"
         )
-    if writes > LARGEST_ROW:
+    most = LARGEST_ROW[query.element_size()]
+    if writes > most:
         raise ValueError(
-            f"a row of {writes} writes (chunk times keys a token) is over the {LARGEST_ROW} that the kernels hold; lower chunk"
+            f"a token writes {writes} times; with {query.dtype} terms the Triton kernels hold {most} writes in a row of tokens; "
+            "implementation='chunked' runs any number on a GPU too"
         )
 
 
@@ -113,7 +114,7 @@ def launch_adjoint(
     scores: Tensor,
     key: Tensor,
     erase: Tensor | None,
-    decay: Tensor | None,
+    decay: Tensor,
     d_output: Tensor,
     d_written: Tensor | None,
     d_starts: Tensor | None,
@@ -127,10 +128,10 @@ def launch_adjoint(
     lead = (rows, sequences, heads)
     d_value, d_behind = made(*lead, writes, columns), made(*lead, size, columns)
     d_state = made(sequences, heads, size, columns)
-    grid, sizes = _pass_sizes(query, writes, columns, erase, decay)
+    grid, sizes = _pass_sizes(query, writes, columns, erase)
     nothing = d_final.float().contiguous()
     pass_backward[grid](
-        *_contiguous(query, scores, key, query if erase is None else erase, nothing if decay is None else decay.float()),
+        *_contiguous(query, scores, key, query if erase is None else erase, decay.float()),
         d_output.to(query.dtype).contiguous(),
         nothing if d_written is None else d_written.float().contiguous(),
         nothing if d_starts is None else d_starts.float().contiguous(),
@@ -147,18 +148,18 @@ def launch_adjoint(
     return d_value, d_behind, d_state
 
 
-def launch_inverse(strictly_lower: Tensor) -> Tensor:
-    """(I + A)^{-1} for A [..., M, M], in float32."""
+def launch_inverse(strictly_lower: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(I + A)^{-1} for A [..., M, M], computed in float32 and returned in `dtype`, by default that of A."""
     from .unit_lower_inverse import unit_lower_inverse
 
     size = strictly_lower.shape[-1]
     lower = strictly_lower.float().contiguous()
-    inverse = torch.empty_like(lower)
+    inverse = torch.empty_like(lower, dtype=dtype or strictly_lower.dtype)
     chosen = INVERSE[0]
     unit_lower_inverse[(lower.numel() // (size * size),)](
         lower, inverse, size, BLOCK=block(size), num_warps=chosen.warps, num_stages=chosen.stages
     )
-    return inverse.to(strictly_lower.dtype)
+    return inverse
 
 
 def launch_scan(decay: Tensor, x: Tensor, state: Tensor, *, from_end: bool) -> Tensor:
@@ -232,11 +233,6 @@ def _run_cell(kernel: Any, cell: str, inputs: Tensor, parts: int, *tensors: Tens
         num_warps=chosen.warps,
         num_stages=chosen.stages,
     )
-
-
-def decay_kind(decay: Tensor | None) -> int:
-    """0 for none, 1 for a scalar a head, 2 for one a key channel."""
-    return 0 if decay is None else 1 if decay.shape[-1] == 1 else 2
 
 
 def _contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ def pass_backward(
     scores,  # [J, N, C, M]
     key,  # [J, N, M, K]
     erase,  # [J, N, M, K]
-    decay,  # [J, N, 1|K], float32
+    decay,  # [J, N, K], float32
     d_output,  # [J, N, C, V], in the dtype of query
     d_written,  # [J, N, M, V], float32
     d_starts,  # [J, N, K, V], float32
@@ -35,7 +35,6 @@ def pass_backward(
     BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr,
     ERASE: tl.constexpr,
-    DECAY: tl.constexpr,  # 0 none, 1 a scalar, 2 one for each key channel
     WRITTEN: tl.constexpr,  # whether d_written is given
     STARTS: tl.constexpr,  # whether d_starts is given
     PRECISION: tl.constexpr,
@@ -64,10 +63,7 @@ def pass_backward(
         if WRITTEN:
             wrote += tl.load(d_written + row * M * V + at_mv, mask=in_mv, other=0.0)
         tl.store(d_value + row * M * V + at_mv, wrote, mask=in_mv)
-        if DECAY == 1:
-            behind *= tl.load(decay + row)
-        if DECAY == 2:
-            behind *= tl.load(decay + row * K + k, mask=k < K, other=0.0)[:, None]
+        behind *= tl.load(decay + row * K + k, mask=k < K, other=0.0)[:, None]
         queries = tl.load(query + row * C * K + c[None, :] * K + k[:, None], mask=in_kc, other=0.0)
         behind += tl.dot(queries, read, input_precision=PRECISION)
         if ERASE:

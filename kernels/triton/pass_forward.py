@@ -1,4 +1,5 @@
-"""The pass of the state over rows: `state_passing`'s three equations, one program for each sequence, head and block of values.
+"""The pass of the state over rows under a decay for each channel, the three equations of `state_passing`: one program for each
+sequence, head and block of values.
 
 A program keeps its [K, block of V] of the state in registers, in float32, from the first row to the last. Per token and head it
 moves (2 K + 2 M/C (K + V) + C + V) elements of storage and, where states are kept, K V / C more.
@@ -17,7 +18,7 @@ def pass_forward(
     key,  # [J, N, M, K]
     value,  # [J, N, M, V]
     erase,  # [J, N, M, K]
-    decay,  # [J, N, 1|K], float32
+    decay,  # [J, N, K], float32
     state,  # [N, K, V], float32
     slots,  # [J], int32: where to keep the state at the row's start, or -1
     output,  # [J, N, C, V], float32
@@ -35,7 +36,6 @@ def pass_forward(
     BLOCK_K: tl.constexpr,
     BLOCK_V: tl.constexpr,
     ERASE: tl.constexpr,
-    DECAY: tl.constexpr,  # 0 none, 1 a scalar, 2 one for each key channel
     PRECISION: tl.constexpr,
 ):
     n = tl.program_id(1).to(tl.int64)
@@ -67,9 +67,6 @@ def pass_forward(
         weights = tl.load(scores + row * C * M + c[:, None] * M + m[None, :], mask=in_cm, other=0.0)
         read += tl.dot(weights, wrote, input_precision=PRECISION)
         tl.store(output + row * C * V + c[:, None] * V + v[None, :], read, mask=in_cv)
-        if DECAY == 1:
-            held *= tl.load(decay + row)
-        if DECAY == 2:
-            held *= tl.load(decay + row * K + k, mask=k < K, other=0.0)[:, None]
+        held *= tl.load(decay + row * K + k, mask=k < K, other=0.0)[:, None]
         held += tl.dot(keys, wrote, input_precision=PRECISION)
     tl.store(final + n * K * V + at_kv, held, mask=in_kv)

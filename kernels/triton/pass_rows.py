@@ -45,14 +45,13 @@ class TritonPass(torch.autograd.Function):
         d_output = written.new_zeros(*query.shape[:-1], written.shape[-1]) if d_output is None else d_output
         d_final = torch.zeros_like(starts[0]) if d_final is None else d_final
         d_value, behind, d_state = launch_adjoint(query, scores, key, erase, decay, d_output, d_written, d_starts, d_final)
-        d_decay = None if decay is None else (starts * behind).sum(-1).sum_to_size(decay.shape)
         return (
             (d_output @ starts.mT).to(query.dtype),
             (d_output @ written.mT).to(scores.dtype),
             (written @ behind.mT).to(key.dtype),
             d_value.to(ctx.value_dtype),
             None if erase is None else -(d_value @ starts.mT).to(erase.dtype),
-            d_decay,
+            (starts * behind).sum(-1),
             d_state,
             None,
             None,
@@ -68,9 +67,12 @@ class Segment:
 
 
 def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tuple[Sequence[Tensor], Tensor]:
-    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V] goes to `put`."""
+    """The output [J, S, H, C, V], in pieces of rows, and the state at the end [S, H, K, V]; each tap of the plan [s, H, K, V]
+    goes to `put`.
+    """
     rows = len(terms.query)
-    key = terms.key if terms.key_weight is None else terms.key * terms.key_weight.to(terms.key.dtype)
+    assert terms.key_weight is not None and terms.decay is not None  # families of one decay have a pass of their own
+    key = terms.key * terms.key_weight.to(terms.key.dtype)
     weights = tap_weights(terms, plan)
     given = (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay)
     needs_gradient = torch.is_grad_enabled() and requires_grad(*given, state)
@@ -86,7 +88,7 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
         outputs.append(output)
         for index, (row, sequences, _) in taps:
             start = pick(kept[slot_of[row]], sequences)
-            reached = start if terms.cumulative is None else start * weights[len(plan.taps) + index]
+            reached = start * weights[len(plan.taps) + index]
             tap_key = pick(terms.key[row], sequences) * weights[index]
             put(index, reached + tap_key.float().mT @ pick(written[row - segment.first], sequences))
         for row, sequences, edit in plan.edits:

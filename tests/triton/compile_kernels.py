@@ -29,19 +29,30 @@ from statescope.kernels.triton.configurations import (
     LARGEST_KEY,
     LARGEST_ROW,
     PASS,
+    SCALAR_BACKWARD,
+    SCALAR_FORWARD,
+    SCALAR_PRODUCT_GRADIENTS,
+    SCALAR_PRODUCTS,
+    SCALAR_TOKEN_GRADIENTS,
     SCAN,
     Configuration,
 )
-from statescope.kernels.triton.launch import CELL_NUMBERS
+from statescope.kernels.triton.launch import CELL_NUMBERS, block
 from statescope.kernels.triton.pass_backward import pass_backward
 from statescope.kernels.triton.pass_forward import pass_forward
+from statescope.kernels.triton.scalar_backward import scalar_backward
+from statescope.kernels.triton.scalar_forward import scalar_forward
+from statescope.kernels.triton.scalar_product_gradients import scalar_product_gradients
+from statescope.kernels.triton.scalar_products import scalar_products
+from statescope.kernels.triton.scalar_token_gradients import scalar_token_gradients
 from statescope.kernels.triton.scan import scan
 from statescope.kernels.triton.unit_lower_inverse import unit_lower_inverse
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-FAMILIES = {"delta rule": (True, 1), "linear": (False, 1), "channel decay": (True, 2), "gated": (False, 2)}  # erase, decay
+FAMILIES = {"erasing": True, "gated": False}
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
+ROWS = {2: (16, 32, 64), 4: (16, 32)}  # tokens a row, by the bytes of a stored number
 TENSOR_CORES = {80: "mma.sync", 90: "wgmma.mma_async"}
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -58,32 +69,63 @@ class Case:
     products: str
 
 
-def pass_types(kernel: Any, storage: str) -> dict[str, str]:
-    stored = {"query", "scores", "key", "value", "erase", "d_output"}
-    sizes = {"J", "N"}
-    return {
-        name: "i32" if name in sizes else "*i32" if name == "slots" else f"*{storage}" if name in stored else "*fp32"
-        for name in kernel.arg_names
-    }
+STORED = {"query", "scores", "key", "value", "erase", "inverse", "d_output", "d_products", "d_gram"}
+TYPES = {"J": "i32", "N": "i32", "S": "i32", "H": "i32", "first": "i32", "stop": "i32", "slots": "*i32", "table": "*i32"}
+
+
+def argument_types(kernel: Any, storage: str) -> dict[str, str]:
+    return {name: TYPES.get(name, f"*{storage}" if name in STORED else "*fp32") for name in kernel.arg_names}
 
 
 def pass_cases(default: bool, arch: int) -> Iterator[Case]:
     """The pass at the largest sizes that each storage holds."""
     for bytes_each, (storage, precision) in {2: ("bf16", "ieee"), 4: ("fp32", "tf32x3")}.items():
         size = LARGEST_KEY[bytes_each]
+        rows = (LARGEST_ROW[bytes_each],) if default else ROWS[bytes_each]
         for configuration in PASS[bytes_each][: 1 if default else None]:
-            for (family, (erase, decay)), tokens in product(FAMILIES.items(), (64,) if default else (16, 32, 64)):
-                writes = LARGEST_ROW if erase else tokens  # only what erases writes several times a token
+            for (family, erase), tokens in product(FAMILIES.items(), rows):
+                writes = LARGEST_ROW[bytes_each] if erase else tokens  # only what erases writes several times a token
                 sizes = {"C": tokens, "M": writes, "K": size, "V": size}
                 blocks = {"BLOCK_C": tokens, "BLOCK_M": writes, "BLOCK_K": size, "BLOCK_V": configuration.block}
-                constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": decay, "PRECISION": precision}
+                constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "PRECISION": precision}
                 name = f"{family}, {storage}, C {tokens} K {size}"
-                types = pass_types(pass_forward, storage)
+                types = argument_types(pass_forward, storage)
                 yield Case(f"forward, {name}", pass_forward, types, constants, configuration, TENSOR_CORES[arch])
-                types = pass_types(pass_backward, storage)
+                types = argument_types(pass_backward, storage)
                 for given in (False,) if default else (False, True):
                     more = constants | {"WRITTEN": given, "STARTS": given}
                     yield Case(f"backward, {name}", pass_backward, types, more, configuration, TENSOR_CORES[arch])
+
+
+def scalar_cases(default: bool, arch: int) -> Iterator[Case]:
+    """One decay for all channels, at the largest sizes that each storage holds."""
+    for bytes_each, (storage, precision) in {2: ("bf16", "ieee"), 4: ("fp32", "tf32x3")}.items():
+        size = LARGEST_KEY[bytes_each]
+        kernels: dict[Any, tuple[Configuration, ...]] = {
+            scalar_products: SCALAR_PRODUCTS[bytes_each],
+            scalar_forward: SCALAR_FORWARD[bytes_each],
+            scalar_backward: SCALAR_BACKWARD[bytes_each],
+            scalar_product_gradients: SCALAR_PRODUCT_GRADIENTS[bytes_each],
+            scalar_token_gradients: SCALAR_TOKEN_GRADIENTS[bytes_each],
+        }
+        largest = LARGEST_ROW[bytes_each]
+        rows = ((largest, 1),) if default else (*((tokens, 1) for tokens in ROWS[bytes_each]), (largest // 3, 3))
+        for (kernel, table), erase, (tokens, each) in product(kernels.items(), (True, False), rows):
+            writes = tokens * each
+            if each > 1 and not erase:
+                continue
+            # Products of fewer than 64 rows have no warp-group instruction; those of the pass have rows of keys.
+            few = block(writes) < 64 and kernel not in (scalar_forward, scalar_backward)
+            for configuration in table[: 1 if default else None]:
+                sizes = {"WRITES": each, "C": tokens, "M": writes, "K": size, "V": size}
+                blocks = {"BLOCK_C": block(tokens), "BLOCK_M": block(writes), "BLOCK_K": size, "BLOCK_V": configuration.block}
+                constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": True, "PRECISION": precision}
+                constants |= {"TAPPED": True, "STEP": configuration.step}
+                constants = {name: x for name, x in constants.items() if name in kernel.arg_names}
+                family = "delta rule" if erase else "linear"
+                name = f"{kernel.fn.__name__.replace('_', ' ')}, {family}, {storage}, C {tokens} n {each} K {size}"
+                products = "mma.sync" if few else TENSOR_CORES[arch]
+                yield Case(name, kernel, argument_types(kernel, storage), constants, configuration, products)
 
 
 def cell_cases(default: bool) -> Iterator[Case]:
@@ -98,10 +140,10 @@ def cell_cases(default: bool) -> Iterator[Case]:
 
 
 def cases(default: bool, arch: int) -> list[Case]:
-    found = [*pass_cases(default, arch), *cell_cases(default)]
+    found = [*pass_cases(default, arch), *scalar_cases(default, arch), *cell_cases(default)]
     for configuration in INVERSE[:1] if default else INVERSE:
         types = {"lower": "*fp32", "inverse": "*fp32", "M": "i32"}
-        found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, ""))
+        found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, "mma.sync"))
     for configuration in SCAN[:1] if default else SCAN:
         for numbers in (False, True):
             types = {"decay": "*fp32", "x": "*fp32", "state": "*fp32", "states": "*fp32", "T": "i32", "W": "i32"}
@@ -141,7 +183,7 @@ def check(case: Case, arch: int) -> tuple[str, list[str]]:
     wrong += [f"{shared} bytes of shared memory, {SHARED[arch]} are there"] if shared > SHARED[arch] else []
     wrong += ["no tensor-core operation"] if case.products and not tensor else []
     c = case.configuration
-    what = f"sm_{arch}  {case.name:<42} block {c.block:>3}  warps {c.warps}  stages {c.stages}"
+    what = f"sm_{arch}  {case.name:<66} block {c.block:>3}  warps {c.warps}  stages {c.stages}"
     return f"{what}  registers {registers:>3}  stack {stack:>4}  shared {shared:>6}  tensor-core {tensor:>3}", wrong
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
-from statescope import Edit, cell_scan, diagonal_scan
+from statescope import Edit, cell_scan, delta_rule, diagonal_scan
 from statescope.kernels import dispatch
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import triangular
-from statescope.kernels.triton import launch
+from statescope.kernels.triton import launch, launch_scalar
 from torch import Tensor
 
 GUARD = 4096
@@ -40,10 +40,10 @@ class GuardedTorch:
         self.held.append(buffer)
         return buffer[GUARD : GUARD + count].view(*size)
 
-    def empty_like(self, x: Tensor, **_: Any) -> Tensor:
+    def empty_like(self, x: Tensor, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
         if x.is_complex():
             return torch.view_as_complex(self.empty(*x.shape, 2, dtype=torch.float32))
-        return self.empty(*x.shape, dtype=x.dtype)
+        return self.empty(*x.shape, dtype=dtype or x.dtype)
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def guarded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return
     made = GuardedTorch()
     monkeypatch.setattr(launch, "torch", made)
+    monkeypatch.setattr(launch_scalar, "torch", made)
     yield
     assert made.held, "no kernel ran"
     for buffer in made.held:
@@ -77,6 +78,8 @@ def everything(name: str, implementation: str, length: int, chunk: int, **how: A
     leaves = {**inputs, "initial_state": state, "edit": value}
     leaves = {key: x.detach().requires_grad_() for key, x in leaves.items()}
     edits = [Edit(length // 2, "add", leaves["edit"]), Edit(length // 4, "scale", torch.tensor(0.5))]
+    if recurrence.readouts:
+        edits.append(Edit(length // 3, "scale", torch.tensor(2.0), verb="readout"))
     arguments = {key: x for key, x in leaves.items() if key != "edit"}
     taps = sorted({0, length // 3, length // 2, length - 1})
     out = recurrence.call(**arguments, taps=taps, edits=edits, implementation=implementation, chunk=chunk, **how)
@@ -89,7 +92,6 @@ def everything(name: str, implementation: str, length: int, chunk: int, **how: A
 @pytest.mark.parametrize(("length", "chunk"), [(1, 16), (37, 16), (50, 32)])
 @pytest.mark.parametrize("name", [*ONE_OF_EACH, "linear", "delta", "delta-correlated", "delta-decay-20", "gated-20"])
 def test_a_family_against_its_twin(name: str, length: int, chunk: int) -> None:
-    chunk = min(chunk, 21) if name == "delta-product" else chunk  # three writes a token, 64 a row
     truth = everything(name, "chunked", length, chunk)
     found = everything(name, "triton", length, chunk)
     for what, exact in truth.items():
@@ -128,13 +130,12 @@ def test_what_the_kernels_do_not_hold_is_refused() -> None:
     wide = torch.zeros(1, 2, 1, 1, 65), torch.zeros(1, 1, 65, 65)
     with pytest.raises(ValueError, match="inputs has 65 channels a head; the Triton kernels of the cells hold 64"):
         cell_scan("elman", *wide, implementation="triton")
-    for name, size, chunk, message in (
-        ("delta-decay", 65, 16, r"q has 65 key channels; with torch.float32 terms the Triton kernels hold 64"),
-        ("delta-product", 8, 32, "a row of 96 writes .* is over the 64"),
-    ):
-        inputs = RECURRENCES[name].make(1, 40, 1, size, 4, torch.float32, 0)
-        with pytest.raises(ValueError, match=message):
-            RECURRENCES[name].call(**inputs, implementation="triton", chunk=chunk)
+    inputs = RECURRENCES["delta-decay"].make(1, 40, 1, 65, 4, torch.float32, 0)
+    with pytest.raises(ValueError, match=r"q has 65 key channels; with torch.float32 terms the Triton kernels hold 64"):
+        RECURRENCES["delta-decay"].call(**inputs, implementation="triton")
+    key = torch.nn.functional.normalize(torch.randn(1, 4, 1, 33, 8), dim=-1)
+    with pytest.raises(ValueError, match=r"a token writes 33 times; with torch.float32 terms the Triton kernels hold 32 writes"):
+        delta_rule(torch.randn(1, 4, 1, 8), key, torch.randn(1, 4, 1, 33, 4), torch.rand(1, 4, 1, 33), implementation="triton")
     inputs = RECURRENCES["delta-decay"].make(1, 4, 1, 4, 4, torch.float64, 0)
     with pytest.raises(ValueError, match="computes in float32; for float64 use"):
         RECURRENCES["delta-decay"].call(**inputs, implementation="triton")

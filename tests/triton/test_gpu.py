@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from recurrences import ONE_OF_EACH, RECURRENCES, relative
+from recurrences import RECURRENCES, relative
 from statescope import cell_scan, diagonal_scan
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.triton import configurations, launch
@@ -14,8 +16,17 @@ from torch import Tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
+Table = dict[int, tuple[configurations.Configuration, ...]]
 TOLERANCES = {"exact": (1e-4, 1e-3), "fast": (1e-2, 3e-2)}  # of results and of gradients
-STORED_BYTES = {"exact": 4, "fast": 2}
+PASS = ("gated", "bonus", "delta-by-channel", "low-rank", "gated-20")  # a decay for each channel
+SCALAR = ("linear", "linear-decay", "mlstm", "delta", "delta-decay", "delta-product", "delta-correlated")  # one decay, or none
+SCALAR_TABLES = (
+    configurations.SCALAR_PRODUCTS,
+    configurations.SCALAR_FORWARD,
+    configurations.SCALAR_BACKWARD,
+    configurations.SCALAR_PRODUCT_GRADIENTS,
+    configurations.SCALAR_TOKEN_GRADIENTS,
+)
 
 
 def results(name: str, implementation: str, dtype: torch.dtype, size: int, **how: Any) -> list[Tensor]:
@@ -31,19 +42,31 @@ def results(name: str, implementation: str, dtype: torch.dtype, size: int, **how
     return [*found, *torch.autograd.grad(loss, list(inputs.values()))]
 
 
-@pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize("name", [*ONE_OF_EACH, "delta", "delta-correlated", "gated-20"])
-def test_every_configuration_of_the_pass(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = STORED_BYTES[precision]
-    chunk = 16 if name == "delta-product" else 32
+def check(name: str, precision: str, tables: Sequence[Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each configuration of each table, with the defaults of the others, for keys that fill it and keys that do not."""
+    stored = configurations.STORED_BYTES[precision]
     for size in (24, configurations.LARGEST_KEY[stored]):
         truth = results(name, "reference", torch.float64, size)
-        for configuration in configurations.PASS[stored]:
-            monkeypatch.setitem(launch.PASS, stored, (configuration,))
-            found = results(name, "triton", torch.float32, size, precision=precision, chunk=chunk)
-            for index, (exact, own) in enumerate(zip(truth, found, strict=True)):
-                tolerance = TOLERANCES[precision][index >= 3]
-                assert relative(own, exact) <= tolerance, (configuration, size, index)
+        for table, chunk in product(tables, (16, 64)):
+            for configuration in table[stored]:
+                with monkeypatch.context() as patch:
+                    patch.setitem(table, stored, (configuration,))
+                    found = results(name, "triton", torch.float32, size, precision=precision, chunk=chunk)
+                for index, (exact, own) in enumerate(zip(truth, found, strict=True)):
+                    tolerance = TOLERANCES[precision][index >= 3]
+                    assert relative(own, exact) <= tolerance, (configuration, size, index)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("name", PASS)
+def test_every_configuration_of_the_pass(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(name, precision, [configurations.PASS], monkeypatch)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("name", SCALAR)
+def test_every_configuration_of_one_decay(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(name, precision, SCALAR_TABLES, monkeypatch)
 
 
 @pytest.mark.parametrize("size", [16, 33, 64])
