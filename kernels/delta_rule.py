@@ -14,7 +14,7 @@ from .dispatch import Family, ImplementationRequest, run
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import delta_rule as reference
 
-FAMILY = Family("delta_rule", reference.step, chunked.terms, solves=True, one_decay=True)
+FAMILY = Family("delta_rule", reference.step, chunked.terms, one_decay=True)
 BY_CHANNEL = Family("delta_rule_by_channel", reference.step, chunked_by_channel.terms, solves=True)
 
 

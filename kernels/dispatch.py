@@ -28,8 +28,9 @@ class Family:
 
     step: (state, *tokens at t without q) -> state, the equation itself; the truth.
     terms: (*rows of tokens) -> ChunkTerms.
-    solves: whether `terms` inverts a triangular matrix, and takes the function that does so as its last argument.
-    one_decay: whether the decay is one number for all channels (or none), which has Triton kernels of its own.
+    solves: whether `terms` inverts a triangular matrix, and takes the function that does so as `inverse_of`.
+    one_decay: whether the decay is one number for all channels (or none), which has Triton kernels of its own. The `terms` of
+        others take the function that multiplies vectors under their decays as `gram_of`.
     writes_a_key: what a token writes for each of its keys.
     read: (state before the token, state after it, q at t, *tokens at t) -> output; None for o_t = S_t^T q_t.
     """
@@ -117,9 +118,10 @@ def _implementation(family: Family, ran: str, precision: Precision) -> RunTable:
         return partial(run_scalar, storage=storage or torch.float32)
     from .triton.inverse import unit_lower_inverse
     from .triton.pass_rows import PASSING
+    from .triton.vector_gram import vector_gram
 
-    terms = partial(family.terms, inverse_of=unit_lower_inverse) if family.solves else family.terms
-    return partial(pass_states, terms, how=replace(PASSING, storage=storage))
+    solve = {"inverse_of": unit_lower_inverse} if family.solves else {}
+    return partial(pass_states, partial(family.terms, gram_of=vector_gram, **solve), how=replace(PASSING, storage=storage))
 
 
 def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:

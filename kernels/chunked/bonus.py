@@ -17,13 +17,13 @@ from . import gated_linear_attention
 from .decay import cumulative
 from .shift import rows_down, tokens_up
 from .state_passing import ChunkTerms
-from .vector_gram import vector_gram
+from .vector_gram import Gram, vector_gram
 
 
-def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> ChunkTerms:
+def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, *, gram_of: Gram = vector_gram) -> ChunkTerms:
     """q, k, log_decay, bonus [J, S, H, C, K], v [J, S, H, C, V]."""
     c = cumulative(log_decay)
     before = (c - log_decay.to(c.dtype)).to(q.dtype)
     own = torch.diag_embed((q * bonus * k).sum(-1))
-    scores = rows_down(vector_gram(tokens_up(q)[..., None, :], k[..., None, :], log_decay)) + own
-    return replace(gated_linear_attention.terms(q, k, v, log_decay), query=q * before.exp(), scores=scores)
+    scores = rows_down(gram_of(tokens_up(q)[..., None, :], k[..., None, :], log_decay)) + own
+    return replace(gated_linear_attention.with_scores(scores, q, k, v, log_decay), query=q * before.exp())

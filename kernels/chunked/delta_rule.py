@@ -17,12 +17,10 @@ from torch import Tensor
 
 from .decay import causal_mask, cumulative, scalar_ratios
 from .state_passing import ChunkTerms
-from .triangular import Inverse, unit_lower_inverse
+from .triangular import unit_lower_inverse
 
 
-def terms(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, inverse_of: Inverse = unit_lower_inverse
-) -> ChunkTerms:
+def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None) -> ChunkTerms:
     """Q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
     tokens, writes_a_token = k.shape[3:5]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)
@@ -31,14 +29,14 @@ def terms(
     last = slice(writes_a_token - 1, None, writes_a_token)  # the rows of tokens: each reads all its own writes
     gram, scores = k @ k.mT, q @ k.mT
     if log_decay is None:
-        inverse = inverse_of(beta[..., None] * gram) * beta[..., None, :]
+        inverse = unit_lower_inverse(beta[..., None] * gram) * beta[..., None, :]
         return ChunkTerms(q, scores * earlier[last], k, None, inverse @ v, inverse @ k, None, None)
     c = cumulative(log_decay)
     c_write = c.repeat_interleave(writes_a_token, dim=3) if writes_a_token > 1 else c
     end = c[..., -1:]
     ratios = scalar_ratios(c_write, c_write, earlier)
     # T diag(beta): scaling the columns of T is half the work of scaling the rows of K and of V.
-    inverse = inverse_of(beta[..., None] * gram * ratios) * beta[..., None, :]
+    inverse = unit_lower_inverse(beta[..., None] * gram * ratios) * beta[..., None, :]
     return ChunkTerms(
         query=q * c.to(q.dtype).exp()[..., None],
         scores=scores * ratios[..., last, :],

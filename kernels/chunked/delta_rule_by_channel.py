@@ -16,16 +16,23 @@ from torch import Tensor
 from .decay import cumulative
 from .state_passing import ChunkTerms
 from .triangular import Inverse, unit_lower_inverse
-from .vector_gram import vector_gram
+from .vector_gram import Gram, vector_gram
 
 
 def terms(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, inverse_of: Inverse = unit_lower_inverse
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor,
+    *,
+    inverse_of: Inverse = unit_lower_inverse,
+    gram_of: Gram = vector_gram,
 ) -> ChunkTerms:
     """Q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n]."""
     tokens, each = k.shape[3:5]
     # A token's keys, and then its query: it reads all that it writes itself.
-    gram = vector_gram(torch.cat([k, q[..., None, :]], dim=-2), k, log_decay).unflatten(-2, (tokens, each + 1))
+    gram = gram_of(torch.cat([k, q[..., None, :]], dim=-2), k, log_decay).unflatten(-2, (tokens, each + 1))
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)[..., None]
     c = cumulative(log_decay)
     end, c_write = c[..., -1:, :], c.repeat_interleave(each, dim=3) if each > 1 else c

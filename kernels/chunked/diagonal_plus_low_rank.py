@@ -21,17 +21,25 @@ from .decay import cumulative
 from .shift import rows_down, tokens_up
 from .state_passing import ChunkTerms
 from .triangular import Inverse, unit_lower_inverse
-from .vector_gram import vector_gram
+from .vector_gram import Gram, vector_gram
 
 
 def terms(
-    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, inverse_of: Inverse = unit_lower_inverse
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    b: Tensor,
+    log_decay: Tensor,
+    *,
+    inverse_of: Inverse = unit_lower_inverse,
+    gram_of: Gram = vector_gram,
 ) -> ChunkTerms:
     """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
     c = cumulative(log_decay)
     end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
     written = torch.stack([b, k], dim=-2)
-    gram = vector_gram(torch.stack([tokens_up(a), q], dim=-2), written, log_decay).unflatten(-2, (-1, 2))
+    gram = gram_of(torch.stack([tokens_up(a), q], dim=-2), written, log_decay).unflatten(-2, (-1, 2))
     from_b, from_k = rows_down(gram[..., 0, :]).unflatten(-1, (-1, 2)).unbind(-1)
     inverse = inverse_of(-from_b)
     erase = inverse @ (a * before.to(a.dtype).exp())

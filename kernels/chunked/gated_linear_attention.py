@@ -6,16 +6,21 @@ from torch import Tensor
 
 from .decay import cumulative
 from .state_passing import ChunkTerms
-from .vector_gram import vector_gram
+from .vector_gram import Gram, vector_gram
 
 
-def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> ChunkTerms:
+def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, *, gram_of: Gram = vector_gram) -> ChunkTerms:
     """q, k, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
+    return with_scores(gram_of(q[..., None, :], k[..., None, :], log_decay), q, k, v, log_decay)
+
+
+def with_scores(scores: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> ChunkTerms:
+    """The terms, given the scores."""
     c = cumulative(log_decay)
     end = c[..., -1:, :]
     return ChunkTerms(
         query=q * c.to(q.dtype).exp(),
-        scores=vector_gram(q[..., None, :], k[..., None, :], log_decay),
+        scores=scores,
         key=k,
         key_weight=(end - c).to(q.dtype).exp(),
         value=v,

@@ -9,7 +9,7 @@ token, which rounds no large exponent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 BASE = 4  # tokens of the blocks that are factored around their first
 # A decay below this in one step is taken for this: the square of what a dtype resolves, and its third power still fits in it.
 LEAST = {torch.float32: -29.0, torch.float64: -200.0}
+
+
+Gram = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def vector_gram(left: Tensor, right: Tensor, log_decay: Tensor) -> Tensor:
@@ -66,9 +69,9 @@ class VectorGram(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        left, right, log_decay = ctx.saved_tensors
+    @classmethod
+    def far_gradients(cls, left: Tensor, right: Tensor, log_decay: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """P and Q without the products of a token with itself."""
         tokens, (p, r) = left.shape[-3], (left.shape[-2], right.shape[-2])
         wide_left, wide_right = _pad(left, -3), _pad(right, -3)
         extra = wide_left.shape[-3] - tokens
@@ -86,13 +89,24 @@ class VectorGram(torch.autograd.Function):
             above = _unscaled(corner.mT @ _scaled(_half(wide_left, level.size, 1), lower), upper, r, level.size)
             d_left = d_left + _merge(torch.zeros_like(below), below, level.size)
             d_right = d_right + _merge(above, torch.zeros_like(above), level.size)
-        d_left, d_right = d_left[..., :tokens, :, :], d_right[..., :tokens, :, :]
+        return d_left[..., :tokens, :, :], d_right[..., :tokens, :, :]
+
+    @classmethod
+    def gradients(cls, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor, ...]:
+        """Of left, right and log_decay."""
+        left, right, log_decay = inputs
+        tokens, (p, r) = left.shape[-3], (left.shape[-2], right.shape[-2])
+        d_left, d_right = cls.far_gradients(left, right, log_decay, gradient)
         # Products of a token with itself know no decay. Under strong decays they are the largest, and where they met their own
         # negative here they would leave their rounding.
         d_cumulative = (left * d_left).sum(-2) - (right * d_right).sum(-2)
         d_log_decay = d_cumulative.double().flip(-2).cumsum(-2).flip(-2).to(log_decay.dtype)
         own = gradient.unflatten(-1, (tokens, r)).unflatten(-3, (tokens, p)).diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
         return d_left + own @ right, d_right + own.mT @ left, d_log_decay
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return VectorGram.gradients(ctx.saved_tensors, gradient)
 
 
 def _levels(log_decay: Tensor) -> Iterator[Level]:

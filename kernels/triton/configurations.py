@@ -48,6 +48,9 @@ SCALAR_TOKEN_GRADIENTS = {
     2: (Configuration(block=32, warps=8, stages=1, step=32), Configuration(block=64, warps=8, stages=1, step=32)),
     4: (Configuration(block=16, warps=8, stages=1, step=16),),
 }
+# The products of a row under a decay for each channel, in float32.
+GRAM = (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=8, stages=1, step=16))
+GRAM_BACKWARD = (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=8, stages=1, step=16))
 STORED_BYTES = {"fast": 2, "exact": 4}
 LARGEST_KEY = {2: 128, 4: 64}
 LARGEST_ROW = {2: 64, 4: 32}  # writes of a row: tokens times writes a token

@@ -23,8 +23,12 @@ import triton
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.triton.cell_backward import cell_backward
 from statescope.kernels.triton.cell_forward import cell_forward
+from statescope.kernels.triton.channel_gram import channel_gram
+from statescope.kernels.triton.channel_gram_backward import channel_gram_backward
 from statescope.kernels.triton.configurations import (
     CELL,
+    GRAM,
+    GRAM_BACKWARD,
     INVERSE,
     LARGEST_KEY,
     LARGEST_ROW,
@@ -128,6 +132,18 @@ def scalar_cases(default: bool, arch: int) -> Iterator[Case]:
                 yield Case(name, kernel, argument_types(kernel, storage), constants, configuration, products)
 
 
+def gram_cases(default: bool) -> Iterator[Case]:
+    """Products under a decay for each channel, for as many tokens and vectors a token as a family has."""
+    for kernel, table in ((channel_gram, GRAM), (channel_gram_backward, GRAM_BACKWARD)):
+        for configuration in table[: 1 if default else None]:
+            for tokens, left in ((64, True),) if default else product((16, 32, 64), (True, False)):
+                sizes = {"P": 2, "R": 2, "K": 128, "LEVELS": (tokens - 1).bit_length(), "STEP": configuration.step}
+                constants: dict[str, Any] = sizes | {"BLOCK": tokens, "LEFT": left, "PRECISION": "tf32x3"}
+                constants = {name: x for name, x in constants.items() if name in kernel.arg_names}
+                name = f"{kernel.fn.__name__.replace('_', ' ')}, C {tokens}, {'left' if left else 'right'}"
+                yield Case(name, kernel, argument_types(kernel, "fp32") | {"C": "i32"}, constants, configuration, "mma")
+
+
 def cell_cases(default: bool) -> Iterator[Case]:
     """Every cell, at the largest size of each entry."""
     for size, (name, cell) in product(CELL, CELLS.items()):
@@ -140,7 +156,7 @@ def cell_cases(default: bool) -> Iterator[Case]:
 
 
 def cases(default: bool, arch: int) -> list[Case]:
-    found = [*pass_cases(default, arch), *scalar_cases(default, arch), *cell_cases(default)]
+    found = [*pass_cases(default, arch), *scalar_cases(default, arch), *gram_cases(default), *cell_cases(default)]
     for configuration in INVERSE[:1] if default else INVERSE:
         types = {"lower": "*fp32", "inverse": "*fp32", "M": "i32"}
         found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, "mma.sync"))

@@ -16,7 +16,7 @@ from statescope import Edit, cell_scan, delta_rule, diagonal_scan
 from statescope.kernels import dispatch
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import triangular
-from statescope.kernels.triton import launch, launch_scalar
+from statescope.kernels.triton import launch, launch_gram, launch_scalar
 from torch import Tensor
 
 GUARD = 4096
@@ -60,6 +60,7 @@ def guarded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     made = GuardedTorch()
     monkeypatch.setattr(launch, "torch", made)
     monkeypatch.setattr(launch_scalar, "torch", made)
+    monkeypatch.setattr(launch_gram, "torch", made)
     yield
     assert made.held, "no kernel ran"
     for buffer in made.held:

@@ -11,7 +11,9 @@ import torch
 from recurrences import RECURRENCES, relative
 from statescope import cell_scan, diagonal_scan
 from statescope.kernels.cell_scan import CELLS
-from statescope.kernels.triton import configurations, launch
+from statescope.kernels.chunked import vector_gram as chunked
+from statescope.kernels.chunked.vector_gram import Gram
+from statescope.kernels.triton import configurations, launch, launch_gram, vector_gram
 from torch import Tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
@@ -67,6 +69,25 @@ def test_every_configuration_of_the_pass(name: str, precision: str, monkeypatch:
 @pytest.mark.parametrize("name", SCALAR)
 def test_every_configuration_of_one_decay(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(name, precision, SCALAR_TABLES, monkeypatch)
+
+
+@pytest.mark.parametrize("vectors", [(1, 1), (2, 1), (2, 2)])
+def test_every_configuration_of_the_gram(vectors: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = (torch.randn(20, 50, count, 70, dtype=torch.float64, device="cuda") for count in vectors)
+    leaves = [*made, -10 * torch.rand(20, 50, 70, dtype=torch.float64, device="cuda")]
+    weights = torch.randn(20, 50 * vectors[0], 50 * vectors[1], dtype=torch.float64, device="cuda")
+
+    def run(call: Gram, dtype: torch.dtype) -> list[Tensor]:
+        own = [x.to(dtype).requires_grad_() for x in leaves]
+        gram = call(*own)
+        return [gram, *torch.autograd.grad((gram * weights.to(dtype)).sum(), own)]
+
+    truth = run(chunked.vector_gram, torch.float64)
+    for name, table in (("GRAM", configurations.GRAM), ("GRAM_BACKWARD", configurations.GRAM_BACKWARD)):
+        for configuration in table:
+            monkeypatch.setattr(launch_gram, name, (configuration,))
+            for exact, own in zip(truth, run(vector_gram.vector_gram, torch.float32), strict=True):
+                assert relative(own, exact) <= 1e-4, configuration
 
 
 @pytest.mark.parametrize("size", [16, 33, 64])
