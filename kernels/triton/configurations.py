@@ -30,14 +30,14 @@ PASS = {
 # The same for one decay for all channels, in five kernels; the products have no axis of values.
 SCALAR_PRODUCTS = {
     2: (Configuration(block=0, warps=4, stages=1, step=64), Configuration(block=0, warps=8, stages=1, step=64)),
-    4: (Configuration(block=0, warps=8, stages=1, step=16),),
+    4: (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=4, stages=1, step=32)),
 }
 SCALAR_FORWARD = {
-    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=4, stages=2)),
+    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=8, stages=2)),
     4: (Configuration(block=16, warps=4, stages=1),),
 }
 SCALAR_BACKWARD = {
-    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=4, stages=2)),
+    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=8, stages=2)),
     4: (Configuration(block=16, warps=4, stages=1),),
 }
 SCALAR_PRODUCT_GRADIENTS = {
@@ -45,7 +45,7 @@ SCALAR_PRODUCT_GRADIENTS = {
     4: (Configuration(block=16, warps=8, stages=1, step=16),),
 }
 SCALAR_TOKEN_GRADIENTS = {
-    2: (Configuration(block=32, warps=8, stages=1, step=32), Configuration(block=64, warps=8, stages=1, step=32)),
+    2: (Configuration(block=32, warps=8, stages=1, step=32), Configuration(block=32, warps=8, stages=1, step=16)),
     4: (Configuration(block=16, warps=8, stages=1, step=16),),
 }
 # The products of a row under a decay for each channel, in float32.
