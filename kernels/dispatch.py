@@ -76,12 +76,12 @@ def run(
     ran = choose(implementation, q, fits=holds(key_size, writes_a_token, precision))
     if ran == "triton":
         chunk = tokens_a_row(chunk, writes_a_token, precision)
-    cast = [None if x is None else x.to(working) for x in tokens]
     if ran == "reference":
+        cast = [None if x is None else x.to(working) for x in tokens]
         output, final_state, states, before_readouts = token_loop(family.step, cast, state, layout, family.read)
     else:
         run_table = _implementation(family, ran, precision)
-        output, final_state, states, before_readouts = run_table(cast, state, ChunkTable.of(layout, chunk))
+        output, final_state, states, before_readouts = run_table(tokens, state, ChunkTable.of(layout, chunk))
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
         output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
@@ -128,4 +128,4 @@ def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout:
     """Replace the outputs at a place by what is read there from `state` [s, H, K, V]."""
     at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
     read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)
-    return output.flatten(0, 1).index_copy(0, at, read).unflatten(0, output.shape[:2])
+    return output.flatten(0, 1).index_copy(0, at, read.to(output.dtype)).unflatten(0, output.shape[:2])

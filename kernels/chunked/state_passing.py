@@ -98,7 +98,7 @@ def pass_states(
 
     terms_of: from the row views of `tokens`, in their order, to ChunkTerms.
     tokens: each [B, T, H, ...], or None.
-    state: [S, H, K, V].
+    state: [S, H, K, V], in the dtype to compute in.
     how: the implementation and its tier.
     Returns the output [B, T, H, V], the final state, the states at the layout's taps [s, P, H, K, V] (None without), and
     those at its read-out edits, before them, each [s, H, K, V].
@@ -106,7 +106,8 @@ def pass_states(
     # Rows that were cut are copied out of the inputs: half as many at a time stay in cache beside their copies.
     full = max(1, how.tokens_in_a_block // table.chunk // (2 if table.is_cut else 1))
     size = max(1, -(-table.depth // max(1, round(table.depth / full))))  # blocks of about equal size, and no short one at the end
-    blocks = zip(*(repeat(None) if x is None else table.to_rows(x, size) for x in tokens), strict=False)
+    rows = (repeat(None) if x is None else table.to_rows(x.to(state.dtype), size) for x in tokens)
+    blocks = zip(*rows, strict=False)
     layout, wanted = table.layout, taps_of(table)
     values = [edit.value for _, edit in layout.propagating]
     states = TapStates(len(layout.taps), differentiable=torch.is_grad_enabled() and requires_grad(*tokens, state, *values))

@@ -26,7 +26,7 @@ def scalar_forward(
     left,  # [J, S, H, C], float32
     slots,  # [J], int32: where to keep what a row starts from and writes, or -1
     state,  # [S, H, K, V], float32
-    output,  # [tokens, H, V], float32
+    output,  # [tokens, H, V], in the dtype of the values that were given
     written,  # [slots, S, H, M, V], float32
     starts,  # [slots, S, H, K, V], float32
     final,  # [S, H, K, V], float32
@@ -88,7 +88,11 @@ def scalar_forward(
         in_cm = (i < C)[:, None] & (m < M)[None, :]
         weights = tl.load(scores + (n * C + i[:, None]) * M + m[None, :], mask=in_cm, other=0.0)
         read += tl.dot(weights, values.to(keys.dtype), input_precision=PRECISION)
-        tl.store(output + base * V + at_token[:, None] * V + v[None, :], read, mask=(i < length)[:, None] & (v < V)[None, :])
+        tl.store(
+            output + base * V + at_token[:, None] * V + v[None, :],
+            read.to(output.dtype.element_ty),
+            mask=(i < length)[:, None] & (v < V)[None, :],
+        )
         if DECAY:
             held *= tl.load(reach + n * C + C - 1)
             values *= tl.load(left + n * C + token, mask=m < M, other=0.0)[:, None]

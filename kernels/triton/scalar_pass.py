@@ -63,7 +63,7 @@ class ScalarPass(torch.autograd.Function):
         _, sequences, heads = tokens.lead
         columns = v.shape[-1]
         products = launch_products(tokens)
-        output = tokens.empty(*q.shape[:3], columns)
+        output = tokens.empty(*q.shape[:3], columns, dtype=v.dtype)
         written = tokens.empty(plan.kept, sequences, heads, tokens.writes, columns)
         starts = tokens.empty(plan.kept, sequences, heads, q.shape[3], columns)
         unedited = []
