@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from .recurrence import Edit, Tap, TapRequest, resolve_position
+from .rows import FromRows, ToRows, fill_rows, split_rows, take_rows
+from .tap_states import requires_grad
 
 
 class Place(NamedTuple):
@@ -161,7 +163,8 @@ class ChunkTable:
     def to_rows(self, tokens: Tensor, rows_in_a_block: int) -> Iterator[Tensor]:
         """Tokens [B, T, H, ...] as blocks of rows [J, S, H, C, ...], contiguous, zero where a row holds no token.
 
-        A block at a time: what is small is reused from the allocator's memory, a copy of all tokens is fetched anew.
+        Without a gradient a block at a time: what is small is reused from the allocator's memory, a copy of all tokens is
+        fetched anew.
         """
         if self.layout.packed:
             index, held = self._index(tokens.device)
@@ -170,34 +173,25 @@ class ChunkTable:
                 rows = flat.index_select(0, own.flatten()).unflatten(0, own.shape)
                 yield torch.where(filled.reshape(*filled.shape, *[1] * (rows.ndim - 3)), rows, 0).movedim(3, 2).contiguous()
         else:
-            pieces = [self._pieces(self.rows[0][at : at + rows_in_a_block]) for at in range(0, self.depth, rows_in_a_block)]
-            # One split for all: a slice for each would make its own gradient of the size of all tokens.
-            views = iter(tokens.split([size for block in pieces for size, _ in block], dim=1))
-            for block in pieces:
-                rows = _padded([(next(views), empty) for _, empty in block])
-                yield rows.unflatten(1, (-1, self.chunk)).movedim(1, 0).movedim(3, 2).contiguous()
+            blocks = [self.rows[0][at : at + rows_in_a_block] for at in range(0, self.depth, rows_in_a_block)]
+            if torch.is_grad_enabled() and requires_grad(tokens):
+                yield from ToRows.apply(blocks, self.chunk, tokens)  # type: ignore[no-untyped-call]
+            else:
+                yield from (fill_rows(tokens, rows, self.chunk) for rows in blocks)
 
     def from_rows(self, blocks: Sequence[Tensor]) -> Tensor:
         """The inverse of `to_rows`: blocks of rows [J, S, H, C, ...] to [B, T, H, ...]."""
-        tokens = torch.cat([rows.movedim(0, 1).movedim(2, 3) for rows in blocks], dim=1)
         if self.layout.packed:
+            tokens = torch.cat([rows.movedim(0, 1).movedim(2, 3) for rows in blocks], dim=1)
             index, held = self._index(tokens.device)
             place = torch.nonzero(held.transpose(0, 1).flatten()).flatten()
             place = place[torch.argsort(index.transpose(0, 1).flatten()[place])]
             return tokens.flatten(0, 2).index_select(0, place).unflatten(0, (self.layout.batch, -1))
-        tokens = tokens.flatten(1, 2)
-        kept = tokens.split([size for piece in self._pieces(self.rows[0]) for size in piece], dim=1)[::2]
-        return kept[0] if len(kept) == 1 else torch.cat(kept, dim=1)
-
-    def _pieces(self, rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """For a batch: the runs of tokens that lie unbroken in these rows, as (tokens, empty places behind them)."""
-        pieces, run = [], 0
-        for _, length in rows:
-            run += length
-            if length < self.chunk:
-                pieces.append((run, self.chunk - length))
-                run = 0
-        return pieces + [(run, 0)] * (run > 0)
+        blocks_of = split_rows(self.rows[0], [len(rows) for rows in blocks])
+        if torch.is_grad_enabled() and requires_grad(*blocks):
+            taken: Tensor = FromRows.apply(blocks_of, self.layout.lengths[0], *blocks)  # type: ignore[no-untyped-call]
+            return taken
+        return take_rows(blocks, blocks_of, self.layout.lengths[0])
 
     def _index(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The packed token at each place of the rows [J, S, C], and whether there is one."""
@@ -205,11 +199,3 @@ class ChunkTable:
         offset = torch.arange(self.chunk, device=device)
         held = offset < table[..., 1:]
         return torch.where(held, table[..., :1] + offset, 0), held
-
-
-def _padded(pieces: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """Tokens [B, n, H, ...], each with zeros for so many empty places behind them, one after another."""
-    parts: list[Tensor] = []
-    for tokens, empty in pieces:
-        parts += [tokens, tokens.new_zeros(tokens.shape[0], empty, *tokens.shape[2:])] if empty else [tokens]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

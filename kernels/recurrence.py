@@ -7,7 +7,8 @@ the key axis. Tokens lie as [B, T, H, .], states as [B, H, K, V], tapped states 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -122,6 +123,17 @@ class Edit:
             raise IndexError(f"Edit({self.operation!r}) at {self.position}: head {outside} is outside the {state.shape[1]} heads")
         heads = torch.tensor(self.heads, device=state.device)
         return state.index_copy(1, heads, self._operate(state.index_select(1, heads), value))
+
+    def pull_back(self, sequences: Sequence[int], gradient: Tensor, state: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The gradients of the state before and of the value, from that of `apply_to`, at `state` and `value`."""
+        if value.requires_grad:
+            d_state, d_value = torch.func.vjp(partial(self.apply_to, sequences), state, value)[1](gradient)
+            return d_state, d_value
+        if self.operation == "add":
+            return gradient, None
+        # The others are linear in the state and symmetric, and "set" is zero in it.
+        linear = replace(self, operation="scale", value=torch.zeros(())) if self.operation == "set" else self
+        return linear.apply_to(sequences, gradient), None
 
     def apply_to(self, sequences: Sequence[int], state: Tensor, value: Tensor | None = None) -> Tensor:
         """Change only some of the sequences of state [S, H, K, V]."""

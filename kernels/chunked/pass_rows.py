@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -164,8 +163,7 @@ class PassRows(torch.autograd.Function):
         for j in reversed(range(len(key))):
             for index, (row, sequences, edit) in reversed(list(enumerate(plan.edits))):
                 if row == j:
-                    pull = torch.func.vjp(partial(edit.apply_to, sequences), unedited[index], edit_values[index])[1]
-                    d_state, d_edits[index] = pull(d_state)
+                    d_state, d_edits[index] = edit.pull_back(sequences, d_state, unedited[index], edit_values[index])
                     d_state = _sum(d_state, d_unedited[index])
             behind.append(d_state)
             d_value, d_start = d_written[j], d_starts[j]

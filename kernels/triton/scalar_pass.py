@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -97,8 +96,7 @@ class ScalarPass(torch.autograd.Function):
         d_edits: list[Any] = [None] * len(edit_values)
         for first, stop, edits in reversed(plan.segments):
             for changed, edit, index in reversed(edits):
-                pull = torch.func.vjp(partial(edit.apply_to, changed), unedited[index], edit_values[index])[1]
-                d_state, d_edits[index] = pull(d_state)
+                d_state, d_edits[index] = edit.pull_back(changed, d_state, unedited[index], edit_values[index])
             if stop > first:
                 d_state = d_state.contiguous()
                 d_state = launch_backward(tokens, products, wide, d_kept, d_state, (solved, behind), (first, stop))

@@ -72,7 +72,7 @@ def test_state_attribution(name: str) -> None:
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_torch_func(name: str) -> None:
-    """Per-sample gradients by vmap over grad, and Jacobians by both modes, equal those of a loop."""
+    """Per-sample gradients by vmap over grad equal those of a loop."""
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(3, 20, 2, 4, 3, torch.float64, 2)
 
@@ -87,6 +87,23 @@ def test_torch_func(name: str) -> None:
         own = sequences(rest, sample)
         alone = torch.func.grad(loss)(inputs["v"][sample], own)
         torch.testing.assert_close(together[sample], alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_forward_mode(name: str) -> None:
+    """A directional derivative by torch.func.jvp is the inner product with the gradient."""
+    recurrence = RECURRENCES[name]
+    inputs = recurrence.make(2, 40, 2, 4, 3, torch.float64, 2)
+    edits = [Edit(17, "scale", torch.tensor(0.5, dtype=torch.float64))]
+    value = inputs.pop("v")
+    direction = torch.randn_like(value)
+
+    def total(v: Tensor) -> Tensor:
+        out = recurrence.call(**inputs, v=v, edits=edits)
+        return out.output.square().sum() + out.final_state.sin().sum()
+
+    _, along = torch.func.jvp(total, (value,), (direction,))
+    torch.testing.assert_close(along, (torch.func.grad(total)(value) * direction).sum(), rtol=1e-10, atol=1e-10)
 
 
 def test_a_wrong_gradient_is_rejected() -> None:

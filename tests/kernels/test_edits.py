@@ -61,6 +61,26 @@ def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[
     assert relative(found.output[:, position + 1 :], plain.output[:, position + 1 :]) > 1e-3
 
 
+@pytest.mark.parametrize("sequences", [(0, 1), (1,)])
+@pytest.mark.parametrize("heads", [None, (2, 0)])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_adjoint_of_an_edit_whose_value_is_fixed(
+    operation: str, heads: tuple[int, ...] | None, sequences: tuple[int, ...]
+) -> None:
+    state, gradient = torch.randn(2, B, H, K, V, dtype=torch.float64).unbind(0)
+    value = (
+        value_for(operation, H if heads is None else len(heads))[: len(sequences)] if operation != "scale" else torch.tensor(-0.7)
+    )
+    edit = Edit(0, operation, value, heads=heads)
+    truth = torch.func.vjp(lambda x: edit.apply_to(sequences, x), state)[1](gradient)[0]
+    found, of_value = edit.pull_back(sequences, gradient, state, edit.value)
+    torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-13)
+    assert of_value is None
+    learnt, of_value = edit.pull_back(sequences, gradient, state, edit.value.clone().requires_grad_())
+    torch.testing.assert_close(learnt, truth, rtol=1e-12, atol=1e-13)
+    assert of_value is not None and of_value.shape == value.shape
+
+
 @pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if name not in ("bonus", "mlstm")])
 @pytest.mark.parametrize("implementation", ["reference", "chunked"])
 def test_a_read_out_edit_changes_one_position(name: str, implementation: str) -> None:
