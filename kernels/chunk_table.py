@@ -143,11 +143,6 @@ class ChunkTable:
         """J, the rows of the longest sequence."""
         return len(self.rows[0])
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether rows before the last of a sequence are short."""
-        return any(length < self.chunk for own in self.rows for _, length in own[:-1])
-
     def find(self, place: Place) -> tuple[int, int]:
         """(row, offset in the row) of a place."""
         position = self.layout.starts[place.sequences[0]] + place.local

@@ -103,8 +103,7 @@ def pass_states(
     Returns the output [B, T, H, V], the final state, the states at the layout's taps [s, P, H, K, V] (None without), and
     those at its read-out edits, before them, each [s, H, K, V].
     """
-    # Rows that were cut are copied out of the inputs: half as many at a time stay in cache beside their copies.
-    full = max(1, how.tokens_in_a_block // table.chunk // (2 if table.is_cut else 1))
+    full = max(1, how.tokens_in_a_block // table.chunk)
     size = max(1, -(-table.depth // max(1, round(table.depth / full))))  # blocks of about equal size, and no short one at the end
     rows = (repeat(None) if x is None else table.to_rows(x.to(state.dtype), size) for x in tokens)
     blocks = zip(*rows, strict=False)
