@@ -1,4 +1,4 @@
-"""Launching the four kernels of recurrences with one decay for all channels, on tensors that lie as their tokens do."""
+"""Launching the kernels of recurrences with one decay for all channels, on tensors that lie as their tokens do."""
 
 from __future__ import annotations
 

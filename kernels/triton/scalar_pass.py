@@ -1,4 +1,4 @@
-"""Linear attention and the delta rule with one decay for all channels (or none), on a GPU: two kernels forward, two backward.
+"""Linear attention and the delta rule with one decay for all channels (or none), on a GPU: three kernels forward, three backward.
 
 The kernels read tokens where they lie, by the chunk table, and know nothing of taps and edits. Rows are cut at edits, which plain
 torch applies between two launches, and taps are made from what the pass keeps: the state at a row's start and what the row wrote.
@@ -18,7 +18,7 @@ from ..chunked.pass_rows import TapAt
 from ..chunked.state_passing import taps_of
 from ..recurrence import Edit
 from ..tap_states import requires_grad
-from .launch_scalar import OfDecay, Tokens, launch_backward, launch_forward, launch_gradients, launch_products
+from .launch_scalar import OfDecay, Products, Tokens, launch_backward, launch_forward, launch_gradients, launch_products
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Plan:
 
 
 class ScalarPass(torch.autograd.Function):
-    """The pass over all rows; the equations stand in `scalar_forward`, `scalar_backward` and `scalar_gradients`."""
+    """The pass over all rows. The equations stand in the kernels: forward `scalar_products`, `unit_lower_inverse` and
+    `scalar_forward`; backward `scalar_backward`, `scalar_product_gradients` and `scalar_token_gradients`.
+    """
 
     @staticmethod
     def forward(
@@ -73,17 +75,22 @@ class ScalarPass(torch.autograd.Function):
             for changed, edit, index in edits:
                 unedited.append(state)
                 state = edit.apply_to(changed, state, edit_values[index]).contiguous()
-        ctx.plan, ctx.tokens, ctx.products = plan, tokens, products
+        ctx.plan = plan
         ctx.dtypes = [None if x is None else x.dtype for x in (q, k, v, beta, log_decay, state)]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(written, starts, *edit_values, *unedited)
+        of_rows = (products.scores, products.inverse, products.reach, products.left)
+        read = (tokens.q, tokens.k, tokens.v, tokens.beta, tokens.log_decay, tokens.table)
+        ctx.save_for_backward(*read, *of_rows, written, starts, *edit_values, *unedited)
         return output, state, written, starts
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        plan, tokens, products = ctx.plan, ctx.tokens, ctx.products
-        written, starts, *rest = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        q, k, v, beta, log_decay, rows, *of_rows = ctx.saved_tensors
+        scores, inverse, reach, left, written, starts, *rest = of_rows
+        tokens = Tokens(q, k, v, beta, log_decay, rows, plan.table.chunk)
+        products = Products(scores, inverse, reach, left)
         edit_values, unedited = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         d_output, d_state, d_written, d_starts = gradients
         wide = torch.zeros_like(tokens.v[..., 0, :]) if d_output is None else d_output.to(tokens.q.dtype).contiguous()

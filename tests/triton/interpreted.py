@@ -153,6 +153,17 @@ def test_the_future_leaves_the_past_bit_identical(changed: int) -> None:
     assert relative(before.output[:, :changed], prefix.output) <= 1e-6
 
 
+def test_tokens_that_changed_before_the_backward_pass_are_refused() -> None:
+    """Where no copy of them was made."""
+    recurrence = RECURRENCES["delta-decay"]
+    inputs = {key: x.requires_grad_() for key, x in recurrence.make(1, 20, 1, 8, 6, torch.float32, 1).items()}
+    output = recurrence.call(**inputs, implementation="triton", chunk=16).output
+    with torch.no_grad():
+        inputs["q"].mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+
+
 @pytest.mark.parametrize("size", [1, 3, 16, 33, 64])
 def test_inverse(size: int) -> None:
     lower = (0.7 * torch.randn(2, 3, size, size)).tril(-1)
