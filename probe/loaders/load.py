@@ -20,7 +20,7 @@ from .bridge import is_bridge, unbridged
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm")  # transformers fetches others where they lack
-REFUSED = ("trust_remote_code", "use_kernels", "kernel_config", "quantization_config")
+REFUSED = ("use_kernels", "kernel_config", "quantization_config")  # of config.json
 
 
 class UnreadableCheckpointError(StatescopeError, ValueError):
@@ -31,20 +31,32 @@ class UntrustedCheckpointError(StatescopeError, ValueError):
     """A checkpoint, or an argument, that asks for code or files from elsewhere."""
 
 
-def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
+def load(
+    source: str | Path | nn.Module,
+    *,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    attn_implementation: str | None = None,
+) -> HookedModel:
     """A model with hooks: one of ours that `Model.save` wrote, a checkpoint of transformers or flash-linear-attention in a folder
     with config.json and safetensors, a module of theirs already loaded, or a `TransformerBridge` of transformer-lens.
 
-    how: for theirs, what `from_pretrained` takes, such as dtype. Of a folder its JSON and safetensors alone are read, nothing is
-    fetched, and no code of the folder's or of a hub's is run. Raises UnreadableCheckpointError, UntrustedCheckpointError where
-    that would not hold, or UnknownArchitectureError with the architectures that are known.
+    dtype, device_map, attn_implementation: for a folder of theirs, as `from_pretrained` takes them; it is given nothing else.
+        Of a folder its JSON and safetensors alone are read, nothing is fetched, and no code of the folder's or of a hub's is run.
+
+    Raises UnreadableCheckpointError, UntrustedCheckpointError where that would not hold, UnknownArchitectureError with the
+    architectures that are known, or ValueError for an argument with a model of ours or one already loaded.
     """
+    asked = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
+    how = {name: value for name, value in asked.items() if value is not None}
     if isinstance(source, nn.Module):
+        _refuse_arguments(how, "a model that is already loaded")
         return ForeignModel(unbridged(source) if is_bridge(source) else source)
     folder = Path(source).expanduser()
     configuration = check_folder(folder)
     refuse_foreign_code(configuration | how, folder)
     if configuration.get("model_type") == FORMAT:
+        _refuse_arguments(how, f"{folder}, a model of statescope")
         return load_model(folder, configuration)
     architecture = (configuration.get("architectures") or ["nothing"])[0]
     import transformers
@@ -60,6 +72,11 @@ def load(source: str | Path | nn.Module, **how: Any) -> HookedModel:
     foreign = kind.from_pretrained(folder, **how, local_files_only=True, use_safetensors=True)
     _restore(foreign, folder)
     return ForeignModel(foreign)
+
+
+def _refuse_arguments(how: Mapping[str, Any], source: str) -> None:
+    if how:
+        raise ValueError(f"{', '.join(how)}: not for {source}; call .to(...) on what load returns")
 
 
 def _restore(foreign: nn.Module, folder: Path) -> None:
@@ -111,6 +128,10 @@ def check_folder(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise UnreadableCheckpointError(
             f"{folder} has no config.json; it has {', '.join(sorted(p.name for p in folder.iterdir())[:8])}"
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise UnreadableCheckpointError(
+            f"{folder} holds an adapter beside the model (adapter_config.json); merge it into the weights"
         )
     if not any(folder.glob("*.safetensors")):
         pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)]

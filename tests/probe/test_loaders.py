@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -179,12 +180,21 @@ def test_a_checkpoint_cannot_bring_code(setting: dict[str, Any], tmp_path: Path,
     with pytest.raises(UntrustedCheckpointError, match="lets other code or files in"):
         load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(plain))
-    if "text_config" not in setting:
-        with pytest.raises(UntrustedCheckpointError, match="lets other code or files in"):
-            load(tmp_path, **setting)
-    with pytest.raises(UntrustedCheckpointError, match="trust_remote_code = True"):
-        load(tmp_path, trust_remote_code=True)
+    with pytest.raises(UntrustedCheckpointError, match="lets other code or files in"):
+        load(tmp_path, attn_implementation="someone/kernels")
     assert load(tmp_path, attn_implementation="eager")(tokens).isfinite().all()
+
+
+def test_nothing_else_reaches_from_pretrained(tmp_path: Path) -> None:
+    """Its other arguments, among them those by which it runs code from elsewhere, have no way in."""
+    assert set(inspect.signature(load).parameters) == {"source", "dtype", "device_map", "attn_implementation"}
+    model = FOREIGN["qwen3_next"]()
+    with pytest.raises(ValueError, match="dtype: not for a model that is already loaded"):
+        load(model, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnreadableCheckpointError, match="holds an adapter"):
+        load(tmp_path)
 
 
 def test_half_precision_and_shards(tmp_path: Path, tokens: torch.Tensor) -> None:
