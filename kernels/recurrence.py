@@ -15,6 +15,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .arguments import can_read_values
+
 Operation = Literal["set", "add", "scale", "project_out_key", "reflect_key", "project_out_value"]
 Verb = Literal["propagate", "readout"]
 Implementation = Literal["reference", "chunked", "triton"]
@@ -110,7 +112,7 @@ class Edit:
             raise ValueError(f"Edit({self.operation!r}) names a head twice: {self.heads}")
         object.__setattr__(self, "value", torch.as_tensor(self.value))
         along_a_direction = self.operation.endswith(("_key", "_value"))
-        if along_a_direction and bool((self.value.detach().norm(dim=-1) == 0).any()):
+        if along_a_direction and can_read_values(self.value) and bool((self.value.detach().norm(dim=-1) == 0).any()):
             raise ValueError(f"Edit({self.operation!r}) needs a direction of non-zero length")
 
     def apply(self, state: Tensor, value: Tensor | None = None) -> Tensor:
@@ -131,9 +133,9 @@ class Edit:
             return d_state, d_value
         if self.operation == "add":
             return gradient, None
-        # The others are linear in the state and symmetric, and "set" is zero in it.
-        linear = replace(self, operation="scale", value=torch.zeros(())) if self.operation == "set" else self
-        return linear.apply_to(sequences, gradient), None
+        if self.operation == "set":
+            return replace(self, operation="scale", value=torch.zeros(())).apply_to(sequences, gradient), None
+        return self.apply_to(sequences, gradient, value), None  # the others are linear in the state, and symmetric
 
     def apply_to(self, sequences: Sequence[int], state: Tensor, value: Tensor | None = None) -> Tensor:
         """Change only some of the sequences of state [S, H, K, V]."""

@@ -61,6 +61,25 @@ def test_it_equals_prefix_change_resume(name: str, operation: str, heads: tuple[
     assert relative(found.output[:, position + 1 :], plain.output[:, position + 1 :]) > 1e-3
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_gradient_for_each_of_several_values(operation: str) -> None:
+    """Under vmap the adjoint takes the value of its own sample."""
+    inputs = RECURRENCES["delta-decay"].make(B, T, H, K, V, torch.float64, 1)
+    inputs, v = {name: x for name, x in inputs.items() if name != "v"}, inputs["v"]
+    values = torch.stack([value_for(operation, H) * factor for factor in (1.0, 0.3)])
+
+    def gradient(value: Tensor) -> Tensor:
+        def loss(v: Tensor) -> Tensor:
+            out = RECURRENCES["delta-decay"].call(**inputs, v=v, edits=[Edit(40, operation, value)])
+            return out.output.square().sum()
+
+        return torch.func.grad(loss)(v)
+
+    together = torch.func.vmap(gradient)(values)
+    for found, value in zip(together, values, strict=True):
+        torch.testing.assert_close(found, gradient(value), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("sequences", [(0, 1), (1,)])
 @pytest.mark.parametrize("heads", [None, (2, 0)])
 @pytest.mark.parametrize("operation", OPERATIONS)
