@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from statescope.app.components.runs import choose_run, runs_folder, sort_runs
 
 PAGES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from statescope.analyses.geometry.direction_map import DirectionProjection
 from statescope.app.components.choose import choose, choose_position
 from statescope.app.components.figure import show_result

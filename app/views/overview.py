@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+
 from statescope.analyses.studies.catalogue import DESCRIBED, STUDIES, study_of_kind
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result

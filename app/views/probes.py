@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from statescope.analyses.behaviour.survival import Survival
 from statescope.app.components.choose import choose
 from statescope.app.components.figure import show_result

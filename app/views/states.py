@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 import streamlit as st
+
 from statescope.analyses.geometry.state_trajectory import StateTrajectory
 from statescope.app.components.choose import choose, choose_position
 from statescope.app.components.figure import is_dark, show_result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from statescope.analyses.ntk.spectrum import TangentSpectrum
 from statescope.app.components.choose import choose
 from statescope.app.components.figure import show_result

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from statescope import Training
 from statescope.analyses.atlas import p001, p004, p128, p155
 from statescope.analyses.atlas.claim import TITLES, claim_of, claims_of

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
+
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk
 from statescope.analyses.ntk.empirical_ntk import UncoveredParameterError
 from statescope.analyses.ntk.spectrum import NotPositiveError, tangent_spectrum
 from statescope.probe.errors import UnknownNameError
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev
 
 
 def by_torch_func(model: nn.Module, x: Tensor, read: Any) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from statescope import Run, SourceCode, Training
 from statescope.analyses.atlas.claim import Measurement, claim_of
 from statescope.analyses.behaviour.accuracy_by_length import AccuracyByLength

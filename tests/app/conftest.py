@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from statescope import SourceCode, Training
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy

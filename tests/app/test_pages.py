@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from statescope import Run
 from streamlit.testing.v1 import AppTest
+
+from statescope import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("overview", "transitions", "states", "probes", "directions", "tangent")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
-from statescope.kernels.fixed_decay import retnet_log_decay
 from torch import Tensor
+
+from statescope.kernels.fixed_decay import retnet_log_decay
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 

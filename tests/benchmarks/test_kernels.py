@@ -10,9 +10,10 @@ import pytest
 import torch
 from memory import peak_mib
 from recurrences import RECURRENCES, Inputs
-from statescope import Edit, delta_rule
 from timing import Ratio, compare
 from torch import Tensor
+
+from statescope import Edit, delta_rule
 
 pytestmark = pytest.mark.benchmark
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from timing import compare
+
 from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, patch_states
 from statescope.probe.hooks.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
-from timing import compare
 
 LOAD = """
 import sys, torch, transformers

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention, mlstm
 from torch import Tensor
+
+from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention, mlstm
 
 Inputs = dict[str, Tensor]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from recurrences import RECURRENCES
+
 from statescope import Edit, Tap
 
 B, T, H, K, V = 2, 10, 3, 4, 5

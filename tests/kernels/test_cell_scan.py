@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import relative
+from torch import Tensor, nn
+
 from statescope import Edit, cell_scan
 from statescope.kernels.cell_scan import CELLS
-from torch import Tensor, nn
 
 B, T, H, D, X = 3, 12, 2, 5, 4
 NETWORKS = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}

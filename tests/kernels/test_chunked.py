@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from recurrences import RECURRENCES, Inputs, Recurrence, relative
+from torch import Tensor
+
 from statescope import Edit
 from statescope.kernels import delta_rule as module
-from torch import Tensor
 
 WINDOW = 16
 

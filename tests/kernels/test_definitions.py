@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
+from torch import Tensor
+
 from statescope import linear_attention
 from statescope.kernels.fixed_decay import lightning_log_decay, retnet_log_decay
-from torch import Tensor
 
 B, T, H, K, V = 2, 33, 2, 6, 4
 IMPLEMENTATIONS = ("reference", "chunked")

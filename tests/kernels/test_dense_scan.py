@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import relative
+from torch import Tensor
+
 from statescope import Edit, dense_scan
 from statescope.kernels.arguments import NonFiniteError
-from torch import Tensor
 
 B, H, C = 2, 3, 4
 

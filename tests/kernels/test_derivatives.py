@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, sequences, span, unit
-from statescope import Edit
 from torch import Tensor
+
+from statescope import Edit
 
 B, T, H, K, V = 1, 7, 1, 3, 2
 

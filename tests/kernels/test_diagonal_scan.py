@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from recurrences import relative
+from torch import Tensor
+
 from statescope import Edit, diagonal_scan
 from statescope.kernels.diagonal_scan import convolve
-from torch import Tensor
 
 B, H, C = 3, 2, 5
 LENGTHS = (1, 2, 15, 16, 17, 63, 200, 300)

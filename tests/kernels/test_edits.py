@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
-from statescope import Edit
 from torch import Tensor
+
+from statescope import Edit
 
 B, T, H, K, V = 2, 75, 3, 8, 6
 OPERATIONS = ("set", "add", "scale", "project_out_key", "reflect_key", "project_out_value")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
+from torch import Tensor
+
 from statescope import effective_attention
 from statescope.kernels.mlstm import mlstm_effective_attention
-from torch import Tensor
 
 
 @pytest.mark.parametrize("length", [1, 9, 70])

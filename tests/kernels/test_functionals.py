@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
+
 from statescope.kernels.functionals import frobenius_norm, norm_by_gram, of_every_state, read_out
 
 NAMES = ["linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product", "low-rank"]

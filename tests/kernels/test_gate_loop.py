@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 from recurrences import relative
-from statescope import Edit, gate_loop
 from torch import Tensor
+
+from statescope import Edit, gate_loop
 
 B, T, H, K, V = 2, 41, 2, 5, 4
 IMPLEMENTATIONS = ("reference", "chunked")

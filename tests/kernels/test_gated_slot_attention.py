@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from recurrences import relative
-from statescope import Edit, gated_slot_attention
 from torch import Tensor
+
+from statescope import Edit, gated_slot_attention
 
 B, T, H, K, V, M = 2, 50, 2, 6, 5, 4
 IMPLEMENTATIONS = ("reference", "chunked")

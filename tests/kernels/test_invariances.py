@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, Inputs, relative, sequences, span
+
 from statescope import Edit
 
 LENGTHS = (37, 1, 64, 20)

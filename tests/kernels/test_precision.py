@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
+
 from statescope.kernels.recurrence import Precision
 
 LENGTHS = (256, 1024, 4096)

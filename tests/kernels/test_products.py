@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import unit
+from torch import Tensor
+
 from statescope import Transition, lyapunov_exponents
 from statescope.kernels.products import product_of_householders
-from torch import Tensor
 
 K = 8
 

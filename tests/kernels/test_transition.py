@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrences import RECURRENCES, unit
+from torch import Tensor
+
 from statescope import Transition, delta_rule
 from statescope.kernels.transition import householder_write
-from torch import Tensor
 
 BATCH, K, V = (3, 2), 8, 5
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from statescope import delta_rule, diagonal_plus_low_rank, diagonal_scan, gated_linear_attention, linear_attention
-from statescope.kernels.fixed_decay import retnet_log_decay
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from statescope import delta_rule, diagonal_plus_low_rank, diagonal_scan, gated_linear_attention, linear_attention
+from statescope.kernels.fixed_decay import retnet_log_decay
 
 warnings.filterwarnings("ignore")
 fla = pytest.importorskip("fla.ops", reason="needs flash-linear-attention")

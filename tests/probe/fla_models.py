@@ -45,6 +45,7 @@ def _write(name: str, folder: Path) -> list[float]:
     import fla.models
     import torch
     from safetensors.torch import save_file
+
     from statescope import load
     from statescope.probe.loaders.parity import check_parity
 

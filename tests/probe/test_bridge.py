@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from foreign_models import FOREIGN
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
 from statescope import DeltaNet, Model, ModelConfig, Parity, capture, generator_for, load, replay
 from statescope.probe.loaders.bridge import ProcessedWeightsError
 from statescope.probe.loaders.parity import foreign_logits, torch_paths
-from transformer_lens import ActivationCache
-from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NAMES = ("qwen3_next", "olmo_hybrid", "mamba", "mamba2", "falcon_h1", "recurrent_gemma", "rwkv")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from statescope import DeltaNet, Model, ModelConfig, Parity, capture, generator_for
 from statescope.probe.captures.store import COMMIT, CaptureWriter, DamagedCaptureError, open_capture
 from statescope.probe.errors import UnknownNameError

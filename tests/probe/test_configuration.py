@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from statescope import Attention, DeltaNet, ModelConfig, SourceCode, Task
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from statescope import DeltaNet, Direction, Model, ModelConfig
 
 HOOK = "blocks.0.hook_resid_post"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fla_models import MODELS, STEPS, T, write_models
 from safetensors.torch import load_file
+
 from statescope import Edit, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import point_of

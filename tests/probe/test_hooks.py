@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from transformer_lens.hook_points import HookPoint
+
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, VECTOR, mixer_points, point_of
 from statescope.probe.mixers import MixerConfig
-from transformer_lens.hook_points import HookPoint
 
 TAPS = [2, 5]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from statescope import AssociativeRecall, Attention, DeltaNet, Model, ModelConfig, Training, linearize, train
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.models.linearize import Target, add_low_rank, attention_map, transfer

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from foreign_models import FOREIGN
+
 from statescope import Edit, load
 from statescope.probe.hooks.points import VECTOR, point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from torch.nn import functional
+
 from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
@@ -15,7 +17,6 @@ from statescope.probe.mixers.base import Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.models.generate import memory_bytes, stream_logits
 from statescope.probe.models.saved import UnreadableModelError
-from torch.nn import functional
 
 GROWS = ("attention",)
 EVERY = [*MIXERS, Attention(heads=2, key_size=4, value_size=6, window=3)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig
-from statescope.probe.errors import UnknownNameError
 from torch.nn import functional
 from transformer_lens import patching
+
+from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig
+from statescope.probe.errors import UnknownNameError
 
 
 @pytest.fixture

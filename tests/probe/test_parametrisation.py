@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from every_mixer import MIXERS, label
+
 from statescope import AssociativeRecall, Model, ModelConfig, generator_for, load
 from statescope.probe.mixers import GRU, Attention, DeltaNet, MixerConfig
 from statescope.probe.mixers.state_space import S5

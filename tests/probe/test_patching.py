@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from every_mixer import MIXERS, label
+
 from statescope import (
     AssociativeRecall,
     Attention,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.preprocessing import StandardScaler
+
 from statescope import ProbeSweep
 from statescope.probe.captures.capture import Capture
 from statescope.probe.errors import UnknownNameError

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from statescope import InContextRegression, Model, ModelConfig, SparseAveraging, generator_for
 from statescope.probe.mixers import Attention
 from statescope.probe.studies.training import Training, task_loss, train

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
+
 from statescope import Run, Study
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import DamagedResultError, Result

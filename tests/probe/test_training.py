@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from statescope import Batch, DeltaNet, Model, ModelConfig, Parity, Training, train
 from statescope.probe.studies.checkpoint import Checkpoints, DamagedCheckpointError
 from statescope.probe.studies.training import NonFiniteLossError

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.triton.cell_backward import cell_backward
 from statescope.kernels.triton.cell_forward import cell_forward
@@ -51,8 +54,6 @@ from statescope.kernels.triton.scalar_products import scalar_products
 from statescope.kernels.triton.scalar_token_gradients import scalar_token_gradients
 from statescope.kernels.triton.scan import scan
 from statescope.kernels.triton.unit_lower_inverse import unit_lower_inverse
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 FAMILIES = {"erasing": True, "gated": False}
 SHARED = {80: 163 * 1024, 90: 227 * 1024}

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
+from torch import Tensor
+
 from statescope import Edit, cell_scan, delta_rule, diagonal_scan
 from statescope.kernels import dispatch
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import triangular
 from statescope.kernels.triton import launch, launch_gram, launch_scalar
-from torch import Tensor
 
 GUARD = 4096
 POISON = float("nan")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from recurrences import RECURRENCES, relative
+from torch import Tensor
+
 from statescope import cell_scan, diagonal_scan
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import vector_gram as chunked
 from statescope.kernels.chunked.vector_gram import Gram
 from statescope.kernels.triton import configurations, launch, launch_gram, vector_gram
-from torch import Tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
