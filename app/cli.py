@@ -87,7 +87,7 @@ def verify(run: Positional[str], folder: Path = RUNS) -> None:
         folder: where runs are.
 
     """
-    from ..probe.studies.run import Run
+    from ..probe.runs.run import Run
 
     found = Run(_find_run(run, folder))
     problems = found.problems()

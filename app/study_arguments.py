@@ -10,9 +10,9 @@ import tyro
 from ..analyses.studies.catalogue import study_named, study_of_kind
 from ..probe.configuration import from_plain
 from ..probe.errors import StatescopeError
-from ..probe.studies.manifest import FILE as MANIFEST
-from ..probe.studies.manifest import Manifest
-from ..probe.studies.study import Study
+from ..probe.runs.manifest import FILE as MANIFEST
+from ..probe.runs.manifest import Manifest
+from ..probe.runs.study import Study
 
 
 class BadStudyFileError(StatescopeError, ValueError):

@@ -22,11 +22,11 @@ from rich.table import Table
 from ..analyses.atlas.claim import TITLES, Claim
 from ..analyses.studies.catalogue import ENTRIES
 from ..probe.errors import StatescopeError
-from ..probe.studies.run import Run, list_runs
+from ..probe.runs.run import Run, list_runs
 
 if TYPE_CHECKING:
+    from ..probe.loaders.agreement import Parity
     from ..probe.loaders.foreign import ForeignModel
-    from ..probe.loaders.parity import Parity
 
 console = Console()
 
@@ -186,7 +186,7 @@ def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
     import torch
 
     from ..probe.hooks.budget import activation_bytes
-    from ..probe.loaders.parity import can_run, check_parity
+    from ..probe.loaders.agreement import can_run, check_parity
 
     drawn = torch.randint(0, model.cfg.d_vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
     parity = check_parity(model, drawn) if can_run(model.foreign) else None

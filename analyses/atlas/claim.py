@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Literal
 
 from ...probe.errors import unknown_name
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
 
 Verdict = Literal["holds", "fails"]
 Relation = Literal["at least", "at most", "equals"]

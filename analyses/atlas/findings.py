@@ -12,8 +12,8 @@ import pandas as pd
 
 from ...probe.results.figure import Figure, Intervals, Line, Panel
 from ...probe.results.result import Result
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
 from .claim import Measurement, Relation
 
 

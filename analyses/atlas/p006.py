@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...probe.studies.run import Run
+from ...probe.runs.run import Run
 from ..behaviour.accuracy_by_length import AccuracyByLength
 from ..studies.parity import NEGATIVE, POSITIVE, ParityStudy
 from .claim import Claim, Measurement

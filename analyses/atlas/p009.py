@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...probe.studies.run import Run
+from ...probe.runs.run import Run
 from ..studies.hybrid import HybridStudy, HybridTable
 from .claim import Claim, Measurement
 

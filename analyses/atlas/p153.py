@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from ...kernels.diagonal_scan import diagonal_scan
 from ...probe.mixers import Mamba
-from ...probe.studies.training import Training
+from ...probe.runs.training import Training
 from ...probe.tasks.recall import SelectiveCopying
 from ..studies.comparison import Comparison, accuracy
 from .agreement import difference, seeded

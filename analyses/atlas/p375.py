@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...kernels.cell_jacobians import cell_jacobians
 from ...kernels.cell_scan import CELLS, CellName, cell_scan
 from ...probe.mixers import LSTM, SLSTM, GatedLinearAttention
-from ...probe.studies.training import Training
+from ...probe.runs.training import Training
 from ..studies.comparison import Comparison, accuracy
 from .agreement import Draw, difference, seeded
 from .claim import Claim

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...probe.models.model import Model
-from ...probe.probes.controls import group_bootstrap
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
+from ...probe.statistics.controls import group_bootstrap
 from ...probe.tasks.base import Batch, Task, generator_for
 from ...probe.tasks.regression import InContextRegression
 

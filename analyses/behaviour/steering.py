@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.directions import Direction
 from ...probe.models.model import Model
-from ...probe.probes.controls import group_bootstrap
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
+from ...probe.statistics.controls import group_bootstrap
+from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import Batch, generator_for
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 from torch import Tensor
 
 from ...probe.captures.capture import Capture
-from ...probe.probes.controls import group_bootstrap
-from ...probe.probes.scores import short_hook
-from ...probe.probes.sweep import FittedProbes
+from ...probe.estimators.probe_sweep import FittedProbes
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
+from ...probe.statistics.controls import group_bootstrap
+from ...probe.statistics.scores import short_hook
 
 BIN_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 100_000)
 FEWEST = 20  # samples; a bin with fewer is left out

@@ -13,10 +13,10 @@ import torch
 from torch.nn import functional
 
 from ...probe.models.model import Model
-from ...probe.probes.controls import group_bootstrap
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.studies.checkpoint import Progress
+from ...probe.runs.checkpoint import Progress
+from ...probe.statistics.controls import group_bootstrap
 from ...probe.tasks.base import Batch
 
 BITS = 1 / math.log(2)

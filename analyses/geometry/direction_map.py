@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.directions import Direction
 from ...probe.models.model import Model
-from ...probe.probes.scores import short_hook
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
+from ...probe.statistics.scores import short_hook
+from ...probe.subspaces.direction import Direction
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...probe.errors import unknown_name
 
 if TYPE_CHECKING:
-    from ...probe.studies.study import Study
+    from ...probe.runs.study import Study
 
 
 @dataclass(frozen=True)

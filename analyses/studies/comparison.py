@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from ...probe.mixers import DeltaNet, MixerConfig
 from ...probe.models.config import ModelConfig
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
-from ...probe.studies.training import Training
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training
 from ...probe.tasks.base import Task
 from ...probe.tasks.parity import Parity
 from ..atlas.claim import Measurement, Relation

@@ -18,9 +18,9 @@ from ...probe.models.generate import memory_bytes, stream_logits
 from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
-from ...probe.studies.training import Training, task_loss
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training, task_loss
 from ...probe.tasks.base import IGNORED, Batch, Task, generator_for
 from ...probe.tasks.recall import AssociativeRecall
 from ...probe.tasks.sentiment import Sentiment

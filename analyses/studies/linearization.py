@@ -15,15 +15,15 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...probe.captures.capture import Capture
+from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
 from ...probe.models.linearize import Target, add_low_rank, attention_map, linearize, transfer
 from ...probe.models.model import Model
-from ...probe.probes.scores import ProbeScores
-from ...probe.probes.sweep import ProbeSweep
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
-from ...probe.studies.training import Training, task_loss, train
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training, task_loss, train
+from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.recall import AssociativeRecall
 from ..atlas.findings import Axes, Findings, curves_of, numbers_of

@@ -13,14 +13,14 @@ import torch
 
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
+from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import DeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
-from ...probe.probes.scores import ProbeScores
-from ...probe.probes.sweep import ProbeSweep
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
-from ...probe.studies.training import Training
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training
+from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import generator_for
 from ...probe.tasks.parity import Parity
 from ..behaviour.accuracy_by_length import accuracy_by_length

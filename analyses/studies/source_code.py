@@ -15,15 +15,15 @@ import torch
 
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
-from ...probe.directions import Direction
+from ...probe.estimators.probe_sweep import FittedProbes, ProbeSweep
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
-from ...probe.probes.scores import ProbeScores
-from ...probe.probes.sweep import FittedProbes, ProbeSweep
-from ...probe.studies.run import Run
-from ...probe.studies.study import Study
-from ...probe.studies.training import Training
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training
+from ...probe.statistics.scores import ProbeScores
+from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.python_labels import LABELS
 from ...probe.tasks.source_code import SourceCode

@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from ...probe.results import paper
+from ...probe.results import print as paper
 from ...probe.results.figure import Figure
-from ...probe.results.plotly import draw
 from ...probe.results.result import Result
-from ...probe.studies.run import Run
+from ...probe.results.screen import draw
+from ...probe.runs.run import Run
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
 

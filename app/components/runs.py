@@ -10,7 +10,7 @@ import streamlit as st
 
 from ...probe.errors import StatescopeError
 from ...probe.results.result import DamagedResultError, Result
-from ...probe.studies.run import Run, list_runs
+from ...probe.runs.run import Run, list_runs
 from ..launch import RUNS_VARIABLE
 from .choose import tell_foreign
 

@@ -11,8 +11,8 @@ import time
 import streamlit as st
 
 from ...analyses.studies.catalogue import SMALLEST, STUDIES
-from ...probe.studies.progress import read_progress
-from ...probe.studies.run import Run
+from ...probe.runs.progress import read_progress
+from ...probe.runs.run import Run
 from .runs import runs_folder
 
 

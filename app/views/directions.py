@@ -9,7 +9,7 @@ from statescope.app.components.choose import choose, choose_position
 from statescope.app.components.figure import show_result
 from statescope.app.components.kept_chart import token_strip
 from statescope.app.components.runs import current_run, read_result
-from statescope.probe.studies.run import Run
+from statescope.probe.runs.run import Run
 
 
 def show(run: Run) -> None:

@@ -9,7 +9,7 @@ from statescope.analyses.studies.catalogue import DESCRIBED, STUDIES, study_of_k
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
-from statescope.probe.studies.run import Run
+from statescope.probe.runs.run import Run
 
 FEW = 4
 FIRST = ("accuracy_by_length", "error_by_position", "held_out_cost", "hybrid", "curves", "numbers", "training")

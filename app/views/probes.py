@@ -8,8 +8,8 @@ from statescope.analyses.behaviour.survival import Survival
 from statescope.app.components.choose import choose
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
-from statescope.probe.probes.scores import ProbeScores
-from statescope.probe.studies.run import Run
+from statescope.probe.runs.run import Run
+from statescope.probe.statistics.scores import ProbeScores
 
 ALL = "all"
 

@@ -11,8 +11,8 @@ from statescope.app.components.figure import is_dark, show_result
 from statescope.app.components.kept_chart import kept_chart, token_strip
 from statescope.app.components.runs import current_run, read_result
 from statescope.probe.results.palette import REFERENCE, SEQUENTIAL, color
-from statescope.probe.results.plotly import CLEAR
-from statescope.probe.studies.run import Run
+from statescope.probe.results.screen import CLEAR
+from statescope.probe.runs.run import Run
 
 OUTLINE = {"color": REFERENCE, "width": 0.5}
 

@@ -8,7 +8,7 @@ from statescope.analyses.spectra.transition_spectrum import TransitionSpectrum
 from statescope.app.components.choose import choose
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
-from statescope.probe.studies.run import Run
+from statescope.probe.runs.run import Run
 
 ALL = "all"
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ..errors import StatescopeError
-from ..studies.files import reporting_full_disk, write_text
+from ..files import reporting_full_disk, write_text
 from ..tasks.base import Batch
 from .capture import Capture
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from ..configuration import from_plain, to_plain
 from ..errors import StatescopeError
-from ..studies.files import write_text, write_whole
+from ..files import write_text, write_whole
 from .config import ModelConfig
 from .model import Model
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 
 from ..configuration import Kinds
 from ..errors import StatescopeError
-from ..studies.files import write_whole
+from ..files import write_whole
 from .figure import Figure
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Result(Kinds, family="result"):
 
     def figure(self, **selection: Any) -> PlotlyFigure:
         """The figure for the screen, as a plotly figure."""
-        from .plotly import draw
+        from .screen import draw
 
         return draw(self.specification(**selection))
 

@@ -33,7 +33,7 @@ from statescope.analyses.geometry.direction_map import direction_cosines
 from statescope.analyses.studies.comparison import Comparison
 from statescope.probe.captures.capture import Capture
 from statescope.probe.mixers import MixerConfig
-from statescope.probe.studies.training import Training
+from statescope.probe.runs.training import Training
 
 
 def small(mixer: MixerConfig, vocabulary: int = 5, layers: int = 2, width: int = 8) -> Model:

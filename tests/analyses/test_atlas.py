@@ -17,7 +17,7 @@ from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
 from statescope.analyses.studies.comparison import Comparison
 from statescope.analyses.studies.linearization import LinearizationStudy
 from statescope.kernels.recurrence import RecurrenceOutput
-from statescope.probe.probes.scores import ProbeScores
+from statescope.probe.statistics.scores import ProbeScores
 
 OF_EQUATIONS = sorted(number for number in TITLES if isinstance(claim_of(number).study(), PaperStudy))
 

@@ -13,7 +13,7 @@ import transformers
 from timing import compare
 
 from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, patch_states
-from statescope.probe.hooks.patching import last_logit_difference
+from statescope.probe.interventions.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 
 LOAD = """

@@ -47,7 +47,7 @@ def _write(name: str, folder: Path) -> list[float]:
     from safetensors.torch import save_file
 
     from statescope import load
-    from statescope.probe.loaders.parity import check_parity
+    from statescope.probe.loaders.agreement import check_parity
 
     settings, value_first = MODELS[name]
     torch.manual_seed(0)

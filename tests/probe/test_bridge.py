@@ -11,8 +11,8 @@ from transformer_lens import ActivationCache
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
 from statescope import DeltaNet, Model, ModelConfig, Parity, capture, generator_for, load, replay
+from statescope.probe.loaders.agreement import foreign_logits, torch_paths
 from statescope.probe.loaders.bridge import ProcessedWeightsError
-from statescope.probe.loaders.parity import foreign_logits, torch_paths
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NAMES = ("qwen3_next", "olmo_hybrid", "mamba", "mamba2", "falcon_h1", "recurrent_gemma", "rwkv")

@@ -14,7 +14,7 @@ from statescope import Edit, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.points import point_of
 from statescope.probe.loaders import ForeignModel
-from statescope.probe.loaders.parity import check_parity
+from statescope.probe.loaders.agreement import check_parity
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STATE = "blocks.0.attn.hook_state"

@@ -14,8 +14,8 @@ from foreign_models import FOREIGN
 from statescope import Edit, load
 from statescope.probe.hooks.points import VECTOR, point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
+from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
 from statescope.probe.loaders.load import UntrustedCheckpointError
-from statescope.probe.loaders.parity import check_parity, foreign_logits, foreign_states
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 T = 17

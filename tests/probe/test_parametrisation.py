@@ -13,7 +13,7 @@ from statescope import AssociativeRecall, Model, ModelConfig, generator_for, loa
 from statescope.probe.mixers import GRU, Attention, DeltaNet, MixerConfig
 from statescope.probe.mixers.state_space import S5
 from statescope.probe.models.config import Parametrisation
-from statescope.probe.studies.training import task_loss
+from statescope.probe.runs.training import task_loss
 
 TASK = AssociativeRecall(pairs=4, symbols=8)
 BATCH = TASK.batch(16, 24, "train", generator_for(0))

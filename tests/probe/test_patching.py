@@ -21,7 +21,7 @@ from statescope import (
     patch_states,
     train,
 )
-from statescope.probe.hooks.patching import last_logit_difference
+from statescope.probe.interventions.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 
 METRIC = last_logit_difference(1, 2)

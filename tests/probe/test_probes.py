@@ -11,10 +11,10 @@ from sklearn.preprocessing import StandardScaler
 from statescope import ProbeSweep
 from statescope.probe.captures.capture import Capture
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.probes.controls import control_labels, group_bootstrap, group_folds, majority_accuracy
-from statescope.probe.probes.linear_models import LogisticModels, RidgeModels
-from statescope.probe.probes.ridge import RidgePath, RidgeProbe
-from statescope.probe.probes.scores import ProbeScores
+from statescope.probe.estimators.linear_models import LogisticModels, RidgeModels
+from statescope.probe.estimators.ridge import RidgePath, RidgeProbe
+from statescope.probe.statistics.controls import control_labels, group_bootstrap, group_folds, majority_accuracy
+from statescope.probe.statistics.scores import ProbeScores
 
 
 def planted(

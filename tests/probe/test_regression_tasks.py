@@ -9,7 +9,7 @@ import torch
 
 from statescope import InContextRegression, Model, ModelConfig, SparseAveraging, generator_for
 from statescope.probe.mixers import Attention
-from statescope.probe.studies.training import Training, task_loss, train
+from statescope.probe.runs.training import Training, task_loss, train
 
 FUNCTIONS = [
     InContextRegression(dimension=3),

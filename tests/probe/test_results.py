@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from statescope.probe.results import paper, plotly
+from statescope.probe.results import print as paper
+from statescope.probe.results import screen as plotly
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
 from statescope.probe.results.palette import SERIES
 from statescope.probe.results.result import DamagedResultError, Result

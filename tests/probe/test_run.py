@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from statescope import Run, Study
+from statescope.probe.files import DiskFullError, write_bytes, write_whole
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import DamagedResultError, Result
-from statescope.probe.studies.files import DiskFullError, write_bytes, write_whole
-from statescope.probe.studies.manifest import DamagedRunError
-from statescope.probe.studies.run import OtherRunError, RunInUseError, list_runs
+from statescope.probe.runs.manifest import DamagedRunError
+from statescope.probe.runs.run import OtherRunError, RunInUseError, list_runs
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
         """
         import sys, itertools
         from pathlib import Path
-        from statescope.probe.studies.files import write_bytes
+        from statescope.probe.files import write_bytes
         path = Path(sys.argv[1])
         for value in itertools.count():
             write_bytes(path, bytes([value % 251]) * 200_000)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from statescope import Batch, DeltaNet, Model, ModelConfig, Parity, Training, train
-from statescope.probe.studies.checkpoint import Checkpoints, DamagedCheckpointError
-from statescope.probe.studies.training import NonFiniteLossError
+from statescope.probe.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from statescope.probe.runs.training import NonFiniteLossError
 
 TRAINING = Training(steps=12, batch=4, length=8, checkpoint_every=5, warm_up=3)
 
@@ -109,7 +109,7 @@ def test_a_value_that_a_kernel_refuses_is_located_too() -> None:
 
 
 def test_positions_without_a_target_do_not_count() -> None:
-    from statescope.probe.studies.training import task_loss
+    from statescope.probe.runs.training import task_loss
 
     logits = torch.randn(2, 3, 2)
     targets = torch.tensor([[0, -100, 1], [-100, -100, 1]])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StatescopeError
+from .errors import StatescopeError
 
 
 class DiskFullError(StatescopeError, OSError):

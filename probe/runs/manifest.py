@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import StatescopeError
-from .files import sha256, write_text
+from ..files import sha256, write_text
 
 SCHEMA_VERSION = 1
 FILE = "manifest.json"

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import StatescopeError
-from .files import write_whole
+from ..files import write_whole
 
 
 class DamagedCheckpointError(StatescopeError, ValueError):

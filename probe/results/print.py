@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..errors import unknown_name
-from ..studies.files import write_bytes
+from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
 

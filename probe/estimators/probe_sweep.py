@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..captures.capture import Capture
 from ..errors import unknown_name
-from .controls import control_labels, group_bootstrap, group_folds, majority_accuracy
+from ..statistics.controls import control_labels, group_bootstrap, group_folds, majority_accuracy
+from ..statistics.scores import ProbeScores
 from .linear_models import LinearModels, LogisticModels, RidgeModels
-from .scores import ProbeScores
 
 MODELS: dict[str, type[LinearModels]] = {"ridge": RidgeModels, "logistic": LogisticModels}
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .studies.files import write_whole
+from ..files import write_whole
 
 Side = Literal["vector", "key", "value"]
 

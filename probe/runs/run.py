@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StatescopeError
+from ..files import remove_leftovers
 from ..results.result import Result
 from .checkpoint import Checkpoints, Progress
-from .files import remove_leftovers
 from .manifest import DamagedRunError, Manifest
 from .progress import ProgressFile, Reporter, Silent
 
 if TYPE_CHECKING:
     from ...kernels.recurrence import TapRequest
     from ..captures.capture import Capture
-    from ..directions import Direction
     from ..models.config import ModelConfig
     from ..models.model import Model
+    from ..subspaces.direction import Direction
     from ..tasks.base import Batch, Task
     from .training import Training
 
@@ -111,7 +111,7 @@ class Run:
             return Result.load(path)  # type: ignore[return-value]
         with self.stage(f"analysis: {name}"):
             result = analysis()
-            from ..results import paper
+            from ..results import print as paper
 
             figures = paper.save(result.specification(), self.path / "figures" / name)
             result.save(path)
