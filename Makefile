@@ -2,43 +2,50 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS := --numprocesses 2 --dist worksteal # of one thread each
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .PHONY: demo test app lint types bench kernels-check clean
 
-# One stamp for the installed environment: made again only when what it depends on has changed.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Two stamps, each made again only when what it depends on has changed: what runs, and what tests need besides.
+$(VENV)/.installed: pyproject.toml constraints.txt setup.py
+	@echo "Installing into $(VENV): torch and what statescope builds on, a few minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group dev
-	@mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/statescope
+	$(BIN)/pip install --constraint constraints.txt torch
+	$(BIN)/pip install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/pip install --constraint constraints.txt --group dev
+	@mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/statescope # mypy knows no editable installs
 	@touch $@
 
 demo: $(VENV)/.installed ## run the two flagship studies and say where their figures are
 	$(BIN)/statescope demo
 
-test: lint types ## linters, types, import contract, tests
-	$(BIN)/pytest --ignore tests/oracles
+test: lint types ## linters, types, import contracts, tests
+	$(BIN)/pytest $(WORKERS) --ignore tests/oracles --ignore tests/triton/test_interpreted.py
 	$(BIN)/pytest tests/oracles # apart: transformers takes other paths where flash-linear-attention is imported
+	TRITON_INTERPRET=1 $(BIN)/pytest $(WORKERS) tests/triton/test_interpreted.py # Triton reads this once, when it is imported
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.installed
+types: $(VENV)/.developed
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -m statescope $(foreach room,kernels probe analyses app,-p statescope.$(room))
 
 app: $(VENV)/.installed ## open the app on 127.0.0.1
 	$(BIN)/statescope app
 
-kernels-check: $(VENV)/.installed ## compile every configuration of every Triton kernel, and run them in Triton's interpreter
+kernels-check: $(VENV)/.developed ## compile every configuration of every Triton kernel, and run them in Triton's interpreter
 	$(BIN)/python tests/triton/compile_kernels.py
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/triton/interpreted.py
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/triton/test_interpreted.py
 
-bench: $(VENV)/.installed ## ratios of times, as a table
+bench: $(VENV)/.developed ## ratios of times, as a table
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 clean:

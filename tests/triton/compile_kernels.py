@@ -3,7 +3,7 @@
     python tests/triton/compile_kernels.py [--default] [--arch 80 90]
 
 Fails where a kernel has a stack frame (it spills), needs more shared memory than the architecture has, or has no tensor-core
-operation where matrix products are expected. A kernel that compiles is not yet one that is right: see interpreted.py.
+operation where matrix products are expected. A kernel that compiles is not yet one that is right: see test_interpreted.py.
 """
 
 from __future__ import annotations

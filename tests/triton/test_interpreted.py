@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter, against the chunked twin. Run by test_interpreter.py in a process of its own.
+"""The Triton kernels against the chunked twin: `TRITON_INTERPRET=1 pytest tests/triton/test_interpreted.py` has them interpreted.
 
 The interpreter computes in float32 and float16 as a GPU would (its bfloat16 is silently wrong, and it rounds nothing to tf32).
 Buffers that a kernel writes are poisoned with NaN and have guard regions on both sides, which must come back untouched.
@@ -6,6 +6,7 @@ Buffers that a kernel writes are poisoned with NaN and have guard regions on bot
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from statescope.kernels import dispatch
 from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import triangular
 from statescope.kernels.triton import launch, launch_gram, launch_scalar
+
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("Triton interprets only if TRITON_INTERPRET=1 is set before it is imported", allow_module_level=True)
 
 GUARD = 4096
 POISON = float("nan")
