@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from .errors import unknown_name
+from .plugins import import_own
 
 T = TypeVar("T")
 
@@ -37,7 +38,12 @@ class Kinds:
 
     @classmethod
     def of_kind(cls, kind: str) -> type[Any]:
-        """The class of a kind. Raises UnknownNameError with the nearest name."""
+        """The class of a kind; a kind of this package is found without its module having been imported before.
+
+        Raises UnknownNameError with the nearest name. A kind is only ever compared: no part of it is a name to import.
+        """
+        if kind not in cls.known:
+            import_own(kind)
         if kind not in cls.known:
             raise unknown_name(cls.family, kind, cls.known)
         return cls.known[kind]

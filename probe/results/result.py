@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from ..configuration import Kinds
-from ..errors import StatescopeError
-from ..files import write_whole
+from ..errors import StatescopeError, UnknownNameError
+from ..files import write_bytes, write_whole
 from .figure import Figure
 
 if TYPE_CHECKING:
@@ -27,6 +26,14 @@ _METADATA = b"statescope"
 
 class DamagedResultError(StatescopeError, ValueError):
     """A result file that is missing, cut short or altered."""
+
+
+class UnknownResultError(StatescopeError, ValueError):
+    """A result of a kind that neither this package nor a loaded plug-in defines."""
+
+
+class WrongKindError(StatescopeError, TypeError):
+    """A file that holds another kind of result than the one asked for."""
 
 
 @dataclass(frozen=True)
@@ -67,35 +74,79 @@ class Result(Kinds, family="result"):
         return draw(self.specification(**selection))
 
     def save(self, path: str | Path) -> Path:
-        """Write the result to `path` (.parquet); the file appears whole or not at all."""
-        path = Path(path).with_suffix(".parquet")
+        """Write the result; the file appears whole or not at all.
+
+        path: its suffix chooses the format. `.parquet` keeps the table with its types, `about` and the kind, and is what
+            `Result.load` reads. `.csv` keeps the numbers alone, for other programs, and cannot be loaded again.
+
+        Raises ValueError for any other suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".csv":
+            write_bytes(path, self.table.to_csv(index=False).encode())
+        elif path.suffix == ".parquet":
+            write_whole(path, lambda temporary: parquet.write_table(self._to_arrow(), temporary, write_page_checksum=True))
+        else:
+            raise ValueError(f"{path.name}: a result is saved as .parquet, which Result.load reads, or as .csv; name one of them")
+        return path
+
+    def _to_arrow(self) -> pa.Table:
         header = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "module": type(self).__module__}
         header |= {"about": dict(self.about), "columns": self.columns}
         table = pa.Table.from_pandas(self.table, preserve_index=False)
-        table = table.replace_schema_metadata({_METADATA: json.dumps(header, sort_keys=True).encode()})
-        write_whole(path, lambda temporary: parquet.write_table(table, temporary, write_page_checksum=True))
-        return path
+        return table.replace_schema_metadata({_METADATA: json.dumps(header, sort_keys=True).encode()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a result. Raises DamagedResultError naming the file if it is missing, cut short or altered."""
+        """Read a result that was saved as Parquet.
+
+        The file says of which kind it is, and no more: the class comes from this package, from an installed plug-in, or from
+        a file of the user's that is imported already. A module that the file names is shown, never imported.
+
+        Raises DamagedResultError naming the file if it is missing, cut short or altered; UnknownResultError if no class of
+        its kind is known here; TypeError if it holds another kind of result than `cls`.
+        """
         try:
             table = parquet.read_table(path, page_checksum_verification=True)
-            header = json.loads((table.schema.metadata or {})[_METADATA])
-            kind = _class_of(header["kind"], header["module"])
-            found = kind(table.replace_schema_metadata(None).to_pandas(), header["about"])
-        except (OSError, pa.ArrowException, ImportError, KeyError, ValueError) as error:
+            header = _Header.read((table.schema.metadata or {}).get(_METADATA))
+            frame = table.replace_schema_metadata(None).to_pandas()
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+            raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
+        try:
+            kind = Result.of_kind(header.kind)
+        except UnknownNameError as error:
+            raise UnknownResultError(
+                f"{path} holds a result of the kind {header.kind!r}, which nothing here defines. A class of the module "
+                f"{header.module!r} wrote it: install the plug-in it belongs to, or import its file before the result is read"
+            ) from error
+        try:
+            found = kind(frame, header.about)
+        except ValueError as error:
             raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
         if not isinstance(found, cls):
-            raise DamagedResultError(f"{path} holds a {type(found).__name__}, not a {cls.__name__}")
+            raise WrongKindError(f"{path} holds a {type(found).__name__}, not a {cls.__name__}")
         return found
 
 
-def _class_of(kind: str, module: str) -> type[Result]:
-    """The class of a kind; its module is imported if it is one of this package, and never another that a file names."""
-    package = __name__.partition(".")[0]
-    if kind not in Result.known and module.partition(".")[0] == package:
-        import_module(module)
-    if kind not in Result.known:
-        raise ValueError(f"the result kind {kind!r} comes from {module}; import that module first")
-    return Result.of_kind(kind)
+@dataclass(frozen=True)
+class _Header:
+    """What a result file says of itself."""
+
+    kind: str
+    module: str
+    about: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, raw: bytes | None) -> _Header:
+        """From the Parquet metadata. Raises ValueError for what is no header of ours."""
+        if raw is None:
+            raise ValueError("it is a Parquet file without the header of a result")
+        plain = json.loads(raw)
+        if not isinstance(plain, dict):
+            raise ValueError("its header is no table of names")
+        if plain.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"schema version {plain.get('schema_version')!r}, this program reads {SCHEMA_VERSION}")
+        kind, module, about = plain.get("kind"), plain.get("module", ""), plain.get("about", {})
+        if not isinstance(kind, str) or not isinstance(module, str) or not isinstance(about, dict):
+            raise ValueError("its header needs kind (text), module (text) and about (a table)")
+        return cls(kind, module, about)

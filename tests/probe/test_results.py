@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
+from pyarrow import parquet
 
 from statescope.probe.results import print as paper
 from statescope.probe.results import screen as plotly
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
 from statescope.probe.results.palette import SERIES
-from statescope.probe.results.result import DamagedResultError, Result
+from statescope.probe.results.result import DamagedResultError, Result, UnknownResultError
 
 
 def _figure() -> Figure:
@@ -130,22 +132,87 @@ def test_a_result_without_its_columns_is_refused() -> None:
         TrainingCurve(pd.DataFrame({"model": ["a"]}))
 
 
-def test_a_result_is_read_without_importing_its_class_first(tmp_path: Path) -> None:
+def _curve() -> Result:
     from statescope.analyses.behaviour.training_curve import TrainingCurve
 
-    path = TrainingCurve(pd.DataFrame({"model": ["a"], "step": [1], "loss": [0.5]})).save(tmp_path / "curve")
+    return TrainingCurve(pd.DataFrame({"model": ["a"], "step": [1], "loss": [0.5]}))
+
+
+def _write(path: Path, header: object) -> Path:
+    """A Parquet file with a header of somebody's choice."""
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    table = pa.table({"model": ["a"], "step": [1], "loss": [0.5]}).replace_schema_metadata({b"statescope": raw})
+    parquet.write_table(table, path)
+    return path
+
+
+def test_a_result_is_read_without_importing_its_class_first(tmp_path: Path) -> None:
+    path = _curve().save(tmp_path / "curve.parquet")
     code = f"from statescope.probe.results.result import Result; print(Result.load({str(path)!r}).summary())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "a: 0.5000 bits a token over the last 20 steps\n", done.stderr
 
 
-def test_a_file_does_not_choose_what_is_imported(tmp_path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
+@pytest.mark.parametrize("module", ["antigravity", "payload", "statescope.runs.x.results.payload", "statescope.analyses.payload"])
+@pytest.mark.parametrize("kind", ["unheard_of", "payload", "statescope.analyses.payload", "../payload"])
+def test_a_file_never_chooses_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, kind: str) -> None:
+    """A payload stands where the module's name leads: in a folder of the package, or beside the result."""
+    import statescope.analyses
 
-    header = {"kind": "unheard_of", "module": "antigravity", "about": {}}
-    table = pa.table({"x": [1]}).replace_schema_metadata({b"statescope": json.dumps(header).encode()})
-    parquet.write_table(table, tmp_path / "foreign.parquet")
-    with pytest.raises(DamagedResultError, match="import that module first"):
-        Result.load(tmp_path / "foreign.parquet")
+    monkeypatch.setattr(statescope.analyses, "__path__", [*statescope.analyses.__path__, str(tmp_path)])
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "payload.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    path = _write(tmp_path / "r.parquet", {"schema_version": 1, "kind": kind, "module": module, "about": {}})
+    with pytest.raises(UnknownResultError, match="install the plug-in it belongs to, or import its file") as error:
+        Result.load(path)
+    assert module in str(error.value) and "r.parquet" in str(error.value)
+    assert not (tmp_path / "ran").exists() and "antigravity" not in sys.modules
+
+
+def test_the_kind_alone_decides_whatever_module_the_file_names(tmp_path: Path) -> None:
+    path = _write(tmp_path / "r.parquet", {"schema_version": 1, "kind": "training_curve", "module": "antigravity", "about": {}})
+    assert type(Result.load(path)) is type(_curve())
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        [],
+        None,
+        {},
+        {"schema_version": 2, "kind": "training_curve"},
+        {"schema_version": 1},
+        {"schema_version": 1, "kind": ["training_curve"]},
+        {"schema_version": 1, "kind": "training_curve", "about": [1]},
+        {"schema_version": 1, "kind": "training_curve", "module": 3},
+        {"schema_version": 1, "kind": "probe_scores"},
+    ],
+)
+def test_an_odd_header_is_a_damaged_file_that_is_named(tmp_path: Path, header: object) -> None:
+    path = _write(tmp_path / "odd.parquet", header)
+    with pytest.raises(DamagedResultError, match=r"odd\.parquet cannot be read as a result"):
+        Result.load(path)
+
+
+def test_a_result_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from statescope.analyses.behaviour.survival import Survival
+
+    with pytest.raises(TypeError, match="holds a TrainingCurve, not a Survival"):
+        Survival.load(_curve().save(tmp_path / "curve.parquet"))
+
+
+def test_the_suffix_says_how_a_result_is_saved(tmp_path: Path) -> None:
+    assert _curve().save(tmp_path / "curve.csv").read_text() == "model,step,loss\na,1,0.5\n"
+    one, other = (_curve().save(tmp_path / f"curve.v{version}.parquet") for version in (1, 2))
+    assert one != other and one.is_file() and other.is_file()
+    for name in ("curve", "curve.v1", "curve.txt", "curve.Parquet"):
+        with pytest.raises(ValueError, match=r"saved as \.parquet"):
+            _curve().save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.csv", "curve.v1.parquet", "curve.v2.parquet"]
+    with pytest.raises(DamagedResultError, match=r"curve\.csv"):
+        Result.load(tmp_path / "curve.csv")

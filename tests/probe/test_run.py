@@ -99,7 +99,7 @@ def test_a_damaged_file_is_named(finished: Path, damage: str) -> None:
 
 
 def test_a_flipped_bit_in_the_data_is_seen_when_reading(tmp_path: Path) -> None:
-    path = Numbers(pd.DataFrame({"x": range(1000)})).save(tmp_path / "numbers")
+    path = Numbers(pd.DataFrame({"x": range(1000)})).save(tmp_path / "numbers.parquet")
     data = bytearray(path.read_bytes())
     data[60] ^= 1
     path.write_bytes(bytes(data))
