@@ -5,8 +5,10 @@
     RMSNorm         dw_i = sum_t g_it * normalised_it
     convolution     dw_i[c, j] = sum_t g_it[c] a_i,t-j[c]
     PerHead         dv_i = sum_t g_it   (its output is an expanded copy, one a sample)
+    LowRank         db_i = sum_t g_it   (its two matrices are Linear)
 
-A module used twice in a pass has the sum over its uses. A parameter of any other module is refused.
+A rule holds where the first axis is that of samples, and a module used twice in a pass has the sum over its uses. Nothing here is
+trusted unseen: `empirical_ntk` checks what the rules give, and differentiates each sample alone where they do not hold.
 """
 
 from __future__ import annotations
@@ -18,27 +20,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...probe.mixers.base import PerHead, RMSNorm, ShortConvolution
+from ...probe.mixers.base import LowRank, PerHead, RMSNorm, ShortConvolution
 
 Gradients = dict[str, Tensor]  # parameter name in the module -> [N, ...]
 
 
+def _over_tokens(x: Tensor) -> Tensor:
+    """[N, ..., D] as [N, tokens, D]; one token where there is no axis between."""
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
 def linear(module: nn.Linear, inputs: Tensor, gradient: Tensor) -> Gradients:
-    a, g = inputs.flatten(1, -2), gradient.flatten(1, -2)
+    a, g = _over_tokens(inputs), _over_tokens(gradient)
     found = {"weight": g.mT @ a}
     return found if module.bias is None else found | {"bias": g.sum(1)}
 
 
 def embedding(module: nn.Embedding, tokens: Tensor, gradient: Tensor) -> Gradients:
     count, vocabulary = len(tokens), module.num_embeddings
-    rows = torch.arange(count, device=tokens.device)[:, None] * vocabulary + tokens
+    rows = torch.arange(count, device=tokens.device)[:, None] * vocabulary + tokens.reshape(count, -1)
     empty = gradient.new_zeros(count * vocabulary, gradient.shape[-1])
-    return {"weight": empty.index_add(0, rows.flatten(), gradient.flatten(0, 1)).unflatten(0, (count, vocabulary))}
+    filled = empty.index_add(0, rows.flatten(), gradient.reshape(-1, gradient.shape[-1]))
+    return {"weight": filled.unflatten(0, (count, vocabulary))}
 
 
 def rms_norm(module: RMSNorm, inputs: Tensor, gradient: Tensor) -> Gradients:
     normalised = inputs * (inputs.square().mean(-1, keepdim=True) + module.eps).rsqrt()
-    return {"weight": (gradient * normalised).flatten(1, -2).sum(1)}
+    return {"weight": _over_tokens(gradient * normalised).sum(1)}
 
 
 def short_convolution(module: ShortConvolution, inputs: Tensor, gradient: Tensor) -> Gradients:
@@ -48,7 +56,11 @@ def short_convolution(module: ShortConvolution, inputs: Tensor, gradient: Tensor
 
 
 def per_head(module: PerHead, batch: int, gradient: Tensor) -> Gradients:
-    return {"value": gradient.flatten(1, -2).sum(1)}
+    return {"value": _over_tokens(gradient).sum(1)}
+
+
+def low_rank(module: LowRank, inputs: Tensor, gradient: Tensor) -> Gradients:
+    return {"bias": _over_tokens(gradient).sum(1)}
 
 
 RULES: dict[type[nn.Module], Callable[[Any, Any, Tensor], Gradients]] = {
@@ -57,6 +69,7 @@ RULES: dict[type[nn.Module], Callable[[Any, Any, Tensor], Gradients]] = {
     RMSNorm: rms_norm,
     ShortConvolution: short_convolution,
     PerHead: per_head,
+    LowRank: low_rank,
 }
 
 
