@@ -6,18 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
-from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk
+from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk, load
 from statescope.analyses.ntk.empirical_ntk import tangent_kernel
 from statescope.analyses.ntk.spectrum import NotPositiveError, tangent_spectrum
 from statescope.probe.errors import UnknownNameError
 
 
 def by_torch_func(model: nn.Module, x: Tensor, read: Any) -> Tensor:
-    """[N, O, N, O] from whole Jacobians."""
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    """[N, O, N, O] from whole Jacobians in the parameters that are trained."""
+    parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     jacobian = jacrev(lambda p: read(functional_call(model, p, (x,))))(parameters)
     flat = torch.cat([part.flatten(2) for part in jacobian.values()], dim=-1)
     return torch.einsum("iop,jqp->iojq", flat, flat)
@@ -27,22 +29,21 @@ def last(logits: Tensor) -> Tensor:
     return logits[:, -1]
 
 
-MIXERS = [
-    DeltaNet(heads=2, key_size=3, value_size=4),
-    GatedDeltaNet(heads=2, householders=2),
-    Attention(heads=2),
-    (GatedDeltaNet(heads=2), Attention(heads=2)),
-]
+HYBRID = (GatedDeltaNet(heads=2), Attention(heads=2))
 
 
-@pytest.mark.parametrize("mixer", MIXERS, ids=["delta", "gated-product", "attention", "hybrid"])
+def small(mixer: Any, **changes: Any) -> Model:
+    return Model(ModelConfig(**{"vocabulary": 5, "width": 12, "layers": 1, "mixer": mixer} | changes)).double().eval()
+
+
+@pytest.mark.parametrize("mixer", [*MIXERS, HYBRID], ids=[*map(label, MIXERS), "hybrid"])
 def test_it_is_the_gram_matrix_of_the_jacobian(mixer: Any) -> None:
-    model = Model(ModelConfig(vocabulary=5, width=8, layers=2, mixer=mixer)).double().eval()
-    x = torch.randint(0, 5, (4, 7))
+    model = small(mixer, layers=2 if mixer is HYBRID else 1)
+    x = torch.randint(0, 5, (3, 7))
     exact = by_torch_func(model, x, last)
     full, trace = empirical_ntk(model, x, "full"), empirical_ntk(model, x, "trace")
-    torch.testing.assert_close(full, exact, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(trace, torch.einsum("iojo->ij", exact), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(full, exact, rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
+    torch.testing.assert_close(trace, torch.einsum("iojo->ij", exact), rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
 
 
 def test_all_positions_as_outputs() -> None:
@@ -99,12 +100,192 @@ def test_the_ghost_rule_of_a_linear_layer_keeps_cross_positions() -> None:
     assert (diagonal_only - exact).norm() > 0.1 * exact.norm()
 
 
+class Positions(nn.Module):
+    """Positions are looked up as [1, T]: the first axis is no sample's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places, self.out = nn.Embedding(5, 6), nn.Embedding(20, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.tokens(x) + self.places(torch.arange(x.shape[1])[None])))
+
+
+class PlacesInARow(Positions):
+    """Positions are looked up as [T], which is as long as the batch where T = N."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.tokens(x) + self.places(torch.arange(x.shape[1]))))
+
+
+class Tied(nn.Module):
+    """The second use of a weight shows in the second output alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.a(x)[..., 0], self.b(torch.tanh(self.a(x)))[..., 1]], -1)
+
+
+class TiedOutside(nn.Module):
+    """A weight is used outside its module too, and in the second output alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return torch.stack([y[..., 0], (torch.tanh(y) @ self.layer.weight)[..., 1]], -1)
+
+
+class TimeFirst(nn.Module):
+    """Inside it tokens come first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x.transpose(0, 1))).cumsum(0)).transpose(0, 1)
+
+
+class Gained(nn.Module):
+    """A parameter that no module's rule knows, and modules called by keyword, one of them twice and one never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.idle = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.gain = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(input=torch.tanh(self.layer(input=x))) * self.gain
+
+
+class Padded(nn.Module):
+    """An embedding whose padding has no gradient, and the module's own in-place change of what left a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(5, 3, padding_idx=0), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.embed(x)).mul_(2).tanh()
+
+
+TOKENS, SEQUENCES, VECTORS = (4, 7), (4, 4, 3), (4, 3)
+ODD = [
+    (Positions, TOKENS, {"places.weight": "alone", "tokens.weight": "structured"}),
+    (PlacesInARow, (4, 4), {"places.weight": "alone"}),
+    (Tied, SEQUENCES, {"a.weight": "structured"}),
+    (TiedOutside, SEQUENCES, {"layer.weight": "alone"}),
+    (TimeFirst, SEQUENCES, {"a.weight": "alone", "b.bias": "alone"}),
+    (Gained, SEQUENCES, {"gain": "alone", "layer.weight": "structured", "idle.weight": "unused"}),
+    (Padded, TOKENS, {"embed.weight": "alone"}),
+    (lambda: nn.Linear(3, 2), VECTORS, {"weight": "structured", "bias": "structured"}),
+    (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2)), VECTORS, {"2.weight": "alone"}),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "routes"), ODD, ids=range(len(ODD)))
+def test_a_module_whose_first_axis_or_weights_mislead_the_rules(make: Any, shape: Any, routes: dict[str, str]) -> None:
+    model = make().double()
+    x = torch.randn(shape, dtype=torch.float64)
+    if len(shape) == 2 and shape != VECTORS:
+        x = torch.randint(0, 5, shape)
+        x[0, -1] = 0  # padding, where it is one
+    read = lambda y: y if y.ndim == 2 else y[:, -1]  # noqa: E731
+    found = tangent_kernel(model, x, "full")
+    exact = by_torch_func(model, x, read)
+    torch.testing.assert_close(found.values, exact, rtol=1e-10, atol=1e-12)
+    assert routes.items() <= found.routes.items()
+    assert set(found.routes) == {name for name, _ in model.named_parameters()}
+
+
+def test_parameters_without_gradient_are_not_counted() -> None:
+    whole, frozen = small(DeltaNet(heads=2)), small(DeltaNet(heads=2))
+    x = torch.randint(0, 5, (3, 6))
+    for parameter in (frozen.embed.weight, frozen.unembed.weight):
+        parameter.requires_grad_(False)
+    found = tangent_kernel(frozen, x, "full")
+    torch.testing.assert_close(found.values, by_torch_func(frozen, x, last), rtol=1e-10, atol=1e-12)
+    assert not {"embed.weight", "unembed.weight"} & set(found.routes)
+    assert f"{len(found.routes)} parameters counted" in found.summary()
+    assert (found.values - empirical_ntk(whole, x, "full")).norm() > 0.1 * found.values.norm()
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter of the model has requires_grad"):
+        empirical_ntk(frozen, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_rounded_parameters_is_exact_for_them(dtype: torch.dtype) -> None:
+    """Sums that cancel in float32 refuse nothing: it is computed in float64, also without gradients around it."""
+    rounded = Model(ModelConfig(vocabulary=5, width=12, layers=1, mixer=GatedDeltaNet(heads=2))).to(dtype).eval()
+    x = torch.randint(0, 5, (3, 6))
+    before = {name: value.clone() for name, value in rounded.state_dict().items()}
+    with torch.no_grad():
+        found = empirical_ntk(rounded, x)
+    with torch.inference_mode():
+        torch.testing.assert_close(empirical_ntk(rounded, x), found)
+    assert all(torch.equal(value, before[name]) and value.dtype == dtype for name, value in rounded.state_dict().items())
+    exact = by_torch_func(rounded.double(), x, last)
+    torch.testing.assert_close(found, torch.einsum("iojo->ij", exact), rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_that_cancel_over_samples_are_no_failure() -> None:
+    """Two samples x and -x: the whole gradient of the weight is 0 beside the rows, in any dtype."""
+    x = torch.randn(1, 3).repeat(2, 1) * torch.tensor([[1.0], [-1.0]])
+    found = tangent_kernel(nn.Linear(3, 2, bias=False), x)
+    assert set(found.routes.values()) == {"structured"}
+    torch.testing.assert_close(found.values, 2 * (x.double() @ x.double().T))
+
+
+@pytest.mark.parametrize("name", ["qwen3_next", "mamba", "recurrent_gemma"])
+def test_a_loaded_model(name: str) -> None:
+    """Against the gradient of each output of each sample, from a pass of its own."""
+    model = load(FOREIGN[name]()).double()
+    x = torch.randint(0, 31, (2, 5))
+    read = lambda logits: logits[:, -1, :2]  # noqa: E731
+    found = tangent_kernel(model, x, "full", read=read)
+    sides = torch.stack([torch.cat([side.flatten() for side in row]) for row in _one_by_one(model, x, read)])
+    torch.testing.assert_close(found.values.flatten(2).flatten(0, 1), sides @ sides.T, rtol=1e-6, atol=1e-8)
+
+
+def _one_by_one(model: nn.Module, x: Tensor, read: Any) -> list[tuple[Tensor, ...]]:
+    """The gradient of each output of each sample, from a pass of its own."""
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    rows = []
+    for sample in x:
+        for value in read(model(sample[None]))[0]:
+            rows.append(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True))
+    return rows
+
+
+class Centred(nn.Module):
+    """Each sample minus the mean of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.mean(0))
+
+
 def test_samples_that_are_coupled_are_refused() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
     with pytest.raises(ValueError, match=r"training mode.*model\.eval\(\)"):
-        empirical_ntk(model, torch.randn(2, 1, 3), read=lambda y: y[:, -1])
+        empirical_ntk(model, torch.randn(2, 1, 3))
+    with pytest.raises(ValueError, match="other outputs than in the batch"):
+        empirical_ntk(Centred(), torch.randn(3, 3))
     with pytest.raises(UnknownNameError, match="did you mean 'trace'"):
-        empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), "tracee", read=lambda y: y[:, -1])  # type: ignore[arg-type]
+        empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), "tracee")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"read must give the outputs of each sample, \[2, outputs\]; it gave \(2, 1, 3\)"):
+        empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), read=lambda y: y)
 
 
 def test_no_hook_is_left_behind() -> None:
