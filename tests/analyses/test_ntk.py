@@ -258,11 +258,10 @@ def test_a_loaded_model(name: str) -> None:
 def _one_by_one(model: nn.Module, x: Tensor, read: Any) -> list[tuple[Tensor, ...]]:
     """The gradient of each output of each sample, from a pass of its own."""
     parameters = [value for value in model.parameters() if value.requires_grad]
-    rows = []
-    for sample in x:
-        for value in read(model(sample[None]))[0]:
-            rows.append(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True))
-    return rows
+    values = [value for sample in x for value in read(model(sample[None]))[0]]
+    return [
+        torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True) for value in values
+    ]
 
 
 class Centred(nn.Module):
