@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,64 +11,147 @@ from torch import Tensor
 
 from ..errors import unknown_name
 from ..hooks.cache import StateCache
+from ..tasks.base import IGNORED
+
+NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; in `positions`, where there is no sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Capture:
-    """N sequences at P positions each.
+    """N sequences at P positions each. A sample is one position of one sequence; they are numbered sequence by sequence.
 
     activations: hook -> [N, P, ...], a tensor or a stored array that is read when asked for.
-    labels: name -> [N, P]. tokens: [N, T], whole sequences. groups: [N], the source of each sequence.
-    positions: the P token positions.
+    labels: name -> [N, P]: whole numbers or booleans are classes, real numbers are values. -100, or nan, says that a sample has
+        no such label, and probes leave it out.
+    tokens: [N, T], whole sequences; -1 (nan for real inputs) behind the end of the shorter ones.
+    groups: [N], the source of each sequence.
+    positions: the P token positions that all sequences share; or [N, P] where sequences differ, with -1 where a sequence has
+        no such position, which is then no sample.
+
+    Raises ValueError where the shapes do not agree.
     """
 
     activations: dict[str, Any]
     labels: dict[str, Tensor]
     tokens: Tensor
     groups: Tensor
-    positions: tuple[int, ...]
+    positions: tuple[int, ...] | Tensor
+
+    def __post_init__(self) -> None:
+        if isinstance(self.positions, Tensor) and len(self.positions):
+            shared = (self.positions == self.positions[:1]) & (self.positions >= 0)
+            if bool(shared.all()):
+                object.__setattr__(self, "positions", tuple(self.positions[0].tolist()))
+        shape = (len(self.tokens), self.positions.shape[1] if isinstance(self.positions, Tensor) else len(self.positions))
+        for kind, parts in (("activations", self.activations), ("labels", self.labels)):
+            for name, value in parts.items():
+                if tuple(value.shape[:2]) != shape:
+                    raise ValueError(f"{kind} {name!r} is {tuple(value.shape)}; {shape[0]} sequences at {shape[1]} positions")
+        if self.groups.shape != shape[:1]:
+            raise ValueError(f"groups is {tuple(self.groups.shape)}; {shape[0]} sequences need one group each")
+
+    def __repr__(self) -> str:
+        """How much there is of what; the numbers themselves are many."""
+        hooks = ", ".join(f"{name} {list(value.shape[2:])} {value.dtype}" for name, value in self.activations.items())
+        samples, sources = len(self.sample_positions), len(self.groups.unique())
+        return (
+            f"Capture({samples} samples of {len(self.tokens)} sequences from {sources} sources; {hooks or 'no hook'}; "
+            f"labels: {', '.join(self.labels) or 'none'})"
+        )
 
     @property
     def hooks(self) -> list[str]:
         return list(self.activations)
 
+    @property
+    def position_table(self) -> Tensor:
+        """The token position of each sequence's samples, [N, P]; -1 where there is no sample."""
+        if isinstance(self.positions, Tensor):
+            return self.positions
+        return torch.tensor(self.positions, dtype=torch.long).expand(len(self.tokens), -1)
+
+    @property
+    def sample_positions(self) -> Tensor:
+        """The token position of each of the S samples, [S]."""
+        return self._samples(self.position_table)
+
+    @property
+    def sample_groups(self) -> Tensor:
+        """The source of each of the S samples, [S]."""
+        return self._samples(self.groups[:, None].expand_as(self.position_table))
+
     def features(self, hook: str) -> Tensor:
-        """Every position a sample, [N * P, features], float32. Raises UnknownNameError for a hook that was not captured."""
+        """Every sample's activation as one row, [S, features], in float32 (float64 where the activation is).
+
+        A complex number is two features that stand side by side, its real and its imaginary part. Raises UnknownNameError for a
+        hook that was not captured, ValueError for values that are not finite.
+        """
+        rows = self._samples(self.activation(hook))
+        rows = torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows
+        if not bool(rows.isfinite().all()):
+            raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
+        return rows.flatten(1).to(torch.promote_types(rows.dtype, torch.float32))
+
+    def activation(self, hook: str) -> Tensor:
+        """The activation as the hook gave it, [N, P, ...]. Raises UnknownNameError for a hook that was not captured."""
         if hook not in self.activations:
             raise unknown_name("captured hook", hook, self.activations)
         found = self.activations[hook]
-        tensor = found if isinstance(found, Tensor) else torch.from_numpy(found[:])
-        if not bool(tensor.isfinite().all()):
-            raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
-        return tensor.flatten(0, 1).flatten(1).to(torch.float32)
+        return found if isinstance(found, Tensor) else torch.from_numpy(found[:])
 
     def activation_cache(self, model: Any) -> StateCache:
         """Everything as a transformer-lens ActivationCache, hook -> [N, P, ...], for what is written against those.
 
         model: the one that was captured. The axis of positions holds the captured ones, `tap_positions` of the cache; hooks
-        whose positions stand elsewhere in the model (attention patterns) have them second here too.
+        whose positions stand elsewhere in the model (attention patterns) have them second here too. Raises ValueError where
+        sequences were captured at different positions.
         """
-        tensors = {name: x if isinstance(x, Tensor) else torch.from_numpy(x[:]) for name, x in self.activations.items()}
-        return StateCache(tensors, model, self.positions)
+        if isinstance(self.positions, Tensor):
+            raise ValueError("these sequences were captured at different positions, which one cache cannot say")
+        return StateCache({name: self.activation(name) for name in self.hooks}, model, self.positions)
 
     def label(self, name: str) -> Tensor:
-        """[N * P]. Raises UnknownNameError for a label the task does not give."""
+        """The label of each sample, [S]. Raises UnknownNameError for a label the capture does not have."""
         if name not in self.labels:
             raise unknown_name("label", name, self.labels)
-        return self.labels[name].flatten()
-
-    @property
-    def sample_groups(self) -> Tensor:
-        """The source of each sample, [N * P]."""
-        return self.groups.repeat_interleave(len(self.positions))
+        return self._samples(self.labels[name])
 
     def contexts(self, length: int) -> Tensor:
-        """The last `length` tokens up to each sample, [N * P, length], padded with -1 before the start.
+        """The last `length` tokens up to each sample, [S, length], padded with -1 before the start.
 
         Raises ValueError for real inputs.
         """
         if self.tokens.is_floating_point():
             raise ValueError("contexts are of tokens; these sequences are real numbers, no two of which are alike")
-        padded = torch.nn.functional.pad(self.tokens, (length - 1, 0), value=-1)
-        windows = padded.unfold(1, length, 1)[:, list(self.positions)]
-        return windows.flatten(0, 1)
+        padded = torch.nn.functional.pad(self.tokens, (length - 1, 0), value=NO_TOKEN)
+        reach = self.position_table.clamp(min=0)[..., None] + torch.arange(length)
+        rows = torch.arange(len(padded))[:, None, None]
+        return self._samples(padded[rows, reach])
+
+    def _samples(self, values: Tensor) -> Tensor:
+        """[N, P, ...] as [S, ...]."""
+        if not isinstance(self.positions, Tensor):
+            return values.flatten(0, 1)
+        return values.flatten(0, 1)[self.positions.flatten() != NO_TOKEN]
+
+
+def labelled(values: Tensor) -> Tensor:
+    """Which samples have the label, as booleans: not those that say -100, or nan."""
+    return ~values.isnan() if values.is_floating_point() else values != IGNORED
+
+
+def pad_to(values: Tensor, size: int, fill: float) -> Tensor:
+    """Fill the second axis up to a size."""
+    missing = size - values.shape[1]
+    if not missing:
+        return values
+    return torch.cat([values, values.new_full((len(values), missing, *values.shape[2:]), fill)], dim=1)
+
+
+def from_columns(columns: Mapping[str, Any]) -> Capture:
+    """A capture from its columns, under the names that a store has for them: hooks/..., labels/..., tokens, groups, positions."""
+
+    def under(part: str) -> dict[str, Any]:
+        return {name.removeprefix(part): value for name, value in columns.items() if name.startswith(part)}
+
+    return Capture(under("hooks/"), under("labels/"), columns["tokens"], columns["groups"], columns["positions"])

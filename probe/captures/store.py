@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ..errors import StatescopeError
 from ..files import reporting_full_disk, write_text
-from ..tasks.base import Batch
-from .capture import Capture
+from .capture import Capture, from_columns
 
 COMMIT = "commit.json"
 
@@ -25,29 +25,34 @@ class DamagedCaptureError(StatescopeError, ValueError):
 
 
 class CaptureWriter:
-    """Writes batches one after another. What `commit.json` counts is on disk; what lies beyond it is not read."""
+    """Writes batches one after another. What `commit.json` counts is on disk; what lies beyond it is not read.
 
-    def __init__(self, path: str | Path, positions: tuple[int, ...], sequences: int) -> None:
+    sequences: how many there will be in all.
+    """
+
+    def __init__(self, path: str | Path, sequences: int) -> None:
         self.path = Path(path)
         if (self.path / COMMIT).exists():
             raise FileExistsError(f"{self.path} holds a capture already; delete it or choose another store")
-        self.positions = positions
         self.sequences = sequences
         self.done = 0
         with reporting_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.group = zarr.open_group(self.path, mode="w", zarr_format=3)
 
-    def write(self, activations: dict[str, Tensor], batch: Batch) -> None:
-        rows = slice(self.done, self.done + len(batch.tokens))
-        at = list(self.positions)
-        columns = {f"hooks/{name}": value.numpy() for name, value in activations.items()}
-        columns |= {f"labels/{name}": value[:, at].numpy() for name, value in batch.labels.items()}
-        columns |= {"tokens": batch.tokens.numpy(), "groups": batch.groups.numpy()}
+    def write(self, columns: Mapping[str, Tensor]) -> None:
+        """Append a batch: its columns [B, ...] by name. All batches need the same columns, of one shape behind the first axis.
+
+        Raises ValueError for a column that does not fit those before: nothing is cut to fit.
+        """
+        rows = slice(self.done, self.done + len(next(iter(columns.values()))))
         with reporting_full_disk(self.path / COMMIT):
             for name, values in columns.items():
-                self._array(name, values)[rows] = values
-        self.done += len(batch.tokens)
+                array = self._array(name, _numpy(values))
+                if array.shape[1:] != tuple(values.shape[1:]) or rows.stop > self.sequences:
+                    raise ValueError(f"{name}: {tuple(values.shape)} does not fit rows {rows.start}.. of {array.shape}")
+                array[rows] = _numpy(values)
+        self.done = rows.stop
         self._commit()
 
     def finish(self) -> Capture:
@@ -56,18 +61,17 @@ class CaptureWriter:
     def _array(self, name: str, values: np.ndarray[Any, Any]) -> Any:
         if name in self.group:
             return self.group[name]
-        floating = np.issubdtype(values.dtype, np.floating)
         return self.group.create_array(
             name,
             shape=(self.sequences, *values.shape[1:]),
             chunks=values.shape,
             dtype=values.dtype,
             compressors=(ZstdCodec(level=3), Crc32cCodec()),
-            fill_value=float("nan") if floating else -1,
+            fill_value=_nothing(values.dtype),
         )
 
     def _commit(self) -> None:
-        counter = {"sequences": self.sequences, "written": self.done, "positions": self.positions}
+        counter = {"sequences": self.sequences, "written": self.done}
         write_text(self.path / COMMIT, json.dumps(counter))
 
 
@@ -79,9 +83,9 @@ def open_capture(path: str | Path) -> Capture:
         group = zarr.open_group(path, mode="r", zarr_format=3)
         if counter["written"] != counter["sequences"]:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")
-        hooks = {name: group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
-        labels = {name: _tensor(group[f"labels/{name}"]) for name in sorted(_names(group, "labels"))}
-        return Capture(hooks, labels, _tensor(group["tokens"]), _tensor(group["groups"]), tuple(counter["positions"]))
+        columns = {f"hooks/{name}": group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
+        small = [f"labels/{name}" for name in sorted(_names(group, "labels"))] + ["tokens", "groups", "positions"]
+        return from_columns(columns | {name: torch.from_numpy(np.asarray(group[name][:])) for name in small})
     except (OSError, KeyError, ValueError) as error:
         raise DamagedCaptureError(f"{path} cannot be read as a capture: {error}") from error
 
@@ -90,5 +94,13 @@ def _names(group: Any, part: str) -> list[str]:
     return list(group[part].array_keys()) if part in group else []
 
 
-def _tensor(array: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(array[:]))
+def _nothing(dtype: np.dtype[Any]) -> Any:
+    """What stands where nothing was written: nan, or the smallest whole number, which is no token, label or position."""
+    if np.issubdtype(dtype, np.integer):
+        return int(np.iinfo(dtype).min)
+    return complex(np.nan, np.nan) if np.issubdtype(dtype, np.complexfloating) else np.nan
+
+
+def _numpy(values: Tensor) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return found

@@ -44,7 +44,7 @@ class ModularArithmetic(Task, kind="modular_arithmetic"):
         found = [self._evaluate(row) for row in tokens.tolist()]
         value, depth = (torch.tensor([pair[i] for pair in found]) for i in (0, 1))
         targets = torch.where(value < 0, IGNORED, value)
-        return Batch(tokens, targets, {"value": value, "depth": depth}, torch.arange(size))
+        return Batch(tokens, targets, {"value": value, "depth": depth})
 
     def _expression(self, chance: list[list[float]]) -> list[int]:
         """An expression that may stop anywhere, from two numbers in [0, 1) for each token."""

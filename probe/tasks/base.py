@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,13 +24,22 @@ class Batch:
     tokens, targets: [B, T], whole numbers; a target of -100 is not counted. Or real numbers [B, T, .]; a target of nan is not
         counted.
     labels: name -> [B, T] whole numbers: what is true after each token.
-    groups: [B], which source (file, document, draw) a sequence comes from. Statistics resample groups, not positions.
+    groups: [B], which source (file, document, draw) a sequence comes from; folds, intervals and nulls hold or resample whole
+        groups. A number means one source in every batch and capture, so it is never a count that begins anew in each batch:
+        `group_of` gives that of a named source. Left out, each sequence is its own source, known by its content
+        (`content_groups`), so that a sequence that is drawn twice is one source wherever it turns up.
     """
 
     tokens: Tensor
     targets: Tensor
     labels: dict[str, Tensor] = field(default_factory=dict)
     groups: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    def __post_init__(self) -> None:
+        if not len(self.groups):
+            object.__setattr__(self, "groups", content_groups(self.tokens))
+        if self.groups.shape != self.tokens.shape[:1]:
+            raise ValueError(f"groups is {tuple(self.groups.shape)}; {len(self.tokens)} sequences need one group each")
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,29 @@ def digest_of(rows: Tensor) -> Tensor:
         mixed = (mixed ^ (column + 0x9E3779B9)) * 0x5BD1E9955BD1E995
         mixed = mixed ^ (mixed >> 29)
     return (mixed >> 7).remainder(10)
+
+
+def content_groups(rows: Tensor) -> Tensor:
+    """A 63-bit number [B] for the content of each row [B, ...], the same on every machine; equal rows have equal numbers."""
+    rows = rows.detach().cpu().flatten(1)
+    whole = rows.double().view(torch.int64) if rows.is_floating_point() else rows.long()
+    place = torch.arange(1, whole.shape[1] + 1) * _ODD
+    return _mixed(_mixed(whole + place).sum(1) + whole.shape[1]) & (2**63 - 1)
+
+
+_ODD = 0x1E3779B97F4A7C15
+
+
+def _mixed(number: Tensor) -> Tensor:
+    """Every bit of the result depends on every bit of the number; the products wrap around."""
+    for odd in (0x3F58476D1CE4E5B9, 0x14D049BB133111EB):
+        number = (number ^ ((number >> 30) & (2**34 - 1))) * odd
+    return number ^ ((number >> 31) & (2**33 - 1))
+
+
+def group_of(source: str) -> int:
+    """The group of a source with a name, such as a path: 63 bits of its digest, the same in every batch and split."""
+    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:8], "big") >> 1
 
 
 def generator_for(*parts: int) -> Generator:

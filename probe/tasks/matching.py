@@ -33,7 +33,7 @@ class Match(Task, kind="match"):
         m = self.modulus
         tokens = draw_split(lambda count: torch.randint(0, m, (count, length), generator=generator), size, split)
         match = self._match(tokens)
-        return Batch(tokens, match, {"match": match}, torch.arange(size))
+        return Batch(tokens, match, {"match": match})
 
     def _match(self, tokens: Tensor) -> Tensor:
         """By the residues that the tokens so far, or the pairs of them, reach."""

@@ -58,7 +58,7 @@ class Othello(Task, kind="othello"):
             row, column = divmod(square, n)
             named[f"black_{row}_{column}"] = board[..., square].remainder(3)
             named[f"square_{row}_{column}"] = (board[..., square] * mover[..., 0]).remainder(3)
-        return Batch(tokens, targets, named, torch.arange(size))
+        return Batch(tokens, targets, named)
 
     def _play(self, length: int, generator: Generator) -> tuple[list[int], list[Board], list[int]]:
         """Moves, the board after each, and who moves next, for `length` tokens."""

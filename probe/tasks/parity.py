@@ -23,4 +23,4 @@ class Parity(Task, kind="parity"):
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
         tokens = draw_split(lambda count: torch.randint(0, 2, (count, length), generator=generator), size, split)
         parity = tokens.cumsum(1) % 2
-        return Batch(tokens, parity, {"parity": parity}, torch.arange(size))
+        return Batch(tokens, parity, {"parity": parity})

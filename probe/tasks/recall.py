@@ -51,7 +51,7 @@ class AssociativeRecall(Task, kind="associative_recall"):
         answers = tokens[:, 1 : 2 * n : 2].gather(1, pair.clamp(min=0))
         first = (tokens[:, 1:2] - 1 - s).repeat(1, length)
         first[:, 0] = -1
-        return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair, "first_value": first}, torch.arange(size))
+        return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair, "first_value": first})
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class InductionHeads(Task, kind="induction_heads"):
         targets[:, -2] = tokens[:, -1]
         distance = torch.full_like(tokens, -1)
         distance[:, -2] = length - 2 - at
-        return Batch(tokens, targets, {"distance": distance}, torch.arange(size))
+        return Batch(tokens, targets, {"distance": distance})
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class SelectiveCopying(Task, kind="selective_copying"):
         targets[:, length - n :] = items
         held = (tokens[:, : length - n] > 0).cumsum(1)
         held = torch.cat([held, held[:, -1:].expand(-1, n)], 1)
-        return Batch(tokens, targets, {"held": held}, torch.arange(size))
+        return Batch(tokens, targets, {"held": held})
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Repeat(Task, kind="repeat"):
         tokens = torch.cat([said, torch.full((size, 1), self.symbols), said[:, :-1]], 1)
         targets = torch.cat([torch.full((size, n), IGNORED), said], 1)
         place = torch.cat([torch.full((n,), -1), torch.arange(n)]).expand(size, -1)
-        return Batch(tokens, targets, {"place": place}, torch.arange(size))
+        return Batch(tokens, targets, {"place": place})
 
 
 def _choose(count: int, among: int, size: int, generator: Generator) -> Tensor:

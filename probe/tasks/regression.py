@@ -70,7 +70,7 @@ class InContextRegression(Task, kind="in_context_regression"):
         x, y = draw_split(draw, size, split).split([self.dimension, 1], dim=-1)
         tokens = torch.stack([torch.cat([x, 0 * y], -1), torch.cat([0 * x, y], -1)], dim=2).flatten(1, 2).float()
         targets = torch.stack([y, torch.full_like(y, torch.nan)], dim=2).flatten(1, 2).float()
-        return Batch(tokens, targets, {}, torch.arange(size))
+        return Batch(tokens, targets)
 
     def _inputs(self, count: int, examples: int, generator: Generator) -> Tensor:
         shape = (count, examples, self.dimension)

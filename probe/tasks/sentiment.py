@@ -49,7 +49,7 @@ class Sentiment(Task, kind="sentiment"):
                 rows.append(row)
         tokens, said_sentiment, said_topic = torch.stack(rows).unbind(1)
         named = {"sentiment": said_sentiment[:, :-1], "topic": said_topic[:, :-1]}
-        return Batch(tokens[:, :-1], tokens[:, 1:], named, torch.arange(size))
+        return Batch(tokens[:, :-1], tokens[:, 1:], named)
 
     def _sentence(self, length: int, generator: Generator) -> tuple[list[str], list[int], list[int]]:
         words: list[str] = []

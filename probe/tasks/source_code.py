@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ..errors import StatescopeError
-from .base import SHARES, Batch, Split, Task
+from .base import SHARES, Batch, Split, Task, group_of
 from .python_labels import LABELS, UnreadableSourceError, bytes_since_change, label_bytes
 
 EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
@@ -63,7 +63,7 @@ class SourceCode(Task, kind="source_code"):
         following = _stack([file.data[cut.start + 1 : cut.stop + 1] for file, cut in zip(picked, cuts, strict=True)])
         columns = [*LABELS, *(f"{name}_age" for name in LABELS)] if labels else []
         named = {name: _stack([f.labels[name][cut] for f, cut in zip(picked, cuts, strict=True)]) for name in columns}
-        return Batch(tokens, following, named, chosen)
+        return Batch(tokens, following, named, torch.tensor([group_of(file.path) for file in picked]))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import StatescopeError, unknown_name
-from .base import IGNORED, Batch, Split, Task
+from .base import IGNORED, Batch, Split, Task, group_of
 
 
 class UnreadableTableError(StatescopeError, ValueError):
@@ -51,7 +51,7 @@ class Table(Task, kind="table"):
 
         named = [name for name in table.columns if name not in ("tokens", "split", "group", "targets")]
         targets = cut("targets") if "targets" in table.columns else cut("tokens", 1)
-        groups = torch.from_numpy(rows["group"].astype("category").cat.codes.to_numpy(np.int64, copy=True))[chosen]
+        groups = torch.tensor([group_of(source) for source in rows["group"].iloc[chosen.tolist()]])
         return Batch(cut("tokens"), targets, {name: cut(name) for name in named}, groups)
 
 
@@ -71,10 +71,12 @@ def read(path: str) -> pd.DataFrame:
     strange = set(table["split"]) - {"train", "validation", "test"}
     if strange:
         raise UnreadableTableError(f"{file}: split is {strange.pop()!r} in some row; it must be train, validation or test")
-    table["group"] = table["group"] if "group" in table.columns else table.index
     for name in table.columns:
         if name not in ("split", "group"):
             table[name] = [_sequence(value, name, row, file) for row, value in enumerate(table[name])]
+    # A row without a group is known by its tokens: the number of a row would name another one in another file.
+    alone = table["tokens"].map(lambda row: row.tobytes().hex())
+    table["group"] = table["group"].where(table["group"].notna(), alone).astype(str) if "group" in table.columns else alone
     for name in set(table.columns) - {"tokens", "split", "group"}:
         for row, (own, tokens) in enumerate(zip(table[name], table["tokens"], strict=True)):
             if len(own) != len(tokens):

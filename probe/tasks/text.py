@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from .base import SHARES, Batch, Split, Task
-from .source_code import EmptyCorpusError, name_digest, split_of_name
+from .base import SHARES, Batch, Split, Task, group_of
+from .source_code import EmptyCorpusError, SourceFile, name_digest, split_of_name
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,20 @@ class Text(Task, kind="text"):
         return 256
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        files = [data for data in _read(self)[split] if len(data) > length]
+        files = [file for file in _read(self)[split] if len(file.data) > length]
         if not files:
             raise EmptyCorpusError(f"no {split} file of {self.folder} is longer than {length} bytes")
-        weights = torch.tensor([len(data) - length for data in files], dtype=torch.float64)
+        weights = torch.tensor([len(file.data) - length for file in files], dtype=torch.float64)
         chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
         reach = torch.rand(size, generator=generator, dtype=torch.float64)
         begins = (reach * weights[chosen]).long().tolist()
-        windows = [files[i][begin : begin + length + 1] for i, begin in zip(chosen.tolist(), begins, strict=True)]
+        windows = [files[i].data[begin : begin + length + 1] for i, begin in zip(chosen.tolist(), begins, strict=True)]
+        groups = torch.tensor([group_of(files[i].path) for i in chosen.tolist()])
         rows = torch.from_numpy(np.stack(windows).astype(np.int64))
         tokens = rows[:, :-1]
         letters = ((tokens | 32) >= ord("a")) & ((tokens | 32) <= ord("z"))
         named = {"word_place": _since(~letters), "line_place": _since(tokens == ord("\n"))}
-        return Batch(tokens, rows[:, 1:], named if labels else {}, chosen)
+        return Batch(tokens, rows[:, 1:], named if labels else {}, groups)
 
 
 def _since(event: torch.Tensor) -> torch.Tensor:
@@ -56,18 +57,18 @@ def _since(event: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=4)
-def _read(task: Text) -> dict[Split, list[np.ndarray]]:
+def _read(task: Text) -> dict[Split, list[SourceFile]]:
     root = Path(task.folder).expanduser()
     if not root.is_dir():
         raise EmptyCorpusError(f"the folder {root} does not exist or is not a folder")
-    found: dict[Split, list[np.ndarray]] = {split: [] for split in SHARES}
+    found: dict[Split, list[SourceFile]] = {split: [] for split in SHARES}
     taken = 0
     names = {path.relative_to(root).as_posix(): path for path in root.rglob(task.pattern) if path.is_file()}
     for name in sorted(names, key=name_digest):
         if taken < task.most_bytes:
             split, path = split_of_name(name), names[name]
-            found[split].append(np.frombuffer(path.read_bytes(), dtype=np.uint8))
-            taken += len(found[split][-1])
+            found[split].append(SourceFile(name, np.frombuffer(path.read_bytes(), dtype=np.uint8)))
+            taken += len(found[split][-1].data)
     empty = [name for name, files in found.items() if not files]
     if empty:
         raise EmptyCorpusError(

@@ -45,7 +45,7 @@ class WordProblem(Task, kind="word_problem"):
             products.append(now)
         element = torch.stack(products, 1)
         signs = torch.tensor([_sign(g) for g in elements(self.group)])
-        return Batch(tokens, element, {"element": element, "sign": signs[element]}, torch.arange(size))
+        return Batch(tokens, element, {"element": element, "sign": signs[element]})
 
 
 @lru_cache

@@ -27,6 +27,7 @@ from statescope import (
     WordProblem,
     generator_for,
 )
+from statescope.probe.tasks.base import content_groups, group_of
 from statescope.probe.tasks.python_labels import UnreadableSourceError, bytes_since_change, label_bytes
 from statescope.probe.tasks.source_code import EmptyCorpusError
 
@@ -131,7 +132,7 @@ def test_windows_and_labels_come_from_the_same_bytes(folder: Path) -> None:
     batch = task.batch(6, 50, "test", generator_for(3), labels=True)
     assert torch.equal(batch.tokens[:, 1:], batch.targets[:, :-1])
     for row, group in enumerate(batch.groups.tolist()):
-        file = task.corpus.split("test")[group]
+        file = next(file for file in task.corpus.split("test") if group_of(file.path) == group)
         begin = bytes(file.data).find(bytes(batch.tokens[row].tolist()))
         assert begin >= 0
         brackets = batch.labels["bracket_depth"][row]
@@ -196,6 +197,9 @@ def test_every_task_is_seeded_and_has_labels_at_every_position(task: Task) -> No
     assert set(task.label_names) <= set(first.labels)
     assert all(label.shape == (6, 20) for label in first.labels.values())
     assert len(first.groups) == 6
+    if not set(vars(task)) & {"folder", "path"}:  # drawn, not cut from a source that both batches may hit
+        assert len(torch.cat([first.groups, other.groups]).unique()) == len(torch.cat([first.tokens, other.tokens]).unique(dim=0))
+    assert torch.equal(first.groups, again.groups)
 
 
 @pytest.mark.parametrize("task", REAL, ids=label_of)
@@ -353,3 +357,17 @@ def test_a_users_table(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=message):
             _ = Table(path=str(tmp_path / name)).vocabulary
+
+
+def test_the_group_of_a_sequence_is_its_content() -> None:
+    rows = torch.randint(0, 3, (4000, 9))
+    groups = content_groups(rows)
+    distinct, kind = rows.unique(dim=0, return_inverse=True)
+    assert len(groups.unique()) == len(distinct)  # none in common but where the rows are
+    assert torch.equal(groups, content_groups(distinct)[kind])
+    assert not set(content_groups(torch.zeros(1, 4)).tolist()) & set(content_groups(torch.zeros(1, 5)).tolist())
+    assert len(content_groups(torch.randn(500, 6, 2)).unique()) == 500
+    assert (
+        content_groups(torch.tensor([[1, 2, 3]])).tolist()
+        == content_groups(torch.tensor([[1, 2, 3]], dtype=torch.int32)).tolist()
+    )
