@@ -80,7 +80,7 @@ def open_capture(path: str | Path) -> Capture:
     path = Path(path)
     try:
         counter = json.loads((path / COMMIT).read_text())
-        group = zarr.open_group(path, mode="r", zarr_format=3)
+        group: Any = zarr.open_group(path, mode="r", zarr_format=3)
         if counter["written"] != counter["sequences"]:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")
         columns = {f"hooks/{name}": group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
