@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, TapRequest
-from ..configuration import Kinds
+from ..configuration import Configuration
 from ..hooks.points import mixer_points
+from ..plugins import Kinds
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -48,7 +49,7 @@ class StateRequest:
 
 
 @dataclass(frozen=True)
-class MixerConfig(Kinds, family="mixer"):
+class MixerConfig(Configuration, Kinds, family="mixer"):
     """Base of the token mixers' configurations."""
 
     @abstractmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from ..configuration import Configuration, Count, Natural, NotEmpty, NotNegative
 from ..errors import unknown_name
 from ..mixers import DeltaNet, MixerConfig
 from .channel_mixer import CHANNEL_MIXERS, hidden_size
@@ -14,7 +15,7 @@ PARAMETRISATIONS = get_args(Parametrisation)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Configuration):
     """A pre-norm language model: embedding, blocks of a token mixer and a channel mixer, norm, unembedding.
 
     vocabulary: number of tokens, in and out.
@@ -32,32 +33,20 @@ class ModelConfig:
     seed: of the initial parameters.
     """
 
-    vocabulary: int
-    width: int = 64
-    layers: int = 2
-    mixer: MixerConfig | tuple[MixerConfig, ...] = DeltaNet()
+    vocabulary: Count
+    width: Count = 64
+    layers: Count = 2
+    mixer: MixerConfig | Annotated[tuple[MixerConfig, ...], NotEmpty()] = DeltaNet()
     channel_mixer: str = "swiglu"
-    expansion: float = 2.0
-    inputs: int = 0
+    expansion: NotNegative = 2.0
+    inputs: Natural = 0
     parametrisation: Parametrisation = "standard"
-    base_width: int = 64
+    base_width: Count = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"vocabulary": 1, "width": 1, "layers": 1, "base_width": 1, "inputs": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.parametrisation not in PARAMETRISATIONS:
-            raise unknown_name("parametrisation", self.parametrisation, PARAMETRISATIONS)
         if self.channel_mixer not in CHANNEL_MIXERS:
             raise unknown_name("channel mixer", self.channel_mixer, CHANNEL_MIXERS)
-        if self.expansion < 0:
-            raise ValueError(f"expansion must not be negative, got {self.expansion}")
-        pattern = self.mixer if isinstance(self.mixer, tuple) else (self.mixer,)
-        if not pattern:
-            raise ValueError("mixer needs at least one entry")
-        named = tuple(MixerConfig.of_kind(entry)() if isinstance(entry, str) else entry for entry in pattern)
-        object.__setattr__(self, "mixer", named if isinstance(self.mixer, tuple) else named[0])
 
     @property
     def hidden(self) -> int:

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from ..configuration import Kinds
 from ..errors import StatescopeError, UnknownNameError
 from ..files import write_bytes, write_whole
+from ..plugins import Kinds
 from .figure import Figure
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
-from ..configuration import Kinds, to_plain
+from ..configuration import Configuration, to_plain
+from ..plugins import Kinds
 from .progress import Reporter
 from .run import Run
 
 
 @dataclass(frozen=True)
-class Study(Kinds, family="study"):
+class Study(Configuration, Kinds, family="study"):
     """Base of the studies. A study is a frozen dataclass: its fields are its settings, `execute` is the experiment.
 
         @dataclass(frozen=True)

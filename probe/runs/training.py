@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...kernels.arguments import NonFiniteError
+from ..configuration import Configuration, Count, NotNegative, Positive
 from ..errors import StatescopeError
 from ..tasks.base import IGNORED, Batch, Task, generator_for
 from .checkpoint import Checkpoints, Progress
@@ -20,30 +21,25 @@ Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Configuration):
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
-    steps: int = 300
+    steps: Count = 300
     """batches in all"""
-    batch: int = 64
+    batch: Count = 64
     """sequences in a batch"""
-    length: int = 40
+    length: Count = 40
     """tokens in a sequence"""
-    learning_rate: float = 3e-3
+    learning_rate: Positive = 3e-3
     """at its peak"""
-    warm_up: int = 20
+    warm_up: Count = 20
     """steps to reach the peak"""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """as in AdamW"""
-    clip: float = 1.0
+    clip: Positive = 1.0
     """largest gradient norm"""
-    checkpoint_every: int = 50
+    checkpoint_every: Count = 50
     """steps between checkpoints"""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "length", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

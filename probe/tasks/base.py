@@ -11,7 +11,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from ..configuration import Kinds
+from ..configuration import Configuration
+from ..plugins import Kinds
 
 Split = Literal["train", "validation", "test"]
 IGNORED = -100  # a target that no loss counts
@@ -43,7 +44,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Task(Kinds, family="task"):
+class Task(Configuration, Kinds, family="task"):
     """Base of the tasks. A task is a frozen description; batches depend on nothing but it and the generator."""
 
     label_names: ClassVar[tuple[str, ...]] = ()

@@ -1,0 +1,215 @@
+"""Parts in kinds: found in our folders and in installed packages, and one class for each name."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from statescope import Parity, Task
+from statescope.probe import plugins
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.mixers import MixerConfig
+from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, declarations, import_file
+from statescope.probe.results.result import Result
+from statescope.probe.runs.study import Study
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages, searched from now on and forgotten afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    known = {base: dict(base.known) for base in (Task, Study, Result, MixerConfig)}
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("gardening", "weeds", "broken"):
+            del sys.modules[name]
+    for base, own in known.items():
+        base.known.clear()
+        base.known.update(own)
+    plugins.forget()
+
+
+def install(site: Path, package: str, files: dict[str, str], value: str | None = None) -> None:
+    """What pip leaves: the package, and its entry point in a dist-info folder."""
+    for name, text in files.items():
+        path = site / package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[statescope.plugins]\n{package} = {value or package}\n")
+    importlib.invalidate_caches()
+    plugins.forget()
+
+
+GARDENING = {
+    "__init__.py": "raise RuntimeError('imported too early')\n",
+    "tasks.py": """
+        from dataclasses import dataclass
+        from statescope import Parity
+        import statescope.probe.tasks.base as base
+
+        @dataclass(frozen=True)
+        class Weeding(Parity, kind="weeding"):
+            beds: int = 3
+
+        @dataclass(frozen=True)
+        class Digging(
+            base.Task,
+            kind="digging",
+        ):
+            pass
+    """,
+}
+
+
+def test_parts_of_an_installed_package_are_known_unimported_and_imported_when_asked_for(site: Path) -> None:
+    install(site, "gardening", GARDENING | {"__init__.py": ""})
+    assert {"weeding", "digging", "parity"} <= set(Task.kinds())
+    assert "weeding" not in MixerConfig.kinds() + Study.kinds()
+    assert "gardening" not in sys.modules
+    weeding = Task.of_kind("weeding")
+    assert issubclass(weeding, Parity) and weeding().beds == 3
+    with pytest.raises(UnknownNameError, match="did you mean 'weeding'"):
+        Task.of_kind("weedin")
+
+
+def test_what_kinds_there_are_is_known_of_a_package_that_cannot_be_imported(site: Path) -> None:
+    install(site, "broken", GARDENING)
+    assert "weeding" in Task.kinds()
+    with pytest.raises(BrokenPluginError, match=r"broken\.tasks cannot be imported: RuntimeError: imported too early"):
+        Task.of_kind("weeding")
+    assert Task.of_kind("parity") is Parity
+    with pytest.raises(UnknownNameError, match=r"'pparity' is not known; did you mean 'parity'.*broken cannot be imported"):
+        Task.of_kind("pparity")
+
+
+def test_an_entry_point_may_name_a_module_and_a_class_in_it(site: Path) -> None:
+    install(site, "gardening", GARDENING | {"__init__.py": ""}, "gardening.tasks:Weeding")
+    assert Task.of_kind("weeding").__module__ == "gardening.tasks"
+
+
+def test_a_class_that_no_statement_declares_is_found_by_importing_the_plug_in(site: Path) -> None:
+    text = """
+        from dataclasses import dataclass
+        from statescope import Parity
+        Made = dataclass(frozen=True)(type("Made", (Parity,), {}, kind="made"))
+    """
+    install(site, "gardening", {"__init__.py": text})
+    assert Task.of_kind("made").__name__ == "Made"
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_two_packages_cannot_claim_one_name(site: Path, imported: bool) -> None:
+    install(site, "gardening", GARDENING | {"__init__.py": ""})
+    if imported:
+        Task.of_kind("weeding")
+    install(site, "weeds", GARDENING | {"__init__.py": ""})
+    with pytest.raises(DuplicateKindError, match=r"gardening\.tasks\.Weeding and by weeds\.tasks\.Weeding; rename one"):
+        Task.of_kind("weeding")
+
+
+def test_an_installed_package_cannot_take_a_name_of_ours(site: Path) -> None:
+    text = 'from statescope import Task\n\nclass Mine(Task, kind="parity"):\n    pass\n'
+    install(site, "weeds", {"__init__.py": text})
+    with pytest.raises(DuplicateKindError, match=r"probe\.tasks\.parity\.Parity and by weeds\.Mine"):
+        Task.of_kind("parity")
+    with pytest.raises(DuplicateKindError, match="weeds"):
+        importlib.import_module("weeds")
+
+
+class Tool(Kinds, family="tool"):
+    pass
+
+
+def test_a_second_class_of_one_kind_is_refused_and_the_same_statement_run_again_is_not() -> None:
+    def make() -> type[Tool]:
+        class Spade(Tool, kind="spade"):
+            pass
+
+        return Spade
+
+    make()
+    again = make()
+    assert Tool.of_kind("spade") is again
+    with pytest.raises(DuplicateKindError, match=r"the tool 'spade' is declared by .*make.<locals>.Spade and by .*Shovel"):
+
+        class Shovel(Tool, kind="spade"):
+            pass
+
+    assert Tool.of_kind("spade") is again
+
+
+def test_every_declaration_of_ours_is_a_class_of_its_family() -> None:
+    for base in (Task, Study, Result, MixerConfig):
+        declared = list(declarations(base.family))
+        assert len({one.kind for one in declared}) == len(declared) > 5
+        for one in declared:
+            found = base.of_kind(one.kind)
+            assert (found.__module__, found.__name__, issubclass(found, base)) == (one.module, one.name, True)
+
+
+def test_listing_kinds_imports_none_of_them(tmp_path: Path) -> None:
+    code = """
+import sys
+from statescope.probe.plugins import declarations
+names = [one.kind for one in declarations("study")]
+(parity,) = [one for one in declarations("study") if one.kind == "parity"]
+print("parity" in names, "negative" in parity.constants["question"], sorted({"torch", "numpy", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "True True []", done.stderr
+
+
+def test_a_file_of_ones_own_is_imported_once_with_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("BEDS = 7\n")
+    (tmp_path / "torch.py").write_text("raise RuntimeError('shadowed')\n")
+    text = """
+        from dataclasses import dataclass
+        import torch
+        from beside_it import BEDS
+        from statescope import Parity
+
+        @dataclass(frozen=True)
+        class Planting(Parity, kind="planting"):
+            beds: int = BEDS
+    """
+    (tmp_path / "mine.py").write_text(textwrap.dedent(text))
+    module = import_file(tmp_path / "mine.py")
+    assert import_file(tmp_path / "mine.py") is module
+    assert Task.of_kind("planting")() == module.Planting(beds=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("x = 1\ny = 1 / 0\n", "line 2: ZeroDivisionError"), ("def\n", "SyntaxError"), (None, "FileNotFoundError")],
+)
+def test_a_file_that_cannot_be_imported_says_where(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BrokenPluginError, match=message):
+        import_file(path)
+
+
+def test_a_kind_in_another_family_is_no_clash() -> None:
+    @dataclass(frozen=True)
+    class ParityResult(Result, kind="parity"):
+        pass
+
+    try:
+        assert Result.of_kind("parity") is ParityResult
+        assert Task.of_kind("parity") is Parity
+    finally:
+        del Result.known["parity"]
