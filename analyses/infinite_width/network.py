@@ -1,0 +1,90 @@
+"""A network as its width goes to infinity: what it predicts, and how one of finite width is drawn to compare it with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...probe.configuration import Kinds
+
+
+class Kernels(NamedTuple):
+    """The two kernels of a network with one output, each [N, M].
+
+    nngp: covariance of the outputs over initialisations (the neural network Gaussian process).
+    ntk: inner product of the outputs' gradients, which does not depend on the initialisation at infinite width.
+    """
+
+    nngp: Tensor
+    ntk: Tensor
+
+
+class Layer(NamedTuple):
+    """What one layer passes on: a kernel of pre-activations between two sets of inputs, and each set's own variances.
+
+    cross: covariance between the sets. first, second: variances, which broadcast against `cross`. tangent: the tangent
+    kernel of the network up to here, between the sets.
+    """
+
+    cross: Tensor
+    first: Tensor
+    second: Tensor
+    tangent: Tensor
+
+
+@dataclass(frozen=True)
+class InfiniteNetwork(Kinds, family="infinite network"):
+    """A family of networks whose kernels at infinite width are known, in the NTK parametrisation.
+
+    Every weight is drawn from N(0, 1) and multiplied by sqrt(weight_variance / fan_in) in the forward pass, every bias by
+    sqrt(bias_variance) (Jacot et al. 2018, arXiv:1806.07572).
+    """
+
+    @abstractmethod
+    def kernels(self, first: Tensor, second: Tensor) -> Kernels:
+        """The kernels between inputs [N, ...] and [M, ...], in float64."""
+
+    @abstractmethod
+    def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
+        """A network of this family with `width` units a layer, for inputs of the shape `inputs`: [N, *inputs] to [N, 1]."""
+
+
+def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tensor | None = None) -> Kernels:
+    """The kernels of a network of infinite width, between two sets of inputs or of one with itself.
+
+    network: such as DenseNetwork(depth=3, nonlinearity=ReLU()) or RecurrentNetwork(nonlinearity=Erf()).
+    first: [N, ...], inputs of the network's own shape: [N, features] or, for sequences, [N, time, features].
+    second: [M, ...]; left out, it is `first`.
+
+    Raises ValueError for inputs that are no real numbers, that hold NaN, or whose shapes differ.
+    """
+    second = first if second is None else second
+    for inputs in (first, second):
+        if inputs.is_complex() or inputs.dtype in (torch.bool, torch.long, torch.int):
+            raise ValueError(f"inputs must be real numbers, got {inputs.dtype}; embed tokens first")
+        if not bool(inputs.isfinite().all()):
+            raise ValueError("inputs hold NaN or infinity")
+    if first.shape[1:] != second.shape[1:]:
+        raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
+    return network.kernels(first.double(), second.double())
+
+
+class Scaled(nn.Module):
+    """A linear map in the NTK parametrisation: sqrt(weight_variance / inputs) W x + sqrt(bias_variance) b, W and b ~ N(0, 1)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, weight_variance: float, bias_variance: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, generator=generator, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.randn(outputs, generator=generator, dtype=torch.float64)) if bias_variance else None
+        self.scales = (weight_variance / inputs) ** 0.5, bias_variance**0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        out = self.scales[0] * (x @ self.weight.T)
+        return out if self.bias is None else out + self.scales[1] * self.bias

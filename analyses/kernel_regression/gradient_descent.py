@@ -1,0 +1,74 @@
+"""Training of a model that is linear in its parameters, in closed form: the lazy limit of any network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Predictions(NamedTuple):
+    """Predictions over time: train [steps, N, O], test [steps, M, O]."""
+
+    train: Tensor
+    test: Tensor
+
+
+def largest_stable_step(kernel: Tensor) -> float:
+    """2 / lambda_max: above this step gradient descent on 1/2 |f - y|^2 diverges. kernel: [N, N]."""
+    return float(2 / torch.linalg.eigvalsh(kernel.double())[-1])
+
+
+def gradient_descent(
+    kernel: Tensor,
+    targets: Tensor,
+    times: Tensor,
+    step: float | None = None,
+    test_kernel: Tensor | None = None,
+    initial: Tensor | None = None,
+    test_initial: Tensor | None = None,
+) -> Predictions:
+    """The predictions of a model linear in its parameters, trained on 1/2 |f - y|^2 by full-batch gradient descent.
+
+    kernel: [N, N], its tangent kernel on the training set. targets: [N, O].
+    times: [S], numbers of steps; without a step, times of the gradient flow.
+    step: the learning rate; None is gradient flow.
+    test_kernel: [M, N], between test and training set; left out, the test set is the training set.
+    initial, test_initial: the model's predictions before training, [N, O] and [M, O]; zero if left out.
+
+    f_t = f_0 + K_* phi_t(K) (y - f_0) with phi_t(l) = (1 - (1 - step l)^t) / l for descent and (1 - e^{-l t}) / l for the flow;
+    at l = 0 both take their limits, step t and t (Lee et al. 2019, arXiv:1902.06720). Nothing is inverted, so a kernel of
+    deficient rank is as good as any.
+
+    Raises ValueError for shapes that do not fit, and for a step above `largest_stable_step`, where training diverges.
+    """
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or targets.shape[0] != len(kernel) or targets.ndim != 2:
+        raise ValueError(f"kernel [N, N] and targets [N, O] are needed, got {tuple(kernel.shape)} and {tuple(targets.shape)}")
+    kernel, targets, times = kernel.double(), targets.double(), times.double()
+    start = torch.zeros_like(targets) if initial is None else initial.double()
+    cross = kernel if test_kernel is None else test_kernel.double()
+    if test_initial is None:
+        test_start = start if test_kernel is None else torch.zeros(len(cross), targets.shape[1], dtype=torch.float64)
+    else:
+        test_start = test_initial.double()
+    values, vectors = torch.linalg.eigh(kernel)
+    if step is not None and step * float(values[-1]) > 2:
+        raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")
+    residual = vectors.T @ (targets - start)
+    learnt = torch.stack([vectors @ (_learnt(values, float(t), step)[:, None] * residual) for t in times])
+    return Predictions(start + kernel @ learnt, test_start + cross @ learnt)
+
+
+def _learnt(values: Tensor, time: float, step: float | None) -> Tensor:
+    """phi_t of each eigenvalue, without cancellation at small ones."""
+    limit = time if step is None else time * step
+    if step is None:
+        shrunk = -torch.expm1(-values * time)
+    else:
+        factor = 1 - step * values
+        stable = factor > 0
+        log = torch.log1p(-step * values.where(stable, torch.zeros_like(values)))
+        shrunk = torch.where(stable, -torch.expm1(time * log), 1 - factor.sign() ** (time % 2) * factor.abs() ** time)
+    small = values.abs() * limit < 1e-14
+    return torch.where(small, torch.full_like(values, limit), shrunk / values.where(~small, torch.ones_like(values)))

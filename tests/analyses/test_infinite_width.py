@@ -1,0 +1,206 @@
+"""Kernels of infinite width: closed forms against quadrature, known values and networks of growing width."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, jacrev
+
+from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
+from statescope.analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
+from statescope.analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
+from statescope.analyses.infinite_width.network import InfiniteNetwork, infinite_width_kernels
+from statescope.analyses.infinite_width.nonlinearities import GELU, Erf, Identity, Nonlinearity, ReLU, Sine, Tanh
+from statescope.analyses.infinite_width.recurrent import RecurrentNetwork
+
+NONLINEARITIES = (Identity(), ReLU(), ReLU(0.2), ReLU(-1.0), Erf(), Sine(), GELU(), Tanh())
+ids = [f"{f.kind}{getattr(f, 'slope', '')}" for f in NONLINEARITIES]
+
+
+def double(*values: float) -> list[Tensor]:
+    return [torch.tensor(value, dtype=torch.float64) for value in values]
+
+
+def polar(f: Nonlinearity, c: float, a: float, b: float) -> float:
+    """E[f(u) f(v)] in polar coordinates, where kinks lie on rays: trapezoid in radius, Gauss-Legendre between the rays."""
+    angle = math.acos(c / math.sqrt(a * b))
+    rays = sorted({t % (2 * math.pi) for t in (math.pi / 2, -math.pi / 2, angle + math.pi / 2, angle - math.pi / 2)})
+    points, weights = np.polynomial.legendre.leggauss(60)
+    radius = torch.linspace(0, 12, 6001, dtype=torch.float64)
+    total = 0.0
+    for low, high in zip(rays, [*rays[1:], rays[0] + 2 * math.pi], strict=True):
+        theta = torch.as_tensor((points + 1) / 2 * (high - low) + low)
+        weight = torch.as_tensor(weights * (high - low) / 2)
+        u = math.sqrt(a) * radius[:, None] * theta.cos()
+        v = math.sqrt(b) * radius[:, None] * (theta - angle).cos()
+        inside = f(u) * f(v) * torch.exp(-(radius[:, None] ** 2) / 2) * radius[:, None] / (2 * math.pi)
+        total += float((torch.trapezoid(inside, radius, dim=0) * weight).sum())
+    return total
+
+
+@pytest.mark.parametrize("f", NONLINEARITIES, ids=ids)
+def test_covariance_is_the_gaussian_expectation(f: Nonlinearity) -> None:
+    for c, a, b in ((0.4, 1.3, 0.9), (-0.7, 0.8, 1.1), (0.0, 2.0, 0.5)):
+        assert float(f.covariance(*double(c, a, b))) == pytest.approx(polar(f, c, a, b), abs=3e-6)
+
+
+@pytest.mark.parametrize("f", NONLINEARITIES, ids=ids)
+def test_derivative_is_the_slope_in_the_covariance(f: Nonlinearity) -> None:
+    """Price's theorem: d/dc E[f(u) f(v)] = E[f'(u) f'(v)]."""
+    for c, a, b in ((0.4, 1.3, 0.9), (-0.7, 0.8, 1.1)):
+        cov, one, two = double(c, a, b)
+        cov.requires_grad_()
+        (slope,) = torch.autograd.grad(f.covariance(cov, one, two), cov)
+        assert float(f.derivative(cov, one, two).detach()) == pytest.approx(float(slope), rel=1e-6)
+
+
+def test_known_values_of_erf() -> None:
+    assert float(Erf().covariance(*double(0.4, 1.3, 0.9))) == pytest.approx(0.1621610135323, abs=1e-12)
+    assert float(Erf().derivative(*double(0.4, 1.3, 0.9))) == pytest.approx(0.4144041743670, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("angle", "depth", "nngp", "ntk"),
+    [
+        (math.pi / 3, 1, 0.608997781044, 0.942331114378),
+        (math.pi / 3, 2, 0.683905650899, 1.351479561123),
+        (math.pi / 3, 3, 0.738128192301, 1.737844679215),
+        (math.pi / 2, 1, 0.318309886184, 0.318309886184),
+        (math.pi / 2, 2, 0.493731090200, 0.685708636283),
+        (math.pi / 2, 3, 0.604825720113, 1.060388106803),
+        (2 * math.pi / 3, 1, 0.108997781044, -0.057668885622),
+    ],
+)
+def test_arc_cosine_kernels(angle: float, depth: int, nngp: float, ntk: float) -> None:
+    """Unit inputs, weights of variance 2 but for the first layer's 1: cos -> k_1(cos), as Cho and Saul write it."""
+    layer = torch.tensor([[math.cos(angle)]], dtype=torch.float64)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    from statescope.analyses.infinite_width.network import Layer
+
+    network, found = DenseNetwork(depth), Layer(layer, one, one, layer)
+    for _ in range(depth):
+        found = network.next(found)
+    assert float(found.cross) == pytest.approx(nngp, abs=1e-11)
+    assert float(found.tangent) == pytest.approx(ntk, abs=1e-11)
+
+
+def test_the_recurrent_networks_known_case() -> None:
+    x = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])[..., None]
+    found = infinite_width_kernels(RecurrentNetwork(), x)
+    torch.testing.assert_close(found.nngp, torch.tensor([[1.5, 0.9596], [0.9596, 1.5]]).double(), atol=5e-5, rtol=0)
+    torch.testing.assert_close(found.ntk, torch.tensor([[4.5, 1.6900], [1.6900, 4.5]]).double(), atol=5e-5, rtol=0)
+
+
+def empirical(network: InfiniteNetwork, x: Tensor, width: int, seed: int) -> Tensor:
+    model = network.finite(tuple(x.shape[1:]), width, torch.Generator().manual_seed(seed))
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    jacobian = jacrev(lambda p: functional_call(model, p, (x,))[:, 0])(parameters)
+    return sum((part.flatten(1) @ part.flatten(1).T for part in jacobian.values()), torch.zeros(len(x), len(x)).double())
+
+
+SEQUENCES = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(1)).double()
+FAMILIES = [
+    (DenseNetwork(2, bias_variance=0.3), SEQUENCES[:, 0]),
+    (DenseNetwork(2, Erf(), 1.5), SEQUENCES[:, 0]),
+    (DenseNetwork(1, GELU()), SEQUENCES[:, 0]),
+    (ResidualNetwork(4), SEQUENCES[:, 0]),
+    (RecurrentNetwork(), SEQUENCES),
+    (RecurrentNetwork(Erf(), 1.4, 0.7, 0.2), SEQUENCES),
+    (ConvolutionalNetwork(2), SEQUENCES),
+    (ConvolutionalNetwork(2, 2, Erf(), pooling=False), SEQUENCES),
+]
+
+
+@pytest.mark.parametrize(("network", "x"), FAMILIES, ids=lambda value: getattr(value, "kind", ""))
+def test_finite_networks_approach_it_as_one_over_root_width(network: InfiniteNetwork, x: Tensor) -> None:
+    truth = infinite_width_kernels(network, x).ntk
+    errors = []
+    widths = (32, 128, 512)
+    for width in widths:
+        draws = [empirical(network, x, width, seed) for seed in range(6)]
+        errors.append(float(torch.stack([(draw - truth).norm() / truth.norm() for draw in draws]).mean()))
+    slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
+    assert -0.75 < slope < -0.3, errors
+    assert errors[-1] < 0.2, errors
+
+
+@pytest.mark.parametrize(("network", "x"), FAMILIES, ids=lambda value: getattr(value, "kind", ""))
+def test_outputs_are_drawn_with_the_covariance_of_the_gaussian_process(network: InfiniteNetwork, x: Tensor) -> None:
+    truth = infinite_width_kernels(network, x).nngp
+    with torch.no_grad():
+        outputs = torch.stack(
+            [network.finite(tuple(x.shape[1:]), 128, torch.Generator().manual_seed(s))(x)[:, 0] for s in range(600)]
+        )
+    spread = (truth.diagonal()[:, None] * truth.diagonal() + truth**2).sqrt() / 600**0.5
+    assert (((outputs.T @ outputs) / 600 - truth).abs() < 5 * spread + 0.05 * truth.norm() / len(x)).all()
+
+
+@pytest.mark.parametrize(("network", "x"), FAMILIES, ids=lambda value: getattr(value, "kind", ""))
+def test_kernels_are_symmetric_positive_and_the_same_in_parts(network: InfiniteNetwork, x: Tensor) -> None:
+    whole, part = infinite_width_kernels(network, x), infinite_width_kernels(network, x[:2], x[2:])
+    for kernel, corner in zip(whole, part, strict=True):
+        torch.testing.assert_close(kernel, kernel.T)
+        torch.testing.assert_close(kernel[:2, 2:], corner)
+        assert torch.linalg.eigvalsh(kernel)[0] > -1e-12 * torch.linalg.eigvalsh(kernel)[-1]
+
+
+def test_a_wrong_recursion_is_seen_by_the_widths() -> None:
+    """Were the tangent kernel of the step before not carried on, no width would come near."""
+    network = RecurrentNetwork()
+    right, wrong = infinite_width_kernels(network, SEQUENCES).ntk, 2 * infinite_width_kernels(network, SEQUENCES).nngp
+    found = torch.stack([empirical(network, SEQUENCES, 512, seed) for seed in range(8)]).mean(0)
+    assert (found - right).norm() / right.norm() < 0.15 < (found - wrong).norm() / right.norm()
+
+
+def test_pooling_makes_it_blind_to_shifts_and_reading_each_position_does_not() -> None:
+    shifted = torch.cat([SEQUENCES[:1], SEQUENCES[:1].roll(2, 1)])
+    for pooling in (True, False):
+        ntk = infinite_width_kernels(ConvolutionalNetwork(2, pooling=pooling), shifted).ntk
+        assert bool(torch.isclose(ntk[0, 1], ntk[0, 0])) is pooling
+
+
+def test_residual_kernels_have_a_limit_in_depth() -> None:
+    kernels = [infinite_width_kernels(ResidualNetwork(depth), SEQUENCES[:, 0]).ntk for depth in (64, 128, 256)]
+    first, second = (kernels[1] - kernels[0]).norm(), (kernels[2] - kernels[1]).norm()
+    assert float(first / second) == pytest.approx(2.0, abs=0.1)
+    plain = [infinite_width_kernels(DenseNetwork(depth), SEQUENCES[:, 0]).ntk.diagonal()[0] for depth in (8, 16)]
+    assert float(plain[1] / plain[0]) > 1.8  # without the stream it grows with depth
+
+
+@pytest.mark.parametrize("length", [1, 2, 12])
+def test_a_diagonal_recurrence_against_its_gradients(length: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    decay, write, read = torch.rand(3, 5, generator=generator).double().unbind()
+    decay[0] = 0.0
+    x = torch.randn(4, length, generator=generator).double()
+
+    def output(decay: Tensor, write: Tensor, read: Tensor) -> Tensor:
+        state = torch.zeros(len(x), 5, dtype=torch.float64)
+        for t in range(length):
+            state = decay * state + write * x[:, t, None]
+        return state @ read
+
+    flat = torch.cat(jacrev(output, (0, 1, 2))(decay, write, read), 1)
+    torch.testing.assert_close(diagonal_recurrence_ntk(decay, write, read, x), flat @ flat.T, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(diagonal_recurrence_ntk(decay, write, read, x[:1], x), flat[:1] @ flat.T, rtol=1e-12, atol=1e-13)
+
+
+def test_bad_input_is_refused() -> None:
+    x = SEQUENCES
+    with pytest.raises(ValueError, match=r"takes inputs \[sample, features\]"):
+        infinite_width_kernels(DenseNetwork(), x)
+    with pytest.raises(ValueError, match="embed tokens first"):
+        infinite_width_kernels(DenseNetwork(), torch.zeros(2, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="NaN"):
+        infinite_width_kernels(DenseNetwork(), x[:, 0] / 0)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        infinite_width_kernels(RecurrentNetwork(), x, x[:, :3])
+    with pytest.raises(ValueError, match=r"must be \[channel\]"):
+        diagonal_recurrence_ntk(torch.ones(2), torch.ones(3), torch.ones(2), x[:, :, 0])
+    silent = torch.cat([torch.zeros_like(x[:1]), x[:1]])
+    assert infinite_width_kernels(replace(RecurrentNetwork(), bias_variance=0.0), silent).ntk.isfinite().all()

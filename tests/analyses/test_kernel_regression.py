@@ -1,0 +1,133 @@
+"""Kernel regression: closed forms against gradient descent itself, and the eigenframework against experiments."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from statescope.analyses.infinite_width.dense import DenseNetwork
+from statescope.analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
+from statescope.analyses.kernel_regression.learning_curve import learning_curve_point
+
+
+def problem(samples: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, size, generator=generator, dtype=torch.float64)
+    return (
+        x,
+        torch.randn(samples, 2, generator=generator, dtype=torch.float64),
+        torch.randn(3, size, generator=generator).double(),
+    )
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_descent_of_a_linear_model_step_by_step(size: int) -> None:
+    """3 features for 12 samples: a kernel of rank 3, whose null space must stay where it started."""
+    x, y, test = problem(12, size)
+    w = torch.randn(size, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    kernel, start, test_start = x @ x.T, x @ w, test @ w
+    step = 0.7 * largest_stable_step(kernel)
+    times = torch.tensor([0.0, 1.0, 5.0, 60.0])
+    found = gradient_descent(kernel, y, times, step, test @ x.T, start, test_start)
+    for t in range(61):
+        if t in (0, 1, 5, 60):
+            index = times.tolist().index(t)
+            torch.testing.assert_close(found.train[index], x @ w, rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(found.test[index], test @ w, rtol=1e-10, atol=1e-10)
+        w = w - step * x.T @ (x @ w - y)
+
+
+def test_gradient_flow_is_descent_of_small_steps() -> None:
+    x, y, test = problem(8, 20)
+    flow = gradient_descent(x @ x.T, y, torch.tensor([0.01, 0.1, 10.0]), test_kernel=test @ x.T)
+    errors = []
+    for step in (1e-4, 1e-5):
+        steps = torch.tensor([0.01, 0.1, 10.0]) / step
+        errors.append((gradient_descent(x @ x.T, y, steps, step, test @ x.T).test - flow.test).abs().max())
+    assert float(errors[0] / errors[1]) == pytest.approx(10, rel=0.1)
+    interpolating = test @ x.T @ torch.linalg.solve(x @ x.T, y)
+    long = gradient_descent(x @ x.T, y, torch.tensor([1e6]), test_kernel=test @ x.T).test[0]
+    torch.testing.assert_close(long, interpolating, rtol=1e-8, atol=1e-8)
+
+
+def test_the_largest_stable_step_is_the_edge() -> None:
+    x, y, _ = problem(20, 200)
+    edge = largest_stable_step(x @ x.T)
+    for factor, stays in ((0.98, True), (1.02, False)):
+        w = torch.zeros(200, 2, dtype=torch.float64)
+        for _ in range(2000):
+            w = w - factor * edge * x.T @ (x @ w - y)
+        assert (float((x @ w - y).norm()) < 1e-8) is stays
+    with pytest.raises(ValueError, match="diverges; the largest stable one is"):
+        gradient_descent(x @ x.T, y, torch.tensor([1.0]), 1.02 * edge)
+
+
+def cube() -> tuple[Tensor, Tensor, Tensor]:
+    """The kernel of a ReLU network with three hidden layers on the 8-cube, and its modes: all products of coordinates."""
+    x = torch.tensor(list(product((-1.0, 1.0), repeat=8))).double()
+    kernel = DenseNetwork(3, bias_variance=0.1).kernels(x * 2**-0.5, x * 2**-0.5).ntk
+    modes = torch.stack([x[:, [bool(m & (1 << b)) for b in range(8)]].prod(1) for m in range(256)], 1)
+    return kernel, modes, (modes * (kernel @ modes)).sum(0) / 256**2
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("samples", [16, 64])
+def test_the_eigenframework_predicts_the_error_on_the_cube(order: int, samples: int) -> None:
+    kernel, modes, values = cube()
+    mode = 2**order - 1
+    theory = learning_curve_point(values, torch.eye(256)[mode], samples)
+    generator = torch.Generator().manual_seed(2)
+    errors, learnt = [], []
+    for _ in range(100):
+        drawn = torch.randperm(256, generator=generator)[:samples]
+        fit = kernel[:, drawn] @ torch.linalg.solve(kernel[drawn][:, drawn], modes[drawn, mode])
+        errors.append(float((fit - modes[:, mode]).square().mean()))
+        learnt.append(float((fit * modes[:, mode]).mean()))
+    assert np.mean(errors) == pytest.approx(theory.test_error, rel=0.08)  # over all of the cube, the seen points among them
+    assert np.mean(learnt) == pytest.approx(float(theory.learnability[mode]), abs=0.01)
+
+
+def test_the_eigenframework_on_a_gaussian_design() -> None:
+    size, samples, ridge, noise = 800, 160, 0.05, 0.1
+    values = torch.arange(1, size + 1).double() ** -1.5
+    target = torch.arange(1, size + 1).double() ** -1.0
+    theory = learning_curve_point(values, target, samples, ridge, noise)
+    generator = torch.Generator().manual_seed(0)
+    test, train = [], []
+    for _ in range(12):
+        features = torch.randn(samples, size, generator=generator, dtype=torch.float64)
+        y = features @ target + noise**0.5 * torch.randn(samples, generator=generator, dtype=torch.float64)
+        kernel = (features * values) @ features.T
+        alpha = torch.linalg.solve(kernel + ridge * torch.eye(samples).double(), y)
+        test.append(float((values * (features.T @ alpha) - target).square().sum()) + noise)
+        train.append(float((kernel @ alpha - y).square().mean()))
+    assert np.mean(test) == pytest.approx(theory.test_error, rel=0.04)
+    assert np.mean(train) == pytest.approx(theory.train_error, rel=0.06)
+    assert theory.test_error != pytest.approx(
+        learning_curve_point(values, target, samples, 2 * ridge, noise).test_error, rel=1e-4
+    )
+
+
+def test_learnability_is_conserved() -> None:
+    """Without a ridge the modes share exactly n units of it."""
+    values = torch.rand(120, generator=torch.Generator().manual_seed(0)).double() + 1e-3
+    for samples in (1, 50, 119):
+        point = learning_curve_point(values, torch.ones(120), samples)
+        assert float(point.learnability.sum()) == pytest.approx(samples, abs=1e-8)
+        assert point.train_error == 0.0
+    assert float(learning_curve_point(values, torch.ones(120), 50, ridge=0.2).learnability.sum()) < 50
+    with pytest.raises(ValueError, match="determine 120 modes exactly"):
+        learning_curve_point(values, torch.ones(120), 120)
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), [(1.5, 2.0, -1.0), (2.0, 1.5, -0.5), (1.5, 6.0, -3.0)])
+def test_power_laws_give_the_known_exponents(a: float, b: float, expected: float) -> None:
+    """l_i = i^-a and v_i^2 = i^-b: the error falls as n^-min(b - 1, 2 a) (Bordelon et al. 2020, Spigler et al. 2020)."""
+    index = torch.arange(1, 200_001).double()
+    samples = np.array([64, 128, 256, 512])
+    errors = [learning_curve_point(index**-a, index ** (-b / 2), int(n)).test_error for n in samples]
+    assert np.polyfit(np.log(samples), np.log(errors), 1)[0] == pytest.approx(expected, abs=0.09)
