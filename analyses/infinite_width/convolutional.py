@@ -57,7 +57,7 @@ class ConvolutionalNetwork(InfiniteNetwork, kind="convolutional"):
         return kernel.mean((2, 3)) if self.pooling else kernel.diagonal(dim1=2, dim2=3).mean(-1)
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
-        return _Convolutional(self, *inputs, width, generator)
+        return _Convolutional(self, inputs[0], inputs[1], width, generator)
 
 
 class _Convolutional(nn.Module):
@@ -80,5 +80,7 @@ class _Convolutional(nn.Module):
             x = network.nonlinearity(scale * nn.functional.conv1d(padded, weight))
         channels, positions = x.shape[1:]
         if network.pooling:
-            return (x.mean(2) @ self.read / channels**0.5)[:, None]
-        return (torch.einsum("nct,tc->n", x, self.read) / (channels * positions) ** 0.5)[:, None]
+            read: Tensor = x.mean(2) @ self.read / channels**0.5
+        else:
+            read = torch.einsum("nct,tc->n", x, self.read) / (channels * positions) ** 0.5
+        return read[:, None]

@@ -53,7 +53,8 @@ class _Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.maps[:-1]:
             x = self.nonlinearity(layer(x))
-        return self.maps[-1](x)
+        out: Tensor = self.maps[-1](x)
+        return out
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ResidualNetwork(InfiniteNetwork, kind="residual"):
         return Kernels(layer.cross, layer.cross + layer.tangent)
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
-        return _Residual(self, *inputs, width, generator)
+        return _Residual(self, inputs[0], width, generator)
 
 
 class _Residual(nn.Module):
@@ -101,7 +102,8 @@ class _Residual(nn.Module):
         x = self.embed(x)
         for branch in self.branches:
             x = x + branch(self.nonlinearity(x))
-        return self.read(x)
+        out: Tensor = self.read(x)
+        return out
 
 
 def input_layer(first: Tensor, second: Tensor, weight_variance: float, bias_variance: float) -> Layer:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...probe.configuration import Kinds
+from ...probe.plugins import Kinds
 
 
 class Kernels(NamedTuple):
@@ -86,5 +86,5 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
-        out = self.scales[0] * (x @ self.weight.T)
+        out: Tensor = self.scales[0] * (x @ self.weight.T)
         return out if self.bias is None else out + self.scales[1] * self.bias

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...probe.configuration import Kinds
+from ...probe.plugins import Kinds
 
 
 @dataclass(frozen=True)

@@ -68,4 +68,5 @@ class _Recurrent(nn.Module):
         state = self.nonlinearity(self.input(x[:, 0]))
         for t in range(1, x.shape[1]):
             state = self.nonlinearity(self.recurrent(state) + self.input(x[:, t]))
-        return self.read(state)
+        out: Tensor = self.read(state)
+        return out
