@@ -72,6 +72,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def with_ending(path: str | Path, ending: str) -> Path:
+    """The path with an ending, put behind a name that lacks it; it takes the place of nothing, since names may hold dots."""
+    path = Path(path)
+    return path if path.name.endswith(ending) else path.with_name(path.name + ending)
+
+
 def sha256(path: Path) -> str:
     """The digest of a file, as hexadecimal."""
     with path.open("rb") as file:

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.model import Model
+from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.controls import group_bootstrap
 from ...probe.subspaces.direction import Direction
-from ...probe.tasks.base import Batch, generator_for
+from ...probe.tasks.base import IGNORED, Batch, generator_for
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Steering(Result, kind="steering"):
 
 
 def steering(
-    directions: Mapping[str, tuple[Model, Direction]],
+    directions: Mapping[str, tuple[HookedModel, Direction]],
     batch: Batch,
     concept_log_odds: Tensor,
     *,
@@ -73,10 +73,14 @@ def steering(
 
     directions: model name -> (model, direction). batch: held-out sequences with the direction's label.
     concept_log_odds: [vocabulary], log(f(b | concept) / f(b | no concept)). text_of: each token as text.
+
+    Raises ValueError for a direction whose concept holds everywhere in the batch.
     """
     rows, changes = [], {}
     for name, (model, direction) in directions.items():
         absent = batch.labels[direction.name] == 0
+        if not bool(absent.any()):
+            raise ValueError(f"{direction.name} holds at every position of this batch; steering is measured where it does not")
         plain = _distribution(model, batch.tokens, None)
         control = Direction.random(direction, generator_for(seed, 17))
         for used in (direction, control):
@@ -94,13 +98,19 @@ def steering(
 
 
 def log_odds(tokens: Tensor, present: Tensor, vocabulary: int) -> Tensor:
-    """log(f(b | concept) / f(b | no concept)) of tokens [N], with one count added to each."""
-    counts = torch.stack([torch.bincount(tokens[mask], minlength=vocabulary) + 1.0 for mask in (present, ~present)])
+    """log(f(b | concept) / f(b | no concept)) of tokens [N], with one count added to each.
+
+    present [N]: whether the concept holds, as booleans or as numbers of which 0 says no. A token of -100 is not counted.
+    """
+    if tokens.shape != present.shape:
+        raise ValueError(f"tokens {tuple(tokens.shape)} and present {tuple(present.shape)} need one shape")
+    holds, counted = present != 0, tokens != IGNORED
+    counts = torch.stack([torch.bincount(tokens[counted & mask], minlength=vocabulary) + 1.0 for mask in (holds, ~holds)])
     frequencies = counts / counts.sum(1, keepdim=True)
     return frequencies[0].log() - frequencies[1].log()
 
 
-def _distribution(model: Model, tokens: Tensor, hook: tuple[str, Callable[..., Tensor]] | None) -> Tensor:
+def _distribution(model: HookedModel, tokens: Tensor, hook: tuple[str, Callable[..., Tensor]] | None) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(tokens) if hook is None else model.run_with_hooks(tokens, fwd_hooks=[hook])
     return logits.log_softmax(-1)

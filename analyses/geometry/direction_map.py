@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.model import Model
+from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.scores import short_hook
@@ -92,16 +92,22 @@ def direction_cosines(directions: Sequence[Direction]) -> DirectionCosines:
 
 
 def direction_projection(
-    model: Model, directions: Sequence[Direction], tokens: Tensor, texts: Sequence[str], labels: dict[str, Tensor]
+    model: HookedModel, directions: Sequence[Direction], tokens: Tensor, texts: Sequence[str], labels: dict[str, Tensor]
 ) -> DirectionProjection:
-    """Project one sequence on directions of ordinary activations. tokens [T]; labels: concept -> [T]."""
+    """Project one sequence on directions of activations that have one vector a token.
+
+    tokens [T]; labels: concept -> [T]. Raises ValueError for a direction on a side of a state or in every head, of which a token
+    has many components.
+    """
     hooks = sorted({direction.hook for direction in directions})
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens[None], names_filter=hooks, return_type=None)
     tables = []
     for direction in directions:
         along = direction.project(cache[direction.hook][0]) / direction.scale
-        frame = pd.DataFrame({"position": range(len(tokens)), "token": list(texts), "projection": along.numpy()})
+        if along.ndim != 1:
+            raise ValueError(f"{direction.name}: a token has {tuple(along.shape[1:])} components along it, and here it needs one")
+        frame = pd.DataFrame({"position": range(len(tokens)), "token": list(texts), "projection": along.cpu().numpy()})
         label = labels[direction.name].numpy()
         tables.append(frame.assign(hook=direction.hook, direction=direction.name, label=label))
     return DirectionProjection(pd.concat(tables, ignore_index=True))

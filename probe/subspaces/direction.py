@@ -2,105 +2,87 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import write_whole
-
-Side = Literal["vector", "key", "value"]
+from .subspace import Side, Subspace
 
 
-@dataclass(frozen=True)
-class Direction:
-    """A unit vector with its provenance.
+class Direction(Subspace):
+    """A unit vector with its provenance: a subspace of one dimension, which also has a sense.
 
-    vector: [D], of length 1. hook: the activation it lives in. name: the concept.
-    side: "vector" for an ordinary activation; in a matrix state "key" or "value", for the axis it lies along.
-    scale: how far apart the two sides of the concept lie along it, in the activation's own units.
-    about: which data, which fit.
+    vector: [D], of length 1 under the metric. scale: how far apart the two sides of the concept lie along it, in the activation's
+    own units. The rest: see `Subspace`.
     """
 
-    vector: Tensor
-    hook: str
-    name: str
-    side: Side = "vector"
-    scale: float = 1.0
-    about: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        vector: Tensor,
+        hook: str,
+        name: str,
+        side: Side = "vector",
+        scale: float = 1.0,
+        about: Mapping[str, Any] | None = None,
+        metric: Tensor | None = None,
+    ) -> None:
+        if vector.ndim != 1:
+            raise ValueError(f"{name}: a direction is one vector, got shape {tuple(vector.shape)}")
+        super().__init__(vector[:, None], hook, name, side, scale, about or {}, metric)
 
-    def __post_init__(self) -> None:
-        if self.vector.ndim != 1:
-            raise ValueError(f"a direction is one vector, got shape {tuple(self.vector.shape)}")
-        length = float(self.vector.norm())
-        if not abs(length - 1) < 1e-4:
-            raise ValueError(f"a direction has length 1, got {length:.6g}; divide by its norm")
+    def _flaw(self, gram: Tensor, off: float) -> str:
+        return f"a direction has length 1, got {float(gram[0, 0].sqrt()):.6g}; divide by its norm"
+
+    def __repr__(self) -> str:
+        return f"Direction({self.name!r}, [{len(self.basis)}] at {self.hook}, side {self.side!r}, scale {self.scale:.4g})"
+
+    @property
+    def vector(self) -> Tensor:
+        """The unit vector, [D]."""
+        return self.basis[:, 0]
 
     @classmethod
-    def difference_of_means(cls, features: Tensor, present: Tensor, *, hook: str, name: str, **about: Any) -> Direction:
+    def difference_of_means(
+        cls, features: Tensor, present: Tensor, *, hook: str, name: str, side: Side = "vector", **about: Any
+    ) -> Direction:
         """From the mean activation where a concept is absent to the mean where it is present.
 
-        features [N, D], present [N] of booleans. `scale` is the distance of the two means.
+        features [N, D], real or complex, of any floating dtype; present [N] of booleans. `scale` is the distance of the two
+        means. Raises ValueError where one of the two has no sample, or where the means are one.
         """
         present = present.bool()
         if present.all() or not present.any():
             raise ValueError(f"{name}: a difference of means needs samples with and without the concept")
-        gap = features[present].mean(0) - features[~present].mean(0)
+        wide = torch.promote_types(features.dtype, torch.float64)
+        gap = features[present].to(wide).mean(0) - features[~present].to(wide).mean(0)
         norm = float(gap.norm())
+        if not 0 < norm < float("inf"):
+            raise ValueError(f"{name}: the means with and without the concept are {norm:g} apart, which gives no direction")
         details = {"method": "difference of means", "with": int(present.sum()), "without": int((~present).sum())}
-        return cls(gap / norm, hook, name, scale=norm, about=details | about)
+        kept = torch.promote_types(features.dtype, torch.float32)
+        return cls((gap / norm).to(kept), hook, name, side, norm, details | about)
 
     @classmethod
     def random(cls, like: Direction, generator: torch.Generator) -> Direction:
         """A random direction in the same space with the same scale: the control of a steering experiment."""
         drawn = torch.randn(like.vector.shape, generator=generator, dtype=like.vector.dtype)
-        return cls(drawn / drawn.norm(), like.hook, "random", like.side, like.scale, {"method": "random"})
+        measured = drawn if like.metric is None else like.metric.to(drawn) @ drawn
+        unit = drawn / (drawn.conj() @ measured).real.sqrt()
+        return cls(unit, like.hook, "random", like.side, like.scale, {"method": "random"}, like.metric)
 
     def cosine(self, other: Direction) -> float:
-        """The cosine with a direction of the same space."""
-        if self.vector.shape != other.vector.shape or self.side != other.side:
-            raise ValueError(
-                f"{self.name} ({self.hook}, {self.side}) and {other.name} ({other.hook}, {other.side}) lie in different spaces"
-            )
-        return float(self.vector @ other.vector)
+        """The cosine with a direction of the same space, under its metric."""
+        self._same_space(other)
+        return float((self.vector.conj() @ other._measured[:, 0].to(self.vector)).real)
 
     def project(self, activations: Tensor) -> Tensor:
-        """The component of activations [..., D] along it, [...]."""
-        return activations @ self.vector.to(activations)
-
-    def steer(self, strength: float) -> tuple[str, Callable[..., Tensor]]:
-        """A hook for `run_with_hooks` that adds strength * scale * vector at every position."""
-        shift = strength * self.scale * self.vector
-        return self.hook, lambda value, hook: value + shift.to(value)
-
-    def ablate(self) -> tuple[str, Callable[..., Tensor]]:
-        """A hook for `run_with_hooks` that removes the component along it at every position."""
-
-        def remove(value: Tensor, hook: Any) -> Tensor:
-            unit = self.vector.to(value)
-            return value - (value @ unit)[..., None] * unit
-
-        return self.hook, remove
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as a safetensors file."""
-        path = Path(path).with_suffix(".safetensors")
-        about = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "about": dict(self.about)}
-        write_whole(path, lambda at: save_file({"vector": self.vector.contiguous()}, at, {"direction": json.dumps(about)}))
-        return path
+        """The component of each vector of activations along it: [...] of activations [..., D]."""
+        return self.coordinates(activations)[..., 0]
 
     @classmethod
-    def load(cls, path: str | Path) -> Direction:
-        """Read it back. Raises ValueError naming the file if it holds no direction."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads(file.metadata()["direction"])
-                return cls(file.get_tensor("vector"), **about)
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} holds no direction: {error}") from error
+    def _of(cls, basis: Tensor, **rest: Any) -> Self:
+        if basis.shape[1] != 1:
+            raise ValueError(f"it is a subspace of {basis.shape[1]} dimensions")
+        return cls(basis[:, 0], **rest)

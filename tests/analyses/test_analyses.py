@@ -29,7 +29,7 @@ from statescope.analyses.behaviour.error_by_position import ErrorByPosition, err
 from statescope.analyses.behaviour.steering import log_odds, steering
 from statescope.analyses.behaviour.survival import survival
 from statescope.analyses.behaviour.training_curve import held_out_cost
-from statescope.analyses.geometry.direction_map import direction_cosines
+from statescope.analyses.geometry.direction_map import direction_cosines, direction_projection
 from statescope.analyses.studies.comparison import Comparison
 from statescope.probe.captures.capture import Capture
 from statescope.probe.mixers import MixerConfig
@@ -210,6 +210,11 @@ def test_log_odds_compare_frequencies() -> None:
     present = torch.arange(80) < 40
     odds = log_odds(tokens, present, 2)
     torch.testing.assert_close(odds, torch.tensor([31 / 11, 11 / 31]).log())
+    assert torch.equal(log_odds(tokens, present.long(), 2), odds)  # whole numbers are no indices
+    with_ignored = torch.cat([tokens, torch.tensor([-100])])
+    assert torch.equal(log_odds(with_ignored, torch.cat([present, present[:1]]), 2), odds)
+    with pytest.raises(ValueError, match="need one shape"):
+        log_odds(tokens, present[:3], 2)
 
 
 def test_cosines_of_every_pair_of_one_activation() -> None:
@@ -219,6 +224,19 @@ def test_cosines_of_every_pair_of_one_activation() -> None:
     assert len(table) == 5
     assert table["h", "a", "b"] == pytest.approx(float(unit[0] @ unit[1]))
     assert table["h", "a", "a"] == pytest.approx(1)
+
+
+def test_a_projection_needs_one_component_a_token() -> None:
+    model = small(DeltaNet(heads=2), layers=1)
+    tokens, labels = torch.randint(0, 5, (6,)), {"a": torch.arange(6) % 2}
+    width = model.cfg.d_model
+    along = Direction(torch.eye(width)[0], "blocks.0.hook_resid_post", "a", scale=2.0)
+    found = direction_projection(model, [along], tokens, list("abcdef"), labels).table["projection"]
+    _, cache = model.run_with_cache(tokens[None], names_filter="blocks.0.hook_resid_post")
+    np.testing.assert_allclose(found, cache["resid_post", 0][0, :, 0].numpy() / 2, rtol=1e-6)
+    by_head = Direction(torch.eye(width // 2)[0], "blocks.0.attn.hook_z", "a")
+    with pytest.raises(ValueError, match=r"has \(2,\) components along it"):
+        direction_projection(model, [by_head], tokens, list("abcdef"), labels)
 
 
 def test_frames_are_copies() -> None:

@@ -1,0 +1,231 @@
+"""Subspaces of an activation space: what lies in them, without them, and along them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...kernels.recurrence import Edit, Verb
+from ..errors import unknown_name
+from ..files import with_ending, write_whole
+
+Side = Literal["vector", "key", "value"]
+HookFunction = tuple[str, Callable[..., Tensor]]
+
+# operation of an Edit that removes a direction: (axes of the state behind batch and position, side)
+REMOVING: dict[tuple[int, str], Literal["project_out_key", "project_out_value"]] = {
+    (3, "key"): "project_out_key",
+    (3, "value"): "project_out_value",
+    (3, "vector"): "project_out_value",
+    (2, "key"): "project_out_key",
+    (2, "vector"): "project_out_key",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """The span of r directions, with its provenance.
+
+    Which vectors an activation consists of is said by `side`. "vector": its last axis, or as many of its last axes as hold D
+    numbers together. In a matrix state [..., K, V], "key" means its V columns of K numbers and "value" its K rows of V: what is
+    done is done to each of them. A complex activation is the real space of its real and imaginary parts, <a, b> = Re(a^H M b),
+    so that a complex line is a subspace with r = 2.
+
+    basis: [D, r], orthonormal under the metric: B^H M B = I (its real part, where complex).
+    hook: the activation it lives in. name: the concept.
+    side: see above.
+    scale: the length of one unit of strength in `steer`, in the activation's own units.
+    about: which data, which fit.
+    metric: M [D, D], symmetric and positive definite; None for the identity.
+
+    Raises ValueError for a basis that is not orthonormal.
+    """
+
+    basis: Tensor
+    hook: str
+    name: str
+    side: Side = "vector"
+    scale: float = 1.0
+    about: Mapping[str, Any] = field(default_factory=dict)
+    metric: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.side not in get_args(Side):
+            raise unknown_name("side", str(self.side), get_args(Side))
+        if self.basis.ndim != 2 or not 0 < self.basis.shape[1] <= self.basis.shape[0]:
+            raise ValueError(f"{self.name}: a basis is [D, r] with 0 < r <= D, got {tuple(self.basis.shape)}")
+        if self.metric is not None and self.metric.shape != (len(self.basis), len(self.basis)):
+            raise ValueError(
+                f"{self.name}: a metric is [D, D], got {tuple(self.metric.shape)} for a basis of D = {len(self.basis)}"
+            )
+        rounded = self.basis.dtype in (torch.float16, torch.bfloat16)
+        object.__setattr__(self, "basis", self.basis.detach().to(torch.promote_types(self.basis.dtype, torch.float32)))
+        lengths = (self.basis.conj() * self._measured).real.sum(0).sqrt()
+        if rounded and bool(((lengths - 1).abs() < 0.02).all()):  # what rounding to 8 bits leaves of length 1
+            object.__setattr__(self, "basis", self.basis / lengths)
+        gram = (self.basis.mH @ self._measured).real
+        off = float((gram - torch.eye(len(gram)).to(gram)).abs().max())
+        if not off < (0.02 if rounded and len(gram) > 1 else 1e-4):
+            raise ValueError(f"{self.name}: {self._flaw(gram, off)}")
+
+    def _flaw(self, gram: Tensor, off: float) -> str:
+        return f"a basis is orthonormal under its metric; B^T M B differs from I by {off:.3g}"
+
+    @property
+    def rank(self) -> int:
+        """r, its number of dimensions."""
+        return self.basis.shape[1]
+
+    @property
+    def _measured(self) -> Tensor:
+        """M B, [D, r]."""
+        return self.basis if self.metric is None else self.metric.to(self.basis) @ self.basis
+
+    def coordinates(self, activations: Tensor) -> Tensor:
+        """The coordinates of each vector of activations in the basis, [..., r], with `side`'s axis taken out."""
+        vectors = self._vectors(activations)
+        product = vectors @ self._measured.conj().to(vectors)
+        return product.real if product.is_complex() else product
+
+    def remove(self, activations: Tensor) -> Tensor:
+        """The activations without their component in the subspace, in the same shape."""
+        return self._each(activations, lambda vectors: vectors - self._component(vectors))
+
+    def reflect(self, activations: Tensor) -> Tensor:
+        """The activations with their component in the subspace turned around."""
+        return self._each(activations, lambda vectors: vectors - 2 * self._component(vectors))
+
+    def add(self, activations: Tensor, strength: float | Tensor) -> Tensor:
+        """The activations moved by strength * scale along the basis. strength: a number where r = 1, or [r]."""
+        return self._each(activations, lambda vectors: vectors + self._shift(strength).to(vectors))
+
+    def steer(self, strength: float | Tensor) -> HookFunction:
+        """A hook for `run_with_hooks` that adds at every position. States are changed by `steering_edit`."""
+        return self.hook, lambda value, hook: self.add(value, strength)
+
+    def ablate(self) -> HookFunction:
+        """A hook for `run_with_hooks` that removes at every position. States are changed by `ablation_edits`."""
+        return self.hook, lambda value, hook: self.remove(value)
+
+    def steering_edit(
+        self,
+        position: int,
+        strength: float | Tensor,
+        shape: Sequence[int],
+        *,
+        heads: tuple[int, ...] | None = None,
+        verb: Verb = "propagate",
+    ) -> Edit:
+        """The edit that adds to a state after one token, for `run_with_edits(tokens, {hook: [edit]})`.
+
+        shape: of the state behind batch and position, [H, K, V] or, of vector states, [H, C]. With `heads`, H is their number.
+        """
+        shift = self.add(torch.zeros(tuple(shape), dtype=self.basis.dtype), strength)
+        return Edit(position, "add", shift, heads, verb)
+
+    def ablation_edits(
+        self, position: int, shape: Sequence[int], *, heads: tuple[int, ...] | None = None, verb: Verb = "propagate"
+    ) -> list[Edit]:
+        """The edits that remove the component from a state after one token: one a direction of the basis. shape: as above.
+
+        Raises ValueError where no edit does: for a complex basis, one under another metric, and one across heads.
+        """
+        self._vectors(torch.zeros(tuple(shape), dtype=self.basis.dtype))  # the sizes fit
+        axis = shape[-2] if len(shape) == 3 and self.side == "key" else shape[-1]
+        operation = REMOVING.get((len(shape), self.side))
+        flaws = {
+            "a complex basis": self.basis.is_complex(),
+            "another metric": self.metric is not None,
+            f"{len(self.basis)} entries across the axes of a state {list(shape)}": axis != len(self.basis),
+        }
+        if operation is None or any(flaws.values()):
+            found = " and ".join(flaw for flaw, there in flaws.items() if there) or f"the {self.side} side of {list(shape)}"
+            raise ValueError(f"{self.name} has {found}; edits remove real directions of one axis, by an orthogonal projection")
+        return [Edit(position, operation, vector, heads, verb) for vector in self.basis.T]
+
+    def angles(self, other: Subspace) -> Tensor:
+        """The principal angles with a subspace of the same space, ascending, in radians, [min(r, r')]."""
+        self._same_space(other)
+        cosines = torch.linalg.svdvals((self.basis.mH @ other._measured.to(self.basis)).real)
+        return cosines.clamp(max=1).arccos()
+
+    def _same_space(self, other: Subspace) -> None:
+        same_metric = self.metric is other.metric or (
+            self.metric is not None and other.metric is not None and torch.equal(self.metric, other.metric)
+        )
+        if len(self.basis) != len(other.basis) or self.side != other.side or not same_metric:
+            raise ValueError(
+                f"{self.name} ({self.hook}, {self.side}) and {other.name} ({other.hook}, {other.side}) lie in different spaces"
+            )
+
+    def _shift(self, strength: float | Tensor) -> Tensor:
+        amount = torch.as_tensor(strength, dtype=self.basis.real.dtype)
+        if amount.numel() != self.rank:
+            raise ValueError(f"{self.name}: strength has {amount.numel()} entries; the subspace has {self.rank} dimensions")
+        return self.scale * self.basis @ amount.reshape(-1).to(self.basis)
+
+    def _component(self, vectors: Tensor) -> Tensor:
+        """Of vectors [..., D], their part in the subspace."""
+        coordinates = vectors @ self._measured.conj().to(vectors)
+        within = coordinates.real if coordinates.is_complex() else coordinates
+        return within.to(vectors.dtype) @ self.basis.to(vectors).mT
+
+    def _vectors(self, activations: Tensor) -> Tensor:
+        """Activations as vectors [..., D]."""
+        if self.basis.is_complex() and not activations.is_complex():
+            raise ValueError(f"{self.name} is complex; the activation of {self.hook} is real")
+        size = len(self.basis)
+        if self.side == "key" and activations.ndim > 2:
+            vectors = activations.transpose(-1, -2)
+        elif self.side == "vector" and activations.shape[-1] != size:
+            axes = next((n for n in range(1, activations.ndim + 1) if prod(activations.shape[-n:]) == size), 1)
+            vectors = activations.flatten(-axes)
+        else:
+            vectors = activations
+        if vectors.shape[-1] != size:
+            raise ValueError(
+                f"{self.name} has {size} entries on the {self.side} side, which does not fit an activation "
+                f"{tuple(activations.shape)}"
+            )
+        return vectors
+
+    def _each(self, activations: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Change every vector, and give the activations their shape again."""
+        changed = change(self._vectors(activations))
+        is_transposed = self.side == "key" and activations.ndim > 2
+        return changed.transpose(-1, -2) if is_transposed else changed.reshape(activations.shape)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a safetensors file, `path` with that ending; the name may hold dots."""
+        path = with_ending(path, ".safetensors")
+        about = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "about": dict(self.about)}
+        tensors = {"basis": self.basis} | ({} if self.metric is None else {"metric": self.metric})
+        parts = {name: torch.view_as_real(x) if x.is_complex() else x for name, x in tensors.items()}
+        held = {name: value.contiguous() for name, value in parts.items()}
+        write_whole(path, lambda at: save_file(held, at, {"subspace": json.dumps(about)}))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read it back. Raises ValueError naming the file if it holds none."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads(file.metadata()["subspace"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            found = {name: torch.view_as_complex(x) if x.ndim == 3 else x for name, x in tensors.items()}
+            return cls._of(**found, **about)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no {cls.__name__.lower()}: {error}") from error
+
+    @classmethod
+    def _of(cls, basis: Tensor, **rest: Any) -> Self:
+        return cls(basis, **rest)
