@@ -135,18 +135,24 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
         sys.exit(FAILED)
 
 
-def app(folder: Path = RUNS, port: int = 8501, browser: bool = True) -> None:
+def app(
+    folder: Path = RUNS, port: int = 8501, browser: bool = True, address: str = "127.0.0.1", names: tuple[str, ...] = ()
+) -> None:
     """Open the app in a browser, on this machine only (127.0.0.1).
+
+    From elsewhere: ssh -L 8501:127.0.0.1:8501 HOST, and open http://127.0.0.1:8501 there.
 
     Args:
         folder: where runs are.
         port: to listen on.
         browser: open a browser window.
+        address: listen on another address than this machine's own. Whoever reaches it sees all runs and can start studies.
+        names: host names under which a browser may reach another address, if not by the address itself.
 
     """
     from .launch import launch
 
-    launch(folder, port, browser=browser)
+    launch(folder, port, browser=browser, address=address, names=names)
 
 
 def atlas() -> None:

@@ -1,15 +1,21 @@
-"""Start the Streamlit server so that only this machine reaches it."""
+"""Start the server of the app so that only this machine reaches it."""
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
+import threading
+import time
+import urllib.request
+import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..probe.errors import StatescopeError
 
 ADDRESS = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
 RUNS_VARIABLE = "STATESCOPE_RUNS"
 
 
@@ -17,32 +23,89 @@ class PortInUseError(StatescopeError, OSError):
     """The port is taken by another program."""
 
 
-def options(port: int, *, browser: bool) -> list[str]:
-    """Streamlit's flags: loopback only, no foreign hosts, telemetry, questions, file watcher or tracebacks in the page."""
-    settings = {
-        "server.address": ADDRESS,
+class NoNameError(StatescopeError, ValueError):
+    """An address that is every address, without the names a browser may use."""
+
+
+def settings(address: str, port: int) -> dict[str, Any]:
+    """Streamlit's settings: no telemetry, questions, advertisement, file watcher or tracebacks in the page.
+
+    A server that calls itself headless neither opens a browser nor offers to install things; the browser is opened by `launch`.
+    """
+    return {
+        "server.address": address,
         "server.port": port,
-        "server.headless": not browser,
-        "server.showEmailPrompt": False,  # else the first start on a machine waits for an answer
+        "server.headless": True,
+        "server.showEmailPrompt": False,
         "server.fileWatcherType": "none",
+        "server.runOnSave": False,
         "server.maxUploadSize": 5,
+        "server.enableAgentApi": False,
+        "server.enableStaticServing": False,
         "browser.gatherUsageStats": False,
-        "client.showErrorDetails": "type",
+        "client.showErrorDetails": "none",
+        "client.showErrorLinks": False,
         "client.toolbarMode": "minimal",
+        "logger.hideWelcomeMessage": True,
     }
-    flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in settings.items()]
-    return [*flags, *(f"--server.allowedHosts={host}" for host in ("localhost", ADDRESS))]
 
 
-def launch(folder: Path, port: int, *, browser: bool) -> None:
-    """Replace this process by the server. Raises PortInUseError where the port is taken."""
-    with socket.socket() as probe:
+def launch(folder: Path, port: int, *, browser: bool, address: str = ADDRESS, names: Sequence[str] = ()) -> None:
+    """Serve the app until it is stopped.
+
+    address: to listen on. Another one than this machine's own is for those who know who reaches it: whoever does sees all
+        runs and can start studies.
+    names: under which a browser reaches another address, if not by the address itself.
+
+    Raises PortInUseError where the port is taken, NoNameError for "0.0.0.0" or "::" without names.
+    """
+    if address in EVERY_ADDRESS and not names:
+        raise NoNameError(f"{address} is every address of this machine; say by --names under which names a browser may reach it")
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except OSError as error:
-            raise PortInUseError(f"port {port} is taken; give another with --port {port + 1}") from error
-    print(f"statescope: the runs in {folder}/ at http://{ADDRESS}:{port} (Ctrl-C stops it)", flush=True)
+            raise PortInUseError(f"{address}, port {port} is taken or not ours; try --port {port + 1}") from error
+    shown = names[0] if address in EVERY_ADDRESS else address
+    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    print(f"statescope: the runs in {folder}/ at {url} (Ctrl-C stops it)", flush=True)
     os.environ[RUNS_VARIABLE] = str(folder.resolve())
-    script = str(Path(__file__).with_name("main.py"))
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", script, *options(port, browser=browser)])  # noqa: S606
+    if browser:
+        threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
+    _serve(address, port, [*names, *({address, ADDRESS, "localhost"} - {*EVERY_ADDRESS})])
+
+
+def _serve(address: str, port: int, names: Sequence[str]) -> None:
+    import streamlit
+    from starlette.middleware import Middleware
+
+    from .gate import Gate
+
+    script = Path(__file__).with_name("main.py")
+    app = streamlit.App(script, middleware=[Middleware(Gate, names=names)], on_script_error=tell_error)
+    app.run(config=settings(address, port))
+
+
+def tell_error(error: Exception) -> bool:
+    """Say on the page, in a sentence, that it could not be drawn. Streamlit has put the traceback on the terminal."""
+    import streamlit
+
+    from .components.text import literal
+
+    streamlit.error(
+        f"This page could not be drawn: {literal(f'{type(error).__name__}: {error}')}. Other pages and runs still work; the "
+        "terminal that serves the app has the details."
+    )
+    return True
+
+
+def _open_when_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()  # noqa: S310 (http, and our own)
+            webbrowser.open(url)
+            return
+        except OSError:
+            time.sleep(0.2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from statescope.app.components.runs import choose_run, runs_folder, sort_runs
+from statescope.app.components.text import literal
 
 PAGES = {
     "overview": ("Overview", ":material/summarize:"),
@@ -27,11 +28,11 @@ def main() -> None:
     runs, damaged = sort_runs()
     with st.sidebar:
         st.title("statescope")
-        st.caption(f"runs in {runs_folder()}")
+        st.caption(f"runs in {literal(runs_folder())}")
         if runs:
             choose_run([run.path.name for run in runs])
         for error in damaged:
-            st.error(f"A damaged run is left out: {error}")
+            st.error(f"A damaged run is left out: {literal(error)}")
     if not runs:
         st.navigation([st.Page("views/start.py", title="Start")]).run()
         return

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from .text import literal
+
 T = TypeVar("T")
 
 
@@ -33,4 +35,6 @@ def _check_address(key: str, options: Sequence[str]) -> None:
 def tell_foreign(key: str, given: str, options: Sequence[str]) -> None:
     """Say that the address asks for what is not there."""
     shown = ", ".join(options[:8]) + (", ..." if len(options) > 8 else "")
-    st.warning(f"The address asks for {key}={given[:40]}, which this run does not have ({shown}); the default is shown.")
+    st.warning(
+        f"The address asks for {literal(f'{key}={given}', 60)}, which is not there ({literal(shown, 200)}); the default is shown."
+    )

@@ -7,11 +7,12 @@ from typing import Any
 
 import streamlit as st
 
-from ...probe.results import print as paper
 from ...probe.results.figure import Figure
+from ...probe.results.print import render_for_print
 from ...probe.results.result import Result
-from ...probe.results.screen import draw
+from ...probe.results.screen import draw_on_screen
 from ...probe.runs.run import Run
+from .text import literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
 
@@ -22,23 +23,37 @@ def is_dark() -> bool:
 
 
 def show_result(run: Run, name: str, result: Result, **selection: Any) -> None:
-    """Draw a result of a run, with its exports below it."""
+    """Draw a result of a run, with its exports below it. One that cannot be drawn is told, and hides no other."""
     chosen = {key: value for key, value in selection.items() if value is not None}
-    figure = result.specification(**chosen)
-    st.plotly_chart(draw(figure, dark=is_dark()), theme=None, key=f"chart-{name}", config=MODEBAR, alt=figure.alt or figure.title)
+    try:
+        figure = result.specification(**chosen)
+    except Exception as error:  # a table of the right columns may hold anything
+        st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
+        return
+    st.plotly_chart(
+        draw_on_screen(figure, dark=is_dark()), theme=None, key=f"chart-{name}", config=MODEBAR, alt=figure.alt or figure.title
+    )
     if figure.caption.strip(" ;:."):
-        st.caption(figure.caption)
+        st.caption(literal(figure.caption))
     offer_exports(run, name, figure, chosen)
+
+
+def summary_of(result: Result) -> str:
+    """A result in words, or why it has none."""
+    try:
+        return result.summary()
+    except Exception as error:  # a table of the right columns may hold anything
+        return f"This result cannot be put in words: {type(error).__name__}: {error}"
 
 
 def offer_exports(run: Run, name: str, figure: Figure, chosen: dict[str, Any]) -> None:
     """Files of the figure, drawn only when they are asked for, its numbers, and the code that draws it."""
-    with st.expander(f"Export, numbers and code: {name.replace('_', ' ')}"):
+    with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):
         buttons = st.columns(4)
         for column, suffix in zip(buttons, ("svg", "pdf", "png"), strict=False):
             column.download_button(
                 suffix.upper(),
-                data=partial(paper.render, figure, suffix),
+                data=partial(render_for_print, figure, suffix),
                 file_name=f"{run.path.name}-{name}.{suffix}",
                 key=f"export-{name}-{suffix}",
             )

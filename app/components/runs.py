@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import streamlit as st
 
 from ...probe.errors import StatescopeError
-from ...probe.results.result import DamagedResultError, Result
+from ...probe.files import sha256
+from ...probe.results.result import DamagedResultError, Result, UnknownResultError
 from ...probe.runs.run import Run, list_runs
 from ..launch import RUNS_VARIABLE
 from .choose import tell_foreign
+from .text import literal
 
 
 def runs_folder() -> Path:
@@ -45,7 +48,9 @@ def current_run() -> Run:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _read(path: str, digest: str) -> Result:
-    """A result by path and digest. Read only: it is shared by all viewers."""
+    """A result by path and digest, which it must have. Read only: it is shared by all viewers."""
+    if not Path(path).is_file() or sha256(Path(path)) != digest:
+        raise DamagedResultError(f"{path} is missing, or is not what was written: its sha256 differs from the manifest's")
     return Result.load(path)
 
 
@@ -54,10 +59,13 @@ def read_result(run: Run, name: str) -> Result | None:
     file = f"results/{name}.parquet"
     if file not in run.manifest.files:
         where = "is still running" if run.status == "running" else "has none"
-        st.info(f"No {name.replace('_', ' ')} here: the study {run.manifest.study} {where}.", icon=":material/info:")
+        st.info(
+            f"No {literal(name.replace('_', ' '))} here: the study {literal(run.manifest.study)} {where}.", icon=":material/info:"
+        )
         return None
     try:
         return _read(str(run.path / file), run.manifest.files[file]["sha256"])
-    except DamagedResultError as error:
-        st.error(f"{error}\n\n`statescope verify {run.path}` lists what differs; the other pages still work.")
+    except (DamagedResultError, UnknownResultError) as error:
+        command = literal(f"statescope verify {quote(str(run.path))}")
+        st.error(f"{literal(error)}\n\n{command} lists what differs; the other pages still work.")
         return None

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from shlex import quote
 
 import streamlit as st
 
 from ...analyses.studies.catalogue import SMALLEST, STUDIES
 from ...probe.runs.progress import read_progress
-from ...probe.runs.run import Run
+from ...probe.runs.run import LOCK, Run
 from .runs import runs_folder
+from .text import literal
 
 
 def offer_first_run() -> None:
@@ -51,16 +53,34 @@ def follow(run: Run) -> None:
     now = Run(run.path)
     if now.status != "running":
         st.rerun()
-    progress = read_progress(run.path)
-    if progress is None:
+    progress = read_progress(run.path) or {}
+    total, done, stage, note = (progress.get(key) for key in ("total", "done", "stage", "note"))
+    if not isinstance(stage, str):
         st.info("The run is starting.")
         return
-    total, done = progress["total"], progress["done"]
-    text = f"{progress['stage']}: {done} of {total}, {progress['note']}" if total else progress["stage"]
-    st.progress(done / total if total else 0.0, text=text)
-    if st.button("Cancel", icon=":material/stop:", key=f"cancel-{run.path.name}"):
-        os.kill(progress["pid"], signal.SIGINT)
+    if isinstance(total, int) and isinstance(done, int) and 0 <= done <= total and total > 0:
+        st.progress(done / total, text=literal(f"{stage}: {done} of {total}, {note}"))
+    else:
+        st.progress(0.0, text=literal(stage))
+    worker = worker_of(run, progress.get("pid"))
+    if worker is None:
+        st.caption("Ctrl-C in its terminal stops it; what is finished is kept.")
+    elif st.button("Cancel", icon=":material/stop:", key=f"cancel-{run.path.name}"):
+        os.kill(worker, signal.SIGINT)
         st.toast("Stopping; what is finished is kept.")
+
+
+def worker_of(run: Run, named: object) -> int | None:
+    """The process that works in a run, if it is the one its progress names. A file may name any process; the one that works
+    in the run holds its lock open.
+    """
+    if not isinstance(named, int) or isinstance(named, bool) or named <= 1:
+        return None
+    try:
+        held = [os.path.realpath(entry.path) for entry in os.scandir(f"/proc/{named}/fd")]
+    except OSError:
+        return None  # gone, another user's, or a system that does not say
+    return named if os.path.realpath(run.path / LOCK) in held else None
 
 
 def tell_status(run: Run) -> None:
@@ -70,7 +90,7 @@ def tell_status(run: Run) -> None:
     elif run.status == "interrupted":
         st.warning(
             "This run was interrupted. This goes on where it stopped, and ends with the same numbers:\n\n"
-            f"`statescope run {run.path}`"
+            + literal(f"statescope run {quote(str(run.path))}")
         )
     elif run.status == "failed":
-        st.error(f"This run failed: {run.manifest.error}")
+        st.error(f"This run failed: {literal(run.manifest.error)}")

@@ -6,9 +6,10 @@ import streamlit as st
 
 from statescope.analyses.geometry.direction_map import DirectionProjection
 from statescope.app.components.choose import choose, choose_position
-from statescope.app.components.figure import show_result
+from statescope.app.components.figure import show_result, summary_of
 from statescope.app.components.kept_chart import token_strip
 from statescope.app.components.runs import current_run, read_result
+from statescope.app.components.text import literal
 from statescope.probe.runs.run import Run
 
 
@@ -16,7 +17,7 @@ def show(run: Run) -> None:
     """Draw the page."""
     st.header("Directions")
     if not {"direction_cosines", "direction_projection", "steering"} & set(run.result_names):
-        st.info(f"The study {run.manifest.study} looks at no directions; `statescope run source-code` does.")
+        st.info(f"The study {literal(run.manifest.study)} looks at no directions; `statescope run source-code` does.")
         return
     projection = read_result(run, "direction_projection")
     if isinstance(projection, DirectionProjection):
@@ -36,9 +37,9 @@ def show(run: Run) -> None:
         )
         here = rows.iloc[position]
         facts = st.columns(3)
-        facts[0].metric("token", repr(here["token"])[1:-1])
+        facts[0].metric("token", literal(here["token"]))
         facts[1].metric("projection / scale", f"{here['projection']:.2f}")
-        facts[2].metric(str(name).replace("_", " "), int(here["label"]))
+        facts[2].metric(literal(str(name).replace("_", " ")), int(here["label"]))
         show_result(run, "direction_projection", projection, direction=name)
     cosines = read_result(run, "direction_cosines")
     if cosines is not None:
@@ -51,7 +52,7 @@ def show(run: Run) -> None:
             "A direction is causal only if moving along it changes what the model does, more than a random direction does."
         )
         show_result(run, "steering", steered)
-        st.text(steered.summary())
+        st.text(summary_of(steered))
 
 
 show(current_run())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import pandas as pd
 import streamlit as st
 
 from statescope.analyses.studies.catalogue import DESCRIBED, STUDIES, study_of_kind
-from statescope.app.components.figure import show_result
+from statescope.app.components.figure import show_result, summary_of
 from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
+from statescope.app.components.text import literal
 from statescope.probe.runs.run import Run
 
 FEW = 4
@@ -18,8 +21,8 @@ FIRST = ("accuracy_by_length", "error_by_position", "held_out_cost", "hybrid", "
 def show(run: Run) -> None:
     """Draw the page."""
     manifest = run.manifest
-    st.header(run.path.name)
-    st.markdown(_question(manifest.study))
+    st.header(literal(run.path.name))
+    st.text(_question(manifest.study))
     tell_status(run)
     facts = st.columns(4)
     facts[0].metric("status", run.status)
@@ -35,11 +38,13 @@ def show(run: Run) -> None:
     for name in run.result_names:
         result = read_result(run, name)
         if result is not None:
-            summary = result.summary()
-            with st.expander(name.replace("_", " "), expanded=summary.count("\n") < FEW):
+            summary = summary_of(result)
+            with st.expander(literal(name.replace("_", " ")), expanded=summary.count("\n") < FEW):
                 st.text(summary)
     st.subheader("How it was made")
-    st.code(f"statescope run {run.path}    # the same settings: goes on, or shows that it is finished", language="bash")
+    st.code(
+        f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished", language="bash"
+    )
     tables = st.columns(2)
     tables[0].caption("configuration")
     tables[0].json(dict(manifest.configuration), expanded=1)
@@ -57,11 +62,11 @@ def _question(kind: str) -> str:
 
 def _verify(run: Run) -> None:
     st.subheader("Files")
-    st.caption(f"{len(run.manifest.files)} files with their digests in {run.path}")
+    st.caption(f"{len(run.manifest.files)} files with their digests in {literal(run.path)}")
     if st.button("Compare every file with its digest", icon=":material/fact_check:"):
         problems = run.problems()
         if problems:
-            st.error("\n\n".join(problems))
+            st.error("\n\n".join(map(literal, problems)))
         else:
             st.success(f"{len(run.manifest.files)} files are as they were written.")
 

@@ -8,6 +8,7 @@ from statescope.analyses.behaviour.survival import Survival
 from statescope.app.components.choose import choose
 from statescope.app.components.figure import show_result
 from statescope.app.components.runs import current_run, read_result
+from statescope.app.components.text import literal
 from statescope.probe.runs.run import Run
 from statescope.probe.statistics.scores import ProbeScores
 
@@ -35,7 +36,7 @@ def show(run: Run) -> None:
     table = result.select(**selection).table
     shown = ["model", "label", "hook", "position", "accuracy", "low", "high", "majority", "control", "selectivity", "samples"]
     st.dataframe(table[shown].round(3), hide_index=True)
-    st.caption("; ".join(f"{key}: {value}" for key, value in result.about.items()))
+    st.caption(literal("; ".join(f"{key}: {value}" for key, value in result.about.items())))
     if "survival" in run.result_names:
         st.subheader("Survival at distance")
         st.markdown("Accuracy of the same probes where the label is present, by how long ago it arose.")

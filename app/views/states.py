@@ -10,8 +10,10 @@ from statescope.app.components.choose import choose, choose_position
 from statescope.app.components.figure import is_dark, show_result
 from statescope.app.components.kept_chart import kept_chart, token_strip
 from statescope.app.components.runs import current_run, read_result
+from statescope.app.components.text import literal
 from statescope.probe.results.palette import REFERENCE, SEQUENTIAL, color
 from statescope.probe.results.screen import CLEAR
+from statescope.probe.results.text import for_plotly
 from statescope.probe.runs.run import Run
 
 OUTLINE = {"color": REFERENCE, "width": 0.5}
@@ -45,11 +47,11 @@ def show(run: Run) -> None:
         key=strip,
         chosen=lambda: _follow_click(strip),
     )
-    st.caption(f"Click a token or move the slider. Colour: {label}.")
+    st.caption(f"Click a token or move the slider. Colour: {literal(label)}.")
     here = rows.iloc[position]
     facts = st.columns(4)
-    facts[0].metric("token", repr(here["token"])[1:-1])
-    facts[1].metric(label, int(here["label"]))
+    facts[0].metric("token", literal(here["token"]))
+    facts[1].metric(literal(label), int(here["label"]))
     facts[2].metric("norm of the state", f"{here['norm']:.3f}")
     facts[3].metric("norm of its change", f"{here['change']:.3f}")
     alt = f"Path of the state of {model}, layer {layer}, head {head}, on its principal axes; token {position} is marked."
@@ -84,9 +86,9 @@ def _plane(result: StateTrajectory, position: int, label: str) -> go.Figure:
         "colorscale": SEQUENTIAL,
         "size": 7,
         "line": OUTLINE,
-        "colorbar": {"title": label},
+        "colorbar": {"title": for_plotly(label)},
     }
-    text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
+    text = [for_plotly(f"{row.position}: {row.token!r}, {label} {row.label}") for row in rows.itertuples()]
     line = {"color": REFERENCE, "width": 1}
     x, y = rows["axis_1"].to_numpy(), rows["axis_2"].to_numpy()
     path = go.Scatter(x=x, y=y, mode="lines+markers", marker=marker, line=line, text=text)
@@ -105,9 +107,9 @@ def _space(result: StateTrajectory, position: int, label: str) -> go.Figure:
         "colorscale": SEQUENTIAL,
         "size": 4,
         "line": OUTLINE,
-        "colorbar": {"title": label},
+        "colorbar": {"title": for_plotly(label)},
     }
-    text = [f"{row.position}: {row.token!r}, {label} {row.label}" for row in rows.itertuples()]
+    text = [for_plotly(f"{row.position}: {row.token!r}, {label} {row.label}") for row in rows.itertuples()]
     line = {"color": REFERENCE, "width": 2}
     path = go.Scatter3d(x=axes[0], y=axes[1], z=axes[2], mode="lines+markers", marker=marker, line=line, text=text)
     spot = {"size": 9, "color": color(1), "symbol": "circle-open"}

@@ -6,7 +6,7 @@ import streamlit as st
 
 from statescope.analyses.spectra.transition_spectrum import TransitionSpectrum
 from statescope.app.components.choose import choose
-from statescope.app.components.figure import show_result
+from statescope.app.components.figure import show_result, summary_of
 from statescope.app.components.runs import current_run, read_result
 from statescope.probe.runs.run import Run
 
@@ -31,7 +31,7 @@ def show(run: Run) -> None:
         if chosen != ALL:
             selection[name] = chosen if name == "model" else int(chosen)
     show_result(run, "transition_spectrum", result, **selection)
-    st.text(result.select(**selection).summary())
+    st.text(summary_of(result.select(**selection)))
 
 
 show(current_run())

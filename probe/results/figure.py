@@ -1,4 +1,4 @@
-"""The description of a figure: what is drawn, not how. `plotly.py` draws it on the screen, `print.py` on paper."""
+"""The description of a figure: what is drawn, not how. `screen` draws it with plotly, `print` with matplotlib."""
 
 from __future__ import annotations
 
@@ -105,6 +105,19 @@ class Panel:
     level: tuple[float, str] | None = None
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names along the axis of bars or intervals. Where all marks name the same, a name may stand there twice."""
+        lists = [[str(name) for name in mark.names] for mark in self.marks if isinstance(mark, Bars | Intervals)]
+        if all(names == lists[0] for names in lists):
+            return lists[0] if lists else []
+        return list(dict.fromkeys(name for names in lists for name in names))
+
+    def places(self, mark: Bars | Intervals) -> Values:
+        """Where each bar or interval of a mark stands along that axis."""
+        own = [str(name) for name in mark.names]
+        return np.arange(len(own)) if own == self.names else np.array([self.names.index(name) for name in own])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Draw a figure on paper: matplotlib, at the size it is printed, with fonts that venues accept."""
+"""Draw a figure for print: matplotlib, at the size it has on the page, with fonts that venues accept."""
 
 from __future__ import annotations
 
@@ -17,34 +17,23 @@ from ..errors import unknown_name
 from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
+from .style import SMALLEST, PrintStyle, style_named
+from .text import for_matplotlib, visible
 
-WIDTH = 5.5  # inches; the text width of NeurIPS and ICLR
-PANEL_HEIGHT = 1.9
-STYLE: dict[Any, Any] = {
-    "font.size": 7,
-    "axes.titlesize": 8,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
-    "legend.fontsize": 6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.2,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "statescope",
-}
 LINE_STYLES = ("-", "--", "-.", ":")
+MOST_VECTOR_POINTS = 5000  # a cloud of more is a bitmap between vector axes
+UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
-def draw(figure: Figure) -> Drawing:
-    """The figure as a matplotlib figure of WIDTH inches."""
-    columns = min(figure.columns, len(figure.panels))
+def draw_for_print(figure: Figure, style: str | PrintStyle = "neurips") -> Drawing:
+    """The figure as a matplotlib figure, at the size it has on the page."""
+    look = style_named(style)
+    columns = min(figure.columns, len(figure.panels), look.columns)
     rows = math.ceil(len(figure.panels) / columns)
-    with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(WIDTH, PANEL_HEIGHT * rows * figure.stretch + 0.5), layout="constrained")
-        drawing.suptitle(figure.title, fontsize=9, x=0.01, ha="left")
+    with matplotlib.rc_context(look.settings()):
+        height = look.panel_height * rows * figure.stretch + 0.5
+        drawing = Drawing(figsize=(look.width, height), layout="constrained")
+        drawing.suptitle(for_matplotlib(figure.title), x=0.01, ha="left")
         grid = drawing.subplots(rows, columns, squeeze=False)
         named: dict[str, int] = {}
         for index, panel in enumerate(figure.panels):
@@ -55,23 +44,23 @@ def draw(figure: Figure) -> Drawing:
     return drawing
 
 
-def render(figure: Figure, suffix: str) -> bytes:
+def render_for_print(figure: Figure, suffix: str, style: str | PrintStyle = "neurips") -> bytes:
     """The figure as a file of type "svg", "pdf" or "png" (300 dots an inch). The same data gives the same bytes."""
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-    if suffix not in undated:
-        raise unknown_name("figure type", suffix, undated)
+    if suffix not in UNDATED:
+        raise unknown_name("figure type", suffix, UNDATED)
     held = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        draw(figure).savefig(held, format=suffix, dpi=300, metadata={**undated[suffix], "Title": figure.title})
+    with matplotlib.rc_context(style_named(style).settings()):
+        drawing = draw_for_print(figure, style)
+        drawing.savefig(held, format=suffix, dpi=300, metadata={**UNDATED[suffix], "Title": visible(figure.title)})
     return held.getvalue()
 
 
-def save(figure: Figure, path: str | Path) -> list[Path]:
+def save_for_print(figure: Figure, path: str | Path) -> list[Path]:
     """Write <path>.svg and <path>.png."""
     path = Path(path)
     written = [path.with_name(f"{path.name}.{suffix}") for suffix in ("svg", "png")]
     for target in written:
-        write_bytes(target, render(figure, target.suffix[1:]))
+        write_bytes(target, render_for_print(figure, target.suffix[1:]))
     return written
 
 
@@ -80,16 +69,16 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int
     for mark in panel.marks:
         index = named.setdefault(mark.label, len(named))
         if isinstance(mark, Bars):
-            _draw_bars(axes, mark, index, bars.index(mark), len(bars))
+            _draw_bars(axes, panel, mark, index, next(place for place, own in enumerate(bars) if own is mark), len(bars))
         else:
-            _draw_mark(drawing, axes, mark, index)
+            _draw_mark(drawing, axes, panel, mark, index)
     if panel.unit_circle:
         angle = np.linspace(0, 2 * np.pi, 181)
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
     if panel.level is not None:
         height, name = panel.level
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+    axes.set(xlabel=for_matplotlib(panel.x_label), ylabel=for_matplotlib(panel.y_label), title=for_matplotlib(panel.title))
     for log, scale, axis in ((panel.x_log, axes.set_xscale, axes.xaxis), (panel.y_log, axes.set_yscale, axes.yaxis)):
         if log:
             scale("log")
@@ -114,62 +103,69 @@ def _draw_legend(drawing: Drawing, grid: Any) -> None:
         drawing.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _draw_mark(drawing: Drawing, axes: Axes, mark: Mark, index: int) -> None:
-    tint = color(index)
+def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: int) -> None:
+    tint, label = color(index), _legend_label(mark.label)
     if isinstance(mark, Line):
         style: dict[str, Any] = (
             {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
         )
-        axes.plot(mark.x, mark.y, label=mark.label, marker="o" if mark.markers else None, markersize=2.5, **style)
+        axes.plot(mark.x, mark.y, label=label, marker="o" if mark.markers else None, markersize=2.5, **style)
         if mark.low is not None and mark.high is not None:
             axes.fill_between(mark.x, mark.low, mark.high, color=tint, alpha=0.18, linewidth=0)
     elif isinstance(mark, Points):
         if mark.joined:
             axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
         look: dict[str, Any] = {"color": tint} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
-        cloud = axes.scatter(mark.x, mark.y, s=5, alpha=0.75, label=mark.label, rasterized=len(mark.x) > 2000, zorder=2, **look)
+        cloud = axes.scatter(
+            mark.x, mark.y, s=5, alpha=0.75, label=label, rasterized=len(mark.x) > MOST_VECTOR_POINTS, zorder=2, **look
+        )
         if mark.color is not None:
-            drawing.colorbar(cloud, ax=axes, label=mark.color_label)
+            drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label))
     elif isinstance(mark, Histogram):
-        axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=mark.label)
+        axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=label)
     elif isinstance(mark, Intervals):
-        _draw_intervals(axes, mark, index)
+        _draw_intervals(axes, panel, mark, index)
     elif isinstance(mark, Heatmap):
         _draw_heatmap(drawing, axes, mark)
 
 
-def _draw_bars(axes: Axes, mark: Bars, index: int, place: int, count: int) -> None:
+def _legend_label(label: str) -> str:
+    """A name for the legend. matplotlib leaves out a name that begins with an underscore: it gets an invisible first sign."""
+    return "\u200b" + for_matplotlib(label) if label.startswith("_") else for_matplotlib(label)
+
+
+def _draw_bars(axes: Axes, panel: Panel, mark: Bars, index: int, place: int, count: int) -> None:
     width = 0.8 / count
-    at = np.arange(len(mark.names))
+    at, label = panel.places(mark), _legend_label(mark.label)
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     shifted = at + (place - (count - 1) / 2) * width
-    axes.bar(shifted, mark.values, width=width, yerr=error, color=color(index), label=mark.label, error_kw={"linewidth": 0.7})
-    axes.set_xticks(at, list(mark.names), rotation=30, ha="right")
+    axes.bar(shifted, mark.values, width=width, yerr=error, color=color(index), label=label, error_kw={"linewidth": 0.7})
+    axes.set_xticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names], rotation=30, ha="right")
 
 
-def _draw_intervals(axes: Axes, mark: Intervals, index: int) -> None:
+def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, index: int) -> None:
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     look: dict[str, Any] = {"fmt": MARKERS[index % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": color(index)}
     filled: dict[str, Any] = {} if index % 2 == 0 else {"markerfacecolor": "white"}
-    axes.errorbar(mark.values, np.arange(len(mark.names)), xerr=error, label=mark.label, **look, **filled)
-    axes.set_yticks(range(len(mark.names)), list(mark.names))
-    axes.set_ylim(len(mark.names) - 0.5, -0.5)
+    axes.errorbar(mark.values, panel.places(mark), xerr=error, label=_legend_label(mark.label), **look, **filled)
+    axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
+    axes.set_ylim(len(panel.names) - 0.5, -0.5)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
 
 
 def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
     style: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 0.8}
-    text: dict[str, Any] = {"fontsize": 6, "color": REFERENCE, "va": "bottom"}
+    text: dict[str, Any] = {"fontsize": SMALLEST, "color": REFERENCE, "va": "bottom"}
     if across:
         axes.axvline(value, **style)
-        axes.annotate(name, (value, 0), xycoords=("data", "axes fraction"), rotation=90, ha="right", **text)
+        axes.annotate(for_matplotlib(name), (value, 0), xycoords=("data", "axes fraction"), rotation=90, ha="right", **text)
     else:
         axes.axhline(value, **style)
-        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", **text)
+        axes.annotate(for_matplotlib(name), (1, value), xycoords=("axes fraction", "data"), ha="right", **text)
 
 
 def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
@@ -178,8 +174,8 @@ def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
         reach = float(np.nanmax(np.abs(mark.values))) or 1.0
         look = {"cmap": f"{DIVERGING}_r", "vmin": -reach, "vmax": reach}
     image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
-    drawing.colorbar(image, ax=axes, label=mark.label)
+    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label))
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
         step = max(1, math.ceil(len(labels) / 12))
-        ticks(range(0, len(labels), step), [str(label) for label in labels][::step])
+        ticks(range(0, len(labels), step), [for_matplotlib(label) for label in labels[::step]])
     axes.tick_params(axis="x", rotation=45)

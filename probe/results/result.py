@@ -69,9 +69,9 @@ class Result(Kinds, family="result"):
 
     def figure(self, **selection: Any) -> PlotlyFigure:
         """The figure for the screen, as a plotly figure."""
-        from .screen import draw
+        from .screen import draw_on_screen
 
-        return draw(self.specification(**selection))
+        return draw_on_screen(self.specification(**selection))
 
     def save(self, path: str | Path) -> Path:
         """Write the result; the file appears whole or not at all.

@@ -1,8 +1,9 @@
-"""Draw a figure on the screen."""
+"""Draw a figure on the screen, with plotly."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,28 @@ from plotly.subplots import make_subplots
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color
+from .text import for_plotly
 
 PANEL_HEIGHT = 340
+MOST_TICKS = 40
 CLEAR = "rgba(0,0,0,0)"
 
 
-def draw(figure: Figure, *, dark: bool = False) -> go.Figure:
+def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     """The figure as a plotly figure, with its own template (never the one another library set as a default)."""
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
-    titles = [panel.title for panel in figure.panels]
+    titles = [for_plotly(panel.title) for panel in figure.panels]
     drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.3 / rows)
     named: dict[str, int] = {}
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
         _draw_panel(drawn, panel, row, column, named)
-        if column > 1 and _names(panel) and _names(panel) == _names(figure.panels[index - 1]):
+        if column > 1 and _left_names(panel) and _left_names(panel) == _left_names(figure.panels[index - 1]):
             drawn.update_yaxes(showticklabels=False, row=row, col=column)
     drawn.update_layout(
         template="plotly_dark" if dark else "plotly_white",
-        title={"text": figure.title, "x": 0, "xanchor": "left"},
+        title={"text": for_plotly(figure.title), "x": 0, "xanchor": "left"},
         height=PANEL_HEIGHT * rows * figure.stretch + 90,
         legend={"orientation": "h", "y": -0.18 / rows, "yanchor": "top"},
         margin={"l": 60, "r": 20, "t": 80, "b": 60},
@@ -57,24 +60,44 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         height, name = panel.level
         across = any(isinstance(mark, Intervals) for mark in panel.marks)
         add = drawn.add_vline if across else drawn.add_hline
-        add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=name, **place)
-    drawn.update_xaxes(title_text=panel.x_label, type="log" if panel.x_log else None, range=panel.x_range, **place)
-    drawn.update_yaxes(title_text=panel.y_label, type="log" if panel.y_log else None, range=panel.y_range, **place)
-    if any(isinstance(mark, Heatmap | Intervals) for mark in panel.marks):
-        drawn.update_yaxes(autorange="reversed", **place)
+        add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=for_plotly(name), **place)
+    drawn.update_xaxes(title_text=for_plotly(panel.x_label), type="log" if panel.x_log else None, range=panel.x_range, **place)
+    drawn.update_yaxes(title_text=for_plotly(panel.y_label), type="log" if panel.y_log else None, range=panel.y_range, **place)
+    _name_axes(drawn, panel, place)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
         anchor = axis.plotly_name.replace("axis", "")
         drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
 
 
-def _names(panel: Panel) -> list[str]:
+def _left_names(panel: Panel) -> list[str]:
     """The names down the left side of a panel of intervals."""
-    return [name for mark in panel.marks if isinstance(mark, Intervals) for name in mark.names]
+    return panel.names if any(isinstance(mark, Intervals) for mark in panel.marks) else []
+
+
+def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int]) -> None:
+    """Names stand at whole numbers along an axis: as categories, equal names would fall together and "1e5" be a number."""
+    for mark in panel.marks:
+        if isinstance(mark, Bars):
+            drawn.update_xaxes(**_ticks(panel.names), **place)
+        elif isinstance(mark, Intervals):
+            drawn.update_yaxes(**_ticks(panel.names), range=[len(panel.names) - 0.5, -0.5], **place)
+        elif isinstance(mark, Heatmap):
+            drawn.update_xaxes(**_ticks(mark.columns), **place)
+            drawn.update_yaxes(**_ticks(mark.rows), autorange="reversed", **place)
+
+
+def _ticks(names: Sequence[object]) -> dict[str, Any]:
+    step = max(1, math.ceil(len(names) / MOST_TICKS))
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(0, len(names), step)),
+        "ticktext": [for_plotly(name) for name in names[::step]],
+    }
 
 
 def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
-    common = {"name": mark.label, "legendgroup": mark.label, "showlegend": shown and bool(mark.label)}
+    common = {"name": for_plotly(mark.label), "legendgroup": mark.label, "showlegend": shown and bool(mark.label)}
     if isinstance(mark, Line):
         style = {"color": REFERENCE if mark.dashed else color(index), "dash": "dash" if mark.dashed else "solid"}
         curve = go.Scatter(x=mark.x, y=mark.y, mode="lines+markers" if mark.markers else "lines", line=style, **common)
@@ -82,10 +105,11 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
     if isinstance(mark, Points):
         look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": color(index)}
         if mark.color is not None:
-            look |= {"color": mark.color, "colorscale": SEQUENTIAL, "colorbar": {"title": mark.color_label}}
+            look |= {"color": mark.color, "colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.color_label)}}
         line = {"color": REFERENCE, "width": 1}
         mode = "lines+markers" if mark.joined else "markers"
-        return [go.Scatter(x=mark.x, y=mark.y, mode=mode, marker=look, line=line, text=mark.text, **common)]
+        text = None if mark.text is None else [for_plotly(entry) for entry in mark.text]
+        return [go.Scatter(x=mark.x, y=mark.y, mode=mode, marker=look, line=line, text=text, **common)]
     if isinstance(mark, Histogram):
         middle, width = (mark.edges[1:] + mark.edges[:-1]) / 2, np.diff(mark.edges)
         return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": color(index), "opacity": 0.6}, **common)]
@@ -93,18 +117,18 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
         error = None
         if mark.low is not None and mark.high is not None:
             error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
-        return [go.Bar(x=list(mark.names), y=mark.values, error_y=error, marker={"color": color(index)}, **common)]
+        return [go.Bar(x=panel.places(mark), y=mark.values, error_y=error, marker={"color": color(index)}, **common)]
     if isinstance(mark, Intervals):
         error = None
         if mark.low is not None and mark.high is not None:
             error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
         look = {"color": color(index), "size": 9, "symbol": SYMBOLS[index % len(SYMBOLS)]}
-        return [go.Scatter(x=mark.values, y=list(mark.names), error_x=error, mode="markers", marker=look, **common)]
-    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": mark.label}}
+        return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=error, mode="markers", marker=look, **common)]
+    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
         reach = float(np.nanmax(np.abs(mark.values))) or 1.0
         look |= {"colorscale": DIVERGING, "reversescale": True, "zmin": -reach, "zmax": reach}
-    return [go.Heatmap(z=mark.values, x=list(mark.columns), y=list(mark.rows), **look)]
+    return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
 
 
 def _band(mark: Line, index: int) -> list[Any]:

@@ -111,9 +111,9 @@ class Run:
             return Result.load(path)  # type: ignore[return-value]
         with self.stage(f"analysis: {name}"):
             result = analysis()
-            from ..results import print as paper
+            from ..results.print import save_for_print
 
-            figures = paper.save(result.specification(), self.path / "figures" / name)
+            figures = save_for_print(result.specification(), self.path / "figures" / name)
             result.save(path)
             self._record([path, *figures])
         return result

@@ -163,25 +163,52 @@ def test_nothing_is_asked_of_another_machine(page: Page, port: int) -> None:
     assert asked and not foreign
 
 
-def shake_hands(port: int, host: str) -> str:
-    """The status line of a WebSocket handshake that names this host."""
-    request = (
-        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://{host}\r\n\r\n"
-    )
+def ask(port: int, path: str, host: str, origin: str | None, *, upgrade: bool) -> str:
+    """The status line of a request with this Host and Origin."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *([f"Origin: {origin}"] if origin else [])]
+    if upgrade:
+        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
     with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
-        link.sendall(request.encode())
+        link.sendall("\r\n".join([*lines, "", ""]).encode())
         return link.recv(1024).decode().splitlines()[0]
 
 
-def test_it_listens_on_this_machine_only_and_refuses_foreign_hosts(port: int) -> None:
+def test_it_listens_on_this_machine_only(port: int) -> None:
     listening = [line.split()[1] for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
     own = [address for address in listening if address.endswith(f":{port:04X}")]
-    assert "0100007F" in {address.split(":")[0] for address in own}
     assert {address.split(":")[0] for address in own} == {"0100007F"}, "another address than 127.0.0.1"
-    assert "101" in shake_hands(port, f"127.0.0.1:{port}")
-    assert "101" in shake_hands(port, f"localhost:{port}")
-    assert "403" in shake_hands(port, "evil.example")
+
+
+def test_the_page_and_its_connection_take_their_own_names_and_pages_only(port: int) -> None:
+    here, stream = f"127.0.0.1:{port}", "/_stcore/stream"
+    for host in (here, f"localhost:{port}", "localhost:9000"):  # the last: behind an SSH tunnel
+        assert " 101 " in ask(port, stream, host, f"http://{host}", upgrade=True)
+        assert " 200 " in ask(port, "/", host, None, upgrade=False)
+    foreign = ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", f"localhost@evil.example:{port}", "")
+    for host in foreign:  # a name that a stranger makes lead here
+        assert " 403 " in ask(port, stream, host, f"http://{host}", upgrade=True)
+        for path in ("/", "/_stcore/health", "/_stcore/host-config", "/media/x"):
+            assert " 40" in ask(port, path, host, None, upgrade=False)
+    pages = (
+        "http://evil.example",
+        f"http://127.0.0.1:{port + 1}",
+        f"http://localhost:{port}",
+        "http://127.0.0.1",
+        "null",
+        "file://",
+    )
+    for origin in (*pages, None):  # a stranger's page, or that of another program of this machine
+        assert " 403 " in ask(port, stream, here, origin, upgrade=True), origin
+    for origin in pages:
+        assert " 403 " in ask(port, "/_stcore/health", here, origin, upgrade=False), origin
+
+
+def test_a_foreign_name_gets_no_browser_page(page: Page, port: int) -> None:
+    """DNS rebinding: the browser itself takes evil.localhost to this machine."""
+    answer = page.goto(f"http://evil.localhost:{port}/")
+    assert answer is not None and answer.status == 403
+    assert "answers to" in page.content()
 
 
 def test_the_smallest_study_starts_is_followed_and_cancelled(page: Page, tmp_path: Path) -> None:

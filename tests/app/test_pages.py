@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from streamlit.testing.v1 import AppTest
 
 from statescope import Run
@@ -132,6 +141,93 @@ def test_a_foreign_value_in_the_address_is_told_and_dropped(
     assert any(f"{key}={value}" in text for text in told)
 
 
+PICTURE = "![x](http://host.example/y.png)"
+
+
+@pytest.fixture
+def hostile(finished: Path, tmp_path: Path) -> Path:
+    """Runs whose names, settings and tables hold Markdown, HTML and formulas wherever text may stand, beside a sound one."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(finished, folder)
+    run = folder / "source"
+    for name in Run(run).result_names:
+        result = Run(run).result(name)
+        table = result.to_frame()
+        for column in table.columns:
+            if column in ("model", "token", "direction") and not pd.api.types.is_numeric_dtype(table[column]):
+                table[column] = [f"{PICTURE}<img src=x onerror=alert(1)> $x$ {value}" for value in table[column]]
+        type(result)(table, result.about).save(run / "results" / f"{name}.parquet")
+    record(run, error=PICTURE, outcome="failed", source={"commit": PICTURE}, packages={PICTURE: PICTURE})
+    return folder
+
+
+def record(run: Path, **changes: Any) -> None:
+    """Write a manifest anew, with the digests of the files as they are."""
+    plain = json.loads((run / "manifest.json").read_text()) | changes
+    for name, entry in plain["files"].items():
+        data = (run / name).read_bytes()
+        entry |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (run / "manifest.json").write_text(json.dumps(plain))
+
+
+def markdown_of(app: AppTest) -> list[str]:
+    """All text of a page that Streamlit reads as Markdown, without code spans, in which it reads nothing."""
+    written = ("markdown", "caption", "error", "warning", "info", "success", "header", "subheader", "title", "metric")
+    texts = [str(element.value) for kind in written for element in app.get(kind)]
+    labelled = ("metric", "expander", "selectbox", "button", "slider")  # the value of a select box is text of its own
+    texts += [str(element.label) for kind in labelled for element in app.get(kind)]
+    return [re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", text) for text in texts]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_text_of_runs_is_text_on_every_page(hostile: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    app = open_app(hostile, monkeypatch, page, run="source")
+    assert not app.exception
+    assert not [text for text in markdown_of(app) if "host.example" in text or "<img" in text or "$x" in text]
+    for chart in app.get("plotly_chart"):
+        assert "<img" not in json.dumps(json.loads(chart.proto.spec)["layout"])
+
+
+@pytest.mark.parametrize("key", ["run", "layer", "model", "view"])
+def test_text_of_the_address_is_text(finished: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    app = open_app(finished, monkeypatch, "overview" if key == "run" else "states", **({"run": "source"} | {key: PICTURE}))
+    assert any("host.example" in warning.value for warning in app.warning), "it is told"
+    assert not [text for text in markdown_of(app) if "host.example" in text]
+
+
+def test_one_odd_result_breaks_no_page(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of the right columns that holds text where numbers belong, and a result of an unknown kind."""
+    folder = tmp_path / "odd"
+    shutil.copytree(finished, folder)
+    run = folder / "parity"
+    path = run / "results" / "accuracy_by_length.parquet"
+    table = parquet.read_table(path)
+    header = json.loads(table.schema.metadata[b"statescope"])
+    odd = pa.table({name: ["a"] for name in table.column_names}).replace_schema_metadata(table.schema.metadata)
+    parquet.write_table(odd, path)
+    foreign = table.replace_schema_metadata({b"statescope": json.dumps(header | {"kind": PICTURE}).encode()})
+    parquet.write_table(foreign, run / "results" / "training.parquet")
+    record(run)
+    app = open_app(folder, monkeypatch, run="parity")
+    assert not app.exception
+    told = " ".join(error.value for error in app.error)
+    assert "cannot be drawn" in told and "install the plug-in" in told
+    assert any("probes" in expander.label for expander in app.expander), "what is sound is shown"
+    assert not [text for text in markdown_of(app) if "host.example" in text]
+
+
+def test_a_file_does_not_say_which_process_is_stopped(finished: Path) -> None:
+    from statescope.app.components.start import worker_of
+
+    run = Run(finished / "parity")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        for named in (other.pid, 1, 0, -1, True, "1", None, 10**9):
+            assert worker_of(run, named) is None
+        other.stdin.close()
+    with (run.path / ".lock").open("w"):
+        assert worker_of(run, os.getpid()) == os.getpid()
+
+
 def test_tokens_are_text_and_never_markup(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corpus holds `<` and `>`; they reach the page as data of a component that sets textContent."""
     from statescope.app.components.kept_chart import STRIP
@@ -154,8 +250,6 @@ def test_the_code_on_the_page_runs(finished: Path, monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_and_a_failed_run_say_how_to_go_on(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     for name, outcome, error in (("a", "unfinished", None), ("b", "failed", "NonFiniteLossError: at step 3")):
         shutil.copytree(finished / "parity", tmp_path / name)
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -14,11 +17,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from pyarrow import parquet
 
-from statescope.probe.results import print as paper
-from statescope.probe.results import screen as plotly
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
 from statescope.probe.results.palette import SERIES
+from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.result import DamagedResultError, Result, UnknownResultError
+from statescope.probe.results.screen import draw_on_screen
+from statescope.probe.results.text import visible
 
 
 def _figure() -> Figure:
@@ -52,7 +56,7 @@ def test_the_frame_holds_every_drawn_number() -> None:
 
 def test_screen_and_paper_draw_the_same_numbers() -> None:
     figure = _figure()
-    screen, sheet = plotly.draw(figure), paper.draw(figure)
+    screen, sheet = draw_on_screen(figure), draw_for_print(figure)
     curve = next(trace for trace in screen.data if trace.name == "curve" and trace.mode == "lines+markers")
     axes = sheet.axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), np.asarray(curve.y))
@@ -64,7 +68,7 @@ def test_screen_and_paper_draw_the_same_numbers() -> None:
 
 
 def test_the_complex_plane_has_equal_axes_and_a_circle_of_radius_one() -> None:
-    screen, sheet = plotly.draw(_figure()), paper.draw(_figure())
+    screen, sheet = draw_on_screen(_figure()), draw_for_print(_figure())
     assert screen.layout.yaxis2.scaleanchor == "x2"
     circle = next(trace for trace in screen.data if trace.name == "unit circle")
     np.testing.assert_allclose(np.hypot(circle.x, circle.y), 1)
@@ -72,7 +76,7 @@ def test_the_complex_plane_has_equal_axes_and_a_circle_of_radius_one() -> None:
 
 
 def test_diverging_colours_are_symmetric_about_zero() -> None:
-    screen = plotly.draw(_figure())
+    screen = draw_on_screen(_figure())
     heat = next(trace for trace in screen.data if trace.type == "heatmap")
     assert (heat.zmin, heat.zmax) == (-3.0, 3.0)
 
@@ -90,12 +94,12 @@ def test_a_default_template_of_another_library_does_not_reach_the_figure() -> No
 
 
 def draw_background() -> str:
-    return plotly.draw(_figure()).layout.template.layout.plot_bgcolor
+    return draw_on_screen(_figure()).layout.template.layout.plot_bgcolor
 
 
 def test_paper_is_byte_stable_and_embeds_text(tmp_path: Path) -> None:
-    first = paper.save(_figure(), tmp_path / "first")
-    second = paper.save(_figure(), tmp_path / "second")
+    first = save_for_print(_figure(), tmp_path / "first")
+    second = save_for_print(_figure(), tmp_path / "second")
     assert [path.suffix for path in first] == [".svg", ".png"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -105,11 +109,90 @@ def test_paper_is_byte_stable_and_embeds_text(tmp_path: Path) -> None:
 
 
 def test_nothing_on_paper_is_smaller_than_six_points() -> None:
-    sheet = paper.draw(_figure())
+    sheet = draw_for_print(_figure())
     sizes = [
         text.get_fontsize() for text in sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()
     ]
     assert min(sizes) >= 6
+
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "<b>bold</b>",
+    '<a href="http://host/">x</a>',
+    "$x^2$",
+    "$\\unknown$",
+    "a $ b",
+    r"\$5",
+    "&lt;",
+    "%{x}",
+    "![x](http://host/y.png)",
+    "_hidden",
+    "new\nline\ttab\x00nul",
+    "\ud800",
+    "2020-01-01",
+    "1e5",
+)
+
+
+def _hostile_figure(text: str) -> Figure:
+    x = np.array([0.0, 1.0])
+    names = [text, text]
+    return Figure(
+        text,
+        [
+            Panel([Line(x, x, text), Line(x, x, "other")], text, text, text, level=(0.5, text)),
+            Panel([Points(x, x, text, color=x, color_label=text, text=names)], text, text),
+            Panel([Bars(names, x, text), Bars(names, x, "other")], text, text),
+            Panel([Intervals(names, x, text)], text, text, level=(0.5, text)),
+            Panel([Heatmap(np.eye(2), names, names, text)], text, text),
+        ],
+        alt=text,
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_on_the_screen(text: str) -> None:
+    """plotly reads tags, entities and formulas in whatever it writes; none of them reaches it as such."""
+    drawn = json.loads(draw_on_screen(_hostile_figure(text)).to_json())
+    del drawn["layout"]["template"]
+    written = [value for key, value in _strings(drawn) if key not in ("legendgroup", "scaleanchor")]
+    assert not [value for value in written if re.search(r"<|[$]|&(?!(amp|lt|gt|#36);)|[\x00-\x1f]", value)]
+    shown = [html.unescape(value) for value in written]
+    assert shown.count(visible(text)) > 20
+
+
+def _strings(node: object, key: str = "") -> list[tuple[str, str]]:
+    if isinstance(node, str):
+        return [(key, node)]
+    children = node.items() if isinstance(node, dict) else [(key, item) for item in node] if isinstance(node, list) else []
+    return [found for name, child in children for found in _strings(child, name)]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_in_print(text: str) -> None:
+    svg = render_for_print(_hostile_figure(text), "svg").decode()
+    shown = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert [entry.lstrip("\u200b") for entry in shown].count(visible(text)) > 15
+    assert render_for_print(_hostile_figure(text), "pdf").startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_in_a_page_of_html(text: str) -> None:
+    page = draw_on_screen(_hostile_figure(text)).to_html(include_plotlyjs=False)
+    assert "<img" not in page and "<b>" not in page and "<a " not in page
+
+
+def test_names_stand_where_they_belong() -> None:
+    """Equal names stay apart, names that look like numbers or dates are names, and marks with other names are not mixed up."""
+    twice = draw_on_screen(Figure("", [Panel([Bars(["the", "the", "1e5"], np.array([1.0, 2.0, 3.0]))], "", "")]))
+    assert list(twice.data[0].x) == [0, 1, 2] and twice.layout.xaxis.ticktext == ("the", "the", "1e5")
+    marks = [Intervals(["a", "b"], np.array([1.0, 2.0]), "first"), Intervals(["b", "c"], np.array([3.0, 4.0]), "second")]
+    panel = Panel(marks, "", "")
+    assert panel.names == ["a", "b", "c"]
+    screen, sheet = draw_on_screen(Figure("", [panel])), draw_for_print(Figure("", [panel]))
+    assert [list(trace.y) for trace in screen.data] == [[0, 1], [1, 2]]
+    assert [container.lines[0].get_ydata().tolist() for container in sheet.axes[0].containers] == [[0, 1], [1, 2]]
 
 
 def test_series_stay_apart_for_readers_with_a_colour_vision_deficiency() -> None:

@@ -1,0 +1,24 @@
+"""Text from files, tokens and addresses among text of ours that Streamlit reads as Markdown.
+
+Streamlit's titles, labels, captions and messages are Markdown with extensions: links, pictures, formulas, icons, colours. A
+backslash does not stop all of them. Inside a code span nothing is read, so whatever is not ours goes there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ...probe.results.text import visible
+
+_HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9]*([ _-][A-Za-z0-9]+)*")
+
+
+def literal(text: object, most: int = 2000) -> str:
+    """The text as it is, for a place that reads Markdown: plain words stand as they are, anything else in a code span."""
+    shown = visible(text)
+    shown = shown if len(shown) <= most else shown[: most - 1] + "…"
+    if _HARMLESS.fullmatch(shown):
+        return shown
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    space = " " if shown.startswith(("`", " ")) or shown.endswith(("`", " ")) or not shown.strip() else ""
+    return f"{fence}{space}{shown}{space}{fence}"
