@@ -1,0 +1,1 @@
+"""Linear maps by what they do to a vector: one protocol for transitions, tangent kernels, Hessians, Jacobians and matrices."""

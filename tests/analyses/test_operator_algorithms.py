@@ -1,0 +1,155 @@
+"""Algorithms on operators against dense linear algebra in float64, and how they fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from statescope.analyses.operators.density import spectral_density
+from statescope.analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal, hutchinson_trace
+from statescope.analyses.operators.lanczos import lanczos, top_eigenpairs
+from statescope.analyses.operators.nystrom import NotPositiveError, conjugate_gradients, nystrom
+from statescope.kernels.operators.dense import DenseOperator
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def with_spectrum(values: Tensor, seed: int = 0) -> DenseOperator:
+    basis = torch.linalg.qr(torch.randn(len(values), len(values), generator=generator(seed), dtype=torch.float64)).Q
+    return DenseOperator((basis * values) @ basis.mT, self_adjoint=True)
+
+
+def spiked(size: int = 400) -> Tensor:
+    wishart = torch.randn(size, 2 * size, generator=generator(3), dtype=torch.float64) / (2 * size) ** 0.5
+    bulk = torch.linalg.eigvalsh(wishart @ wishart.mT)
+    return torch.cat([bulk[:-3], torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)])
+
+
+def test_lanczos_factorises_the_operator() -> None:
+    operator = with_spectrum(torch.linspace(-1, 3, 50, dtype=torch.float64))
+    found = lanczos(operator, 20, torch.randn(50, generator=generator(), dtype=torch.float64))
+    torch.testing.assert_close(found.basis.mT @ found.basis, torch.eye(20, dtype=torch.float64), rtol=0, atol=1e-12)
+    middle = found.basis.mT @ operator.matrix @ found.basis
+    expected = torch.diag(found.diagonal) + torch.diag(found.off_diagonal, 1) + torch.diag(found.off_diagonal, -1)
+    torch.testing.assert_close(middle, expected, rtol=0, atol=1e-12)
+    rest = operator.matrix @ found.basis - found.basis @ expected
+    assert float(rest[:, :-1].norm()) < 1e-12
+    assert float(rest[:, -1].norm()) == pytest.approx(found.residual, rel=1e-9)
+
+
+def test_without_reorthogonalisation_ghosts_appear() -> None:
+    operator, start = with_spectrum(spiked()), torch.randn(400, generator=generator(), dtype=torch.float64)
+    counts = {}
+    for careful in (True, False):
+        found = lanczos(operator, 150, start, reorthogonalise=careful)
+        off = torch.diag(found.off_diagonal, 1)
+        values = torch.linalg.eigvalsh(torch.diag(found.diagonal) + off + off.mT)
+        counts[careful] = int(((values - 30).abs() < 1e-6).sum())
+    assert counts[True] == 1 < counts[False]
+
+
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_top_eigenpairs_are_those_of_the_matrix(count: int) -> None:
+    values = torch.exp(-torch.arange(300, dtype=torch.float64) / 20)
+    found = top_eigenpairs(with_spectrum(values), count, generator())
+    torch.testing.assert_close(found.values, values[:count], rtol=1e-10, atol=0)
+    assert float(found.residuals.max()) < 1e-7
+    assert found.applications < 300
+    torch.testing.assert_close(found.vectors.mT @ found.vectors, torch.eye(count, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_a_space_that_ends_early_is_no_error() -> None:
+    found = top_eigenpairs(with_spectrum(torch.cat([torch.ones(30), 2 * torch.ones(10)]).double()), 2, generator())
+    torch.testing.assert_close(found.values, torch.tensor([2.0, 1.0]).double())
+
+
+def test_too_few_steps_say_so() -> None:
+    with pytest.raises(RuntimeError, match="steps of Lanczos leave residuals up to"):
+        top_eigenpairs(with_spectrum(torch.linspace(0, 1, 400).double()), 10, generator(), most_steps=40)
+    for bad, text in ((DenseOperator(torch.randn(4, 4)), "self-adjoint"), (DenseOperator(torch.randn(4, 3)), "one square")):
+        with pytest.raises(ValueError, match=text):
+            top_eigenpairs(bad, 1, generator())
+    with pytest.raises(FloatingPointError, match="NaN or infinity in step 0"):
+        lanczos(_Nan(), 2, torch.ones(3))
+
+
+class _Nan(DenseOperator):
+    def __init__(self) -> None:
+        super().__init__(torch.eye(3))
+
+    def matmat(self, x: Tensor) -> Tensor:
+        return x * float("nan")
+
+
+def test_the_density_of_a_wishart_with_spikes() -> None:
+    values = spiked()
+    density = spectral_density(with_spectrum(values), 10, 80, generator())
+    at = torch.linspace(0.05, 2.2, 40, dtype=torch.float64)
+    truth = torch.as_tensor(np.searchsorted(values.sort().values.numpy(), at.numpy(), side="right") / len(values))
+    assert float((density.distribution(at) - truth).abs().max()) < 0.03
+    torch.testing.assert_close(density.weights.sum(1), torch.ones(10, dtype=torch.float64))
+    trace, error = density.trace_of(lambda x: x)
+    assert abs(trace - float(values.sum())) < 4 * error + 1e-9
+    square, _ = density.trace_of(torch.square)
+    assert square == pytest.approx(float(values.square().sum()), rel=0.2)
+
+
+def test_hutchinsons_variance_is_the_known_one() -> None:
+    matrix = torch.randn(12, 12, generator=generator(1), dtype=torch.float64)
+    operator = DenseOperator(matrix + matrix.mT)
+    draws = torch.tensor([hutchinson_trace(operator, 2, generator(seed)).value for seed in range(4000)])
+    expected = 2 * (operator.matrix.square().sum() - operator.matrix.diagonal().square().sum()) / 2
+    assert float(draws.var()) == pytest.approx(float(expected), rel=0.1)
+    assert float(draws.mean()) == pytest.approx(float(operator.matrix.trace()), abs=4 * float(expected / 4000) ** 0.5)
+
+
+def test_hutch_plus_plus_is_closer_on_a_falling_spectrum() -> None:
+    operator = with_spectrum(torch.arange(1, 301, dtype=torch.float64) ** -2.0)
+    truth = float(operator.matrix.trace())
+    errors = {
+        estimator: np.mean([abs(estimator(operator, 60, generator(seed)).value - truth) for seed in range(20)])
+        for estimator in (hutchinson_trace, hutch_plus_plus_trace)
+    }
+    assert errors[hutch_plus_plus_trace] < errors[hutchinson_trace] / 20
+    assert hutch_plus_plus_trace(operator, 60, generator()).applications == 60
+
+
+def test_the_diagonal_lies_within_its_error() -> None:
+    matrix = torch.randn(40, 40, generator=generator(1), dtype=torch.float64)
+    operator = DenseOperator(matrix @ matrix.mT)
+    value, error = hutchinson_diagonal(operator, 400, generator())
+    off = matrix @ matrix.mT
+    expected = (off.square().sum(1) - off.diagonal().square()).div(400).sqrt()
+    torch.testing.assert_close(error, expected, rtol=0.15, atol=0)
+    assert float((((value - off.diagonal()) / error).square()).mean()) == pytest.approx(1.0, abs=0.7)
+
+
+def test_nystrom_never_lies_above_and_is_exact_at_full_rank() -> None:
+    values = torch.cat([torch.exp(-torch.arange(30, dtype=torch.float64) / 4), torch.zeros(70, dtype=torch.float64)])
+    operator = with_spectrum(values)
+    for rank, bound in ((10, 0.3), (20, 0.05), (40, 1e-9)):
+        found = nystrom(operator, rank, generator())
+        low = (found.vectors * found.values) @ found.vectors.mT
+        assert float(operator.matrix.trace() - low.trace()) / float(values.sum()) < bound
+        assert float(torch.linalg.eigvalsh(operator.matrix - low)[0]) > -1e-9
+    with pytest.raises(NotPositiveError, match="below zero"):
+        nystrom(with_spectrum(torch.linspace(-1, 1, 20).double()), 20, generator())
+
+
+def test_conjugate_gradients_solve_and_a_preconditioner_saves_iterations() -> None:
+    operator = with_spectrum(torch.arange(1, 301, dtype=torch.float64) ** -3.0)
+    targets = torch.randn(300, 2, generator=generator(), dtype=torch.float64)
+    targets[:, 1] = 0
+    exact = torch.linalg.solve(operator.matrix + 1e-6 * torch.eye(300, dtype=torch.float64), targets)
+    plain = conjugate_gradients(operator, targets, 1e-6)
+    quick = conjugate_gradients(operator, targets, 1e-6, preconditioner=nystrom(operator, 60, generator()))
+    for found in (plain, quick):
+        torch.testing.assert_close(found.x, exact, rtol=1e-5, atol=1e-3)
+        assert float(found.residuals.max()) < 1e-9
+    assert quick.iterations < plain.iterations / 3
+    with pytest.raises(RuntimeError, match="5 iterations leave a relative residual"):
+        conjugate_gradients(operator, targets, 1e-6, most_iterations=5)
