@@ -60,14 +60,16 @@ def run_rows(
 
     put: takes each tap's index in the plan and its state as it arises. keep: whether v' and the starts are returned, which
         only the adjoint reads.
-    Returns the output in pieces of rows (one, if `keep`), the final state, v', the starts, and the states before each edit.
+    Returns the output in pieces of rows (one, if `keep`), the final state, v', the starts, and the states before each edit, in
+    the order of the plan, which in packed sequences is not the order of the rows.
     """
     weights, reaches, edit_values = _split_extras(plan, extras, key_weight is not None)
     heads = state.shape[:2]
     key_out = key if key_weight is None else key * key_weight
     flat_value, flat_erase, flat_key, flat_decay = (_flat(x) for x in (value, erase, key_out, decay))
     flat_query, flat_scores = _flat(query), _flat(scores)
-    written, starts, unedited, outputs = [], [], [], []
+    written, starts, outputs = [], [], []
+    unedited: list[Any] = [None] * len(plan.edits)
     flat = state.flatten(0, 1)
     for j in range(len(value)):
         values = flat_value[j]
@@ -88,8 +90,8 @@ def run_rows(
         flat = torch.baddbmm(flat, flat_key[j].mT, values)
         for index, (row, sequences, edit) in enumerate(plan.edits):
             if row == j:
-                unedited.append(flat.unflatten(0, heads))
-                flat = edit.apply_to(sequences, unedited[-1], edit_values[index]).flatten(0, 1)
+                unedited[index] = flat.unflatten(0, heads)
+                flat = edit.apply_to(sequences, unedited[index], edit_values[index]).flatten(0, 1)
     state = flat.unflatten(0, heads)
     if not keep:
         return [rows.unflatten(0, heads)[None] for rows in outputs], state, None, None, unedited

@@ -75,12 +75,13 @@ def pass_block(terms: ChunkTerms, plan: PassPlan, state: Tensor, put: Put) -> tu
     key = terms.key * terms.key_weight.to(terms.key.dtype)
     weights = tap_weights(terms, plan)
     given = (terms.query, terms.scores, key, terms.value, terms.erase, terms.decay)
-    needs_gradient = torch.is_grad_enabled() and requires_grad(*given, state)
     outputs = []
     cuts = sorted({row + 1 for row, *_ in plan.edits} | {rows})
     for segment in map(Segment, [0, *cuts[:-1]], cuts):
         here = slice(segment.first, segment.stop)
         taps = [(index, tap) for index, tap in enumerate(plan.taps) if segment.first <= tap.row < segment.stop]
+        # The state alone may require one: behind an edit whose value does.
+        needs_gradient = torch.is_grad_enabled() and requires_grad(*given, state)
         slot_of = _slots(segment, [tap.row for _, tap in taps], everything=needs_gradient)
         slots = torch.tensor([slot_of.get(row, -1) for row in range(segment.first, segment.stop)], dtype=torch.int32)
         own = (None if x is None else x[here] for x in given)

@@ -67,13 +67,13 @@ class ScalarPass(torch.autograd.Function):
         output = tokens.empty(*q.shape[:3], columns, dtype=v.dtype)
         written = tokens.empty(plan.kept, sequences, heads, tokens.writes, columns)
         starts = tokens.empty(plan.kept, sequences, heads, q.shape[3], columns)
-        unedited = []
+        unedited: list[Any] = [None] * len(edit_values)
         state = state.contiguous()
         for first, stop, edits in plan.segments:
             if stop > first:
                 state = launch_forward(tokens, products, plan.slots, state, (output, written, starts), (first, stop))
             for changed, edit, index in edits:
-                unedited.append(state)
+                unedited[index] = state
                 state = edit.apply_to(changed, state, edit_values[index]).contiguous()
         ctx.plan = plan
         ctx.dtypes = [None if x is None else x.dtype for x in (q, k, v, beta, log_decay, state)]

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from edit_values import OPERATIONS, B, H, K, T, V, packed_edit_gradients, value_for
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
 from torch import Tensor
 
 from statescope import Edit
-
-B, T, H, K, V = 2, 75, 3, 8, 6
-OPERATIONS = ("set", "add", "scale", "project_out_key", "reflect_key", "project_out_value")
-
-
-def value_for(operation: str, heads: int, columns: int = V) -> Tensor:
-    sizes = {"scale": (), "project_out_key": (K,), "reflect_key": (K,), "project_out_value": (columns,)}
-    size = sizes.get(operation, (K, columns))
-    return torch.randn(B, heads, *size, dtype=torch.float64) if size else torch.tensor(-0.7, dtype=torch.float64)
 
 
 def by_hand(operation: str, state: Tensor, value: Tensor) -> Tensor:
@@ -145,6 +137,15 @@ def test_an_edit_in_one_packed_sequence_leaves_the_others_bit_identical(name: st
     assert torch.equal(found.states[:, [0, 2]], plain.states[:, [0, 2]])
     assert torch.equal(found.final_state[[0, 2]], plain.final_state[[0, 2]])
     assert not torch.equal(found.final_state[1], plain.final_state[1])
+
+
+@pytest.mark.parametrize("chunk", [8, 32])
+@pytest.mark.parametrize("implementation", ["reference", "chunked"])
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_gradients_of_edit_values_in_packed_sequences(name: str, implementation: str, chunk: int) -> None:
+    found, truth = packed_edit_gradients(name, implementation, chunk)
+    for own, exact in zip(found, truth, strict=True):
+        torch.testing.assert_close(own, exact, rtol=1e-9, atol=1e-11)
 
 
 def test_a_propagating_edit_is_not_a_read_out_edit() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from edit_values import packed_edit_gradients
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
 from torch import Tensor
 
@@ -129,6 +130,12 @@ def test_packed_sequences(name: str) -> None:
         found = call(**inputs, cu_seqlens=bounds, taps="last", edits=edits, implementation="triton", chunk=16)
         for what in ("output", "states", "final_state"):
             assert relative(getattr(found, what), getattr(truth, what)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gated", "delta-decay", "low-rank"])
+def test_gradients_of_edit_values_in_packed_sequences(name: str) -> None:
+    for own, exact in zip(*packed_edit_gradients(name, "triton", 16), strict=True):
+        assert relative(own, exact) <= 2e-5
 
 
 @pytest.mark.usefixtures("unguarded")
