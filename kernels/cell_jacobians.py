@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from .cell_scan import CELLS, CellName, cell_scan
+from .precision import outside_autocast, widened
 
 
+@outside_autocast
 def cell_jacobians(
     cell: CellName, inputs: Tensor, recurrent: Tensor, bias: Tensor | None = None, *, initial_state: Tensor | None = None
 ) -> Tensor:
@@ -19,10 +21,11 @@ def cell_jacobians(
     length = inputs.shape[1]
     out = cell_scan(cell, inputs, recurrent, bias, initial_state=initial_state, taps=list(range(length)))
     assert out.states is not None
-    states = out.states.to(inputs.dtype)
+    states = out.states
     start = torch.zeros_like(states[:, :1]) if initial_state is None else initial_state[:, None].to(states)
     before = torch.cat([start, states[:, :-1]], dim=1)
-    shift = torch.zeros_like(recurrent[..., 0]) if bias is None else bias
+    inputs, recurrent = widened(inputs), widened(recurrent)
+    shift = torch.zeros_like(recurrent[..., 0]) if bias is None else widened(bias)
     step = CELLS[cell].step
 
     def after(state: Tensor, token: Tensor, matrix: Tensor, b: Tensor) -> Tensor:

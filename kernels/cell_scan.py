@@ -13,6 +13,7 @@ from torch import Tensor
 from .arguments import check_finite, check_shapes
 from .chunk_table import Layout
 from .dispatch import choose
+from .precision import outside_autocast, widened
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference import cells
 from .triton.configurations import LARGEST_CELL
@@ -37,6 +38,7 @@ CELLS: dict[str, Cell] = {
 }
 
 
+@outside_autocast
 def cell_scan(
     cell: CellName,
     inputs: Tensor,
@@ -58,8 +60,8 @@ def cell_scan(
     taps, edits: of the state [B, H, P, D]. "set", "add" and "scale" broadcast to it; "project_out_value" takes a direction of
     the D channels out of every part. Read-out edits are refused: a cell reads its own output.
 
-    implementation: "reference" (the token loop, in the dtype of the inputs), "triton" (the loop in one kernel, float32), or
-        "auto": Triton on a GPU. There is no chunked form: a cell has no linear one.
+    implementation: "reference" (the token loop, in the dtype of the inputs, float32 at least), "triton" (the loop in one kernel,
+        float32), or "auto": Triton on a GPU. There is no chunked form: a cell has no linear one.
 
     Returns output [B, T, H, D] (the part h), final_state [B, H, P, D], states [B, taps, H, P, D].
     """
@@ -80,12 +82,16 @@ def cell_scan(
         raise ValueError(
             f"initial_state has shape {tuple(state.shape)}; it needs {shape}, the parts being {', '.join(kind.parts)}"
         )
+    check_shapes(dict(zip("SHPD", shape, strict=True)), inputs=(inputs, "B T H G D"), initial_state=(state, "S H P D"))
+    dtype = inputs.dtype
+    inputs, recurrent, state = widened(inputs), widened(recurrent), widened(state)
+    bias = None if bias is None else widened(bias)
     ran = choose(implementation, inputs, fits=sizes["D"] <= LARGEST_CELL)
     ran = "reference" if ran == "chunked" else ran
     loop = _fused if ran == "triton" else _loop
     output, final, tapped = loop(cell, inputs, recurrent, bias, state, layout)
     states = torch.stack(tapped, dim=1) if tapped else None
-    return RecurrenceOutput(output.to(inputs.dtype), final, states, layout.tap_positions, ran)
+    return RecurrenceOutput(output.to(dtype), final, states, layout.tap_positions, ran)
 
 
 def _refuse_edits(layout: Layout) -> None:

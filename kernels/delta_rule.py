@@ -11,6 +11,7 @@ from .arguments import check_finite, check_range, check_shapes, check_unit_keys,
 from .chunked import delta_rule as chunked
 from .chunked import delta_rule_by_channel as chunked_by_channel
 from .dispatch import Family, ImplementationRequest, run
+from .precision import outside_autocast
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import delta_rule as reference
 
@@ -18,6 +19,7 @@ FAMILY = Family("delta_rule", reference.step, chunked.terms, one_decay=True)
 BY_CHANNEL = Family("delta_rule_by_channel", reference.step, chunked_by_channel.terms, solves=True)
 
 
+@outside_autocast
 def delta_rule(
     q: Tensor,
     k: Tensor,

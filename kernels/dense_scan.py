@@ -10,9 +10,11 @@ from torch import Tensor
 from .arguments import NonFiniteError, can_read_values, check_finite, check_shapes
 from .chunk_table import Layout
 from .diagonal_scan import read_edited, scan_with_edits
+from .precision import outside_autocast, widened
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 
 
+@outside_autocast
 def dense_scan(
     x: Tensor,
     matrix: Tensor,
@@ -26,13 +28,15 @@ def dense_scan(
     The state of the linear state-space layer (Gu et al. 2021, arXiv:2110.13985), whose A, a discretised HiPPO matrix, is not
     normal: an eigenbasis exists and is of no use in floating point.
 
-    x [B, T, H, C]. matrix [H, C, C]. initial_state [B, H, C]. taps, edits and what is returned as in `diagonal_scan`. Raises
+    x [B, T, H, C]. matrix [H, C, C]. initial_state [B, H, C]. taps, edits and what is returned as in `diagonal_scan`, float32 at
+    least. Raises
     ValueError for shapes, NonFiniteError where states overflow, which an A with an eigenvalue outside the unit circle makes.
     """
     check_shapes({}, x=(x, "B T H C"), matrix=(matrix, "H C C"), initial_state=(initial_state, "B H C"))
-    check_finite(x=x, matrix=matrix)
+    check_finite(x=x, matrix=matrix, initial_state=initial_state)
+    x, matrix = widened(x), widened(matrix)
     layout = Layout.of(x.shape[0], x.shape[1], None, taps, edits)
-    state = torch.zeros_like(x[:, 0]) if initial_state is None else initial_state
+    state = torch.zeros_like(x[:, 0]) if initial_state is None else initial_state.to(x.dtype)
 
     def scan(_: Tensor, part: Tensor, entering: Tensor) -> Tensor:
         return _doubling(part, matrix, entering)

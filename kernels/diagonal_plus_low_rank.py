@@ -10,12 +10,14 @@ from torch import Tensor
 from .arguments import check_finite, check_range, check_shapes
 from .chunked import diagonal_plus_low_rank as chunked
 from .dispatch import Family, ImplementationRequest, run
+from .precision import outside_autocast
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import diagonal_plus_low_rank as reference
 
 FAMILY = Family("diagonal_plus_low_rank", reference.step, chunked.terms, solves=True, writes_a_key=2)
 
 
+@outside_autocast
 def diagonal_plus_low_rank(
     q: Tensor,
     k: Tensor,

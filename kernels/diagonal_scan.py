@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from .arguments import NonFiniteError, can_read_values
 from .chunk_table import Layout, Place
 from .chunked.scan import scan as chunked_scan
 from .dispatch import ImplementationRequest, choose
+from .precision import outside_autocast, working_dtype
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference.scan import scan as reference_scan
 
-DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bfloat16, torch.float16)
 
 
+@outside_autocast
 def diagonal_scan(
     x: Tensor,
     decay: Tensor,
@@ -41,7 +44,8 @@ def diagonal_scan(
     implementation: "reference" (token loop), "chunked" (doubling), "triton", or "auto".
 
     Returns output [B, T, H, C], the state after every token (before its edit; a read-out edit changes it), final_state
-    [B, H, C] and states [B, P, H, C]. Raises ValueError, TypeError or IndexError naming the argument.
+    [B, H, C] and states [B, P, H, C], all of the dtype that x, decay and initial_state have together, float32 at least, and
+    complex where one of them is. Raises ValueError, TypeError or IndexError naming the argument.
     """
     x, decay, state, layout = _prepare(x, decay, initial_state, cu_seqlens, taps, edits)
     ran = choose(implementation, x)
@@ -64,6 +68,7 @@ def _scan_of(implementation: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return reference_scan if implementation == "reference" else chunked_scan
 
 
+@outside_autocast
 def convolve(x: Tensor, decay: Tensor) -> Tensor:
     """The same from a zero state, for a decay [H, C] that does not depend on time, as a convolution with a^t by FFT.
 
@@ -78,6 +83,7 @@ def convolve(x: Tensor, decay: Tensor) -> Tensor:
     return states if x.is_complex() or decay.is_complex() else states.real
 
 
+@outside_autocast
 def scan_attention(decay: Tensor) -> Tensor:
     """What each state holds of each input: M [B, H, T, T, C] with h_t = sum_s M_ts * x_s from a zero state.
 
@@ -129,7 +135,7 @@ def _prepare(
     for _, edit in (*layout.propagating, *layout.readouts):
         if edit.operation == "project_out_value":
             raise ValueError("a vector state has no value side; use project_out_key for a direction of its channels")
-    dtype = torch.promote_types(x.dtype, decay.dtype)
+    dtype = working_dtype(reduce(torch.promote_types, (tensor.dtype for tensor in given.values())))
     state = x.new_zeros(shape, dtype=dtype) if initial_state is None else initial_state.to(dtype)
     return x.to(dtype), decay.to(dtype).expand(x.shape), state, layout
 

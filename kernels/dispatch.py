@@ -13,6 +13,7 @@ from torch import Tensor
 from .arguments import check_finite, check_shapes
 from .chunk_table import ChunkTable, Layout, Place
 from .chunked.state_passing import Passing, TermsOf, pass_block, pass_states
+from .precision import working_dtype
 from .recurrence import IMPLEMENTATIONS, Edit, Precision, RecurrenceOutput, TapRequest
 from .reference.token_loop import token_loop
 from .triton.configurations import holds, tokens_a_row
@@ -63,7 +64,7 @@ def run(
     if family.read is not None and layout.readouts:
         raise ValueError(f"{family.name} reads the state before it writes; a read-out edit has no state after a token to change")
     shape = (len(layout.starts), heads, key_size, v.shape[-1])
-    working = torch.promote_types(q.dtype, torch.float32)
+    working = working_dtype(q.dtype)
     if initial_state is None:
         state = q.new_zeros(shape, dtype=working)
     else:

@@ -11,8 +11,10 @@ from .arguments import check_finite, check_shapes, check_unit_keys
 from .chunked import bonus as bonus_terms
 from .chunked import delta_rule, delta_rule_by_channel, diagonal_plus_low_rank, gated_linear_attention, linear_attention
 from .chunked.state_passing import ChunkTerms
+from .precision import outside_autocast, widened
 
 
+@outside_autocast
 def effective_attention(
     q: Tensor,
     k: Tensor,
@@ -36,7 +38,7 @@ def effective_attention(
     bonus: [H, K], as in `gated_linear_attention`. normalise: divide each row by its sum, as in `linear_attention`.
     unit_keys: as in `delta_rule`.
     log_decay: [B, T, H], or [B, T, H, K] for a decay by channel; None means no decay. Entries may be negative, and rows
-    need not sum to 1. Memory is O(B H T^2 n).
+    need not sum to 1. Memory is O(B H T^2 n). Computed in float32 at least, and returned in the dtype of q.
 
     Raises ValueError where the shapes disagree or the keys of a delta rule are not unit vectors.
     """
@@ -46,21 +48,23 @@ def effective_attention(
     if a is not None or b is not None:
         check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), a=(a, "B T H K"), b=(b, "B T H K"), log_decay=(log_decay, "B T H K"))
         units = _units(q, 1).squeeze(3)
-        return _mixing(diagonal_plus_low_rank.terms(_row(q), _row(k), _row(units), _row(a), _row(b), _row(log_decay)))
+        terms = diagonal_plus_low_rank.terms(_row(q), _row(k), _row(units), _row(a), _row(b), _row(log_decay))
+        return _mixing(terms).to(q.dtype)
     if beta is None:
         check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), log_decay=gate, bonus=(bonus, "H K"))
         if bonus is not None:
-            return bonus_terms.terms(_row(q), _row(k), _row(k), _row(log_decay), _row(bonus.expand_as(k))).scores[0]
+            terms = bonus_terms.terms(_row(q), _row(k), _row(k), _row(log_decay), _row(bonus.expand_as(k)))
+            return terms.scores[0].to(q.dtype)
         family = gated_linear_attention if by_channel else linear_attention
         scores = family.terms(_row(q), _row(k), _row(k), _row(log_decay)).scores[0]
-        return scores / scores.sum(-1, keepdim=True) if normalise else scores
+        return (scores / scores.sum(-1, keepdim=True) if normalise else scores).to(q.dtype)
     single = k.ndim == 4
     k, beta = (k[..., None, :], beta[..., None]) if single else (k, beta)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H n K"), beta=(beta, "B T H n"), log_decay=gate)
     if unit_keys:
         check_unit_keys(k)
     delta = delta_rule_by_channel if by_channel else delta_rule
-    mixing = _mixing(delta.terms(_row(q), _row(k), _row(_units(q, k.shape[3])), _row(beta), _row(log_decay)))
+    mixing = _mixing(delta.terms(_row(q), _row(k), _row(_units(q, k.shape[3])), _row(beta), _row(log_decay))).to(q.dtype)
     return mixing if single else mixing.unflatten(-1, (-1, k.shape[3]))
 
 
@@ -77,5 +81,5 @@ def _mixing(terms: ChunkTerms) -> Tensor:
 
 
 def _row(tokens: Tensor | None) -> Any:
-    """[B, T, H, ...] as one row [1, B, H, T, ...]."""
-    return None if tokens is None else tokens.movedim(1, 2)[None]
+    """[B, T, H, ...] as one row [1, B, H, T, ...], widened."""
+    return None if tokens is None else widened(tokens.movedim(1, 2)[None])

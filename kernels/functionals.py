@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from .precision import outside_autocast, widened
 from .recurrence import RecurrenceOutput
 
 
+@outside_autocast
 def of_every_state(
     recurrence: Callable[..., RecurrenceOutput],
     tokens: Mapping[str, Tensor],
@@ -43,15 +45,18 @@ def read_out(recurrence: Callable[..., RecurrenceOutput], tokens: Mapping[str, T
     return recurrence(**{**tokens, "q": direction.expand_as(tokens["q"])}).output
 
 
+@outside_autocast
 def norm_by_gram(k: Tensor, v: Tensor, log_decay: Tensor | None = None) -> Tensor:
     """|S_t|_F at every token of linear attention with a scalar decay or none, from Gram matrices alone, [B, T, H].
 
     |S_t|^2 = sum_{i, j <= t} e^{2 c_t - c_i - c_j} (k_i . k_j)(v_i . v_j), from a zero state. k [B, T, H, K], v [B, T, H, V].
     For a delta rule, v are the values after erasure. Memory is O(B H T^2).
     """
+    k, v = widened(k), widened(v)
     products = torch.einsum("bihk,bjhk->bhij", k, k) * torch.einsum("bihv,bjhv->bhij", v, v)
     if log_decay is None:
         return _corner_sums(products).transpose(1, 2).clamp(min=0).sqrt()
+    log_decay = widened(log_decay)
     squares, total = [], products.new_zeros(products.shape[:2])
     for t in range(k.shape[1]):
         # The cross terms of the newest token with the decayed older ones: k_t^T S_{t-1} v_t by Gram matrices.

@@ -13,9 +13,11 @@ from .chunk_table import Layout
 from .dispatch import ImplementationRequest
 from .effective_attention import effective_attention
 from .gated_linear_attention import gated_linear_attention
+from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 
 
+@outside_autocast
 def gate_loop(
     q: Tensor,
     k: Tensor,
@@ -66,10 +68,12 @@ def gate_loop(
     return replace(out, final_state=_as_complex(out.final_state, last), states=states)
 
 
+@outside_autocast
 def gate_loop_effective_attention(q: Tensor, k: Tensor, log_decay: Tensor, phase: Tensor) -> Tensor:
     """M [B, H, T, T] with o_i = sum_j M_ij v_j from a zero state. Arguments as in `gate_loop`."""
     angle = phase.double().cumsum(1)
-    return effective_attention(_turned(q, angle), _turned(k, angle), log_decay=torch.cat([log_decay, log_decay], dim=-1))
+    decay = torch.cat([log_decay, log_decay], dim=-1)
+    return effective_attention(_turned(q, angle), _turned(k, angle), log_decay=decay).to(q.dtype)
 
 
 def _angles(phase: Tensor, layout: Layout) -> Tensor:
@@ -81,6 +85,7 @@ def _angles(phase: Tensor, layout: Layout) -> Tensor:
 
 
 def _turned(x: Tensor, angle: Tensor) -> Tensor:
+    x = widened(x)
     return torch.cat([x * angle.cos().to(x.dtype), x * angle.sin().to(x.dtype)], dim=-1)
 
 

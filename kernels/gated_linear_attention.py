@@ -11,6 +11,7 @@ from .arguments import check_finite, check_range, check_shapes, group_heads
 from .chunked import bonus as bonus_terms
 from .chunked import gated_linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
+from .precision import outside_autocast
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import gated_linear_attention as reference
 
@@ -20,6 +21,7 @@ WITH_BONUS = Family(
 )
 
 
+@outside_autocast
 def gated_linear_attention(
     q: Tensor,
     k: Tensor,

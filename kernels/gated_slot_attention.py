@@ -14,6 +14,7 @@ from .arguments import check_finite, check_shapes
 from .chunk_table import Layout, Place
 from .dispatch import ImplementationRequest
 from .gated_linear_attention import gated_linear_attention
+from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, TapRequest
 
 
@@ -38,6 +39,7 @@ class SlotOutput:
         return self.value_states
 
 
+@outside_autocast
 def gated_slot_attention(
     q: Tensor,
     k: Tensor,
@@ -70,6 +72,7 @@ def gated_slot_attention(
         {}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), write=(write, "B T H M"), log_decay=(log_decay, "B T H M")
     )
     check_finite(q=q, k=k)
+    q, k, write = (widened(x) for x in (q, k, write))
     layout = Layout.of(q.shape[0], q.shape[1], cu_seqlens, taps, key_edits)
     if layout.readouts:
         raise ValueError("a read-out edit of the memory of keys is not defined; use verb='propagate', or edit the values")

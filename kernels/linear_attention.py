@@ -12,12 +12,14 @@ from torch import Tensor
 from .arguments import can_read_values, check_finite, check_range, check_shapes, group_heads
 from .chunked import linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
+from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 from .reference import linear_attention as reference
 
 FAMILY = Family("linear_attention", reference.step, chunked.terms, one_decay=True)
 
 
+@outside_autocast
 def linear_attention(
     q: Tensor,
     k: Tensor,
@@ -59,9 +61,10 @@ def linear_attention(
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H"))
     check_finite(q=q, k=k, v=v, log_decay=log_decay)
     check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    values = with_ones(v) if normalise else v
     out = run(
         FAMILY,
-        (q, k, torch.cat([v, torch.ones_like(v[..., :1])], dim=-1) if normalise else v, log_decay),
+        (q, k, values, log_decay),
         initial_state=initial_state,
         cu_seqlens=cu_seqlens,
         taps=taps,
@@ -72,8 +75,16 @@ def linear_attention(
     )
     if not normalise:
         return out
-    values, normaliser = out.output[..., :-1], out.output[..., -1:]
+    read, normaliser = out.output[..., :-1], out.output[..., -1:]
     if can_read_values(normaliser) and bool((normaliser == 0).any()):
         index = tuple(torch.nonzero(normaliser == 0)[0, :-1].tolist())
         raise ValueError(f"the normaliser z . q is 0 at index {index}: it needs positive features, such as elu(x) + 1")
-    return replace(out, output=values / normaliser)
+    return replace(out, output=(read / normaliser).to(v.dtype))
+
+
+def with_ones(v: Tensor) -> Tensor:
+    """[..., V + 1]: values with a column of ones, whose read-out is the normaliser; widened, so that their ratio is taken
+    before either is rounded.
+    """
+    v = widened(v)
+    return torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)

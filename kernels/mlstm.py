@@ -14,7 +14,8 @@ from .arguments import check_finite, check_range, check_shapes
 from .chunk_table import Layout
 from .dispatch import ImplementationRequest
 from .effective_attention import effective_attention
-from .linear_attention import linear_attention
+from .linear_attention import linear_attention, with_ones
+from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 
 
@@ -22,12 +23,13 @@ from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 class MLSTMOutput(RecurrenceOutput):
     """The result of `mlstm`. Its states are [K, V + 1], scaled by e^{-m_t}; their last column is the normaliser n_t.
 
-    max_state: [B, T, H], m_t after each token.
+    max_state: [B, T, H], m_t after each token, float32 at least, as it continues the recurrence.
     """
 
     max_state: Tensor
 
 
+@outside_autocast
 def mlstm(
     q: Tensor,
     k: Tensor,
@@ -67,12 +69,12 @@ def mlstm(
     layout = Layout.of(q.shape[0], q.shape[1], cu_seqlens, None, None)
     sequences = len(layout.starts)
     check_shapes({"S": sequences, "H": q.shape[2]}, initial_max=(initial_max, "S H"))
-    start = log_input.new_zeros(sequences, q.shape[2]) if initial_max is None else initial_max
+    start = widened(log_input.new_zeros(sequences, q.shape[2]) if initial_max is None else initial_max)
     scaled = _stabilise(log_input, log_decay, start, layout)
     out = linear_attention(
         q,
         k * scaled.input_gate[..., None],
-        torch.cat([v, torch.ones_like(v[..., :1])], dim=-1),
+        with_ones(v),
         scaled.log_decay,
         initial_state=initial_state,
         cu_seqlens=cu_seqlens,
@@ -83,16 +85,17 @@ def mlstm(
         chunk=chunk,
     )
     denominator = torch.maximum(out.output[..., -1:].abs(), (-scaled.maxima).exp()[..., None])
-    output = out.output[..., :-1] / denominator
+    output = (out.output[..., :-1] / denominator).to(v.dtype)
     return MLSTMOutput(output, out.final_state, out.states, out.tap_positions, out.implementation, scaled.maxima)
 
 
+@outside_autocast
 def mlstm_effective_attention(q: Tensor, k: Tensor, log_input: Tensor, log_decay: Tensor) -> Tensor:
     """M [B, H, T, T] with o_i = sum_j M_ij v_j, from a zero state. Arguments as in `mlstm`."""
     layout = Layout.of(q.shape[0], q.shape[1], None, None, None)
-    scaled = _stabilise(log_input, log_decay, log_input.new_zeros(q.shape[0], q.shape[2]), layout)
-    scores = effective_attention(q, k * scaled.input_gate[..., None], log_decay=scaled.log_decay)
-    return scores / torch.maximum(scores.sum(-1).abs(), (-scaled.maxima).exp().mT)[..., None]
+    scaled = _stabilise(log_input, log_decay, widened(log_input.new_zeros(q.shape[0], q.shape[2])), layout)
+    scores = effective_attention(widened(q), k * scaled.input_gate[..., None], log_decay=scaled.log_decay)
+    return (scores / torch.maximum(scores.sum(-1).abs(), (-scaled.maxima).exp().mT)[..., None]).to(q.dtype)
 
 
 class Scaled(NamedTuple):
@@ -122,4 +125,4 @@ def _stabilise_batch(log_input: Tensor, log_decay: Tensor, start: Tensor) -> Sca
     maxima = total + reached
     # F_t - F_{t-1} cancels against log f_t.
     found = (maxima, (before - reached).clamp(max=0), (exponent - maxima).exp())
-    return Scaled(*(x.to(log_input.dtype) for x in found))
+    return Scaled(*(x.to(start.dtype) for x in found))

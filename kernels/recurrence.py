@@ -117,7 +117,10 @@ class Edit:
 
     def apply(self, state: Tensor, value: Tensor | None = None) -> Tensor:
         """The changed state, as a new tensor. state: [B, H, K, V]; value: in the place of the edit's own."""
-        value = (self.value if value is None else value).to(state)
+        value = self.value if value is None else value
+        if value.is_complex() and not state.is_complex():
+            raise TypeError(f"Edit({self.operation!r}) at {self.position}: the value is complex and the state is real")
+        value = value.to(state)
         if self.heads is None:
             return self._operate(state, value)
         if not set(self.heads) <= set(range(state.shape[1])):
@@ -177,8 +180,9 @@ class RecurrenceOutput:
     """What a recurrence returns.
 
     output: [B, T, H, V], in the dtype of `v`.
-    final_state: [B, H, K, V], the state after the last token (after its edit, if it has one).
-    states: [B, P, H, K, V], the states at the taps; None without taps.
+    final_state: [B, H, K, V], the state after the last token (after its edit, if it has one); float32 at least, as whatever
+        continues a recurrence is (`precision.py`), so that a sequence may be cut anywhere.
+    states: [B, P, H, K, V], the states at the taps, of the same dtype; None without taps.
     tap_positions: the P positions; empty without taps.
     implementation: which implementation ran.
     """

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
+
 
 def cumulative(log_decay: Tensor) -> Tensor:
     """c_i = g_1 + ... + g_i along the token axis, in float64. log_decay: [J, S, H, C] or [J, S, H, C, K]."""
@@ -38,6 +40,7 @@ class ScalarRatios(torch.autograd.Function):
         ctx.dtype = inputs[0].dtype
 
     @staticmethod
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (ratios,) = ctx.saved_tensors
         weighted = gradient * ratios

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
 from ..recurrence import Edit
 
 
@@ -132,6 +133,7 @@ class PassRows(torch.autograd.Function):
         ctx.save_for_backward(query, scores, key, key_weight, erase, decay, *output[2 + len(ctx.plan.taps) :], *extras)
 
     @staticmethod
+    @outside_autocast
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: PassPlan = ctx.plan
         query, scores, key, key_weight, erase, decay, written, starts, *rest = ctx.saved_tensors

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
+
 ROW = 16  # tokens scanned by doubling
 
 
@@ -34,6 +36,7 @@ class Scan(torch.autograd.Function):
         ctx.save_for_backward(decay, state, output)
 
     @staticmethod
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         decay, state, states = ctx.saved_tensors
         later = torch.cat([decay[:, 1:], torch.zeros_like(decay[:, :1])], dim=1).conj()

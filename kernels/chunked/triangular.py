@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
+
 Inverse = Callable[[Tensor], Tensor]
 BASE = 8  # blocks of this size are inverted row by row
 
@@ -31,11 +33,13 @@ class UnitLowerInverse(torch.autograd.Function):
         ctx.save_for_forward(output)
 
     @staticmethod
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (inverse,) = ctx.saved_tensors
         return -(inverse.mT @ gradient @ inverse.mT).tril(-1)
 
     @staticmethod
+    @outside_autocast
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
         (inverse,) = ctx.saved_tensors
         return -(inverse @ tangent.tril(-1) @ inverse)

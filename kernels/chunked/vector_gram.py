@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
+
 BASE = 4  # tokens of the blocks that are factored around their first
 # A decay below this in one step is taken for this: the square of what a dtype resolves, and its third power still fits in it.
 LEAST = {torch.float32: -29.0, torch.float64: -200.0}
@@ -105,6 +107,7 @@ class VectorGram(torch.autograd.Function):
         return d_left + own @ right, d_right + own.mT @ left, d_log_decay
 
     @staticmethod
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         return VectorGram.gradients(ctx.saved_tensors, gradient)
 

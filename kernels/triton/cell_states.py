@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..precision import outside_autocast
 from .launch import launch_cell, launch_cell_adjoint
 
 
@@ -24,6 +25,7 @@ class TritonCell(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, recurrent, bias, state, states = ctx.saved_tensors
         before = torch.cat([state[:, None], states[:, :-1]], dim=1)

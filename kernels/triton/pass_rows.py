@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..chunked.pass_rows import PassPlan, pick
 from ..chunked.state_passing import ChunkTerms, Passing, Put, tap_weights
+from ..precision import outside_autocast
 from ..tap_states import requires_grad
 from .launch import launch_adjoint, launch_pass
 
@@ -39,6 +40,7 @@ class TritonPass(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @outside_autocast
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         query, scores, key, erase, decay, written, starts = ctx.saved_tensors
         d_output, d_final, d_written, d_starts = gradients

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..chunk_table import ChunkTable
 from ..chunked.pass_rows import TapAt
 from ..chunked.state_passing import taps_of
+from ..precision import outside_autocast
 from ..recurrence import Edit
 from ..tap_states import requires_grad
 from .launch_scalar import OfDecay, Products, Tokens, launch_backward, launch_forward, launch_gradients, launch_products
@@ -85,6 +86,7 @@ class ScalarPass(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @outside_autocast
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
         q, k, v, beta, log_decay, rows, *of_rows = ctx.saved_tensors

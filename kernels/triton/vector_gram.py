@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..chunked.vector_gram import VectorGram
+from ..precision import outside_autocast
 from .launch_gram import launch_gram, launch_gram_backward
 
 
@@ -26,6 +27,7 @@ class TritonGram(VectorGram):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         return TritonGram.gradients(ctx.saved_tensors, gradient)
 

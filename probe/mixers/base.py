@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from ...kernels.precision import widened
 from ...kernels.recurrence import Edit, TapRequest
 from ..configuration import Configuration
 from ..hooks.points import mixer_points
@@ -117,14 +118,17 @@ def linear(inputs: int, outputs: int, generator: Generator, *, scale: float = 1.
 
 
 class ComplexLinear(nn.Module):
-    """A complex linear map without bias; its entries have variance 1 / inputs, and are kept as pairs of real numbers."""
+    """A complex linear map without bias; its entries have variance 1 / inputs, and are kept as pairs of real numbers.
+
+    It computes in complex64 at least: there are no complex numbers of bfloat16.
+    """
 
     def __init__(self, inputs: int, outputs: int, generator: Generator) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 2, generator=generator) / math.sqrt(2 * inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        w = torch.view_as_complex(self.weight)
+        w = torch.view_as_complex(widened(self.weight))
         return x.to(w.dtype) @ w.T
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ...kernels.precision import widened
 from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import DELTA, Tokens
@@ -64,7 +65,7 @@ class DeltaMixer(HeadMixer):
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self._written(x, name, memory) for name in ("q", "k", "v"))
-        beta = self.by_head(self.project_beta(x)).sigmoid() * (1 - self.config.eigenvalue_range[0])
+        beta = widened(self.by_head(self.project_beta(x))).sigmoid() * (1 - self.config.eigenvalue_range[0])
         tokens = {"q": unit(q) * q.shape[-1] ** -0.5, "k": unit(k), "v": v}
         tokens["beta"] = beta.squeeze(-1) if self.config.householders == 1 else beta
         return self.fire(**tokens, **({} if self.decay is None else {"log_decay": self.decay(x)}))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ...kernels.precision import widened
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import GATED, Tokens
@@ -35,5 +36,5 @@ class HGRN2Mixer(HeadMixer):
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, gate, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
-        forget = self.lower_bound + (1 - self.lower_bound) * gate.sigmoid()
+        forget = self.lower_bound + (1 - self.lower_bound) * widened(gate).sigmoid()
         return self.fire(q=functional.silu(q), k=1 - forget, v=v, log_decay=forget.log())

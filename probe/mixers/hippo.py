@@ -11,6 +11,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from ...kernels.precision import outside_autocast
 from ..errors import unknown_name
 
 System = tuple[Tensor, Tensor]
@@ -63,6 +64,7 @@ SHARES = {"euler": 0.0, "backward": 1.0, "bilinear": 0.5}
 RULES = (*SHARES, "zoh")
 
 
+@outside_autocast
 def discretise(a: Tensor, b: Tensor, step: float | Tensor, rule: str = "bilinear") -> System:
     """(A_bar [..., N, N], B_bar [..., N]) of x_t = A_bar x_{t-1} + B_bar u_t. step: d, a number or one for each system [...].
 

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ...kernels.precision import widened
 from .base import LowRank, Memory, Mixer, PerHead, linear, step_bias
 from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
@@ -51,6 +52,6 @@ class KimiDeltaAttentionMixer(HeadMixer):
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
-        beta = self.project_beta(x).sigmoid() * (1 - self.config.eigenvalue_range[0])
+        beta = widened(self.project_beta(x)).sigmoid() * (1 - self.config.eigenvalue_range[0])
         log_decay = -self.log_rate(len(x)).exp()[..., None] * functional.softplus(self.by_head(self.decay(x)))
         return self.fire(q=unit(q) * q.shape[-1] ** -0.5, k=unit(k), v=v, beta=beta, log_decay=log_decay)

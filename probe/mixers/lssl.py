@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ...kernels.dense_scan import dense_scan
+from ...kernels.precision import widened
 from ...kernels.transition import Transition
 from .base import Mixer, MixerConfig, StateRequest
 from .hippo import RULES, SYSTEMS, discretise, system
@@ -71,7 +71,7 @@ class LSSLMixer(StateSpaceMixer):
         self.outward = nn.Parameter(torch.randn(width, config.state_size, generator=generator) * config.state_size**-0.5)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
-        a: Any = self.a
-        matrix, drive = discretise(a, self.b, self.log_step.exp(), self.rule)
+        a, b, log_step = (widened(system) for system in (self.a, self.b, self.log_step))
+        matrix, drive = discretise(a, b, log_step.exp(), self.rule)
         states = self.recur(self.fire(x=drive * x[..., None]), request, matrix=matrix)
         return self.finish((states * self.outward).sum(-1), x)

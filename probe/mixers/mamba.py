@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ...kernels.precision import widened
 from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, head_size, heads_of, linear, step_bias
 from .heads import RecurrentMixer
 from .recurrences import LINEAR, SCAN
@@ -77,10 +78,10 @@ class MambaMixer(RecurrentMixer):
         source = u if self.config.selective else torch.ones_like(u)
         step = self.hook_step(functional.softplus(self.project_step(source) + self.step_bias))
         k, q = self.hook_k(self.project_k(source)), self.hook_q(self.project_q(source))
-        decay = (-step[..., None] * self.log_rate.exp()).exp()
+        decay = (-widened(step)[..., None] * widened(self.log_rate).exp()).exp()  # near 1, where bfloat16 has steps of 1/256
         tokens = self.fire(x=step[..., None] * k[:, :, None] * u[..., None], decay=decay)
         states = self.recur(tokens, request)
-        y = (states * q[:, :, None]).sum(-1) + self.skip * u
+        y = (states * q[:, :, None]).sum(-1).to(u.dtype) + self.skip * u
         z = self.hook_z(y * functional.silu(self.hook_gate(self.project_gate(x))))
         mixed: Tensor = self.project_out(z)
         return mixed

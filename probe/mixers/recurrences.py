@@ -22,6 +22,7 @@ from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
 from ...kernels.linear_attention import linear_attention
 from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
+from ...kernels.precision import widened
 from ...kernels.recurrence import RecurrenceOutput
 from ...kernels.transition import Transition, householder_write
 
@@ -55,8 +56,8 @@ class Recurrence:
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:
-    """K v^T: [B, T, H, K, V]."""
-    return k[..., :, None] * v[..., None, :]
+    """K v^T: [B, T, H, K, V], in the dtype of the state it is written to."""
+    return widened(k)[..., :, None] * widened(v)[..., None, :]
 
 
 def _scalar(tokens: Tokens) -> Transition:
@@ -70,7 +71,7 @@ def _by_channel(tokens: Tokens) -> Transition:
 
 
 def _complex(tokens: Tokens) -> Transition:
-    return Transition.diagonal_only(torch.complex(tokens["log_decay"], tokens["phase"]), tokens["k"].shape[-1])
+    return Transition.diagonal_only(torch.complex(widened(tokens["log_decay"]), widened(tokens["phase"])), tokens["k"].shape[-1])
 
 
 def _complex_attention(tokens: Tokens) -> Tensor:
@@ -102,7 +103,7 @@ def _low_rank_transition(tokens: Tokens) -> Transition:
 
 def _mlstm_write(tokens: Tokens) -> Tensor:
     v = torch.cat([tokens["v"], torch.ones_like(tokens["v"][..., :1])], dim=-1)
-    return outer(tokens["k"] * tokens["log_input"].exp()[..., None], v)
+    return outer(widened(tokens["k"]) * widened(tokens["log_input"]).exp()[..., None], v)
 
 
 def _mlstm_attention(tokens: Tokens) -> Tensor:

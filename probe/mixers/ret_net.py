@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...kernels.fixed_decay import lightning_log_decay, retnet_log_decay
+from ...kernels.precision import widened
 from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .heads import HeadMixer, HeadsConfig
@@ -60,5 +61,5 @@ class FixedDecayMixer(HeadMixer):
             q, k = rotate_on(q, k, memory)
         else:
             q, k = functional.silu(q), functional.silu(k)
-        log_decay = self.log_decay.to(x.dtype).expand(*x.shape[:2], -1).clone()
+        log_decay = widened(self.log_decay).expand(*x.shape[:2], -1).clone()
         return self.fire(q=q * q.shape[-1] ** -0.5, k=k, v=v, log_decay=log_decay)

@@ -3,6 +3,7 @@
 LRU (Orvieto et al. 2023, arXiv:2303.06349): Lambda = exp(-e^nu + i e^theta) on a ring, inputs scaled by sqrt(1 - |Lambda|^2),
 y = Re(C h) + D u. S5 (Smith et al. 2023, arXiv:2208.04933): Lambda = e^{A step}, A from HiPPO-LegS, a step for each state,
 zero-order hold, y = 2 Re(C h) + D u. S4D (Gu et al. 2022, arXiv:2206.11893): as S5, but each channel has its own N states.
+Lambda and the states are complex64 at least, whatever the dtype of the parameters: a modulus near 1 is none in bfloat16.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ...kernels.precision import widened
 from .base import ComplexLinear, Mixer, MixerConfig, StateRequest, linear
 from .heads import RecurrentMixer
 from .hippo import legs_diagonal
@@ -87,7 +89,7 @@ class StateSpaceMixer(RecurrentMixer):
         return self.project_out.weight.T[None]
 
     def finish(self, y: Tensor, x: Tensor) -> Tensor:
-        mixed: Tensor = self.project_out(self.hook_z(functional.gelu(y + self.skip * x)))
+        mixed: Tensor = self.project_out(self.hook_z(functional.gelu(y.to(x.dtype) + self.skip * x)))
         return mixed
 
     def run(self, drive: Tensor, decay: Tensor, request: StateRequest) -> Tensor:
@@ -108,7 +110,7 @@ class LRUMixer(StateSpaceMixer):
         self.outward = ComplexLinear(config.state_size, width, generator)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
-        decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
+        decay = torch.polar((-widened(self.nu).exp()).exp(), widened(self.theta).exp())
         gamma = (1 - decay.abs().square()).sqrt()
         drive = gamma * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
@@ -128,8 +130,8 @@ class S5Mixer(StateSpaceMixer):
         self.outward = ComplexLinear(pairs, width, generator)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
-        a = torch.complex(-self.log_real.exp(), self.imaginary)
-        decay = (a * self.log_step.exp()).exp()
+        a = torch.complex(-widened(self.log_real).exp(), widened(self.imaginary))
+        decay = (a * widened(self.log_step).exp()).exp()
         drive = (decay - 1) / a * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
         return self.finish(2 * self.outward(states[:, :, 0]).real, x)
@@ -147,8 +149,8 @@ class S4DMixer(StateSpaceMixer):
         self.outward = nn.Parameter(torch.randn(width, pairs, 2, generator=generator) * 0.5**0.5)
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
-        a = torch.complex(-self.log_real.exp(), self.imaginary)
-        decay = (a * self.log_step.exp()[:, None]).exp()
+        a = torch.complex(-widened(self.log_real).exp(), widened(self.imaginary))
+        decay = (a * widened(self.log_step).exp()[:, None]).exp()
         drive = (decay - 1) / a * x[..., None]
         states = self.run(drive, decay, request)
-        return self.finish(2 * (states * torch.view_as_complex(self.outward)).sum(-1).real, x)
+        return self.finish(2 * (states * torch.view_as_complex(widened(self.outward))).sum(-1).real, x)
