@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
+from ..checkpoint_folder import CheckpointFolder, UnreadableCheckpointError, at_most, check_layers, refuse_not_finite
 from ..configuration import from_plain, to_plain
-from ..errors import StatescopeError
 from ..files import write_text, write_whole
 from .config import ModelConfig
 from .model import Model
 
 FORMAT = "statescope"
-
-
-class UnreadableModelError(StatescopeError, ValueError):
-    """A folder whose files are no model of ours, or do not fit each other."""
 
 
 def save_model(model: Model, folder: str | Path) -> Path:
@@ -32,25 +28,38 @@ def save_model(model: Model, folder: str | Path) -> Path:
     return folder
 
 
-def load_model(folder: Path, configuration: dict[str, Any]) -> Model:
-    """The model of a folder, in eval mode, bit for bit. Raises UnreadableModelError where files do not fit."""
+def load_model(folder: CheckpointFolder) -> Model:
+    """The model of a folder, in eval mode, bit for bit. Raises UnreadableCheckpointError, with names, where files do not fit."""
+    configuration = folder.configuration
     if configuration.get("format") != 1:
-        raise UnreadableModelError(f"{folder}/config.json has format {configuration.get('format')!r}; this version reads 1")
-    model = Model(from_plain(ModelConfig, configuration["config"]))
+        raise UnreadableCheckpointError(
+            f"{folder.path}/config.json has format {configuration.get('format')!r}; this version reads 1"
+        )
+    check_layers(folder)
     try:
-        with safe_open(folder / "model.safetensors", framework="pt") as file:
-            _check_fit(model, file, folder)
-            # The file is mapped, not read, and takes the place of what was drawn: no second copy of the model is ever in memory.
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, assign=True)  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise UnreadableModelError(f"{folder}/model.safetensors cannot be read: {error}") from error
+        with at_most(folder):
+            model = Model(from_plain(ModelConfig, configuration.get("config")))
+    except UnreadableCheckpointError:
+        raise
+    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise UnreadableCheckpointError(f"{folder.path}/config.json describes no model: {error}") from error
+    _check_fit(folder, model.state_dict())
+    # The file is mapped, not read, and takes the place of what was drawn: no second copy of the model is ever in memory.
+    tensors = {name: part[...] for name, part in folder.slices().items()}
+    refuse_not_finite(folder, tensors)
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
-def _check_fit(model: Model, file: Any, folder: Path) -> None:
-    """Raise UnreadableModelError, with names, where the file's tensors are not the model's."""
-    own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    wrong = sorted(name for name in own.keys() | stored.keys() if own.get(name) != stored.get(name))
-    if wrong:
-        raise UnreadableModelError(f"{folder}/model.safetensors does not fit its config.json: {', '.join(wrong[:4])}")
+def _check_fit(folder: CheckpointFolder, own: Mapping[str, Tensor]) -> None:
+    problems = [f"{name} is missing" for name in own if name not in folder.tensors]
+    for name, stored in folder.tensors.items():
+        if name not in own:
+            problems.append(f"{name} is not expected")
+        elif stored.shape != tuple(own[name].shape):
+            problems.append(f"{name} has shape {list(stored.shape)} instead of {list(own[name].shape)}")
+        elif stored.floating != own[name].is_floating_point() or (stored.dtype.startswith("C") != own[name].is_complex()):
+            problems.append(f"{name} is stored as {stored.dtype} instead of {own[name].dtype}")
+    if problems:
+        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise UnreadableCheckpointError(f"{folder.path}: the tensors do not fit its config.json: {'; '.join(problems[:4])}{more}")

@@ -15,7 +15,7 @@ from statescope import Edit, load
 from statescope.probe.hooks.points import VECTOR, point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
 from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
-from statescope.probe.loaders.load import UntrustedCheckpointError
+from statescope.probe.loaders.trust import UntrustedCheckpointError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 T = 17
@@ -155,8 +155,8 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     llama = LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes))
     with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: LlamaAttention\); known are gated delta rule"):
         load(llama)
+    llama.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["EvilForCausalLM"]}')
-    (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(UnknownArchitectureError, match=r"config.json names 'EvilForCausalLM'"):
         load(tmp_path)
 

@@ -11,12 +11,12 @@ from every_mixer import MIXERS, label
 from torch.nn import functional
 
 from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
+from statescope.probe.checkpoint_folder import UnreadableCheckpointError
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
 from statescope.probe.mixers.base import Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.models.generate import memory_bytes, stream_logits
-from statescope.probe.models.saved import UnreadableModelError
 
 GROWS = ("attention",)
 EVERY = [*MIXERS, Attention(heads=2, key_size=4, value_size=6, window=3)]
@@ -130,10 +130,10 @@ def test_a_saved_model_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     small(DeltaNet(heads=2)).save(tmp_path)
     other = small(DeltaNet(heads=3)).save(tmp_path / "other")
     (tmp_path / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
-    with pytest.raises(UnreadableModelError, match=r"does not fit its config.json: blocks\.0"):
+    with pytest.raises(UnreadableCheckpointError, match=r"do not fit its config.json: blocks\.0"):
         load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
-    with pytest.raises(UnreadableModelError, match="cannot be read"):
+    with pytest.raises(UnreadableCheckpointError, match="cannot be read"):
         load(tmp_path)
 
 
