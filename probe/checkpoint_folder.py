@@ -255,7 +255,7 @@ class _NoneLargerThan(TorchDispatchMode):
     """Stops the making of a tensor with far more numbers than are stored, before it is filled."""
 
     def __init__(self, folder: CheckpointFolder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.folder = folder
         self.limit = 2 * folder.elements + SLACK
 
