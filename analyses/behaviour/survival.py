@@ -39,6 +39,7 @@ class Survival(Result, kind="survival"):
         "majority": "share of the most frequent value in the bin",
         "samples": "held-out samples in the bin",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "label", "hook", "against")
 
     def summary(self) -> str:
         ends = self.table.groupby(["model", "hook", "label", "against"], sort=False)["accuracy"].agg(["first", "last"])
@@ -46,11 +47,10 @@ class Survival(Result, kind="survival"):
             f"{' / '.join(map(str, where))}: {row['first']:.2f} to {row['last']:.2f}" for where, row in ends.iterrows()
         )
 
-    def specification(self, label: str | None = None) -> Figure:
+    def specification(self) -> Figure:
         """One panel for each label and kind of distance, a line for each model and hook."""
-        table = self.table if label is None else self.table[self.table["label"] == label]
         panels = []
-        for (name, against), own in table.groupby(["label", "against"], sort=False):
+        for (name, against), own in self.table.groupby(["label", "against"], sort=False):
             lines = []
             for (model, hook), rows in own.groupby(["model", "hook"], sort=False):
                 x, y, low, high = (rows[column].to_numpy() for column in ("distance", "accuracy", "low", "high"))

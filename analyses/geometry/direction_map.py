@@ -28,6 +28,7 @@ class DirectionCosines(Result, kind="direction_cosines"):
         "second": "name of another",
         "cosine": "of the two",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("hook",)
 
     def summary(self) -> str:
         others = self.table[self.table["first"] < self.table["second"]]
@@ -36,14 +37,14 @@ class DirectionCosines(Result, kind="direction_cosines"):
         top = others.loc[others["cosine"].abs().idxmax()]
         return f"largest |cosine|: {top['first']} and {top['second']} at {top['hook']}, {top['cosine']:.2f}"
 
-    def specification(self, hook: str | None = None) -> Figure:
-        hooks = list(dict.fromkeys(self.table["hook"])) if hook is None else [hook]
+    def specification(self) -> Figure:
         panels = []
-        for name in hooks:
-            own = self.table[self.table["hook"] == name]
+        for name, own in self.table.groupby("hook", sort=False):
             square = own.pivot(index="first", columns="second", values="cosine")
             labels = [str(label).replace("_", " ") for label in square.index]
-            panels.append(Panel([Heatmap(square.to_numpy(), labels, labels, "cosine", diverging=True)], "", "", short_hook(name)))
+            panels.append(
+                Panel([Heatmap(square.to_numpy(), labels, labels, "cosine", diverging=True)], "", "", short_hook(str(name)))
+            )
         return Figure(self.title, panels, alt=f"Cosines of concept directions. {self.summary()}")
 
 
@@ -60,6 +61,7 @@ class DirectionProjection(Result, kind="direction_projection"):
         "label": "the concept's value after the token",
         "projection": "component along the direction, in units of its scale",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("direction", "hook")
 
     def summary(self) -> str:
         parts = []
@@ -69,11 +71,9 @@ class DirectionProjection(Result, kind="direction_projection"):
             parts.append(f"{short_hook(str(hook))} {name}: {', '.join(found)}")
         return "\n".join(parts)
 
-    def specification(self, hook: str | None = None, direction: str | None = None) -> Figure:
-        table = self.table if hook is None else self.table[self.table["hook"] == hook]
-        table = table if direction is None else table[table["direction"] == direction]
+    def specification(self) -> Figure:
         panels = []
-        for name, own in table.groupby("direction", sort=False):
+        for name, own in self.table.groupby("direction", sort=False):
             lines = []
             for at, rows in own.groupby("hook", sort=False):
                 lines.append(Line(rows["position"].to_numpy(), rows["projection"].to_numpy(), short_hook(str(at))))

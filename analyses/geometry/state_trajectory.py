@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -37,19 +37,12 @@ class StateTrajectory(Result, kind="state_trajectory"):
         "norm": "Frobenius norm of the state",
         "change": "Frobenius norm of S_t - S_{t-1}",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
 
     def summary(self) -> str:
         explained = self.about.get("explained", {})
         lines = [f"{where}: three axes hold {share:.1%} of the variance" for where, share in explained.items()]
         return "\n".join(lines) or f"{len(self.table)} states"
-
-    def select(self, **equal: Any) -> StateTrajectory:
-        """Only the rows whose columns have these values, such as layer=0, head=2."""
-        table = self.table
-        for column, value in equal.items():
-            if value is not None:
-                table = table[table[column] == value]
-        return StateTrajectory(table, self.about)
 
     def liveliest(self, model: str) -> dict[str, int]:
         """The layer and head of a model whose state changes most in the second half of the sequence."""
@@ -57,16 +50,12 @@ class StateTrajectory(Result, kind="state_trajectory"):
         layer, head = own.groupby(["layer", "head"])["change"].mean().idxmax()
         return {"layer": int(layer), "head": int(head)}
 
-    def specification(self, model: str | None = None, layer: int | None = None, head: int | None = None) -> Figure:
-        """The path on the first two axes, coloured by label, and the norm over time.
-
-        For each model its liveliest head, unless a model, layer and head are given.
-        """
+    def specification(self) -> Figure:
+        """For the liveliest head of each model, the path on the first two axes, coloured by label, and the norm over time."""
         label_name = str(self.about.get("label", "label"))
         panels = []
-        for name in [model] if model is not None else list(dict.fromkeys(self.table["model"])):
+        for name in dict.fromkeys(self.table["model"]):
             where = self.liveliest(name)
-            where |= {key: value for key, value in (("layer", layer), ("head", head)) if value is not None}
             own = self.select(model=name, **where).table.sort_values("position")
             texts = [f"{row.position}: {row.token!r}, {label_name} {row.label}" for row in own.itertuples()]
             x, y, labels = (own[column].to_numpy() for column in ("axis_1", "axis_2", "label"))

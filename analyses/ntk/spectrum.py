@@ -43,10 +43,9 @@ class TangentSpectrum(Result, kind="tangent_spectrum"):
             for (model, when), row in rows.iterrows()
         )
 
-    def specification(self, model: str | None = None) -> Figure:
-        table = self.table if model is None else self.table[self.table["model"] == model]
+    def specification(self) -> Figure:
         spectra, targets = [], []
-        for (name, when), own in table.groupby(["model", "when"], sort=False):
+        for (name, when), own in self.table.groupby(["model", "when"], sort=False):
             label, index = f"{name}, {when}", own["index"].to_numpy()
             spectra.append(Line(index, np.maximum(own["share"].to_numpy(), 1e-12), label))
             targets.append(Line(index, own["target_share"].to_numpy(), label))

@@ -32,6 +32,7 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
         "imaginary": "imaginary part",
         "multiplicity": "how many of the K eigenvalues are this one",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "position")
 
     def summary(self) -> str:
         lines = []
@@ -44,20 +45,11 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
             )
         return "\n".join(lines)
 
-    def select(self, **equal: Any) -> TransitionSpectrum:
-        """Only the rows whose columns have these values, such as layer=0, head=2."""
-        table = self.table
-        for column, value in equal.items():
-            if value is not None:
-                table = table[table[column] == value]
-        return TransitionSpectrum(table, self.about)
-
-    def specification(self, **equal: Any) -> Figure:
+    def specification(self) -> Figure:
         """Histogram of the eigenvalues that a token moves, and all of them in the complex plane."""
-        chosen = self.select(**equal)
         edges = np.linspace(-1.05, 1.05, 64)
         bars, clouds = [], []
-        for model, own in chosen.table.groupby("model", sort=False):
+        for model, own in self.table.groupby("model", sort=False):
             moved = own[own["multiplicity"] == 1]
             moved = own if moved.empty else moved
             counts, _ = np.histogram(moved["real"], bins=edges)
@@ -68,7 +60,7 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
         return Figure(
             self.title,
             [Panel(bars, "real part", "share of eigenvalues", "Eigenvalues along the keys"), plane],
-            alt=f"Eigenvalues of the state transitions. {chosen.summary()}",
+            alt=f"Eigenvalues of the state transitions. {self.summary()}",
             caption="Left: the eigenvalues that a token's key moves; the others equal its decay.",
         )
 

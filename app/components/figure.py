@@ -26,7 +26,7 @@ def show_result(run: Run, name: str, result: Result, **selection: Any) -> None:
     """Draw a result of a run, with its exports below it. One that cannot be drawn is told, and hides no other."""
     chosen = {key: value for key, value in selection.items() if value is not None}
     try:
-        figure = result.specification(**chosen)
+        figure = result.select(**chosen).specification()
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return

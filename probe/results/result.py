@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from ..errors import StatescopeError, UnknownNameError
+from ..errors import StatescopeError, UnknownNameError, unknown_name
 from ..files import write_bytes, write_whole
 from ..plugins import Kinds
+from .drawn import DrawnFigure
 from .figure import Figure
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure as PlotlyFigure
+from .style import PrintStyle
+from .text import visible_lines
 
 SCHEMA_VERSION = 1
 _METADATA = b"statescope"
@@ -32,23 +33,33 @@ class UnknownResultError(StatescopeError, ValueError):
     """A result of a kind that neither this package nor a loaded plug-in defines."""
 
 
+class AmbiguousSelectionError(StatescopeError, LookupError):
+    """A selection that leaves more than one value."""
+
+
 class WrongKindError(StatescopeError, TypeError):
     """A file that holds another kind of result than the one asked for."""
 
 
 @dataclass(frozen=True)
 class Result(Kinds, family="result"):
-    """The outcome of one analysis.
+    """The outcome of one analysis: a table, and what is needed to read and to draw it.
 
     table: one row a measurement, with the columns of `columns`.
     about: what was measured and how: parameters, counts, units, seeds.
+
+    A class of results names its kind, says what each column holds, and gives `summary` and `specification`. Both describe the
+    rows there are, so that a selection is a result too: `result.select(layer=0).figure()`.
     """
 
     table: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
 
     title: ClassVar[str] = ""
-    columns: ClassVar[dict[str, str]] = {}  # column -> what it holds, with units
+    columns: ClassVar[dict[str, str]] = {}
+    """column -> what it holds, with units"""
+    selected_by: ClassVar[tuple[str, ...] | None] = None
+    """columns that tell one measurement from another, in the order in which a reader chooses; None: all of text"""
 
     def __post_init__(self) -> None:
         missing = [name for name in self.columns if name not in self.table.columns]
@@ -64,14 +75,66 @@ class Result(Kinds, family="result"):
         raise NotImplementedError
 
     def specification(self) -> Figure:
-        """What its figure shows. Some results take the part to show, such as a layer, as keywords."""
+        """What its figure shows: all rows of the table."""
         raise NotImplementedError
 
-    def figure(self, **selection: Any) -> PlotlyFigure:
-        """The figure for the screen, as a plotly figure."""
-        from .screen import draw_on_screen
+    @property
+    def selectors(self) -> dict[str, list[Any]]:
+        """What rows can be selected by: column -> its values, text in the order of the table and numbers in their own."""
+        names = self.selected_by
+        if names is None:
+            names = tuple(name for name in self.table.columns if not pd.api.types.is_numeric_dtype(self.table[name]))
+        return {name: _values(self.table[name]) for name in names}
 
-        return draw_on_screen(self.specification(**selection))
+    def select(self, **where: Any) -> Self:
+        """Only the rows whose columns have these values, such as layer=0, head=2. None stands for all values.
+
+        Raises UnknownNameError, with the nearest name, for a column that is not there and for a value that no row has.
+        """
+        table = self.table
+        for column, value in where.items():
+            if column not in table.columns:
+                raise unknown_name(f"column of {type(self).__name__}", column, map(str, table.columns))
+            if value is None:
+                continue
+            chosen = table[table[column] == value]
+            if chosen.empty:
+                raise unknown_name(f"{column} of {type(self).__name__}", str(value), map(str, _values(table[column])))
+            table = chosen
+        return replace(self, table=table)
+
+    def value(self, column: str, **where: Any) -> Any:
+        """The one number (or text) of a column where other columns have these values.
+
+        Raises UnknownNameError as `select` does, and AmbiguousSelectionError where the rows that are left differ: its text
+        names the columns in which they do.
+        """
+        rows = self.select(**where).table
+        if column not in rows.columns:
+            raise unknown_name(f"column of {type(self).__name__}", column, map(str, rows.columns))
+        values = rows[column].drop_duplicates()
+        if len(values) != 1:
+            differing = [name for name in rows.columns if name not in where and name != column and rows[name].nunique() > 1]
+            raise AmbiguousSelectionError(
+                f"{len(rows)} rows of {type(self).__name__} are left, with {len(values)} values of {column}; "
+                f"select by {', '.join(map(str, differing)) or 'more'} too"
+            )
+        found = values.iloc[0]
+        return found.item() if hasattr(found, "item") else found
+
+    def figure(self, style: str | PrintStyle = "neurips", **where: Any) -> DrawnFigure:
+        """The figure of these rows (see `select`). It shows itself in a notebook; `.save("probes.pdf")` writes it.
+
+        style: of print, by the name of a venue, or as a PrintStyle.
+        """
+        return DrawnFigure(self.select(**where).specification(), style)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the title, the summary, and what rows can be selected by."""
+        chosen = ", ".join(f"{name} ({len(values)})" for name, values in self.selectors.items())
+        shown = [self.title or type(self).__name__, self.summary(), f"{len(self.table)} rows; select by {chosen or 'nothing'}"]
+        title, summary, rest = (html.escape(visible_lines(text)) for text in shown)
+        return f"<div><b>{title}</b><pre>{summary}</pre><small>{rest}</small></div>"
 
     def save(self, path: str | Path) -> Path:
         """Write the result; the file appears whole or not at all.
@@ -150,3 +213,9 @@ class _Header:
         if not isinstance(kind, str) or not isinstance(module, str) or not isinstance(about, dict):
             raise ValueError("its header needs kind (text), module (text) and about (a table)")
         return cls(kind, module, about)
+
+
+def _values(column: pd.Series) -> list[Any]:
+    """The values of a column, each once."""
+    values = column.drop_duplicates()
+    return (values.sort_values() if pd.api.types.is_numeric_dtype(values) else values).tolist()

@@ -19,6 +19,11 @@ def visible(text: object) -> str:
     return str(text).translate(_VISIBLE)
 
 
+def visible_lines(text: object) -> str:
+    """The text with its lines, each as `visible` shows it."""
+    return "\n".join(visible(line) for line in str(text).split("\n"))
+
+
 def for_plotly(text: object) -> str:
     """The text as plotly shows it unchanged."""
     return html.escape(visible(text), quote=False).replace("$", "&#36;")

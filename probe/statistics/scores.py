@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ class ProbeScores(Result, kind="probe_scores"):
         "features": "inputs of the probe",
         "samples": "held-out samples",
     }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "label", "layer", "site", "position")
 
     @classmethod
     def join(cls, parts: Sequence[ProbeScores]) -> ProbeScores:
@@ -55,16 +56,9 @@ class ProbeScores(Result, kind="probe_scores"):
         ]
         return "\n".join(lines)
 
-    def select(self, **equal: Any) -> ProbeScores:
-        """Only the rows whose columns have these values, such as label="parity", layer=0."""
+    def specification(self) -> Figure:
+        """One panel a label: accuracy by hook with its interval, control and majority."""
         table = self.table
-        for column, value in equal.items():
-            table = table[table[column] == value]
-        return ProbeScores(table, self.about)
-
-    def specification(self, **equal: Any) -> Figure:
-        """One panel a label: accuracy by hook with its interval, control and majority. Keywords choose rows, as `select`."""
-        table = self.select(**equal).table
         if (table["position"] >= 0).any():
             panels = [self._by_position(own, *map(str, where)) for where, own in table.groupby(["label", "model"], sort=False)]
         else:

@@ -69,7 +69,7 @@ def test_a_spectrum_can_be_cut_to_a_head_and_layer() -> None:
     one = result.select(layer=1, head=0).table
     assert set(zip(one["layer"], one["head"], strict=True)) == {(1, 0)}
     assert sum(one["multiplicity"]) == 2 * 6 * 4
-    assert result.specification(layer=1).panels[1].equal
+    assert result.select(layer=1).specification().panels[1].equal
 
 
 def test_the_trajectory_keeps_the_distances_between_states() -> None:

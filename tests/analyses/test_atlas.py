@@ -38,7 +38,7 @@ def test_a_claim_holds(number: str, runs: Path) -> None:
     for name in run.result_names:
         result = run.result(name)
         assert isinstance(result, Numbers | Curves)
-        assert result.summary() and result.figure().data
+        assert result.summary() and result.figure().to_plotly().data
     assert run.problems() == []
 
 

@@ -229,7 +229,7 @@ def test_the_source_code_study_leaves_all_its_results(source: Path) -> None:
     assert sorted(run.result_names) == sorted([*expected, "tangent_kernel", "training", "transition_spectrum"])
     for name in run.result_names:
         assert run.result(name).summary()
-        assert run.result(name).figure().data
+        assert run.result(name).figure().to_plotly().data
         assert run.result(name).specification().alt
     assert {path.split("/")[0] for path in run.manifest.files} == {"checkpoints", "captures", "results", "figures", "directions"}
     assert run.problems() == []

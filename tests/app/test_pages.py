@@ -242,8 +242,8 @@ def test_the_code_on_the_page_runs(finished: Path, monkeypatch: pytest.MonkeyPat
     app.selectbox(key="label").select("in_string").run()
     code = next(block.value for block in app.code if ".result('probes')" in block.value)
     names: dict[str, Any] = {}
-    exec(code.replace(".show()", ""), names)
-    assert set(names["result"].specification(label="in_string").to_frame()["panel"]) == {"in string"}
+    exec(code.replace("result.figure", "figure = result.figure").replace(".show()", ""), names)
+    assert set(names["figure"].to_frame()["panel"]) == {"in string"}
     assert "label='in_string'" in code
 
 

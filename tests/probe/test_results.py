@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -17,11 +18,14 @@ import pytest
 from matplotlib.colors import to_rgb
 from pyarrow import parquet
 
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
 from statescope.probe.results.palette import SERIES
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
-from statescope.probe.results.result import DamagedResultError, Result, UnknownResultError
+from statescope.probe.results.result import AmbiguousSelectionError, DamagedResultError, Result, UnknownResultError
 from statescope.probe.results.screen import draw_on_screen
+from statescope.probe.results.style import STYLES
 from statescope.probe.results.text import visible
 
 
@@ -299,3 +303,104 @@ def test_the_suffix_says_how_a_result_is_saved(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.csv", "curve.v1.parquet", "curve.v2.parquet"]
     with pytest.raises(DamagedResultError, match=r"curve\.csv"):
         Result.load(tmp_path / "curve.csv")
+
+
+def _scores() -> Result:
+    from statescope.probe.statistics.scores import ProbeScores
+
+    rest = (0.4, 0.8, 0.5, 0.5, 0.4, 0.6, 0.1, 1.0, 8, 100)
+    rows = [
+        (model, f"blocks.{layer}.attn.hook_state", layer, "state", -1, label, 2, 0.5 + layer / 10, *rest)
+        for model in ("one", "two")
+        for layer in (0, 1, 2)
+        for label in ("depth", "in_string")
+    ]
+    return ProbeScores(pd.DataFrame(rows, columns=list(ProbeScores.columns)), {"control": "by context"})
+
+
+def test_a_selection_is_a_result_of_the_rows_that_fit() -> None:
+    scores = _scores()
+    part = scores.select(label="depth", layer=1, model=None)
+    assert type(part) is type(scores) and part.about == scores.about
+    assert len(part.table) == 2 and set(part.table["model"]) == {"one", "two"} and set(part.table["layer"]) == {1}
+    assert part.select(model="one").value("accuracy") == pytest.approx(0.6)
+    assert isinstance(part.select(model="one").value("layer"), int)
+    drawn = scores.figure(label="depth").to_frame()
+    assert set(drawn["panel"]) == {"depth"} and len(drawn) == 12
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"label": "dpth"}, r"label of ProbeScores 'dpth' is not known; did you mean 'depth'\? \(known: depth, in_string\)"),
+        ({"layer": 9}, r"layer of ProbeScores '9' is not known \(known: 0, 1, 2\)"),
+        ({"layer": "1"}, r"layer of ProbeScores '1' is not known"),
+        ({"lable": "depth"}, r"column of ProbeScores 'lable' is not known; did you mean 'label'\?"),
+    ],
+)
+def test_a_selection_that_nothing_fits_is_an_error_with_the_nearest_name(where: dict[str, object], said: str) -> None:
+    for ask in (_scores().select, _scores().figure, lambda **given: _scores().value("accuracy", **given)):
+        with pytest.raises(UnknownNameError, match=said):
+            ask(**where)
+
+
+def test_a_value_is_one_value_or_an_error() -> None:
+    scores = _scores()
+    assert scores.value("accuracy", model="two", label="depth", layer=2) == pytest.approx(0.7)
+    assert scores.value("accuracy", layer=0) == pytest.approx(0.5), "rows that agree have one value"
+    with pytest.raises(AmbiguousSelectionError, match=r"12 rows of ProbeScores are left, with 3 values of accuracy; select by "):
+        scores.value("accuracy")
+    with pytest.raises(AmbiguousSelectionError, match="layer"):
+        scores.value("accuracy", model="one", label="depth")
+    with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
+        scores.value("acuracy", layer=0)
+
+
+def test_selectors_name_their_values() -> None:
+    scores = _scores()
+    assert scores.selectors["label"] == ["depth", "in_string"] and scores.selectors["layer"] == [0, 1, 2]
+    assert scores.select(layer=2).selectors["layer"] == [2]
+    assert _curve().selectors == {"model": ["a"]}, "without a word of its class: the columns of text"
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png", "html", "csv"])
+def test_a_figure_is_saved_by_its_suffix_in_its_style_and_twice_the_same(tmp_path: Path, suffix: str) -> None:
+    one, other = (_scores().figure(style="icml").save(tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab")
+    assert one == other
+    begin = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG", "html": b"<!doctype html>", "csv": b"series,"}
+    assert one.startswith(begin[suffix])
+    if suffix == "svg":
+        assert b'width="234pt"' in one  # 3.25 inches
+    if suffix == "pdf":
+        assert b"/Type3" not in one and b"/FontFile2" in one  # TrueType, embedded
+    if suffix == "html":
+        assert b"<script src" not in one and b"<link" not in one, "something is loaded from elsewhere"
+    if suffix == "csv":
+        frame = pd.read_csv(tmp_path / "a.csv")
+        assert frame["y"].tolist() == _scores().figure().to_frame()["y"].tolist()
+
+
+def test_an_unknown_format_or_style_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"figure format 'pfd' is not known; did you mean 'pdf'"):
+        _scores().figure().save(tmp_path / "probes.pfd")
+    with pytest.raises(UnknownNameError, match=r"style 'nips' is not known"):
+        _scores().figure(style="nips")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_style_sets_text_of_at_least_six_points_at_its_width() -> None:
+    for name, style in STYLES.items():
+        sheet = DrawnFigure(_figure(), name).to_matplotlib()
+        assert sheet.get_figwidth() == style.width
+        texts = sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize"))
+        assert min(text.get_fontsize() for text in texts if text.get_text()) >= 6, name
+
+
+def test_a_notebook_shows_a_result_shortly_and_a_figure_as_itself() -> None:
+    scores = _scores()
+    hostile = dataclasses.replace(scores, table=scores.table.assign(model="<img src=x>"))
+    shown = hostile._repr_html_()
+    assert "<img" not in shown and "&lt;img" in shown and len(shown) < 1500
+    assert "12 rows; select by model (1), label (2), layer (3)" in shown
+    bundle = scores.figure()._repr_mimebundle_()
+    assert bundle["application/vnd.plotly.v1+json"]["data"] and bundle["image/png"].startswith(b"\x89PNG")
