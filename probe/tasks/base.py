@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..configuration import Configuration
+from ..errors import StatescopeError
 from ..plugins import Kinds
 
 Split = Literal["train", "validation", "test"]
@@ -61,24 +62,85 @@ class Task(Configuration, Kinds, family="task"):
 
     @abstractmethod
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        """Draw `size` sequences of `length` tokens. labels: fill in `labels` too, where that costs something."""
+        """Draw `size` sequences of `length` tokens. labels: fill in `labels` too, where that costs something.
+
+        Raises ValueError for a size or length that the task cannot give, EmptySplitError where the split has no sequence.
+        """
 
 
 SHARES: dict[Split, range] = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
+ENOUGH = 400  # different rows: that none of so many is of a split with a tenth of all has the chance 0.9^400 = 5e-19
+PATIENCE = 60  # draws a row seen: that one of n equally likely rows is missed by 60 n draws has the chance e^-60
+
+
+class EmptySplitError(StatescopeError, ValueError):
+    """A split to which no possible sequence belongs."""
+
+
+def check_request(size: int, length: int) -> None:
+    """Raise ValueError for a batch of no sequences, or of no tokens."""
+    if size < 1 or length < 1:
+        raise ValueError(f"a batch has at least 1 sequence of at least 1 token, got size {size} and length {length}")
+
+
+class Drawing:
+    """Drawing rows until enough of them belong to a split, which ends: where none does, that is found out.
+
+    Each possible row is in one split, by a digest of its entries, so a task with few possible rows may have none for a split. The
+    rows seen are counted until one belongs: once there are 60 draws for each different one, or for 400 of them, no other is
+    likely, and EmptySplitError is raised. Every loop that draws and rejects goes through here.
+    """
+
+    def __init__(self, size: int, split: Split) -> None:
+        check_request(size, 1)
+        self.size, self.split = size, split
+        self.kept: list[Tensor] = []
+        self.draws = 0
+        self.seen: set[bytes] = set()
+
+    @property
+    def missing(self) -> int:
+        """Rows that are still to be found."""
+        return self.size - sum(map(len, self.kept))
+
+    def offer(self, rows: Tensor, by: Tensor | None = None) -> Tensor:
+        """Take of some drawn rows [n, ...] those of the split, as booleans [n].
+
+        by: what decides on each row, [n, ...]; without it the row itself.
+        """
+        entries = (rows if by is None else by).flatten(1)
+        if not entries.shape[1]:
+            raise ValueError("sequences of no tokens have no splits; length must be at least 1")
+        share, digest = SHARES[self.split], digest_of(entries)
+        belongs = (digest >= share.start) & (digest < share.stop)
+        self.kept.append(rows[belongs])
+        if self.missing == self.size:
+            self.draws += len(rows)
+            self.seen.update(row.tobytes() for row in entries.numpy())
+            if self.draws >= PATIENCE * min(len(self.seen), ENOUGH):
+                raise EmptySplitError(
+                    f"no {self.split} sequence is possible: of {self.draws} draws, {len(self.seen)} of them different, none "
+                    f"belongs to the {self.split} split. Each possible sequence is in one split, by its digest, and here there "
+                    "are too few; take longer sequences, or more symbols"
+                )
+        return belongs
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows of the split, [size, ...]."""
+        return torch.cat(self.kept)[: self.size]
 
 
 def draw_split(draw: Callable[[int], Tensor], size: int, split: Split) -> Tensor:
     """`size` rows of numbers [size, ...] that belong to a split: each possible row is in one, by a digest of its entries.
 
-    draw: gives that many random rows. 80% of the possible rows are for training, 10% for validation, 10% to test.
+    draw: gives that many random rows. 80% of the possible rows are for training, 10% for validation, 10% to test. Raises
+    EmptySplitError where no possible row is of the split, ValueError for a size or rows of length 0.
     """
-    share = SHARES[split]
-    kept: list[Tensor] = []
-    while sum(map(len, kept)) < size:
-        rows = draw(max(8, int(1.2 * size * 10 / len(share))))
-        digest = digest_of(rows.flatten(1))
-        kept.append(rows[(digest >= share.start) & (digest < share.stop)])
-    return torch.cat(kept)[:size]
+    drawing = Drawing(size, split)
+    while drawing.missing > 0:
+        drawing.offer(draw(max(8, int(1.2 * size * 10 / len(SHARES[split])))))
+    return drawing.rows
 
 
 def digest_of(rows: Tensor) -> Tensor:

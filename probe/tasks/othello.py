@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from .base import IGNORED, SHARES, Batch, Split, Task, digest_of
+from .base import IGNORED, Batch, Drawing, Split, Task, check_request
 
 Board = list[int]  # squares row by row: 0 empty, 1 black, -1 white
 DIRECTIONS = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
@@ -36,19 +36,18 @@ class Othello(Task, kind="othello"):
         return self.board**2 + 1
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        n, share = self.board, SHARES[split]
-        rows: list[list[int]] = []
+        check_request(size, length)
+        n, drawing = self.board, Drawing(size, split)
         boards: list[list[Board]] = []
         players: list[list[int]] = []
-        while len(rows) < size:
+        while drawing.missing:
             moves, states, nexts = self._play(length + 1, generator)
             # The first moves decide, so that no beginning of a test game was trained on.
-            digest = int(digest_of(torch.tensor([moves[:6]])))
-            if share.start <= digest < share.stop:
-                rows.append(moves)
+            row = torch.tensor([moves])
+            if bool(drawing.offer(row, by=row[:, :6])):
                 boards.append(states)
                 players.append(nexts)
-        moves_made = torch.tensor(rows)
+        moves_made = drawing.rows
         board, player = torch.tensor(boards)[:, :length], torch.tensor(players)[:, :length]
         tokens, targets = moves_made[:, :length], moves_made[:, 1:]
         targets = torch.where(tokens == n * n, IGNORED, targets)

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Generator
 
-from .base import SHARES, Batch, Split, Task, digest_of
+from .base import Batch, Drawing, Split, Task, check_request
 
 TOPICS = {
     "film": ("film", "actor", "scene", "plot"),
@@ -40,14 +40,13 @@ class Sentiment(Task, kind="sentiment"):
         return len(self.words)
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        share, rows = SHARES[split], list[torch.Tensor]()
-        index = {word: i for i, word in enumerate(self.words)}
-        while len(rows) < size:
+        check_request(size, length)
+        drawing, index = Drawing(size, split), {word: i for i, word in enumerate(self.words)}
+        while drawing.missing:
             text, sentiment, topic = self._sentence(length + 1, generator)
-            row = torch.tensor([[index[word] for word in text], sentiment, topic])
-            if int(digest_of(row[:1])) in share:
-                rows.append(row)
-        tokens, said_sentiment, said_topic = torch.stack(rows).unbind(1)
+            row = torch.tensor([[[index[word] for word in text], sentiment, topic]])
+            drawing.offer(row, by=row[:, 0])
+        tokens, said_sentiment, said_topic = drawing.rows.unbind(1)
         named = {"sentiment": said_sentiment[:, :-1], "topic": said_topic[:, :-1]}
         return Batch(tokens[:, :-1], tokens[:, 1:], named)
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import sysconfig
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Generator
 
-from ..errors import StatescopeError
-from .base import SHARES, Batch, Split, Task, group_of
+from .base import Batch, Split, Task
+from .corpus import Corpus, Document, UnreadableFileError, bytes_of, corpus_of, files_of
 from .python_labels import LABELS, UnreadableSourceError, bytes_since_change, label_bytes
 
 EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
-
-
-class EmptyCorpusError(StatescopeError, ValueError):
-    """A folder that holds no readable Python source."""
 
 
 @dataclass(frozen=True)
@@ -43,102 +37,44 @@ class SourceCode(Task, kind="source_code"):
     def vocabulary(self) -> int:
         return 256
 
-    @property
-    def corpus(self) -> Corpus:
-        """The files; read once a process."""
-        return _read_corpus(self)
+    @cached_property
+    def corpus(self) -> Corpus[SourceFile]:
+        """The files, as they are when first asked for; another `SourceCode` of the folder sees what has changed since."""
+        root, paths = files_of(sysconfig.get_path("stdlib") if self.folder is None else self.folder, "*.py")
+        wanted = [path for path in paths if not EXCLUDED & set(path.relative_to(root).parts[:-1])]
+        return corpus_of(root, wanted, self.most_bytes, _source_file)
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        files = self.corpus.split(split)
-        lengths = torch.tensor([len(file.data) for file in files])
-        weights = (lengths - length).clamp(min=0).double()
-        if not bool(weights.any()):
-            raise EmptyCorpusError(f"no {split} file is longer than {length} bytes; give more source, or a shorter length")
-        chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
-        reach = torch.rand(size, generator=generator, dtype=torch.float64)
-        begins = (reach * weights[chosen]).long().tolist()
-        picked = [files[index] for index in chosen.tolist()]
-        cuts = [slice(begin, begin + length) for begin in begins]
-        tokens = _stack([file.data[cut] for file, cut in zip(picked, cuts, strict=True)])
-        following = _stack([file.data[cut.start + 1 : cut.stop + 1] for file, cut in zip(picked, cuts, strict=True)])
+        windows = self.corpus.windows(size, length, split, generator)
+        tokens, following, groups = bytes_of(windows, length)
         columns = [*LABELS, *(f"{name}_age" for name in LABELS)] if labels else []
-        named = {name: _stack([f.labels[name][cut] for f, cut in zip(picked, cuts, strict=True)]) for name in columns}
-        return Batch(tokens, following, named, torch.tensor([group_of(file.path) for file in picked]))
+        named = {name: [file.labels[name][begin : begin + length] for file, begin in windows] for name in columns}
+        return Batch(tokens, following, {name: torch.from_numpy(np.stack(rows)).long() for name, rows in named.items()}, groups)
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """One file: its path under the corpus folder and its bytes."""
-
-    path: str
-    data: NDArray[np.uint8]
+class SourceFile(Document):
+    """A file of Python source."""
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.int32]]:
-        """The labels and their ages, computed when first asked for."""
-        found = label_bytes(self.data.tobytes())
+        """The labels and their ages, computed when first asked for. Raises UnreadableSourceError with the file's path."""
+        try:
+            found = label_bytes(self.data.tobytes())
+        except UnreadableSourceError as error:
+            raise UnreadableSourceError(f"{self.path}: {error}") from error
         return {name: value.astype(np.int32) for name, value in found.items()} | {
             f"{name}_age": bytes_since_change(value) for name, value in found.items()
         }
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Files by split, and how many were left out because they could not be read or labelled."""
-
-    files: dict[Split, tuple[SourceFile, ...]]
-    unreadable: int
-
-    def split(self, name: Split) -> tuple[SourceFile, ...]:
-        return self.files[name]
-
-    def __len__(self) -> int:
-        return sum(len(files) for files in self.files.values())
-
-
-@lru_cache(maxsize=4)
-def _read_corpus(task: SourceCode) -> Corpus:
-    root = Path(sysconfig.get_path("stdlib") if task.folder is None else task.folder).expanduser()
-    if not root.is_dir():
-        raise EmptyCorpusError(f"the corpus folder {root} does not exist or is not a folder")
-    paths = [path for path in root.rglob("*.py") if not EXCLUDED & set(path.relative_to(root).parts[:-1])]
-    splits: dict[Split, list[SourceFile]] = {"train": [], "validation": [], "test": []}
-    taken, unreadable = 0, 0
-    for path in sorted(paths, key=lambda path: name_digest(path.relative_to(root).as_posix())):
-        if taken >= task.most_bytes:
-            break
-        name = path.relative_to(root).as_posix()
-        split = split_of_name(name)
-        try:
-            data = path.read_bytes()
-            data.decode("utf-8")
-            file = SourceFile(name, np.frombuffer(data, dtype=np.uint8))
-            if split != "train":
-                _ = file.labels
-        except (OSError, UnicodeDecodeError, UnreadableSourceError):
-            unreadable += 1
-            continue
-        if data:
-            splits[split].append(file)
-            taken += len(data)
-    empty = [name for name, files in splits.items() if not files]
-    if empty:
-        raise EmptyCorpusError(
-            f"the corpus folder {root} has {len(paths)} Python files, {unreadable} of them unreadable, and none left for "
-            f"{' and '.join(empty)}; files are split 80/10/10 by the digest of their path, so give a folder of some dozens"
-        )
-    return Corpus({name: tuple(files) for name, files in splits.items()}, unreadable)
-
-
-def split_of_name(name: str) -> Split:
-    """The split of a file, by its path under the corpus folder."""
-    return next(split for split, share in SHARES.items() if name_digest(name) % 10 in share)
-
-
-def name_digest(text: str) -> int:
-    """A number for a path, the same on every machine; files are taken in its order."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _stack(rows: list[NDArray[np.generic]]) -> Tensor:
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+def _source_file(path: str, data: NDArray[np.uint8], split: Split) -> SourceFile:
+    """Only source in UTF-8; what is held out must have labels too."""
+    file = SourceFile(path, data)
+    try:
+        data.tobytes().decode("utf-8")
+        if split != "train":
+            _ = file.labels
+    except (UnicodeDecodeError, UnreadableSourceError) as error:
+        raise UnreadableFileError(str(error)) from error
+    return file

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ..errors import StatescopeError, unknown_name
-from .base import IGNORED, Batch, Split, Task, group_of
+from .base import IGNORED, SHARES, Batch, Split, Task, check_request, group_of
+
+MOST_TOKENS = 2**24  # ids that an embedding may have to hold
+EXACT = 2**53  # whole numbers that a float64 tells apart
 
 
 class UnreadableTableError(StatescopeError, ValueError):
@@ -21,19 +28,29 @@ class UnreadableTableError(StatescopeError, ValueError):
 
 @dataclass(frozen=True)
 class Table(Task, kind="table"):
-    """One row a sequence. The column "tokens" holds whole numbers (a list in Parquet, numbers with spaces between them in CSV);
-    "split" is train, validation or test; "group", if there is one, says which source a row comes from; "targets", if there is
-    one, is as long as the tokens (without it the target is the next token); each other column is a label as long as the tokens.
+    """One row a sequence. The column "tokens" holds whole numbers from 0 (a list in Parquet, numbers with spaces between them in
+    CSV, which is UTF-8); "split" is train, validation or test; "group", if there is one, says which source a row comes from, and
+    a row that leaves it empty is a source of its own; "targets", if there is one, is as long as the tokens, -100 where nothing
+    is asked (without it the target is the next token); each other column is a label as long as the tokens.
+
+    A `Table` reads its file once, when it is first used, and stays as it read it: make another for a file that has changed.
     """
 
     path: str = ""
 
-    @property
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The table, its sequences as arrays. Raises UnreadableTableError naming the column and row that does not fit."""
+        return read(self.path)
+
+    @cached_property
     def vocabulary(self) -> int:
-        return int(max(row.max() for row in read(self.path)["tokens"])) + 1
+        asked = [name for name in ("tokens", "targets") if name in self.rows.columns]
+        return 1 + max(int(row.max()) for name in asked for row in self.rows[name])
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        table = read(self.path)
+        check_request(size, length)
+        table = self.rows
         rows = table[(table["split"] == split) & (table["tokens"].map(len) >= length)]
         if rows.empty:
             raise UnreadableTableError(f"{self.path} has no {split} row of at least {length} tokens")
@@ -55,42 +72,113 @@ class Table(Task, kind="table"):
         return Batch(cut("tokens"), targets, {name: cut(name) for name in named}, groups)
 
 
-@lru_cache(maxsize=4)
 def read(path: str) -> pd.DataFrame:
     """The table with its sequences as arrays. Raises UnreadableTableError naming the column and row that does not fit."""
     file = Path(path).expanduser()
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers = {".parquet": _read_parquet, ".csv": _read_csv}
     if file.suffix not in readers:
         raise unknown_name("kind of table", file.suffix or str(path), readers)
     if not file.is_file():
-        raise UnreadableTableError(f"{file} does not exist")
-    table = readers[file.suffix](file)
-    for name in ("tokens", "split"):
-        if name not in table.columns:
-            raise UnreadableTableError(f"{file} has no column {name!r}; it has {', '.join(table.columns)}")
-    strange = set(table["split"]) - {"train", "validation", "test"}
-    if strange:
-        raise UnreadableTableError(f"{file}: split is {strange.pop()!r} in some row; it must be train, validation or test")
+        raise UnreadableTableError(f"{file} does not exist, or is no file")
+    try:
+        table = readers[file.suffix](file)
+    except UnicodeDecodeError as error:
+        raise UnreadableTableError(
+            f"{file} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise UnreadableTableError(f"{file} is empty; it needs the columns 'tokens' and 'split', and a row a sequence") from error
+    except (OSError, ValueError, NotImplementedError, OverflowError, pa.ArrowException) as error:
+        raise UnreadableTableError(f"{file} cannot be read as {file.suffix[1:]}: {_shown(str(error), 200)}") from error
+    _check_columns(table, file)
     for name in table.columns:
         if name not in ("split", "group"):
             table[name] = [_sequence(value, name, row, file) for row, value in enumerate(table[name])]
     # A row without a group is known by its tokens: the number of a row would name another one in another file.
     alone = table["tokens"].map(lambda row: row.tobytes().hex())
-    table["group"] = table["group"].where(table["group"].notna(), alone).astype(str) if "group" in table.columns else alone
-    for name in set(table.columns) - {"tokens", "split", "group"}:
-        for row, (own, tokens) in enumerate(zip(table[name], table["tokens"], strict=True)):
-            if len(own) != len(tokens):
-                raise UnreadableTableError(f"{file}, row {row}: {name} has {len(own)} entries and tokens {len(tokens)}")
-    if table["tokens"].map(lambda row: row.min()).min() < 0:
-        raise UnreadableTableError(f"{file}: a token is negative")
+    given = table["group"].where(table["group"].notna() & (table["group"] != ""), alone) if "group" in table.columns else alone
+    table["group"] = given.astype(str)
+    _check_values(table, file)
     return table
 
 
-def _sequence(value: object, name: str, row: int, file: Path) -> np.ndarray:
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Every field as text: "NA" is a name like others, and "1.0" no whole number. The header is read as a row, so that pandas
+    neither renames columns of one name nor takes the first for an index.
+    """
+    rows = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+    header = [str(name).strip() for name in rows.iloc[0]]
+    _check_names(header, file)
+    table = rows.iloc[1:].reset_index(drop=True)
+    return table.set_axis(header, axis=1)
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    table = pd.read_parquet(file).reset_index(drop=True)
+    table.columns = [str(name) for name in table.columns]
+    _check_names(list(table.columns), file)
+    return table
+
+
+def _check_names(names: Sequence[str], file: Path) -> None:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UnreadableTableError(f"{file} has the column {_shown(twice[0])} twice; rename one")
+    if not all(names):
+        raise UnreadableTableError(f"{file} has a column without a name")
+
+
+def _check_columns(table: pd.DataFrame, file: Path) -> None:
+    for name in ("tokens", "split"):
+        if name not in table.columns:
+            has = ", ".join(_shown(column) for column in table.columns[:12])
+            raise UnreadableTableError(f"{file} has no column {name!r}; it has {has}")
+    if table.empty:
+        raise UnreadableTableError(f"{file} has no row")
+    for row, split in enumerate(table["split"]):
+        if not isinstance(split, str) or split not in SHARES:
+            raise UnreadableTableError(f"{file}, row {row}: split is {_shown(split)}; it must be {', '.join(SHARES)}")
+    for row, group in enumerate(table["group"] if "group" in table.columns else ()):
+        if not np.isscalar(group) and group is not None:
+            raise UnreadableTableError(f"{file}, row {row}: group is {_shown(group)}; it must be one name or number")
+
+
+def _check_values(table: pd.DataFrame, file: Path) -> None:
+    for name in [name for name in table.columns if name not in ("tokens", "split", "group")]:
+        for row, (own, tokens) in enumerate(zip(table[name], table["tokens"], strict=True)):
+            if len(own) != len(tokens):
+                raise UnreadableTableError(f"{file}, row {row}: {name} has {len(own)} entries and tokens {len(tokens)}")
+    for name in [name for name in ("tokens", "targets") if name in table.columns]:
+        for row, own in enumerate(table[name]):
+            low = own[own != IGNORED].min(initial=0) if name == "targets" else own.min()
+            if low < 0:
+                raise UnreadableTableError(f"{file}, row {row}: {name} holds {low}; ids are 0 or more")
+            if own.max() >= MOST_TOKENS:
+                raise UnreadableTableError(
+                    f"{file}, row {row}: {name} holds the id {own.max()}, and an embedding has a row for every id up to it; "
+                    f"number the tokens from 0 (at most {MOST_TOKENS - 1})"
+                )
+
+
+def _sequence(value: object, name: str, row: int, file: Path) -> NDArray[np.int64]:
+    """Whole numbers, exactly: nothing is cut or made up. Floats that are whole are taken as they are."""
+    whole = f"{file}, row {row}: {name} is {_shown(value)}, not whole numbers"
     try:
-        found = np.asarray(value.split() if isinstance(value, str) else value).astype(np.int64)
-    except (TypeError, ValueError):
-        raise UnreadableTableError(f"{file}, row {row}: {name} is {value!r}, not whole numbers") from None
+        found: NDArray[Any] = np.asarray(value.split() if isinstance(value, str) else value)
+        if found.dtype.kind == "f" and not (np.isfinite(found) & (found == np.round(found)) & (abs(found) < EXACT)).all():
+            raise UnreadableTableError(whole)
+        if found.dtype.kind not in "biufU" or (found.dtype.kind == "u" and bool((found > np.iinfo(np.int64).max).any())):
+            raise UnreadableTableError(whole)
+        found = found.astype(np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnreadableTableError(whole) from error
     if found.ndim != 1 or not len(found):
-        raise UnreadableTableError(f"{file}, row {row}: {name} is {value!r}, not a sequence")
+        raise UnreadableTableError(f"{file}, row {row}: {name} is {_shown(value)}, not a sequence")
     return found
+
+
+def _shown(value: object, most: int = 60) -> str:
+    """A value of a file in an error: on one line, and not longer than can be read."""
+    text = " ".join(str(value).split()) if isinstance(value, Exception) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator
 
-from .base import SHARES, Batch, Split, Task, group_of
-from .source_code import EmptyCorpusError, SourceFile, name_digest, split_of_name
+from .base import Batch, Split, Task
+from .corpus import Corpus, Document, bytes_of, corpus_of, files_of
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,17 @@ class Text(Task, kind="text"):
     def vocabulary(self) -> int:
         return 256
 
+    @cached_property
+    def corpus(self) -> Corpus[Document]:
+        """The files, as they are when first asked for; another `Text` of the folder sees what has changed since."""
+        root, paths = files_of(self.folder, self.pattern)
+        return corpus_of(root, paths, self.most_bytes, _document)
+
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        files = [file for file in _read(self)[split] if len(file.data) > length]
-        if not files:
-            raise EmptyCorpusError(f"no {split} file of {self.folder} is longer than {length} bytes")
-        weights = torch.tensor([len(file.data) - length for file in files], dtype=torch.float64)
-        chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
-        reach = torch.rand(size, generator=generator, dtype=torch.float64)
-        begins = (reach * weights[chosen]).long().tolist()
-        windows = [files[i].data[begin : begin + length + 1] for i, begin in zip(chosen.tolist(), begins, strict=True)]
-        groups = torch.tensor([group_of(files[i].path) for i in chosen.tolist()])
-        rows = torch.from_numpy(np.stack(windows).astype(np.int64))
-        tokens = rows[:, :-1]
+        tokens, following, groups = bytes_of(self.corpus.windows(size, length, split, generator), length)
         letters = ((tokens | 32) >= ord("a")) & ((tokens | 32) <= ord("z"))
         named = {"word_place": _since(~letters), "line_place": _since(tokens == ord("\n"))}
-        return Batch(tokens, rows[:, 1:], named if labels else {}, groups)
+        return Batch(tokens, following, named if labels else {}, groups)
 
 
 def _since(event: torch.Tensor) -> torch.Tensor:
@@ -56,23 +52,5 @@ def _since(event: torch.Tensor) -> torch.Tensor:
     return position - torch.where(event, position, 0).cummax(1).values
 
 
-@lru_cache(maxsize=4)
-def _read(task: Text) -> dict[Split, list[SourceFile]]:
-    root = Path(task.folder).expanduser()
-    if not root.is_dir():
-        raise EmptyCorpusError(f"the folder {root} does not exist or is not a folder")
-    found: dict[Split, list[SourceFile]] = {split: [] for split in SHARES}
-    taken = 0
-    names = {path.relative_to(root).as_posix(): path for path in root.rglob(task.pattern) if path.is_file()}
-    for name in sorted(names, key=name_digest):
-        if taken < task.most_bytes:
-            split, path = split_of_name(name), names[name]
-            found[split].append(SourceFile(name, np.frombuffer(path.read_bytes(), dtype=np.uint8)))
-            taken += len(found[split][-1].data)
-    empty = [name for name, files in found.items() if not files]
-    if empty:
-        raise EmptyCorpusError(
-            f"the folder {root} holds {sum(map(len, found.values()))} files like {task.pattern}, none for {' and '.join(empty)}; "
-            "files are split 80/10/10 by the digest of their path, so give a folder of some dozens"
-        )
-    return found
+def _document(path: str, data: NDArray[np.uint8], split: Split) -> Document:
+    return Document(path, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,14 @@ from statescope import (
     Sentiment,
     SourceCode,
     SparseAveraging,
-    Table,
     Task,
     Text,
     WordProblem,
     generator_for,
 )
-from statescope.probe.tasks.base import content_groups, group_of
+from statescope.probe.tasks.base import SHARES, EmptySplitError, content_groups, digest_of, draw_split, group_of
+from statescope.probe.tasks.corpus import EmptyCorpusError
 from statescope.probe.tasks.python_labels import UnreadableSourceError, bytes_since_change, label_bytes
-from statescope.probe.tasks.source_code import EmptyCorpusError
 
 
 def test_parity_is_the_parity_of_the_bits_so_far() -> None:
@@ -98,7 +98,51 @@ def test_labels_agree_with_a_scanner_on_the_standard_library() -> None:
         assert labels["bracket_depth"][index] == min(depth, 4)
 
 
-@pytest.mark.parametrize("source", ["x = (1\n", "x = 'a\n", "# -*- coding: latin-1 -*-\nx = 1\n", "x = 1)\n"])
+def marked(source: str, label: str) -> list[str]:
+    """The label of each byte as a digit, line by line."""
+    digits = "".join(str(value) for value in label_bytes(source.encode())[label])
+    lines = source.splitlines(keepends=True)
+    starts = [sum(len(line) for line in lines[:i]) for i in range(len(lines))]
+    return [digits[start : start + len(line)] for start, line in zip(starts, lines, strict=True)]
+
+
+def test_a_block_ends_behind_what_it_holds() -> None:
+    """Not at the next statement: blank lines and shallower comments between them lie outside, comments as deep inside."""
+    source = "if a:\n  x\n  # in\n\n# out\n\ny\n"
+    assert marked(source, "indentation") == ["000000", "0011", "1111111", "0", "000000", "0", "00"]
+    source = "if a:\n  x\n\n  # in\n  y\n# out\n"
+    assert marked(source, "indentation") == ["000000", "0011", "1", "1111111", "1111", "000000"]
+    source = "if a:\n  if b:\n    x\n  # one\n    # still one\n# none\nz\n"
+    deep = ["000000", "00111111", "111122", "11111111", "1" * 16, "0000000", "00"]
+    assert marked(source, "indentation") == deep
+    assert marked("def f(\n  # in brackets\n  a):\n  x", "indentation") == ["0" * 7, "0" * 16, "0" * 6, "001"]
+    assert marked("if a:\r\n  x\r\n\r\ny\r\n", "indentation") == ["0" * 7, "00111", "00", "000"]
+
+
+def test_parameters_are_those_of_the_definition() -> None:
+    """The bound of a type parameter stands in brackets of its own before them; a default's parentheses stand inside."""
+    assert marked("def f(a=(1)): g(2)\n", "in_parameters") == ["0000011111100000000"]
+    assert marked("def f[T: (int, str)](x): 0\n", "in_parameters") == ["0" * 20 + "11" + "0" * 5]
+
+
+def test_brackets_in_strings_are_text_under_every_version() -> None:
+    """From Python 3.12 on the tokenizer takes f-strings apart; what is inside stays a string."""
+    source = "x = f'{a[0]!r:>{w}} {{' + (b'(')\n"
+    assert marked(source, "bracket_depth") == ["0" * 26 + "1" * 5 + "00"]
+    assert marked(source, "in_string") == ["0" * 5 + "1" * 17 + "0" * 6 + "11000"]
+    assert marked("f'''\n{x\n}''' + rf'{y}'\n", "in_string") == ["01111", "111", "111000000111100"]
+    nested = "f'({', '.join(a)})' + (1)\n"  # which Python reads from 3.12 on
+    if sys.version_info >= (3, 12):
+        assert marked(nested, "bracket_depth") == ["0" * 22 + "11" + "00"]
+        assert marked(nested, "in_string") == ["0" + "1" * 17 + "0" * 8]
+    else:
+        with pytest.raises(UnreadableSourceError, match="line 1 holds an f-string that Python 3.11 does not read"):
+            label_bytes(nested.encode())
+
+
+@pytest.mark.parametrize(
+    "source", ["x = (1]\n", "x = [(1])\n", "x = {1)\n", "x = (1\n", "x = 'a\n", "# -*- coding: latin-1 -*-\nx = 1\n", "x = 1)\n"]
+)
 def test_a_source_that_cannot_be_tokenized_is_refused(source: str) -> None:
     with pytest.raises(UnreadableSourceError):
         label_bytes(source.encode())
@@ -144,7 +188,7 @@ def test_windows_and_labels_come_from_the_same_bytes(folder: Path) -> None:
 def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(EmptyCorpusError, match="does not exist"):
         _ = SourceCode(folder=str(tmp_path / "nowhere")).corpus
-    with pytest.raises(EmptyCorpusError, match="0 Python files"):
+    with pytest.raises(EmptyCorpusError, match="has 0 files of the kind"):
         _ = SourceCode(folder=str(tmp_path)).corpus
     for index in range(3):
         (tmp_path / f"{index}.py").write_text("x = (")
@@ -218,6 +262,45 @@ def test_no_sequence_is_in_two_splits(task: Task) -> None:
         for split in ("train", "validation", "test")
     }
     assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["test"] & seen["validation"]
+
+
+SMALL = [
+    (Parity(), 3),
+    (WordProblem("S3"), 1),
+    (ModularArithmetic(5), 1),
+    (Repeat(2), 2),
+    (SelectiveCopying(1, 1), 2),
+    (AssociativeRecall(1, 1), 3),
+    (InductionHeads(1), 4),
+    (Match(order=2, modulus=2), 1),
+    (Sentiment(), 1),
+]
+
+
+@pytest.mark.parametrize(("task", "length"), SMALL, ids=[label_of(task) for task, _ in SMALL])
+def test_a_split_without_a_possible_sequence_is_said_and_not_searched_for_ever(task: Task, length: int) -> None:
+    """Each sequence is in one split: with so few of them some split has none, and the others go on giving theirs."""
+    found = {}
+    for split in ("train", "validation", "test"):
+        try:
+            found[split] = {tuple(row) for row in task.batch(50, length, split, generator_for(1)).tokens.tolist()}
+        except EmptySplitError as error:
+            assert f"no {split} sequence is possible" in str(error)
+    assert 1 <= len(found) < 3
+
+
+def test_a_rare_split_is_still_found() -> None:
+    """Of the rows 0 .. 7 only 2 is for validation, and it comes once in 60 draws."""
+
+    def skewed(count: int) -> torch.Tensor:
+        return (torch.rand(count, 1) ** 0.25 * 8).long()
+
+    assert [int(digest) in SHARES["validation"] for digest in digest_of(torch.arange(8)[:, None])] == [i == 2 for i in range(8)]
+    assert draw_split(skewed, 5, "validation").tolist() == [[2]] * 5
+    with pytest.raises(ValueError, match="at least 1 sequence of at least 1 token, got size 0"):
+        draw_split(skewed, 0, "train")
+    with pytest.raises(ValueError, match="length must be at least 1"):
+        Parity().batch(2, 0, "train", generator_for(0))
 
 
 @pytest.mark.parametrize(("group", "order"), [("Z7", 7), ("S3", 6), ("S4", 24), ("S5", 120), ("A4", 12), ("A5", 60)])
@@ -332,31 +415,8 @@ def test_text_labels_and_splits(tmp_path: Path) -> None:
     assert all((place[t] > 0) == text[t].isalpha() for t in range(50))
     assert all(place[t] == place[t - 1] + 1 for t in range(1, 50) if text[t].isalpha())
     assert all(batch.labels["line_place"][0, t] == 0 for t in range(50) if text[t] == "\n")
-    with pytest.raises(EmptyCorpusError, match="none for"):
+    with pytest.raises(EmptyCorpusError, match="none left for train and test"):
         Text(folder=str(tmp_path), pattern="1.txt").batch(1, 5, "train", generator_for(0))
-
-
-def test_a_users_table(tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text("tokens,split,mood\n1 2 3 4,train,0 0 1 1\n5 6 7,train,1 1 0\n2 2 2 2,test,0 1 0 1\n")
-    batch = Table(path=str(path)).batch(8, 3, "train", generator_for(0))
-    assert Table(path=str(path)).vocabulary == 8
-    for tokens, targets, mood in zip(batch.tokens.tolist(), batch.targets.tolist(), batch.labels["mood"].tolist(), strict=True):
-        assert (tokens, targets, mood) in (
-            ([1, 2, 3], [2, 3, 4], [0, 0, 1]),
-            ([2, 3, 4], [3, 4, -100], [0, 1, 1]),
-            ([5, 6, 7], [6, 7, -100], [1, 1, 0]),
-        )
-    for name, text, message in (
-        ("a.csv", "tokens,mood\n1 2,0 0\n", "has no column 'split'"),
-        ("b.csv", "tokens,split\n1 x,train\n", "row 0: tokens is '1 x', not whole numbers"),
-        ("c.csv", "tokens,split,mood\n1 2,train,0\n", "row 0: mood is 0, not a sequence"),
-        ("d.csv", "tokens,split,mood\n1 2,train,0 1 1\n", "row 0: mood has 3 entries and tokens 2"),
-        ("e.csv", "tokens,split\n1 2,dev\n", "split is 'dev'"),
-    ):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match=message):
-            _ = Table(path=str(tmp_path / name)).vocabulary
 
 
 def test_the_group_of_a_sequence_is_its_content() -> None:
