@@ -43,8 +43,8 @@ class Othello(Task, kind="othello"):
         while drawing.missing:
             moves, states, nexts = self._play(length + 1, generator)
             # The first moves decide, so that no beginning of a test game was trained on.
-            row = torch.tensor([moves])
-            if bool(drawing.offer(row, by=row[:, :6])):
+            game = torch.tensor([moves])
+            if bool(drawing.offer(game, by=game[:, :6])):
                 boards.append(states)
                 players.append(nexts)
         moves_made = drawing.rows
