@@ -83,8 +83,11 @@ def run(
     else:
         run_table = _implementation(family, ran, precision)
         output, final_state, states, before_readouts = run_table(tokens, state, ChunkTable.of(layout, chunk))
+    read_from: dict[Place, Tensor] = {}
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
-        output = _read_edited(output, q.to(working), edit.apply(before), place, layout)
+        read_from[place] = edit.apply(read_from.get(place, before))
+    for place, changed in read_from.items():
+        output = _read_edited(output, q.to(working), changed, place, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 

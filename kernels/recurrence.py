@@ -90,11 +90,15 @@ class Edit:
         "project_out_key"   S <- (I - u u^T) S     u = value / |value|, a direction on the key side
         "reflect_key"       S <- (I - 2 u u^T) S
         "project_out_value" S <- S (I - u u^T)     a direction on the value side
+        For a complex u, u^T on the key side is u^H, and the read-out S^T q loses its part along u on the value side.
     value: broadcast to [B, H, K, V] for set, add and scale; to [B, H, K] or [B, H, V] for directions. With `heads`
         given, H is the number of those heads. May require a gradient.
     heads: the heads to change; None changes all.
     verb: "propagate" goes on from the changed state. "readout" leaves the state as it is, and the output at this one
         position is read from the changed state.
+
+    Several edits at one position apply in the order they are given, each to what the one before made: those that propagate
+    to the state, those of the read-out to the state that the token read, which no propagating edit at that position changes.
     """
 
     position: int
@@ -156,10 +160,10 @@ class Edit:
             return state * self._broadcast(value, state.shape)
         if self.operation == "project_out_value":
             unit = self._broadcast(_unit(value), (*state.shape[:2], state.shape[3]))
-            return state - (state @ unit[..., :, None]) * unit[..., None, :]
+            return state - (state @ unit.conj()[..., :, None]) * unit[..., None, :]
         unit = self._broadcast(_unit(value), state.shape[:3])
         factor = 2.0 if self.operation == "reflect_key" else 1.0
-        return state - factor * unit[..., :, None] * (unit[..., None, :] @ state)
+        return state - factor * unit[..., :, None] * (unit.conj()[..., None, :] @ state)
 
     def _broadcast(self, value: Tensor, shape: Sequence[int]) -> Tensor:
         try:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from edit_values import OPERATIONS, B, H, K, T, V, packed_edit_gradients, value_for
 from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
 from torch import Tensor
 
-from statescope import Edit
+from statescope import Edit, dense_scan, diagonal_scan, gate_loop, gated_slot_attention
 
 
 def by_hand(operation: str, state: Tensor, value: Tensor) -> Tensor:
@@ -122,6 +127,105 @@ def test_edits_at_one_position_apply_in_their_order() -> None:
         added_first = recurrence.call(**inputs, edits=[add, scale], taps=[20], implementation=implementation).states
         assert relative(scaled_first[:, 0], before[:, 0] / 2 + value) < 1e-12
         assert relative(added_first[:, 0], (before[:, 0] + value) / 2) < 1e-12
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """A recurrence whose read-out can be edited: call(edits, taps, implementation), and the shape of its state at a token."""
+
+    call: Callable[..., Any]
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float64
+
+
+def readouts() -> dict[str, Readouts]:
+    generator = torch.Generator().manual_seed(5)
+
+    def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    made = {
+        name: Readouts(
+            partial(recurrence.call, **recurrence.make(B, T, H, K, V, torch.float64, 1)),
+            (B, H, K, V + recurrence.extra_columns),
+        )
+        for name, recurrence in RECURRENCES.items()
+        if recurrence.readouts
+    }
+    x, q, k, write = (
+        normal(B, T, H, K),
+        normal(B, T, H, K),
+        normal(B, T, H, K),
+        torch.rand(B, T, H, K, generator=generator).double(),
+    )
+    turning = torch.polar(write, 3 * k)
+    made["scan"] = Readouts(partial(diagonal_scan, x, write), (B, H, K))
+    made["complex scan"] = Readouts(partial(diagonal_scan, x, turning), (B, H, K), torch.complex128)
+    matrix = 0.2 * normal(H, K, K)
+
+    def dense(implementation: str, **how: Any) -> Any:
+        return dense_scan(x, matrix, **how)
+
+    def slots(edits: Any, **how: Any) -> Any:
+        return gated_slot_attention(q, k, x, write, -write, value_edits=edits, **how)
+
+    made["dense scan"] = Readouts(dense, (B, H, K))
+    made["slots"] = Readouts(slots, (B, H, K, K))
+    made["gate loop"] = Readouts(partial(gate_loop, q, k, x, -write, 3 * k), (B, H, K, K), torch.complex128)
+    return made
+
+
+READOUTS = readouts()
+
+
+@pytest.mark.parametrize("implementation", ["reference", "chunked"])
+@pytest.mark.parametrize("name", READOUTS)
+def test_read_out_edits_at_one_position_compose_in_their_order(name: str, implementation: str) -> None:
+    own = READOUTS[name]
+    half, value = torch.tensor(0.5).double(), torch.randn(own.shape, dtype=own.dtype)
+    scale, add = Edit(20, "scale", half, verb="readout"), Edit(20, "add", value, verb="readout")
+    propagating = Edit(20, "scale", torch.tensor(3.0).double())  # which the token has not read
+    state = own.call(edits=(), taps=[20], implementation=implementation).states[:, 0]
+
+    def read(*edits: Edit) -> Tensor:
+        return own.call(edits=[propagating, *edits], taps=None, implementation=implementation).output[:, 20]
+
+    scaled_first, added_first = (read(Edit(20, "set", x, verb="readout")) for x in (state / 2 + value, (state + value) / 2))
+    torch.testing.assert_close(read(scale, add), scaled_first, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(read(add, scale), added_first, rtol=1e-10, atol=1e-11)
+    assert relative(scaled_first, added_first) > 1e-2
+    assert relative(read(add), scaled_first) > 1e-2
+
+
+def test_a_complex_value_is_refused_by_a_real_state() -> None:
+    inputs = RECURRENCES["delta-decay"].make(B, T, H, K, V, torch.float64, 1)
+    value = torch.randn(B, H, K, V, dtype=torch.complex128)
+    for verb in ("propagate", "readout"):
+        for implementation in ("reference", "chunked"):
+            with pytest.raises(TypeError, match=r"Edit\('add'\) at 3: the value is complex and the state is real"):
+                RECURRENCES["delta-decay"].call(**inputs, edits=[Edit(3, "add", value, verb=verb)], implementation=implementation)
+    with pytest.raises(TypeError, match="the value is complex and the state is real"):
+        diagonal_scan(torch.randn(B, T, H, K), torch.rand(B, T, H, K), edits=[Edit(3, "set", value[..., 0])])
+
+
+def test_complex_directions_on_a_complex_state() -> None:
+    """Projected out, nothing of the state is left along the direction; reflected, its part along it turns to the other side."""
+    x, direction = torch.randn(B, T, H, K).double(), torch.randn(B, H, K, dtype=torch.complex128)
+    decay = torch.polar(torch.rand(B, T, H, K).double(), torch.randn(B, T, H, K).double())
+    along = [
+        (direction.conj() * diagonal_scan(x, decay, edits=edits, taps=[20]).states[:, 0]).sum(-1)
+        for edits in ((), [Edit(20, "project_out_key", direction)], [Edit(20, "reflect_key", direction)])
+    ]
+    assert along[1].abs().max() < 1e-12 < along[0].abs().min()
+    torch.testing.assert_close(along[2], -along[0])
+
+
+def test_an_initial_state_that_is_complex_makes_a_scan_complex() -> None:
+    x, decay = torch.randn(B, T, H, K).double(), torch.rand(B, T, H, K).double()
+    state = torch.randn(B, H, K, dtype=torch.complex128)
+    out = diagonal_scan(x, decay, initial_state=state)
+    torch.testing.assert_close(out.output, diagonal_scan(x.to(state.dtype), decay, initial_state=state).output)
+    assert out.final_state.is_complex()
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
