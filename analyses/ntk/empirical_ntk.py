@@ -3,41 +3,22 @@
     Theta_ij = J_i J_j^T,   J_i = d f(x_i) / d parameters   [O, P]
 
 "trace" sums it over the outputs, sum_o <J_io, J_jo> [N, N]; "full" keeps them, [N, O, N, O] (Jacot et al. 2018,
-arXiv:1806.07572). The Jacobian is held for one output at a time. Its rows come by one of two routes:
-
-    structured   One backward pass an output serves all samples: what enters a module and the gradient of what leaves it give each
-                 sample's gradient (`per_sample`).
-    alone        Each sample runs by itself and each of its outputs is differentiated: right for whatever a model does with a
-                 parameter, at N times the passes.
-
-Which route a parameter takes is decided by a check on this model and these samples, never by a list of modules. With random
-weights w_i of the samples and r_o of the outputs, the structured rows of sum_io w_i r_o f_o(x_i) must be w_i times those of
-sum_io r_o f_o(x_i), so that row i is of sample i alone, and must add up to the gradient that autograd has for the parameter.
-All of it runs in float64, in a copy of the parameters: the kernel is that of the given numbers and not of their rounding.
+arXiv:1806.07572). `jacobian` says how its rows are made and checked; the Jacobian is held for one output at a time.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ...probe.errors import unknown_name
-from .per_sample import rule_for
+from .jacobian import Jacobian, Read, Route, as_real, last_position, refuse_coupled_modules
 
 Output = Literal["trace", "full"]
-Route = Literal["structured", "alone", "unused"]
-Read = Callable[[Any], Tensor]
-Rows = dict[str, Tensor]  # parameter -> [N, ...]
-
-TOLERANCE = 1e-9  # of the check, relative to the summed norms of the rows, which no cancellation makes small
 
 
 @dataclass(frozen=True)
@@ -53,11 +34,6 @@ class TangentKernel:
         """How many parameters were counted, and which were differentiated sample by sample."""
         alone = [name for name, route in self.routes.items() if route == "alone"]
         return f"{len(self.routes)} parameters counted, {len(alone)} of them sample by sample ({', '.join(alone) or 'none'})"
-
-
-def last_position(output: Tensor) -> Tensor:
-    """The outputs at the last token of [N, T, O]; [N, O] as they are."""
-    return output if output.ndim == 2 else output[:, -1]
 
 
 def empirical_ntk(
@@ -94,15 +70,15 @@ def tangent_kernel(
     """
     if output not in ("trace", "full"):
         raise unknown_name("output", str(output), ("trace", "full"))
-    _refuse_coupled_modules(model)
+    refuse_coupled_modules(model)
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().double() if x.is_floating_point() else x.detach().clone()
-        jacobian = _Jacobian(model, x, read)
+        jacobian = Jacobian(model, x, read)
         count, outputs = jacobian.values.shape
         shape = (count, count) if output == "trace" else (count, outputs, count, outputs)
         kernel, whole = jacobian.values.new_zeros(shape, dtype=torch.float64), []
         for index in range(outputs):
-            flat = [_real(rows) for rows in jacobian.rows(index).values()]
+            flat = [as_real(rows) for rows in jacobian.rows(index).values()]
             if output == "trace":
                 for part in flat:
                     kernel += part @ part.T
@@ -113,162 +89,3 @@ def tangent_kernel(
             stacked = torch.stack(whole, dim=1)  # [N, O, P]
             kernel = torch.einsum("iop,jqp->iojq", stacked, stacked)
     return TangentKernel(kernel, jacobian.routes)
-
-
-class _Jacobian:
-    """The Jacobian of a model's outputs in its parameters, one output at a time."""
-
-    def __init__(self, model: nn.Module, x: Tensor, read: Read) -> None:
-        own = dict(model.named_parameters())
-        self.leaves = {name: _double(value).requires_grad_() for name, value in own.items() if value.requires_grad}
-        if not self.leaves:
-            raise ValueError("no parameter of the model has requires_grad, so its tangent kernel is of nothing")
-        still = {name: value for name, value in own.items() if not value.requires_grad} | dict(model.named_buffers())
-        tensors = self.leaves | {name: _double(value) for name, value in still.items()}
-        self.names = {id(value): name for name, value in own.items()}
-
-        def run(samples: Tensor) -> Tensor:
-            return _outputs(read(functional_call(model, tensors, (samples,))), len(samples))
-
-        with _recording(model) as records:
-            self.values = run(x)
-        self.records = [record for record in records if record.rows == len(x)]
-        self.routes = self._routes()
-        singly = len(x) if "alone" in self.routes.values() else 1  # one at least, to see that samples are independent
-        self.singles = [run(x[i : i + 1])[0] for i in range(singly)]
-        _refuse_coupled_values(self.values[:singly], torch.stack(self.singles))
-
-    def rows(self, index: int) -> Rows:
-        """The gradient of each sample's output of this index, [N, ...] of each parameter that it may depend on."""
-        structured = self._structured(self.values[:, index].sum())
-        found = {name: rows for name, rows in structured.items() if self.routes[name] == "structured"}
-        alone = {name: self.leaves[name] for name, route in self.routes.items() if route == "alone"}
-        if alone:
-            each = [_gradients(single[index], alone) for single in self.singles]
-            found |= {name: torch.stack([_filled(own[name], leaf) for own in each]) for name, leaf in alone.items()}
-        return found
-
-    def _routes(self) -> dict[str, Route]:
-        """The check of the module's docstring, parameter by parameter."""
-        generator = torch.Generator().manual_seed(0)
-        count, outputs = self.values.shape
-        weight, mix = (torch.randn(size, generator=generator, dtype=torch.float64).to(self.values) for size in (count, outputs))
-        plain = self._structured((self.values @ mix).sum())
-        weighted = self._structured((self.values @ mix * weight).sum())
-        whole = _gradients((self.values @ mix * weight).sum(), self.leaves)
-        routes: dict[str, Route] = {}
-        for name, gradient in whole.items():
-            if gradient is None:
-                routes[name] = "unused"
-                continue
-            held = name in plain and name in weighted and _hold(plain[name], weighted[name], weight, gradient)
-            routes[name] = "structured" if held else "alone"
-        return routes
-
-    def _structured(self, total: Tensor) -> Rows:
-        """What the rules say of each sample's gradient."""
-        outs = [record.out for record in self.records]
-        gradients = torch.autograd.grad(total, outs, retain_graph=True, allow_unused=True) if outs else ()
-        found: Rows = {}
-        for record, gradient in zip(self.records, gradients, strict=True):
-            if gradient is None:
-                continue
-            for own, value in record.rule(gradient).items():
-                name = self.names.get(id(getattr(record.module, own)))
-                if name in self.leaves:
-                    found[name] = found[name] + value if name in found else value
-        return found
-
-
-@dataclass(frozen=True)
-class _Record:
-    """One call of a module that has a rule."""
-
-    module: nn.Module
-    inputs: Any
-    out: Tensor
-
-    @property
-    def rows(self) -> int:
-        return len(self.out) if self.out.ndim > 1 else 0
-
-    def rule(self, gradient: Tensor) -> Rows:
-        rule = rule_for(self.module)
-        assert rule is not None
-        return rule(self.module, self.inputs, gradient)
-
-
-@contextmanager
-def _recording(model: nn.Module) -> Iterator[list[_Record]]:
-    """Record every call of a module with a rule whose output has a gradient."""
-    records: list[_Record] = []
-
-    def record(first: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        inputs = args[0] if args else named[first]
-        if isinstance(out, Tensor) and out.requires_grad:
-            records.append(_Record(module, inputs.detach() if isinstance(inputs, Tensor) else inputs, out))
-
-    with ExitStack() as stack:
-        for module in model.modules():
-            if rule_for(module) is not None:
-                first = next(iter(inspect.signature(module.forward).parameters))
-                hook = module.register_forward_hook(partial(record, first), with_kwargs=True)
-                stack.callback(hook.remove)
-        yield records
-
-
-def _hold(plain: Tensor, weighted: Tensor, weight: Tensor, gradient: Tensor) -> bool:
-    """Whether row i is w_i times that of the unweighted functional, and the rows add up to the parameter's gradient."""
-    if weighted[0].numel() != gradient.numel():
-        return False
-    expected, found = _real(plain) * weight[:, None], _real(weighted)
-    scale = found.norm(dim=1).sum() + expected.norm(dim=1).sum()
-    apart = (found - expected).norm()
-    missed = (found.sum(0) - _real(gradient[None])[0]).norm()
-    return bool(apart <= TOLERANCE * scale) and bool(missed <= TOLERANCE * scale)
-
-
-def _gradients(total: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
-    found = torch.autograd.grad(total, list(leaves.values()), retain_graph=True, allow_unused=True)
-    return {name: None if own is None else own.to_dense() for name, own in zip(leaves, found, strict=True)}
-
-
-def _filled(gradient: Tensor | None, leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _double(value: Tensor) -> Tensor:
-    """A copy in float64 or complex128; whole numbers as they are."""
-    if value.is_floating_point() or value.is_complex():
-        return value.detach().to(torch.promote_types(value.dtype, torch.float64), copy=True)
-    return value.detach()
-
-
-def _real(rows: Tensor) -> Tensor:
-    """[N, numbers], a complex parameter being two real ones."""
-    return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)
-
-
-def _outputs(values: Any, count: int) -> Tensor:
-    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != count:
-        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(f"read must give the outputs of each sample, [{count}, outputs]; it gave {found}")
-    if not values.requires_grad:
-        raise ValueError("the outputs depend on no parameter with requires_grad, or the model detaches them")
-    return values.double()
-
-
-def _refuse_coupled_modules(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
-            raise ValueError(f"{name} ({type(module).__name__}) is in training mode, which couples samples; use model.eval()")
-
-
-def _refuse_coupled_values(together: Tensor, alone: Tensor) -> None:
-    together, alone = together.detach(), alone.detach()
-    apart = float((together - alone).abs().max() / together.abs().max().clamp(min=1e-300))
-    if not apart < 1e-4:
-        raise ValueError(
-            f"a sample alone has other outputs than in the batch (by {apart:.2g}, relative): the model couples samples or draws "
-            "random numbers, so no kernel between samples exists; use model.eval(), and samples as the first axis"
-        )

@@ -76,3 +76,24 @@ RULES: dict[type[nn.Module], Callable[[Any, Any, Tensor], Gradients]] = {
 def rule_for(module: nn.Module) -> Callable[[Any, Any, Tensor], Gradients] | None:
     """The rule of a module's type or of the nearest type it derives from; None for a module without one."""
     return next((RULES[kind] for kind in type(module).__mro__ if kind in RULES), None)
+
+
+def contract(module: nn.Module, inputs: Any, gradient: Tensor, directions: Gradients) -> Tensor:
+    """The slope of each sample along a direction in parameters, [N]: sum over parameters of <dW_i, direction>.
+
+    directions: of the module's own parameters, by their names there. Of a linear layer and an embedding the gradients are never
+    formed: sum_t g_it^T (D a_it) takes no more memory than the layer's output.
+    """
+    total = gradient.new_zeros(len(gradient))
+    left = dict(directions)
+    if isinstance(module, nn.Linear) and "weight" in left:
+        total = total + _over_tokens(gradient * (inputs @ left.pop("weight").mT)).sum((1, 2))
+    elif isinstance(module, nn.Embedding) and "weight" in left:
+        total = total + _over_tokens(gradient * left.pop("weight")[inputs]).sum((1, 2))
+    if left:
+        rule = rule_for(module)
+        assert rule is not None
+        rows = rule(module, inputs, gradient)
+        for name, direction in left.items():
+            total = total + (rows[name].reshape(len(total), -1) @ direction.reshape(-1))
+    return total

@@ -1,0 +1,72 @@
+"""The tangent kernel's products with vectors against the matrix, for every mixer and for modules that mislead rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from torch import Tensor, nn
+
+from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
+from statescope.analyses.ntk.operator import TangentKernelOperator
+from statescope.analyses.operators.estimators import hutchinson_trace
+from statescope.analyses.operators.lanczos import top_eigenpairs
+
+
+def matrix(model: nn.Module, x: Tensor) -> Tensor:
+    full = empirical_ntk(model, x, "full")
+    return full.flatten(2).flatten(0, 1)
+
+
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
+def test_a_product_is_the_matrixs(mixer: Any) -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=mixer)).eval()
+    x = torch.randint(0, 5, (3, 6))
+    operator = TangentKernelOperator(model, x)
+    v = torch.randn(operator.shape[1], 2, dtype=torch.float64)
+    torch.testing.assert_close(operator.matmat(v), matrix(model, x) @ v, rtol=1e-10, atol=1e-12)
+
+
+class Awkward(nn.Module):
+    """A tied weight, positions looked up once for all samples, a parameter of no module with a rule, and one that is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.place, self.out = nn.Embedding(5, 4), nn.Embedding(9, 4), nn.Linear(4, 5)
+        self.out.weight = self.embed.weight
+        self.gain, self.frozen = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4), requires_grad=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens) + self.place(torch.arange(tokens.shape[1])[None])
+        return self.out(torch.tanh(self.gain * self.frozen * x).cumsum(1))
+
+
+def test_awkward_parameters_are_in_it() -> None:
+    model, x = Awkward(), torch.randint(0, 5, (4, 6))
+    operator = TangentKernelOperator(model, x)
+    assert operator.routes["gain"] == "alone"
+    assert "frozen" not in operator.routes
+    torch.testing.assert_close(operator.dense(), matrix(model, x), rtol=1e-10, atol=1e-12)
+
+
+def test_spectral_algorithms_take_it() -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=2))).eval()
+    x = torch.randint(0, 5, (12, 7))
+    operator = TangentKernelOperator(model, x, read=lambda out: out[:, -1, :1])
+    exact = empirical_ntk(model, x, read=lambda out: out[:, -1, :1])
+    found = top_eigenpairs(operator, 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found.values, torch.linalg.eigvalsh(exact).flip(0)[:3], rtol=1e-9, atol=0)
+    trace = hutchinson_trace(operator, 40, torch.Generator().manual_seed(0))
+    assert abs(trace.value - float(exact.trace())) < 5 * trace.standard_error
+
+
+def test_training_mode_is_refused_as_for_the_matrix() -> None:
+    with pytest.raises(ValueError, match="training mode"):
+        TangentKernelOperator(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).train(), torch.randn(2, 3))
+    operator = TangentKernelOperator(nn.Linear(3, 2), torch.randn(4, 3))
+    with pytest.raises(ValueError, match="cannot be applied"):
+        operator.matvec(torch.ones(7, dtype=torch.float64))
+    with pytest.raises(ValueError, match="convert one of them"):
+        operator.matvec(torch.ones(8))
