@@ -201,7 +201,7 @@ def _double(value: Tensor) -> Tensor:
 
 def as_real(rows: Tensor) -> Tensor:
     """[N, numbers], a complex parameter being two real ones."""
-    return (torch.view_asas_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)
+    return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)
 
 
 def _outputs(values: Any, count: int) -> Tensor:
