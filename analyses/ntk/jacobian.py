@@ -93,8 +93,8 @@ class Jacobian:
         found = self.values.new_zeros(len(self.values))
         for record, gradient in zip(self.records, gradients, strict=True):
             if gradient is not None:
-                own = {local: self.names.get(id(value)) for local, value in record.module.named_parameters(recurse=False)}
-                along = {local: directions[name] for local, name in own.items() if self.routes.get(str(name)) == "structured"}
+                own = {local: self.names.get(id(value), "") for local, value in record.module.named_parameters(recurse=False)}
+                along = {local: directions[name] for local, name in own.items() if self.routes.get(name) == "structured"}
                 found = found + contract(record.module, record.inputs, gradient, along)
         for name, route in self.routes.items():
             if route == "alone":
