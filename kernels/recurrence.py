@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from operator import index
 from typing import Literal, get_args
 
 import torch
@@ -49,32 +50,36 @@ class Tap:
 
     @classmethod
     def of(cls, request: TapRequest) -> Tap:
-        """Read what a caller may write: a Tap, a position, a list of positions, or "last"."""
+        """Read what a caller may write: a Tap, a position, a list of positions, "last", or "all"."""
         if isinstance(request, Tap):
             return request
         if isinstance(request, str):
-            if request != "last":
-                raise ValueError(f'taps={request!r} is not known; give "last", positions, or Tap(every=n)')
-            return cls(last=True)
-        if isinstance(request, int):
-            return cls(positions=(request,))
-        return cls(positions=tuple(int(position) for position in request))
+            if request not in ("last", "all"):
+                raise ValueError(f'positions {request!r} are not known; give "last", "all", positions, or Tap(every=n)')
+            return cls(last=True) if request == "last" else cls(every=1)
+        try:
+            positions: tuple[int, ...] = (index(request),)  # type: ignore[arg-type]
+        except TypeError:
+            positions = tuple(map(index, request))  # type: ignore[arg-type]
+        if not positions:
+            raise ValueError('a list of no positions was given; give positions, "last", "all", or Tap(every=n)')
+        return cls(positions=positions)
 
-    def resolve(self, length: int) -> tuple[int, ...]:
-        """The tapped positions of a sequence of `length` tokens, increasing. Raises IndexError past the end."""
+    def resolve(self, length: int, what: str = "tap") -> tuple[int, ...]:
+        """The positions in a sequence of `length` tokens, increasing. Raises IndexError past the end, naming what asked."""
         if self.last:
             return (length - 1,)
         if self.every is not None:
             if self.every > length:
                 raise IndexError(f"Tap(every={self.every}) taps nothing in a sequence of {length} tokens")
             return tuple(range(self.every - 1, length, self.every))
-        resolved = tuple(resolve_position(position, length, "tap") for position in self.positions)
+        resolved = tuple(resolve_position(position, length, what) for position in self.positions)
         if any(late <= early for early, late in pairwise(resolved)):
-            raise ValueError(f"tap positions must increase; got {self.positions}")
+            raise ValueError(f"{what} positions must increase; got {self.positions}")
         return resolved
 
 
-TapRequest = Tap | int | Sequence[int] | Literal["last"]
+TapRequest = Tap | int | Sequence[int] | Literal["last", "all"]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,13 @@ class UnknownNameError(StatescopeError, KeyError, ValueError):
         return str(self.args[0])
 
 
+class LayerError(StatescopeError, IndexError, KeyError):
+    """A layer number that the model does not have. A KeyError too, since transformer-lens's caches raise that."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
     names = list(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .names import layer_of
 from .points import point_of
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def activation_bytes(model: HookedModel, name: str, batch: int, length: int, kept: int, taps: int) -> int:
     """Bytes of one hook in float32 (or complex64) for `kept` of `length` positions and `taps` taps."""
-    layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+    layer = layer_of(name) or 0
     mixer = model.mixer(layer)
     sizes = {"batch": batch, "position": kept, "query": kept, "source": length, "tap": taps, "one": 1}
     sizes |= model.sizes | mixer.axis_sizes

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .names import place_of
+
 SOFTMAX = frozenset({"attention"})
 CELLS = frozenset({"elman", "gru", "lstm", "slstm"})
 SLOTS = frozenset({"gated_slot_attention"})
@@ -39,7 +41,9 @@ class Point:
         mixer configured with more than one.
     holds: what it is, with units.
     mixers: the token mixers that have it; None means every one.
-    access: "write": a hook function may return a replacement. "edit": changed only through `run_with_edits`. "read": neither.
+    access: "write": a hook function may return a replacement, or change the tensor in place. "edit": changed through
+        `run_with_edits`, or in a run of one tap by a hook function that returns a replacement, from which the recurrence goes on.
+        "read": neither. A change in place of what is not for writing raises.
     firing: "always"; "taps": only in a run with taps; "request": computed only when asked for.
     """
 
@@ -171,7 +175,7 @@ def point_of(name: str, mixer: str | None = None) -> Point:
     Without a mixer the first row of that name; rows of one name agree in firing, access and the axis of positions. Raises
     KeyError for a name that no row has.
     """
-    local = name.split(".", 2)[2] if name.startswith("blocks.") else name
+    local = place_of(name)
     for point in (*MODEL_POINTS, *BLOCK_POINTS, *MIXER_POINTS):
         if point.name == local and (mixer is None or point.mixers is None or mixer in point.mixers):
             return point
@@ -180,7 +184,7 @@ def point_of(name: str, mixer: str | None = None) -> Point:
 
 def why_not(name: str, mixer: str) -> str | None:
     """Why a mixer of this kind lacks a hook of the table; None for a name that is in no row."""
-    local = name.split(".", 2)[2] if name.startswith("blocks.") else name
+    local = place_of(name)
     owners = sorted({kind for point in MIXER_POINTS if point.name == local for kind in point.mixers or ()})
     if not owners:
         return None

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.recurrence import Edit
+from ...kernels.recurrence import Edit, Tap
+from ..hooks.names import hook_name
+from ..hooks.positions import PositionRequest
 from ..mixers.base import Memory, Snapshots, StateRequest
 from ..models.model import Model
 
@@ -51,35 +53,41 @@ def _stateful(model: Model) -> tuple[int, ...]:
     return found
 
 
-def _check(target: Tensor, source: Tensor, positions: Sequence[int]) -> None:
+def _check(target: Tensor, source: Tensor, positions: PositionRequest) -> tuple[int, ...]:
+    """The positions that are patched."""
     if target.shape != source.shape or target.ndim != 2 or len(target) != 1:
         raise ValueError(
             f"target is {tuple(target.shape)} and source {tuple(source.shape)}; patching needs two sequences [1, T] of one length"
         )
-    outside = [position for position in positions if not 0 <= position < target.shape[1] - 1]
-    if outside:
-        raise IndexError(f"position {outside[0]} has no token behind it in a sequence of {target.shape[1]}: nothing would change")
+    resolved = Tap.of(positions).resolve(target.shape[1], "patch")
+    if resolved[-1] == target.shape[1] - 1:
+        raise IndexError(
+            f"position {resolved[-1]} has no token behind it in a sequence of {target.shape[1]}: nothing would change"
+        )
+    return resolved
 
 
 def _state_name(layer: int) -> str:
-    return f"blocks.{layer}.attn.hook_state"
+    return hook_name(layer, "attn.hook_state")
 
 
 @torch.no_grad()
 def patch_states(
-    model: Model, target: Tensor, source: Tensor, metric: Metric, positions: Sequence[int], *, reads: int | None = None
+    model: Model, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest, *, reads: int | None = None
 ) -> Patching:
     """Patch every layer, position and head. target, source: tokens [1, T].
 
-    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. reads: how many of the last
-    positions it reads, 1 for `last_logit_difference`: it then sees those alone, and so does the last layer's channel mixer.
+    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. positions: as taps are given, each
+        with a token behind it.
+    reads: how many of the last positions the metric reads, 1 for `last_logit_difference`: it then sees those alone, and so does
+        the last layer's channel mixer.
 
     Raises ValueError for sequences of different lengths, IndexError for a position with nothing behind it.
     """
     layers = _stateful(model)
-    _check(target, source, positions)
-    names, taps = [_state_name(layer) for layer in layers], sorted(set(positions))
-    entering = [f"blocks.{layer}.hook_resid_pre" for layer in layers]
+    taps = _check(target, source, positions)
+    names = [_state_name(layer) for layer in layers]
+    entering = [hook_name(layer, "hook_resid_pre") for layer in layers]
     snapshots = [Snapshots(taps) for _ in range(model.layers)]
     logits, kept = model.run_with_cache(target, names_filter=[*names, *entering], taps=taps, memories=snapshots)
     given_logits, given = model.run_with_cache(source, names_filter=names, taps=taps)
@@ -87,9 +95,9 @@ def patch_states(
     sweep = _Sweep(
         model,
         {layer: given[_state_name(layer)][0] - kept[_state_name(layer)][0] for layer in layers},
-        {layer: kept[f"blocks.{layer}.hook_resid_pre"][0] for layer in layers},
+        {layer: kept[hook_name(layer, "hook_resid_pre")][0] for layer in layers},
         _memories(model, target, snapshots),
-        tuple(taps),
+        taps,
     )
     heads = max(change.shape[1] for change in sweep.changes.values())
     effect = logits.new_full((len(layers), len(taps), heads), torch.nan, device="cpu")
@@ -102,8 +110,7 @@ def patch_states(
             effect[:, slot, own] = (metric(behind) - baseline).view(len(layers), -1).cpu()
     for row, change in enumerate(sweep.changes.values()):
         effect[row, :, change.shape[1] :] = torch.nan
-    order = [taps.index(position) for position in positions]
-    return Patching(effect[:, order], baseline, float(metric(given_logits)[0]), layers, tuple(positions))
+    return Patching(effect, baseline, float(metric(given_logits)[0]), layers, taps)
 
 
 @dataclass(frozen=True)
@@ -214,11 +221,11 @@ def _each(memory: Memory, change: Callable[[Tensor], Tensor]) -> Memory:
     return changed
 
 
-def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metric, positions: Sequence[int]) -> Patching:
+def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest) -> Patching:
     """The same effects to first order, from one backward pass: (S_source - S_target) . dm/dS summed over each head."""
     layers = _stateful(model)
-    _check(target, source, positions)
-    names, taps = [_state_name(layer) for layer in layers], sorted(positions)
+    taps = _check(target, source, positions)
+    names = [_state_name(layer) for layer in layers]
     with torch.no_grad():
         logits, own = model.run_with_cache(target, names_filter=names, taps=taps)
         given_logits, given = model.run_with_cache(source, names_filter=names, taps=taps)
@@ -226,7 +233,6 @@ def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metri
     zeros = {name: torch.zeros_like(own[name]).requires_grad_() for name in names}
     edits = {name: [Edit(position, "add", zero[:, slot]) for slot, position in enumerate(taps)] for name, zero in zeros.items()}
     gradients = torch.autograd.grad(metric(model(target, edits=edits)).sum(), list(zeros.values()))
-    order = torch.tensor([taps.index(position) for position in positions])
     rows = []
     for name, gradient in zip(names, gradients, strict=True):
         product = (
@@ -234,8 +240,8 @@ def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metri
             if gradient.is_complex()
             else ((given[name] - own[name]) * gradient)[0]
         )
-        rows.append(product.flatten(2).sum(-1)[order])
+        rows.append(product.flatten(2).sum(-1))
     heads = max(row.shape[1] for row in rows)
     padded = [torch.nn.functional.pad(row, (0, heads - row.shape[1]), value=torch.nan) for row in rows]
     effect = torch.stack(padded).detach().cpu()
-    return Patching(effect, float(metric(logits)[0]), float(metric(given_logits)[0]), layers, tuple(positions))
+    return Patching(effect, float(metric(logits)[0]), float(metric(given_logits)[0]), layers, taps)

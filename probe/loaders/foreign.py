@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import StatescopeError, unknown_name
-from ..models.hooked import HookedModel
+from ..hooks.names import resolve_layer
+from ..models.hooked import HookedModel, next_token_loss
 from . import flash_linear_attention, softmax
 from .adapter import Adapter, ForeignMixer
 from .delta_rule import GATED_DELTA_RULE, KIMI_DELTA_ATTENTION
@@ -110,7 +110,7 @@ class ForeignModel(HookedModel):
 
     def mixer(self, layer: int) -> ForeignMixer:
         """The hook points of a layer's token mixer."""
-        block = self.blocks[layer]
+        block = self.blocks[resolve_layer(layer, self.layers)]
         assert isinstance(block, ForeignBlock)
         return block.attn
 
@@ -133,7 +133,8 @@ class ForeignModel(HookedModel):
         return_type: "logits", "loss" (mean next-token cross-entropy in nats), "both", or None. attention_mask: [B, T], 0 for
         padding. taps, edits: as in `Model.forward`; positions count in the padded sequence.
         """
-        requests = self._requests(taps, edits, None)
+        self.check_hooks(self.extent(taps, None, None))
+        requests = self._requests(tokens.shape[1], taps, edits, None)
         mask = None if attention_mask is None else attention_mask.bool()
         positions = {}
         if mask is not None and any(self.mixer(layer).adapter.resets for layer in range(self.layers)):
@@ -146,7 +147,7 @@ class ForeignModel(HookedModel):
             return None
         if return_type == "logits":
             return logits
-        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+        loss = next_token_loss(logits.float(), tokens, attention_mask)
         if return_type not in ("loss", "both"):
             raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
         return loss if return_type == "loss" else (logits, loss)

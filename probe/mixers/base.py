@@ -97,17 +97,13 @@ class Mixer(nn.Module):
         return self.kind in ("gate_loop", "lru", "s5", "s4d")
 
     def fire(self, **tokens: Tensor) -> dict[str, Any]:
-        """Each tensor through the hook of its name, as the recurrence then takes it."""
-        return {name: getattr(self, f"hook_{name}")(value) for name, value in tokens.items()}
+        """Each tensor through the hook of its name, as the recurrence then takes it.
 
-
-def observe(point: HookPoint, value: Any) -> None:
-    """Fire a hook whose value the model does not read. Raises if a hook function tries to replace it."""
-    if point(value) is not value:
-        raise RuntimeError(
-            f"a hook function returned a replacement for {point.name}, which the forward pass does not read; "
-            "change states with run_with_edits, and transitions through hook_k, hook_beta or hook_log_decay"
-        )
+        One that stands for several heads or tokens at one place in memory is copied out first: a change in place of one of them
+        would be a change of all.
+        """
+        apart = {name: value.clone() if 0 in value.stride() else value for name, value in tokens.items()}
+        return {name: getattr(self, f"hook_{name}")(value) for name, value in apart.items()}
 
 
 def linear(inputs: int, outputs: int, generator: Generator, *, scale: float = 1.0) -> nn.Linear:

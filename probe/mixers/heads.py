@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ...kernels.recurrence import Edit, RecurrenceOutput
+from ..hooks.observe import observe, show
 from .base import (
     Memory,
     Mixer,
@@ -22,7 +25,6 @@ from .base import (
     head_size,
     heads_of,
     linear,
-    observe,
 )
 from .recurrences import Recurrence, Tokens
 
@@ -57,22 +59,40 @@ class RecurrentMixer(Mixer):
 
     def recur(self, tokens: Tokens, request: StateRequest, **fixed: Any) -> Tensor:
         """The read-out [B, T, H, V] of the recurrence over hooked tokens, with what is asked of its states."""
-        memory = request.memory
+        memory, family = request.memory, self.recurrence
         carried = {} if memory is None else memory.get("carry", {})
-        out = self.recurrence.call(**tokens, **fixed, **carried, taps=request.taps, edits=request.edits)
-        if memory is not None:
-            family = self.recurrence
-            memory["carry"] = family.carry_at_taps(out) if isinstance(memory, Snapshots) else family.carry(out)
+        run = partial(family.call, **tokens, **fixed, **carried, taps=request.taps)
+        out = run(edits=request.edits)
         if out.states is not None:
-            observe(self.hook_state, out.states)
-        for hook, name in self.recurrence.shows.items():
+            states = show(self.hook_state, out.states)
+            if states is not out.states:
+                out = run(edits=(*request.edits, self._replacing(states, out)))
+        if memory is not None:
+            memory["carry"] = family.carry_at_taps(out) if isinstance(memory, Snapshots) else family.carry(out)
+        for hook, name in family.shows.items():
             if getattr(out, name) is not None:
                 observe(getattr(self, hook), getattr(out, name))
-        self._observe(tokens, fixed, out.tap_positions)
+        self._observe(tokens, fixed, out.tap_positions, carried)
         read: Tensor = self.hook_recurrence_out(out.output)
         return read
 
-    def _observe(self, tokens: Tokens, fixed: Tokens, taps: tuple[int, ...]) -> None:
+    def _replacing(self, states: Tensor, out: RecurrenceOutput) -> Edit:
+        """The edit that goes on from what a hook function returned for the tapped states."""
+        shown = out.states
+        assert shown is not None
+        if len(out.tap_positions) != 1:
+            raise RuntimeError(
+                f"a hook function returned a replacement for {self.hook_state.name}, of which {len(out.tap_positions)} positions "
+                "are tapped: a later state would not know of the earlier one's change; tap one position, or use run_with_edits"
+            )
+        if states.shape != shown.shape or states.dtype != shown.dtype:
+            raise ValueError(
+                f"a hook function returned {tuple(states.shape)} {states.dtype} for {self.hook_state.name}, which is "
+                f"{tuple(shown.shape)} {shown.dtype}"
+            )
+        return Edit(out.tap_positions[0], "set", states[:, 0])
+
+    def _observe(self, tokens: Tokens, fixed: Tokens, taps: tuple[int, ...], carried: Tokens) -> None:
         """Fire the hooks that are computed only when asked for."""
         family = self.recurrence
         if family.write is not None and taps and self.hook_write.has_hooks():
@@ -82,6 +102,11 @@ class RecurrentMixer(Mixer):
         if family.transition is not None and self.hook_transition.has_hooks():
             observe(self.hook_transition, family.transition(tokens | fixed))
         if family.attention is not None and self.hook_effective_attention.has_hooks():
+            if carried:
+                raise RuntimeError(
+                    f"{self.hook_effective_attention.name} is of a whole sequence; this pass goes on from a state, whose tokens "
+                    "it does not hold"
+                )
             observe(self.hook_effective_attention, family.attention(tokens | fixed))
 
 

@@ -61,5 +61,5 @@ class FixedDecayMixer(HeadMixer):
             q, k = rotate_on(q, k, memory)
         else:
             q, k = functional.silu(q), functional.silu(k)
-        log_decay = widened(self.log_decay).expand(*x.shape[:2], -1).clone()
+        log_decay = widened(self.log_decay).expand(*x.shape[:2], -1)
         return self.fire(q=q * q.shape[-1] ** -0.5, k=k, v=v, log_decay=log_decay)

@@ -94,7 +94,7 @@ class StateSpaceMixer(RecurrentMixer):
 
     def run(self, drive: Tensor, decay: Tensor, request: StateRequest) -> Tensor:
         """The states [B, T, H, C] of drive [B, T, H, C] under decay [H, C]."""
-        return self.recur(self.fire(x=drive, decay=decay.expand(drive.shape).clone()), request)
+        return self.recur(self.fire(x=drive, decay=decay.expand(drive.shape)), request)
 
 
 class LRUMixer(StateSpaceMixer):

@@ -12,6 +12,8 @@ from ..mixers.base import HookedRMSNorm, Mixer, StateRequest
 class Block(nn.Module):
     """x + mixer(norm(x)), and then x + channel mixer(norm(x))."""
 
+    hook_out_is_single_residual_stream = True  # which transformer-lens's logit lens asks for
+
     def __init__(self, width: int, mixer: Mixer, channel_mixer: nn.Module | None) -> None:
         super().__init__()
         self.ln1 = HookedRMSNorm(width)

@@ -35,12 +35,23 @@ def hidden_size(name: str, width: int, expansion: float) -> int:
     return 8 * round((1.5 if name == "mlp" else 1.0) * expansion * width / 8)
 
 
-def channel_mixer(name: str, width: int, hidden: int, generator: Generator) -> nn.Module:
+def channel_mixer(name: str, width: int, hidden: int, generator: Generator) -> ChannelMixer:
     """The module of this name."""
     return MLP(width, hidden, generator) if name == "mlp" else GatedLinearUnit(GATES[name], width, hidden, generator)
 
 
-class MLP(nn.Module):
+class ChannelMixer(nn.Module):
+    """What channel mixers share: `outward`, the matrix that reads their hidden units."""
+
+    outward: nn.Linear
+
+    @property
+    def W_out(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The output matrix, [hidden, width]."""
+        return self.outward.weight.T
+
+
+class MLP(ChannelMixer):
     """W_out relu(W_in x)."""
 
     def __init__(self, width: int, hidden: int, generator: Generator) -> None:
@@ -55,7 +66,7 @@ class MLP(nn.Module):
         return mixed
 
 
-class GatedLinearUnit(nn.Module):
+class GatedLinearUnit(ChannelMixer):
     """W_out (f(W_gate x) * W_in x)."""
 
     def __init__(self, activation: Activation, width: int, hidden: int, generator: Generator) -> None:

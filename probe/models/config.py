@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from ..configuration import Configuration, Count, Natural, NotEmpty, NotNegative
 from ..errors import unknown_name
+from ..hooks.names import resolve_layer
 from ..mixers import DeltaNet, MixerConfig
 from .channel_mixer import CHANNEL_MIXERS, hidden_size
 
@@ -54,6 +55,6 @@ class ModelConfig(Configuration):
         return hidden_size(self.channel_mixer, self.width, self.expansion)
 
     def mixer_of(self, layer: int) -> MixerConfig:
-        """The token mixer of a layer."""
+        """The token mixer of a layer. Raises LayerError for one that the model lacks."""
         pattern = self.mixer if isinstance(self.mixer, tuple) else (self.mixer,)
-        return pattern[layer % len(pattern)]
+        return pattern[resolve_layer(layer, self.layers) % len(pattern)]

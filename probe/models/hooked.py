@@ -4,28 +4,70 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..errors import UnknownNameError, unknown_name
 from ..hooks.budget import check_budget
-from ..hooks.cache import StateCache
+from ..hooks.cache import NotInThisModelError, StateCache, converted
+from ..hooks.names import hook_name, layer_of, resolve_layer
 from ..hooks.points import point_of, why_not
+from ..hooks.positions import PositionRequest, Positions, check_mask
 from ..mixers.base import Memory, Mixer, StateRequest
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Which part of a model runs, and so which of its hooks fire.
+
+    taps: whether states are tapped. first, last: the layers that run, first <= layer < last; first is None where the run starts
+    from tokens, last where it goes on to the logits.
+    """
+
+    taps: bool = False
+    first: int | None = None
+    last: int | None = None
+
+    def why_silent(self, name: str) -> str | None:
+        """Why a hook of the model cannot fire; None where it can."""
+        if point_of(name).firing == "taps" and not self.taps:
+            return "it shows tapped states; give taps, such as taps='last'"
+        layer = layer_of(name)
+        if self.first is not None and (name == "hook_embed" if layer is None else layer < self.first):
+            return f"the run starts at layer {self.first}"
+        if self.last is not None and (name != "hook_embed" if layer is None else layer >= self.last):
+            return f"the run stops at layer {self.last}"
+        return None
+
+
+class Chosen:
+    """A hook function that was given to every hook that a filter chose; `names` are those."""
+
+    def __init__(self, function: Callable[..., Any], names: Sequence[str]) -> None:
+        self.function, self.names = function, tuple(names)
+
+    def __call__(self, value: Any, hook: HookPoint) -> Any:
+        return self.function(value, hook=hook)
 
 
 class HookedModel(HookedRootModule):
     """A model whose hooks are those of `hooks/points.py`.
 
     sizes: of the axes "width" and "hidden", for the byte budget. layers: how many blocks there are.
+
+    Layer numbers are those of transformer-lens: a negative one counts from the last, and one outside the model raises LayerError.
+    Positions are those of `hooks/positions.py`.
     """
 
     sizes: dict[str, int]
@@ -35,6 +77,11 @@ class HookedModel(HookedRootModule):
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
 
+    @property
+    def hook_names(self) -> list[str]:
+        """The names of all hooks, in the order of the model."""
+        return list(self.hook_dict)
+
     def setup_hooks(self) -> None:
         """Name the hook points, and tell each where its positions are. To be called when all are made."""
         self.setup()  # type: ignore[no-untyped-call]
@@ -43,26 +90,20 @@ class HookedModel(HookedRootModule):
 
     def has_state(self, layer: int) -> bool:
         """Whether taps and edits apply to a layer."""
-        return f"blocks.{layer}.attn.hook_state" in self.hook_dict
+        return hook_name(resolve_layer(layer, self.layers), "attn.hook_state") in self.hook_dict
 
     def _requests(
-        self, taps: TapRequest | None, edits: Mapping[str, Sequence[Edit]] | None, memories: Sequence[Memory] | None
+        self,
+        length: int,
+        taps: TapRequest | None,
+        edits: Mapping[str, Sequence[Edit]] | None,
+        memories: Sequence[Memory] | None,
     ) -> list[StateRequest]:
-        """What is asked of each layer's states."""
+        """What is asked of each layer's states, in a sequence of `length` tokens."""
         stateful = [layer for layer in range(self.layers) if self.has_state(layer)]
         if taps is not None and not stateful:
             raise ValueError(f"taps were given, but no layer of this model has a state (mixer: {self.mixer(0).kind})")
-        by_layer: dict[int, Sequence[Edit]] = {}
-        for name, own in (edits or {}).items():
-            if name not in self.hook_dict:
-                raise self._unknown(name)
-            if point_of(name).access != "edit":
-                states = [hook for hook in self.hook_dict if hook.endswith("hook_state")]
-                raise ValueError(
-                    f"{name} takes no edits; edits change states ({', '.join(states) or 'this model has none'}), other hooks "
-                    "are changed with run_with_hooks"
-                )
-            by_layer[int(name.split(".")[1])] = own
+        by_layer = self.edits_by_layer(length, edits or {})
         if memories is not None and len(memories) != self.layers:
             raise ValueError(f"memories has {len(memories)} entries; the model has {self.layers} layers")
         return [
@@ -70,12 +111,33 @@ class HookedModel(HookedRootModule):
             for layer in range(self.layers)
         ]
 
+    def edits_by_layer(self, length: int, edits: Mapping[str, Sequence[Edit]]) -> dict[int, list[Edit]]:
+        """The edits of each layer, each at one position."""
+        by_layer: dict[int, list[Edit]] = {}
+        for name, own in edits.items():
+            if name not in self.hook_dict:
+                raise self._unknown(name)
+            layer = layer_of(name)
+            if point_of(name).access != "edit" or layer is None:
+                states = [hook for hook in self.hook_dict if hook.endswith("hook_state")]
+                raise ValueError(
+                    f"{name} takes no edits; edits change states ({', '.join(states) or 'this model has none'}), other hooks "
+                    "are changed with run_with_hooks"
+                )
+            by_layer[layer] = [
+                replace(edit, position=position)
+                for edit in own
+                for position in Tap.of(edit.position).resolve(length, f"Edit({edit.operation!r})")
+            ]
+        return by_layer
+
     def run_with_edits(self, tokens: Tensor, edits: Mapping[str, Sequence[Edit]], **run: Any) -> Any:
         """Run with changes of the state: {"blocks.0.attn.hook_state": [Edit(position, operation, value), ...]}.
 
         Each edit propagates (the recurrence goes on from the changed state) or, with verb="readout", changes what is read at
-        its position alone. `run`: what `forward` takes. Raises UnknownNameError for a hook that does not exist, ValueError
-        for one that takes no edits, IndexError for a position past the end.
+        its position alone. Its position may be a list, "last" or "all" as well: the same edit at each. `run`: what `forward`
+        takes. Raises UnknownNameError for a hook that does not exist, ValueError for one that takes no edits, IndexError for a
+        position past the end.
         """
         return self(tokens, edits=edits, **run)
 
@@ -85,10 +147,12 @@ class HookedModel(HookedRootModule):
         *,
         names_filter: NamesFilter = None,
         taps: TapRequest | None = None,
-        positions: Sequence[int] | None = None,
+        positions: PositionRequest | None = None,
+        attention_mask: Tensor | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         remove_batch_dim: bool = False,
+        incl_bwd: bool = False,
         budget_bytes: int = 8 * 2**30,
         **run: Any,
     ) -> tuple[Any, StateCache]:
@@ -98,76 +162,201 @@ class HookedModel(HookedRootModule):
             name. None keeps all that fire in this run.
         taps: positions whose states are wanted; without it the hooks of states do not fire.
         positions: the token positions to keep of every hook but those at taps; None keeps all.
-        device, dtype: to store on, and as.
+        attention_mask: [B, T], 0 at padding. "last", of taps and positions, is then the last token of each row.
+        device, dtype: to store on, and as. Complex activations stay complex.
+        remove_batch_dim: keep the activations of a batch of one without the axis of the batch.
+        incl_bwd: call backward on the output, which must be one number, and keep the gradients too, as "name_grad".
         budget_bytes: the run is refused before it starts if what it would keep is larger.
-        run: what `forward` takes beside tokens and taps.
+        run: what `forward` takes beside tokens, taps and the mask.
 
         Raises UnknownNameError for a name that matches no hook, ValueError for a hook that cannot fire in this run,
         MemoryError over the budget.
         """
         if remove_batch_dim and len(tokens) != 1:
             raise ValueError(f"remove_batch_dim needs a batch of 1, got {len(tokens)}")
-        names = self.matching_hooks(names_filter, taps=taps)
+        if "pos_slice" in run:
+            raise NotInThisModelError("pos_slice is not taken: it knows no states; give positions=, as taps are given")
+        if attention_mask is not None:
+            check_mask(attention_mask, *tokens.shape[:2])
+            run["attention_mask"] = attention_mask
         length = tokens.shape[1]
-        tap_positions = Tap.of(taps).resolve(length) if taps is not None else ()
-        kept = length if positions is None else len(positions)
-        check_budget(self, names, len(tokens), length, kept, len(tap_positions), budget_bytes)
+        extent = self.extent(taps, run.get("start_at_layer"), run.get("stop_at_layer"))
+        names = self.matching_hooks(names_filter, extent=extent)
+        graded = [name for name in names if point_of(name).access == "write"] if incl_bwd else []
+        tapped = None if taps is None else Positions.of(taps, length, attention_mask)
+        kept = None if positions is None else Positions.of(positions, length, attention_mask)
+        count = length if kept is None else len(kept.of_batch)
+        check_budget(self, [*names, *graded], len(tokens), length, count, len(tapped.of_batch) if tapped else 0, budget_bytes)
         activations: dict[str, Any] = {}
 
-        def keep(value: Any, hook: HookPoint) -> None:
+        def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
             name = hook.name or ""
             value = value.detach()
-            if positions is not None and hook.pos_dim is not None and "tap" not in point_of(name).axes.split():
-                at = torch.tensor(positions, device=tokens.device)
-                value = value.index_select(hook.pos_dim, at) if isinstance(value, Tensor) else value[:, at]
-            value = value.to(device=device or tokens.device, dtype=dtype)
-            activations[name] = value[0] if remove_batch_dim else value
+            of_taps = "tap" in point_of(name).axes.split()
+            if of_taps and tapped is not None:
+                value = tapped.select_rows(value, 1)
+            elif kept is not None and hook.pos_dim is not None:
+                value = kept.select(value, hook.pos_dim)
+            value = converted(value, device, dtype)
+            activations[name + suffix] = value[0] if remove_batch_dim else value
 
-        with self.hooks(fwd_hooks=[(name, keep) for name in names]):
-            out = self(tokens, taps=taps, **run)
-        return out, StateCache(activations, self, tap_positions, has_batch_dim=not remove_batch_dim)
+        forward: list[tuple[Any, Any]] = [(name, keep) for name in names]
+        backward: list[tuple[Any, Any]] = [(name, partial(keep, suffix="_grad")) for name in graded]
+        with self.hooks(fwd_hooks=forward, bwd_hooks=backward):
+            out = self(tokens, taps=None if tapped is None else tapped.of_batch, **run)
+            if incl_bwd:
+                if not isinstance(out, Tensor) or out.ndim:
+                    raise ValueError('incl_bwd calls backward on the output, which must be one number: give return_type="loss"')
+                out.backward()
+        shown = () if tapped is None else tapped.shown
+        return out, StateCache(activations, self, shown, has_batch_dim=not remove_batch_dim)
 
-    def matching_hooks(self, names_filter: NamesFilter, *, taps: TapRequest | None) -> list[str]:
-        """The hooks a filter means in a run with these taps. A hook that is named and cannot fire raises."""
-        fires = {name: taps is not None or point_of(name).firing != "taps" for name in self.hook_dict}
+    def extent(
+        self, taps: TapRequest | None = None, start_at_layer: int | None = None, stop_at_layer: int | None = None
+    ) -> Extent:
+        """The part of the model that a run reaches. Raises LayerError for a layer that the model lacks."""
+        first = None if start_at_layer is None else resolve_layer(start_at_layer, self.layers, end=True, what="start_at_layer")
+        last = None if stop_at_layer is None else resolve_layer(stop_at_layer, self.layers, end=True, what="stop_at_layer")
+        if first is not None and last is not None and last < first:
+            raise ValueError(f"stop_at_layer={stop_at_layer} lies before start_at_layer={start_at_layer}: no layer would run")
+        return Extent(taps is not None, first, last)
+
+    def matching_hooks(self, names_filter: NamesFilter, *, extent: Extent) -> list[str]:
+        """The hooks a filter means in a run of this extent. A hook that is named and cannot fire raises."""
         if names_filter is None:
-            return [name for name, fire in fires.items() if fire and point_of(name).firing != "request"]
+            names = [name for name in self.hook_dict if extent.why_silent(name) is None]
+            return [name for name in names if point_of(name).firing != "request"]
         entries = [names_filter] if isinstance(names_filter, str) or callable(names_filter) else list(names_filter)
         chosen: dict[str, None] = {}
         for entry in entries:
-            matches = self._matches(entry, fires)
-            able = [name for name in matches if fires[name]]
+            matches = self._matches(entry)
+            able = [name for name in matches if extent.why_silent(name) is None]
             if not able:
-                raise ValueError(f"{matches[0]} cannot fire in this run: it shows tapped states; give taps, such as taps='last'")
+                raise _silent(matches[0], extent)
             chosen |= dict.fromkeys(able)
         return list(chosen)
 
-    def _matches(self, entry: str | Callable[[str], bool], fires: Mapping[str, bool]) -> list[str]:
+    def _matches(self, entry: str | Callable[[str], bool]) -> list[str]:
+        """The hooks of a name, a name with wildcards, or a function of the name."""
         if callable(entry):
-            matches = [name for name in fires if entry(name)]
+            matches = [name for name in self.hook_dict if entry(name)]
             if not matches:
-                raise ValueError("names_filter is true for no hook of this model; see model.hook_dict for their names")
+                raise ValueError("the filter is true for no hook of this model; see model.hook_names")
             return matches
-        matches = [entry] if entry in fires else [name for name in fires if fnmatchcase(name, entry)]
+        matches = [entry] if entry in self.hook_dict else [name for name in self.hook_dict if fnmatchcase(name, entry)]
         if not matches:
             raise self._unknown(entry)
         return matches
 
     def _unknown(self, name: str) -> UnknownNameError:
         """The error for a hook this model lacks: why its mixer has none, or the nearest name."""
-        layer = name.split(".")[1] if name.startswith("blocks.") else ""
-        reason = None
-        if layer.isdigit() and int(layer) < self.layers:
-            reason = why_not(name, self.mixer(int(layer)).kind)
+        layer = layer_of(name)
+        reason = why_not(name, self.mixer(layer).kind) if layer is not None and layer < self.layers else None
         return unknown_name("hook", name, self.hook_dict) if reason is None else UnknownNameError(f"{name}: {reason}")
 
-    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """As in transformer-lens; an unknown name raises with the nearest one."""
-        if isinstance(name, str) and name not in self.hook_dict:
-            raise self._unknown(name)
-        super().add_hook(name, *args, **kwargs)
+    def add_hook(
+        self,
+        name: str | Callable[[str], bool],
+        hook: Callable[..., Any],
+        dir: Any = "fwd",
+        is_permanent: bool = False,
+        level: int | None = None,
+        prepend: bool = False,
+    ) -> None:
+        """As in transformer-lens. A name may have wildcards; an unknown one raises with the nearest, and so does a filter that
+        chooses no hook. A run in which the hook cannot fire raises; of a filter's hooks it is enough that one fires.
+        """
+        names = self._matches(name)
+        if name not in names and dir == "bwd":
+            names = [own for own in names if point_of(own).access == "write"] or names
+        function: Any = hook if name in names else Chosen(hook, names)
+        for own in names:
+            self.check_and_add_hook(self.hook_dict[own], own, function, dir, is_permanent, level, prepend)
 
-    def _enable_hook_with_name(self, name: str, hook: Callable[..., Any], dir: Any) -> None:
-        if name not in self.hook_dict:
-            raise self._unknown(name)
-        super()._enable_hook_with_name(name, hook, dir)
+    def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable[..., Any], dir: Any) -> None:
+        self.add_hook(name, hook, dir, level=self.context_level)
+
+    def check_hooks_to_add(
+        self,
+        hook_point: HookPoint,
+        hook_point_name: str,
+        hook: Any,
+        dir: Any = "fwd",
+        is_permanent: bool = False,
+        prepend: bool = False,
+    ) -> None:
+        """Refuse a backward hook where no gradient flows."""
+        if dir == "bwd" and point_of(hook_point_name).access != "write":
+            raise ValueError(
+                f"a backward hook on {hook_point_name} never fires: the forward pass does not read what it shows. The gradient "
+                "of a state is that of what an edit adds to it (see attribute_states)"
+            )
+
+    def check_hooks(self, extent: Extent) -> None:
+        """Raise ValueError for a hook function that cannot fire in a run of this extent."""
+        for name, point in self.hook_dict.items():
+            handles = (*point.fwd_hooks, *point.bwd_hooks)
+            if not handles or extent.why_silent(name) is None:
+                continue
+            for handle in handles:
+                others = handle.user_hook.names if isinstance(handle.user_hook, Chosen) else ()
+                if all(extent.why_silent(other) is not None for other in others):
+                    raise _silent(name, extent)
+
+    def add_caching_hooks(
+        self,
+        names_filter: NamesFilter = None,
+        incl_bwd: bool = False,
+        device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """As in transformer-lens: hooks that fill a dict in every run until `reset_hooks`. Gradients go in as "name_grad"."""
+        held: dict[str, Any] = {} if cache is None else cache
+        filled = self.get_caching_hooks(names_filter, incl_bwd, device, remove_batch_dim, held)
+        for direction, hooks in zip(("fwd", "bwd"), filled[1:], strict=True):
+            for name, hook in hooks:
+                self.add_hook(name, hook, direction)
+        return held
+
+    def get_caching_hooks(
+        self,
+        names_filter: NamesFilter = None,
+        incl_bwd: bool = False,
+        device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Any] | None = None,
+        pos_slice: Any = None,
+    ) -> tuple[dict[str, Any], list[Any], list[Any]]:
+        """As in transformer-lens: a dict, and the hooks that fill it, for `run_with_hooks`. None leaves states out."""
+        if pos_slice is not None:
+            raise NotInThisModelError("pos_slice is not taken: it knows no states; use run_with_cache with positions=")
+        held: dict[str, Any] = {} if cache is None else cache
+        names = self.matching_hooks(names_filter, extent=Extent(taps=names_filter is not None))
+
+        def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
+            value = converted(value.detach(), device)
+            held[(hook.name or "") + suffix] = value[0] if remove_batch_dim else value
+
+        backward = [name for name in names if point_of(name).access == "write"] if incl_bwd else []
+        return held, [(name, keep) for name in names], [(name, partial(keep, suffix="_grad")) for name in backward]
+
+    def cache_all(self, *_: Any, **__: Any) -> None:
+        """Refused: transformer-lens has deprecated it."""
+        raise NotInThisModelError("cache_all is deprecated in transformer-lens; use run_with_cache or add_caching_hooks")
+
+    def cache_some(self, *_: Any, **__: Any) -> None:
+        """Refused: transformer-lens has deprecated it."""
+        raise NotInThisModelError("cache_some is deprecated in transformer-lens; use run_with_cache with names_filter")
+
+
+def next_token_loss(logits: Tensor, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The mean cross-entropy of the next token in nats, of logits [B, T, vocabulary]; targets that are padding do not count."""
+    targets = tokens[:, 1:]
+    if attention_mask is not None:
+        targets = targets.masked_fill(~attention_mask[:, 1:].bool(), -100)
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+
+def _silent(name: str, extent: Extent) -> ValueError:
+    return ValueError(f"{name} cannot fire in this run: {extent.why_silent(name)}")

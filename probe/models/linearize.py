@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import unknown_name
+from ..hooks.names import hook_name, resolve_layer
 from ..mixers import Attention, LinearAttention, MixerConfig
 from ..mixers.base import StateRequest
 from ..mixers.linearized import Linearized
@@ -35,7 +36,7 @@ def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), featu
     """
     if target not in get_args(Target):
         raise unknown_name("target", target, get_args(Target))
-    config = teacher.config
+    config, keep = teacher.config, [resolve_layer(layer, teacher.layers, what="keep") for layer in keep]
     replaced = [layer for layer in range(teacher.layers) if isinstance(config.mixer_of(layer), Attention) and layer not in keep]
     if not replaced:
         raise ValueError(f"no softmax layer to replace: layer 0 is {config.mixer_of(0).kind}, and layers {list(keep)} are kept")
@@ -80,8 +81,8 @@ def transfer(
 
 
 def _mismatch(student: Model, teacher: Model, layer: int, tokens: Tensor) -> Tensor:
-    maps = f"blocks.{layer}.attn.hook_pattern"
-    names = [f"blocks.{layer}.hook_resid_pre", f"blocks.{layer}.hook_attn_out", maps]
+    maps = hook_name(layer, "attn.hook_pattern")
+    names = [hook_name(layer, "hook_resid_pre"), hook_name(layer, "hook_attn_out"), maps]
     with torch.no_grad():
         _, cache = teacher.run_with_cache(tokens, names_filter=names, stop_at_layer=layer + 1)
     entering = cache[names[0]]
@@ -103,7 +104,7 @@ def _mixed(model: Model, layer: int, entering: Tensor) -> Tensor:
 def attention_map(model: Model, layer: int, entering: Tensor) -> Tensor:
     """The attention of a layer [B, H, T, T] on a residual stream entering it; for a linear mixer its effective attention."""
     kind = "pattern" if model.mixer(layer).kind == "attention" else "effective_attention"
-    name, seen = f"blocks.{layer}.attn.hook_{kind}", []
+    name, seen = hook_name(layer, f"attn.hook_{kind}"), []
     with model.hooks(fwd_hooks=[(name, lambda value, hook: seen.append(value))]):
         _mixed(model, layer, entering)
     found: Tensor = seen[0]

@@ -9,17 +9,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformer_lens.hook_points import HookPoint
 
+from ...kernels.arguments import can_read_values
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import unknown_name
-from ..mixers.base import HookedRMSNorm, Memory, Mixer, linear
+from ..hooks.cache import NotInThisModelError, StateCache
+from ..hooks.names import resolve_layer
+from ..hooks.positions import check_mask, refuse_left_padding
+from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
 from .blocks import Block
 from .channel_mixer import channel_mixer
 from .config import ModelConfig
-from .hooked import HookedModel
+from .hooked import HookedModel, next_token_loss
 from .parametrisation import parametrise
+
+RETURN_TYPES = ("logits", "loss", "both", None)
 
 
 class Model(HookedModel):
@@ -31,7 +36,7 @@ class Model(HookedModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.layers = config, config.layers
         generator = torch.Generator().manual_seed(config.seed)
         self.embed = _embedding(config, generator)
         self.blocks = nn.ModuleList(self._block(layer, generator) for layer in range(config.layers))
@@ -45,10 +50,10 @@ class Model(HookedModel):
             n_heads=self.mixer(0).axis_sizes["head"],
             n_key_value_heads=None,
             normalization_type="RMS",
+            d_mlp=config.hidden,
             attn_only=not config.hidden,
             device=None,
         )
-        self.layers = config.layers
         self.sizes = {"width": config.width, "hidden": config.hidden}
         parametrise(self)
         self.setup_hooks()
@@ -61,7 +66,7 @@ class Model(HookedModel):
 
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
-        block = self.blocks[layer]
+        block = self.blocks[resolve_layer(layer, self.layers)]
         assert isinstance(block, Block)
         return block.attn
 
@@ -70,6 +75,18 @@ class Model(HookedModel):
         """The unembedding, [width, vocabulary]."""
         return self.unembed.weight.T
 
+    def tokens_to_residual_directions(self, tokens: int | Tensor) -> Tensor:
+        """transformer-lens's name: the directions [..., width] along which the residual stream, over the final norm's scale, adds
+        to the logits of token ids [...]. The final norm's gain is part of them, so that attributions sum to the logit.
+        """
+        if isinstance(tokens, str):
+            raise NotInThisModelError(f"this model has no tokenizer to read {tokens!r} with; give token ids")
+        return (self.W_U * self.ln_final.weight[:, None]).T[torch.as_tensor(tokens, device=self.W_U.device)]
+
+    def accumulated_bias(self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True) -> Tensor:
+        """transformer-lens's name: what biases add to the residual stream up to a layer, [width]; 0, for there are none."""
+        return self.W_U.new_zeros(self.config.width)
+
     def forward(
         self,
         tokens: Tensor,
@@ -77,38 +94,59 @@ class Model(HookedModel):
         *,
         taps: TapRequest | None = None,
         edits: Mapping[str, Sequence[Edit]] | None = None,
-        start_at_layer: int = 0,
+        attention_mask: Tensor | None = None,
+        start_at_layer: int | None = None,
         stop_at_layer: int | None = None,
         memories: Sequence[Memory] | None = None,
     ) -> Any:
         """Run the model.
 
-        tokens: [B, T] token ids, or real numbers [B, T, inputs] for a model that takes those; with start_at_layer > 0, the
-            residual stream [B, T, width] entering that block.
+        tokens: [B, T] token ids, or real numbers [B, T, inputs] for a model that takes those; with start_at_layer, the residual
+            stream [B, T, width] entering that block.
         return_type: "logits", "loss" (mean next-token cross-entropy in nats; of token ids), "both", or None.
         taps: the positions whose states `hook_state` and `hook_write` show, in every layer that has a state.
         edits: see `run_with_edits`.
-        stop_at_layer: return the residual stream entering this block.
+        attention_mask: [B, T], 0 at padding, which must stand on the right: there it changes no token before it, and the loss
+            does not count it.
+        start_at_layer: begin with this block; None embeds tokens first. The number of layers begins behind the last block.
+        stop_at_layer: return the residual stream entering this block; the number of layers gives the one leaving the last.
         memories: one dict a layer, empty at first, in which each mixer finds what it kept of the tokens before these and leaves
             what the next ones need. See `generate`.
+
+        Raises LayerError for a layer outside the model, ValueError for a hook function that cannot fire in this run.
         """
-        requests = self._requests(taps, edits, memories)
-        residual = self._embed(tokens) if start_at_layer == 0 else tokens
-        layers = self.config.layers if stop_at_layer is None else stop_at_layer % (self.config.layers + 1)
-        for layer in range(start_at_layer, layers):
-            residual = self.blocks[layer](residual, requests[layer])
+        if return_type not in RETURN_TYPES:
+            raise unknown_name("return_type", str(return_type), map(str, RETURN_TYPES))
+        if attention_mask is not None:
+            check_mask(attention_mask, *tokens.shape[:2])
+            refuse_left_padding(attention_mask)
+        extent = self.extent(taps, start_at_layer, stop_at_layer)
+        self.check_hooks(extent)
+        requests = self._requests(tokens.shape[1], taps, edits, memories)
+        residual = self._embed(tokens) if extent.first is None else tokens
+        residual = self._through(residual, requests, extent.first or 0, extent.last)
         if stop_at_layer is not None:
             return residual
-        if return_type is None:
-            return None
-        logits = self.unembed(self.ln_final(residual))
+        normalised = self.ln_final(residual)
+        return None if return_type is None else self._returned(return_type, self.unembed(normalised), tokens, attention_mask)
+
+    def _through(self, residual: Tensor, requests: Sequence[StateRequest], first: int = 0, last: int | None = None) -> Tensor:
+        """The residual stream behind the blocks first <= layer < last."""
+        for layer in range(first, self.layers if last is None else last):
+            residual = self.blocks[layer](residual, requests[layer])
+        return residual
+
+    def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
+        """The logits [B, vocabulary] behind the last of tokens [B, T], with what is asked of each layer's mixer."""
+        logits: Tensor = self.unembed(self.ln_final(self._through(self._embed(tokens), requests)))
+        return logits[:, -1]
+
+    def _returned(self, return_type: str, logits: Tensor, tokens: Tensor, attention_mask: Tensor | None) -> Any:
         if return_type == "logits":
             return logits
-        if self.config.inputs:
-            raise ValueError("a model of real inputs has no next-token loss; take its logits, and the task's own loss")
-        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
-        if return_type not in ("loss", "both"):
-            raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
+        if tokens.is_floating_point():
+            raise ValueError("a run from real numbers has no next-token loss; take its logits, and the task's own loss")
+        loss = next_token_loss(logits, tokens, attention_mask)
         return loss if return_type == "loss" else (logits, loss)
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -123,12 +161,25 @@ class Model(HookedModel):
         return save_model(self, folder)
 
     def generate(
-        self, tokens: Tensor, count: int, *, temperature: float = 0.0, generator: torch.Generator | None = None
+        self,
+        tokens: Tensor,
+        count: int,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+        taps: TapRequest | None = None,
+        edits: Mapping[str, Sequence[Edit]] | None = None,
     ) -> Tensor:
         """`count` tokens more behind tokens [B, T]; see `generate.generate`."""
         from .generate import generate
 
-        return generate(self, tokens, count, temperature=temperature, generator=generator)
+        return generate(self, tokens, count, temperature=temperature, generator=generator, taps=taps, edits=edits)
+
+    def generate_with_cache(self, tokens: Tensor, count: int, **run: Any) -> tuple[Tensor, StateCache]:
+        """`count` tokens more, and what hooks saw of all of them; see `generate.generate_with_cache`."""
+        from .generate import generate_with_cache
+
+        return generate_with_cache(self, tokens, count, **run)
 
 
 def _embedding(config: ModelConfig, generator: torch.Generator) -> nn.Module:
@@ -148,7 +199,7 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> None:
         return
     if tokens.ndim != 2 or tokens.dtype.is_floating_point:
         raise ValueError(f"tokens must be whole numbers [batch, position], got {found}")
-    if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= config.vocabulary):
+    if tokens.numel() and can_read_values(tokens) and (int(tokens.min()) < 0 or int(tokens.max()) >= config.vocabulary):
         raise ValueError(
             f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is [0, {config.vocabulary - 1}]"
         )

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from ..hooks.names import layer_of
 from ..mixers.base import ComplexLinear
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
         outputs, inputs = (own / other for own, other in zip(module.weight.shape[:2], of_base.weight.shape[:2], strict=True))
         multiplier = 1 / inputs
         if name.endswith("attn.project.q"):
-            layer = int(name.split(".")[1])
+            layer = layer_of(name) or 0
             if model.mixer(layer).kind == "attention":
                 multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
         if multiplier != 1:

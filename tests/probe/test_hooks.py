@@ -89,13 +89,6 @@ def test_rows_of_one_name_agree_in_what_does_not_depend_on_the_mixer() -> None:
         assert len(names) == len(set(names)), kind
 
 
-def test_a_state_hook_without_taps_raises_and_never_returns_nothing(tokens: torch.Tensor) -> None:
-    model = small(DeltaNet(heads=2))
-    for wanted in ("blocks.0.attn.hook_state", "blocks.*.attn.hook_write", lambda name: name.endswith("hook_state")):
-        with pytest.raises(ValueError, match="cannot fire in this run"):
-            model.run_with_cache(tokens, names_filter=wanted)
-
-
 def test_an_unknown_hook_names_the_nearest(tokens: torch.Tensor) -> None:
     model = small(DeltaNet(heads=2))
     with pytest.raises(UnknownNameError, match=r"did you mean 'blocks\.0\.attn\.hook_beta'"):
@@ -109,12 +102,6 @@ def test_an_unknown_hook_names_the_nearest(tokens: torch.Tensor) -> None:
 def test_taps_without_a_state_are_refused(tokens: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="no layer of this model has a state"):
         small(Attention(heads=2)).run_with_cache(tokens, taps="last")
-
-
-def test_a_read_only_hook_refuses_a_replacement(tokens: torch.Tensor) -> None:
-    model = small(DeltaNet(heads=2))
-    with pytest.raises(RuntimeError, match="run_with_edits"):
-        model.run_with_hooks(tokens, taps=[1], fwd_hooks=[("blocks.0.attn.hook_state", lambda value, hook: value * 2)])
 
 
 def test_the_byte_budget_is_checked_before_the_run(tokens: torch.Tensor) -> None:

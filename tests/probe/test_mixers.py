@@ -107,7 +107,7 @@ def test_hooks_are_live_during_generation(mixer: MixerConfig, tokens: torch.Tens
 
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", note)]):
         model.generate(tokens[:, :5], 3)
-    assert lengths == [5, 1, 1]
+    assert lengths == [5, 1, 1, 1]  # the last token too, which nothing follows
 
 
 def test_generation_by_chance_is_seeded(tokens: torch.Tensor) -> None:
