@@ -73,7 +73,7 @@ def generate_with_cache(
     Arguments as those of `generate` and `run_with_cache`. Attention over the sources that a step has not met, or whose keys it no
     longer keeps, is 0.
     """
-    names = model.matching_hooks(names_filter, extent=model.extent(taps))
+    names = model.matching_hooks(names_filter, taps=taps)
     total = tokens.shape[1] + count
     tapped = () if taps is None else Tap.of(taps).resolve(total)
     kept = range(total) if positions is None else Tap.of(positions).resolve(total, "position")

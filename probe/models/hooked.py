@@ -180,8 +180,8 @@ class HookedModel(HookedRootModule):
             check_mask(attention_mask, *tokens.shape[:2])
             run["attention_mask"] = attention_mask
         length = tokens.shape[1]
-        extent = self.extent(taps, run.get("start_at_layer"), run.get("stop_at_layer"))
-        names = self.matching_hooks(names_filter, extent=extent)
+        layers = {name: run[name] for name in ("start_at_layer", "stop_at_layer") if name in run}
+        names = self.matching_hooks(names_filter, taps=taps, **layers)
         graded = [name for name in names if point_of(name).access == "write"] if incl_bwd else []
         tapped = None if taps is None else Positions.of(taps, length, attention_mask)
         kept = None if positions is None else Positions.of(positions, length, attention_mask)
@@ -221,8 +221,16 @@ class HookedModel(HookedRootModule):
             raise ValueError(f"stop_at_layer={stop_at_layer} lies before start_at_layer={start_at_layer}: no layer would run")
         return Extent(taps is not None, first, last)
 
-    def matching_hooks(self, names_filter: NamesFilter, *, extent: Extent) -> list[str]:
-        """The hooks a filter means in a run of this extent. A hook that is named and cannot fire raises."""
+    def matching_hooks(
+        self,
+        names_filter: NamesFilter,
+        *,
+        taps: TapRequest | None = None,
+        start_at_layer: int | None = None,
+        stop_at_layer: int | None = None,
+    ) -> list[str]:
+        """The hooks a filter means in a run with these taps and layers. A hook that is named and cannot fire raises."""
+        extent = self.extent(taps, start_at_layer, stop_at_layer)
         if names_filter is None:
             names = [name for name in self.hook_dict if extent.why_silent(name) is None]
             return [name for name in names if point_of(name).firing != "request"]
@@ -332,7 +340,7 @@ class HookedModel(HookedRootModule):
         if pos_slice is not None:
             raise NotInThisModelError("pos_slice is not taken: it knows no states; use run_with_cache with positions=")
         held: dict[str, Any] = {} if cache is None else cache
-        names = self.matching_hooks(names_filter, extent=Extent(taps=names_filter is not None))
+        names = self.matching_hooks(names_filter, taps=None if names_filter is None else "last")
 
         def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
             value = converted(value.detach(), device)
