@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
             _run_study(given[1], given[2:])
         elif given[:1] == ["atlas"]:
-            _choose({"list": atlas_list, "verify": atlas_verify}, given[1:], "statescope atlas", atlas.__doc__ or "")
+            from .atlas import list_papers, measure, verify as verify_claims
+
+            commands = {"list": list_papers, "verify": verify_claims, "measure": measure}
+            _choose(commands, given[1:], "statescope atlas", atlas.__doc__ or "")
         else:
             _choose(COMMANDS, given, "statescope", DESCRIPTION)
     except StatescopeError as error:
@@ -156,36 +159,8 @@ def app(
 
 
 def atlas() -> None:
-    """Measure the claims of papers: statescope atlas list, statescope atlas verify P006."""
+    """Measure the claims of papers: statescope atlas list, statescope atlas verify P006 --seeds 0..4."""
     main(["atlas", "--help"])
-
-
-def atlas_list() -> None:
-    """List the papers whose claims can be measured."""
-    from .terminal import print_atlas
-
-    print_atlas()
-
-
-def atlas_verify(paper: Positional[str], folder: Path = RUNS) -> None:
-    """Run the studies behind a paper's claims, unless they have been run, and compare the numbers.
-
-    Args:
-        paper: its number in the atlas, such as P006.
-        folder: where runs go.
-
-    """
-    from ..analyses.atlas.claim import claims_of
-    from .terminal import TerminalReporter, print_claim
-
-    verdicts = []
-    for claim in claims_of(paper):
-        study = claim.study()
-        with TerminalReporter() as reporter:
-            finished = study.run(folder / study.run_name, reporter)
-        verdicts.append(print_claim(claim, finished))
-    if not all(verdicts):
-        sys.exit(FAILED)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

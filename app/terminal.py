@@ -19,7 +19,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ..analyses.atlas.claim import TITLES, Claim
 from ..analyses.studies.catalogue import ENTRIES
 from ..probe.errors import StatescopeError
 from ..probe.runs.run import Run, list_runs
@@ -145,30 +144,6 @@ def print_outcome(run: Run) -> None:
         console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg", soft_wrap=True)
         console.print(run.result(name).summary(), markup=False, highlight=False, soft_wrap=True)
     console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}", soft_wrap=True)
-
-
-def print_atlas() -> None:
-    """The claims that can be measured."""
-    table = Table("number", "paper", title="claims: statescope atlas verify NUMBER", title_justify="left")
-    for number, title in TITLES.items():
-        table.add_row(number, title)
-    console.print(table)
-
-
-def print_claim(claim: Claim, run: Run) -> bool:
-    """The numbers of a claim: predicted, measured, verdict. Returns whether all of it holds."""
-    console.print(f"\n[bold]{claim.number}[/bold] {claim.paper} ({claim.reference})\n{claim.statement}\n")
-    table = Table("measured", "expected", "found", "verdict")
-    measured = claim.measure(run)
-    for measurement, found, verdict in measured:
-        margin = f" (± {measurement.tolerance:g})" if measurement.tolerance else ""
-        expected = f"{measurement.relation} {measurement.expected:g}{margin}"
-        table.add_row(measurement.what, expected, f"{found:.4g}", verdict)
-    console.print(table)
-    console.print(f"run: {run.path}")
-    if claim.note:
-        console.print(claim.note)
-    return all(verdict == "holds" for *_, verdict in measured)
 
 
 def _differs(parity: Parity | None, layer: int) -> str:

@@ -1,96 +1,113 @@
-"""A claim of a paper, and what a study measured of it."""
+"""A claim: a sentence of a paper, as a study whose result is a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Literal
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar, Self
 
-from ...probe.errors import unknown_name
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
+from ..behaviour.accuracy_by_length import AccuracyByLength
+from ..studies.comparison import Comparison
+from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
+from .measurement import Measurement, Scope
+from .verdicts import verdicts_of
 
-Verdict = Literal["holds", "fails"]
-Relation = Literal["at least", "at most", "equals"]
+LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One number that a claim stands on.
+class Claim(Study):
+    """Base of the claims. A claim says what it expects in `measurements`, and measures it in `experiment`, once a seed:
 
-    what: what it is. expected, relation, tolerance: the claim holds if the number found is at least (at most) expected, less
-    (plus) the tolerance, or equals it within the tolerance.
+        RECALLED = "recall error of 32 orthonormal pairs"
+
+        class Recall(Claim, kind="p001-recall"):
+            paper, scope = "P001", Scope.CONSTRUCTION
+            statement = "A state recalls as many pairs as it has key channels."
+            measurements = (at_most(RECALLED, 1e-12),)
+
+            def experiment(self, seed: int, run: Run) -> Findings:
+                return Findings({RECALLED: ...})
+
+    An experiment calls the package, so that a fault of the mechanism it speaks of lets the verdict fall. Further fields are
+    settings, such as the steps of a training; `small` is the same claim at a size that a test suite can pay.
     """
 
-    what: str
-    expected: float
-    relation: Relation
-    read: Callable[[Run], float]
-    tolerance: float = 0.0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """at least three: each draws its own numbers"""
 
-    def verdict(self, found: float) -> Verdict:
-        if self.relation == "at least":
-            return "holds" if found >= self.expected - self.tolerance else "fails"
-        if self.relation == "at most":
-            return "holds" if found <= self.expected + self.tolerance else "fails"
-        return "holds" if abs(found - self.expected) <= self.tolerance else "fails"
+    paper: ClassVar[str]  # its number, or the reference of a paper that the atlas does not list
+    scope: ClassVar[Scope]
+    statement: ClassVar[str]
+    measurements: ClassVar[tuple[Measurement, ...]]
+    panels: ClassVar[tuple[Axes, ...]] = ()  # of the curves that an experiment draws
+    note: ClassVar[str] = ""  # what of the paper is not measured, or a finding
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.question = getattr(cls, "statement", "")
 
-@dataclass(frozen=True)
-class Claim:
-    """An atlas entry. study: makes the study that measures the claim. note: a finding, where it does not reproduce as stated."""
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < LEAST_SEEDS:
+            raise ValueError(f"a verdict needs at least {LEAST_SEEDS} seeds, got {list(self.seeds)}")
 
-    number: str
-    paper: str
-    reference: str
-    statement: str
-    study: Callable[[], Study]
-    measurements: tuple[Measurement, ...]
-    note: str = ""
+    @abstractmethod
+    def experiment(self, seed: int, run: Run) -> Findings:
+        """Measure. run: the claim's own; studies that the experiment stands on run beside it, see `beside`."""
 
-    def measure(self, run: Run) -> list[tuple[Measurement, float, Verdict]]:
-        """Read each number from a finished run of the study."""
-        found = [(measurement, measurement.read(run)) for measurement in self.measurements]
-        return [(measurement, value, measurement.verdict(value)) for measurement, value in found]
+    def small(self) -> Self:
+        """The same claim at a size for a test suite; itself, where it takes seconds as it is."""
+        return self
 
+    @property
+    def run_name(self) -> str:
+        """The kind, and a digest of the settings where they are not the default ones."""
+        return super().run_name.replace(f"-seed{self.seed}", "", 1)
 
-TITLES = {
-    "P001": "Parallelizing linear transformers with the delta rule over sequence length (DeltaNet)",
-    "P002": "DeltaProduct: state tracking through Householder products",
-    "P004": "Gated linear attention transformers with hardware-efficient training (GLA)",
-    "P005": "Liger: linearizing models to gated recurrent structures",
-    "P006": "Unlocking state-tracking in linear RNNs through negative eigenvalues",
-    "P009": "A systematic analysis of hybrid linear attention",
-    "P013": "Linear state-space layers (LSSL)",
-    "P017": "Hedgehog: linear attention with softmax mimicry",
-    "P029": "Lightning Attention-2",
-    "P068": "GLU variants improve transformer",
-    "P080": "How to train your HiPPO",
-    "P089": "The Mamba in the Llama: distilling hybrid models",
-    "P117": "Gated slot attention (GSA)",
-    "P120": "Linear-MoE: one recurrence behind the named linear models",
-    "P122": "Transformers are RNNs (linear attention)",
-    "P128": "GateLoop: fully data-controlled linear recurrence",
-    "P153": "Mamba: linear-time sequence modeling with selective state spaces",
-    "P154": "HGRN2: gated linear RNNs with state expansion",
-    "P155": "Simple linear attention language models balance the recall-throughput tradeoff (BASED)",
-    "P304": "Representational strengths and limitations of transformers (sparse averaging)",
-    "P375": "FlashRNN: cells with block-diagonal recurrence",
-}
+    def execute(self, run: Run) -> None:
+        numbers = {seed: self._measure(seed, run).as_dict() for seed in self.seeds}
+        about = {"claim": self.kind, "paper": self.paper, "statement": self.statement, "note": self.note}
+        run.compute("verdicts", lambda: verdicts_of(self.measurements, numbers, self.scope, about))
+
+    def _measure(self, seed: int, run: Run) -> Numbers:
+        """The numbers of a seed, stored when they are found, so that a run that was interrupted goes on with the next."""
+        measured = cache(lambda: self.experiment(seed, run))
+        units = {measurement.what: measurement.unit for measurement in self.measurements}
+        numbers = run.compute(f"seed{seed}", lambda: numbers_of(measured().numbers, measured().units | units))
+        if self.panels:
+            run.compute(f"curves-seed{seed}", lambda: curves_of(measured().curves, self.panels))
+        return numbers
 
 
-def claim_of(number: str) -> Claim:
-    """The atlas entry of a paper, such as "P006". Raises UnknownNameError with the nearest number."""
-    wanted = number.upper()
-    if wanted not in TITLES:
-        raise unknown_name("atlas entry", number, TITLES)
-    claim: Claim = import_module(f".{wanted.lower()}", __package__).CLAIM
-    return claim
+def beside(run: Run, study: Study) -> Run:
+    """The finished run of a study, in the folder beside a claim's run, where other claims and users find it too."""
+    return study.run(run.path.parent / study.run_name, run.reporter)
 
 
-def claims_of(number: str) -> tuple[Claim, ...]:
-    """All claims of a paper: the one on its equations, and those on trained models, which take minutes."""
-    first = claim_of(number)
-    trained: tuple[Claim, ...] = getattr(import_module(f".{first.number.lower()}", __package__), "TRAINED", ())
-    return first, *trained
+def accuracies(run: Run, study: Comparison) -> AccuracyByLength:
+    """The accuracies that a comparison of mixers finds beside a claim's run."""
+    found = beside(run, study).result("accuracy_by_length")
+    assert isinstance(found, AccuracyByLength)
+    return found
+
+
+def claims_in(source: str) -> tuple[type[Claim], ...]:
+    """The claims of a paper by its number, or those that a Python file of the user's own makes.
+
+    Raises UnknownNameError for a paper without claims, and for a file in which there are none.
+    """
+    path = Path(source)
+    if path.suffix != ".py":
+        return claims_of(source)
+    found = tuple(kind for kind in classes_in(path) if issubclass(kind, Claim))
+    if not found:
+        raise unknown_name("claim", source, ())
+    return found
+
+
+def with_seeds(kind: type[Claim], seeds: tuple[int, ...] | None) -> Claim:
+    """A claim with its own seeds, or with those given."""
+    return kind() if seeds is None else replace(kind(), seeds=seeds)

@@ -64,8 +64,7 @@ ENTRIES = (
         "6 min",
     ),
 )
-# Those that a Python script or the atlas describes; a run of one goes on by its folder.
-DESCRIBED = {"paper": ("..atlas.findings", "PaperStudy"), "comparison": (".comparison", "Comparison")}
+DESCRIBED = {"comparison": (".comparison", "Comparison")}  # by a Python script; a run of one goes on by its folder
 STUDIES = {entry.name: entry for entry in ENTRIES}
 FLAGSHIPS = ("parity", "source-code")
 SMALLEST = "parity-small"

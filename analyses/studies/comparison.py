@@ -12,7 +12,6 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import Task
 from ...probe.tasks.parity import Parity
-from ..atlas.claim import Measurement, Relation
 from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
 from ..behaviour.error_by_position import error_by_position
 from ..behaviour.training_curve import TrainingCurve
@@ -68,14 +67,3 @@ class Comparison(Study, kind="comparison"):
                 "accuracy_by_length",
                 lambda: accuracy_by_length(models, self.task, self.test_lengths, sequences=self.sequences, seed=self.seed),
             )
-
-
-def accuracy(model: str, length: int, relation: Relation, expected: float) -> Measurement:
-    """A measurement of a Comparison: the accuracy of one of its models at a length."""
-
-    def read(run: Run) -> float:
-        result = run.result("accuracy_by_length")
-        assert isinstance(result, AccuracyByLength)
-        return result.at(model, length)
-
-    return Measurement(f"{model}: accuracy at length {length}", expected, relation, read)

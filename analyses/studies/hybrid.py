@@ -47,6 +47,11 @@ class HybridTable(Result, kind="hybrid"):
         rows = self.table[(self.table["mixer"] == mixer) & (self.table["share"] == share)]
         return float(rows[column].iloc[0])
 
+    def mean_over_mixers(self, column: str) -> dict[float, float]:
+        """The mean of a column over the linear mixers, at each share of softmax layers."""
+        means: dict[float, float] = self.table.groupby("share")[column].mean().to_dict()
+        return means
+
     def summary(self) -> str:
         return "\n".join(
             f"{row.mixer}, {row.share:.0%} softmax: loss {row.loss:.3f}, recall {row.recall:.1%}, {row.bytes / 1024:.1f} KiB"

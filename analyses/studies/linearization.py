@@ -26,10 +26,13 @@ from ...probe.runs.training import Training, task_loss, train
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.recall import AssociativeRecall
-from ..atlas.findings import Axes, Findings, curves_of, numbers_of
 from ..behaviour.training_curve import TrainingCurve
+from .findings import Axes, Findings, curves_of, numbers_of
 
 TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
+TRANSFER = Axes(
+    "loss of the mixers alone, as they learn what softmax did", "step", "cross-entropy of the maps, or relative error", y_log=True
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class LinearizationStudy(Study, kind="linearization"):
         run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
         measured = cache(lambda: self._findings(teacher))  # once, and not where every result is there
 
-        run.compute("numbers", lambda: numbers_of(measured()[0].numbers))
-        run.compute("curves", lambda: curves_of(measured()[0]))
+        run.compute("numbers", lambda: numbers_of(measured()[0].numbers, measured()[0].units))
+        run.compute("curves", lambda: curves_of(measured()[0].curves, [TRANSFER]))
         run.compute("probes", lambda: measured()[1])
 
     def _findings(self, teacher: Model) -> tuple[Findings, ProbeScores]:
@@ -72,25 +75,25 @@ class LinearizationStudy(Study, kind="linearization"):
         found = Findings()
         content = [self._content("softmax", teacher)]
         batch = self.task.batch(self.sequences, self.training.length, "test", generator_for(self.seed, 1))
-        own = found.numbers["softmax: loss"] = _loss(teacher, batch)
-        panel = "loss of the mixers alone, as they learn what softmax did"
+        own = found.put("softmax: loss", _loss(teacher, batch), "nats")
+        panel = TRANSFER.title
         for target in TARGETS:
             student = linearize(teacher, target)
-            added = _count(student) - _count(teacher)
-            found.numbers[f"{target}: parameters added"] = added
-            converted = found.numbers[f"{target}: loss when converted"] = _loss(student, batch)
+            found.put(f"{target}: parameters added", _count(student) - _count(teacher), "parameters")
+            converted = found.put(f"{target}: loss when converted", _loss(student, batch), "nats")
             losses = self._transfer(student, teacher)
             found.curves[panel, target] = (list(range(1, len(losses) + 1)), losses)
-            moved = found.numbers[f"{target}: loss after transfer"] = _loss(student, batch)
+            moved = found.put(f"{target}: loss after transfer", _loss(student, batch), "nats")
             if target == "hedgehog":
                 self._compare_maps(student, teacher, batch, found)
             add_low_rank(student, self.rank, seed=self.seed)
             train(student, self.task, self.fine_tuning, seed=self.seed + 1)
-            tuned = found.numbers[f"{target}: loss after fine-tuning"] = _loss(student, batch)
+            tuned = found.put(f"{target}: loss after fine-tuning", _loss(student, batch), "nats")
             content.append(self._content(target, student))
-            found.numbers[f"{target}: share of the gap closed by transfer"] = (converted - moved) / (converted - own)
-            found.numbers[f"{target}: share of the gap closed in all"] = (converted - tuned) / (converted - own)
-        found.numbers["mamba without decay and step 1, against linear attention"] = _seeded_is_linear_attention(teacher, batch)
+            found.put(f"{target}: share of the gap closed by transfer", (converted - moved) / (converted - own), "share")
+            found.put(f"{target}: share of the gap closed in all", (converted - tuned) / (converted - own), "share")
+        seeded_error = _seeded_is_linear_attention(teacher, batch)
+        found.put("mamba without decay and step 1, against linear attention", seeded_error, "relative error")
         drawn = linearize(teacher, "mamba")
         fresh = Model(replace(drawn.config, seed=self.seed + 5))
         for layer in range(teacher.layers):
@@ -98,8 +101,7 @@ class LinearizationStudy(Study, kind="linearization"):
         losses = self._transfer(drawn, teacher)
         found.curves[panel, "mamba, projections drawn at random"] = (list(range(1, len(losses) + 1)), losses)
         seeded = found.curves[panel, "mamba"][1]
-        found.numbers["mamba: transfer loss, random projections over the teacher's"] = losses[-1] / seeded[-1]
-        found.axes[panel] = Axes("step", "cross-entropy of the maps, or relative squared error", y_log=True)
+        found.put("mamba: transfer loss, random projections over the teacher's", losses[-1] / seeded[-1], "ratio")
         return found, ProbeScores.join(content)
 
     def _content(self, name: str, model: Model) -> ProbeScores:
@@ -149,13 +151,12 @@ class LinearizationStudy(Study, kind="linearization"):
                 last = cache[names[2]][:, :, -1].flatten(0, 1)
                 pairs = zip(last.numpy(), own[:, :, -1].flatten(0, 1).numpy(), strict=True)
                 monotony.append(float(torch.tensor([spearmanr(*pair).statistic for pair in pairs]).mean()))
-            found.numbers[f"{name}: divergence from the softmax map, nats"] = sum(divergence) / len(divergence)
-            found.numbers[f"{name}: entropy apart from the softmax map's, nats"] = sum(entropy) / len(entropy)
-            found.numbers[f"{name}: rank correlation of q . k and weight"] = sum(monotony) / len(monotony)
+            found.put(f"{name}: divergence from the softmax map, nats", sum(divergence) / len(divergence), "nats")
+            found.put(f"{name}: entropy apart from the softmax map's, nats", sum(entropy) / len(entropy), "nats")
+            found.put(f"{name}: rank correlation of q . k and weight", sum(monotony) / len(monotony), "rank correlation")
         for what in ("divergence from the softmax map, nats", "entropy apart from the softmax map's, nats"):
-            found.numbers[f"{what}: elu + 1 over hedgehog"] = (
-                found.numbers[f"elu + 1: {what}"] / found.numbers[f"hedgehog: {what}"]
-            )
+            ratio = found.numbers[f"elu + 1: {what}"] / found.numbers[f"hedgehog: {what}"]
+            found.put(f"{what}: elu + 1 over hedgehog", ratio, "ratio")
 
 
 def _entropy(weights: Tensor) -> Tensor:

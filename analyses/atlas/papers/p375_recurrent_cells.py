@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from ...kernels.cell_jacobians import cell_jacobians
-from ...kernels.cell_scan import CELLS, CellName, cell_scan
-from ...probe.mixers import LSTM, SLSTM, GatedLinearAttention
-from ...probe.runs.training import Training
-from ..studies.comparison import Comparison, accuracy
-from .agreement import Draw, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.cell_jacobians import cell_jacobians
+from ....kernels.cell_scan import CELLS, CellName, cell_scan
+from ....probe.mixers import LSTM, SLSTM, GatedLinearAttention
+from ....probe.runs.run import Run
+from ....probe.runs.training import Training
+from ...studies.comparison import Comparison
+from ...studies.findings import Axes, Findings
+from ..agreement import Draw, difference, seeded
+from ..claim import Claim, accuracies
+from ..measurement import Scope, at_most
 
 TOKENS, HEADS, SIZE = 40, 3, 12
 NETWORKS: dict[CellName, type[nn.RNN | nn.GRU | nn.LSTM]] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -37,7 +39,6 @@ def experiment(seed: int) -> Findings:
         found.numbers[f"{name}: Jacobian against finite differences"] = _finite_differences(name, inputs, recurrent, bias)
         moduli = torch.linalg.eigvals(cell_jacobians(name, inputs[:1], recurrent, bias)).abs().amax(-1)[0, :, 0]
         found.curves["largest eigenvalue of d s_t / d s_(t-1)", name] = (list(range(1, TOKENS)), moduli[1:].tolist())
-    found.axes["largest eigenvalue of d s_t / d s_(t-1)"] = Axes("token", "modulus")
     inputs, recurrent, bias = _cell(draw, "lstm")
     jacobians = cell_jacobians("lstm", inputs, 0 * recurrent, 0 * bias)
     forget = inputs[:, :, :, 1].sigmoid()
@@ -82,43 +83,56 @@ def _finite_differences(name: CellName, inputs: Tensor, recurrent: Tensor, bias:
     return difference(cell_jacobians(name, inputs[:1, :, :1], recurrent[:1], bias[:1])[0, at, 0], torch.stack(columns, 1))
 
 
-def _cells() -> Comparison:
-    return Comparison(
-        name="parity-cells",
-        names=("LSTM", "sLSTM", "GLA"),
-        mixers=(LSTM(heads=4), SLSTM(heads=4), GatedLinearAttention(heads=4)),
-        training=Training(steps=400, batch=64, length=40),
-        test_lengths=(40, 128, 256),
+class Cells(Claim, kind="p375-cells"):
+    """The equations."""
+
+    paper, scope = "P375", Scope.IDENTITY
+    statement = (
+        "One interface for Elman, GRU, LSTM and sLSTM with a recurrent block a head: with one head it is torch's "
+        "network, heads do not meet, and the Jacobian of a step is exact."
+    )
+    measurements = (
+        *(at_most(f"{name}: one head in float32 against torch's network", 1e-5) for name in NETWORKS),
+        *(at_most(f"{name}: heads together against each alone", 1e-12) for name in CELLS),
+        *(at_most(f"{name}: Jacobian against finite differences", 1e-6) for name in CELLS),
+        at_most("lstm without recurrence: d c_t / d c_(t-1) against its forget gate", 1e-12),
+    )
+    panels = (Axes("largest eigenvalue of d s_t / d s_(t-1)", "token", "modulus"),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)
+
+
+PARITY = "{}: accuracy on parity at length 256"
+
+
+@dataclass(frozen=True)
+class StateTracking(Claim, kind="p375-parity"):
+    """Parity beyond the length of training."""
+
+    training: Training = Training(steps=400, batch=64, length=40)
+    """of each model"""
+
+    paper, scope = "P375", Scope.TRAINED
+    statement = (
+        "Trained on parity to length 40 and tested at 256, LSTM and sLSTM solve it; a linear recurrence with gates in (0, 1) "
+        "stays near chance."
+    )
+    measurements = (
+        at_least(PARITY.format("LSTM"), 0.99, "accuracy"),
+        at_least(PARITY.format("sLSTM"), 0.99, "accuracy"),
+        at_most(PARITY.format("GLA"), 0.6, "accuracy"),
     )
 
-
-CLAIM = Claim(
-    number="P375",
-    paper="FlashRNN: Optimizing Traditional RNNs on Modern Hardware",
-    reference="Pöppel et al. 2024, arXiv:2412.07752",
-    statement="One interface for Elman, GRU, LSTM and sLSTM with a recurrent block a head: with one head it is torch's "
-    "network, heads "
-    "do not meet, and the Jacobian of a step is exact.",
-    study=lambda: PaperStudy(paper="P375"),
-    measurements=(
-        *(measured(f"{name}: one head in float32 against torch's network", "at most", 1e-5) for name in NETWORKS),
-        *(measured(f"{name}: heads together against each alone", "at most", 1e-12) for name in CELLS),
-        *(measured(f"{name}: Jacobian against finite differences", "at most", 1e-6) for name in CELLS),
-        measured("lstm without recurrence: d c_t / d c_(t-1) against its forget gate", "at most", 1e-12),
-    ),
-)
-
-TRAINED = (
-    replace(
-        CLAIM,
-        statement="Trained on parity to length 40 and tested at 256, LSTM and sLSTM solve it; a linear recurrence "
-        "with gates in (0, 1) "
-        "stays near chance.",
-        study=_cells,
-        measurements=(
-            accuracy("LSTM", 256, "at least", 0.99),
-            accuracy("sLSTM", 256, "at least", 0.99),
-            accuracy("GLA", 256, "at most", 0.6),
-        ),
-    ),
-)
+    def experiment(self, seed: int, run: Run) -> Findings:
+        names = ("LSTM", "sLSTM", "GLA")
+        study = Comparison(
+            seed,
+            name=f"{run.path.name}-models",
+            names=names,
+            mixers=(LSTM(heads=4), SLSTM(heads=4), GatedLinearAttention(heads=4)),
+            training=self.training,
+            test_lengths=(40, 128, 256),
+        )
+        accuracy = accuracies(run, study)
+        return Findings({PARITY.format(name): accuracy.at(name, 256) for name in names})

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ...kernels.fixed_decay import lightning_log_decay
-from ...kernels.linear_attention import linear_attention
-from .agreement import Draw, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.fixed_decay import lightning_log_decay
+from ....kernels.linear_attention import linear_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import Draw, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 LENGTHS = (1024, 2048, 4096, 8192, 16384)
 HEADS, SIZE = 4, 32
@@ -90,18 +92,20 @@ def _time(draw: Draw, found: Findings) -> None:
     found.axes[panel] = Axes("tokens", "microseconds a token", x_log=True, y_log=True)
 
 
-CLAIM = Claim(
-    number="P029",
-    paper="Lightning Attention-2: A Free Lunch for Handling Unlimited Sequence Lengths in Large Language Models",
-    reference="Qin et al. 2024, arXiv:2401.04658",
-    statement="The blocked form equals the masked quadratic one in value and gradient at any length, and its time a "
-    "token does not "
-    "grow with length, where softmax attention's does.",
-    study=lambda: PaperStudy(paper="P029"),
-    measurements=(
-        *(measured(f"{n} tokens: output against the quadratic form", "at most", 1e-4) for n in (1, 63, 100, 200)),
-        *(measured(f"{n} tokens: gradients against the quadratic form", "at most", 1e-4) for n in (1, 63, 100, 200)),
-        measured("chunked: time a token, 16K over 1K", "at most", 1.2),
-        measured("softmax attention: time a token, 16K over 1K", "at least", 4.0),
-    ),
-)
+class Blocks(Claim, kind="p029-blocks"):
+    """The equations."""
+
+    paper, scope = "P029", Scope.IDENTITY
+    statement = (
+        "The blocked form equals the masked quadratic one in value and gradient at any length, and its time a "
+        "token does not grow with length, where softmax attention's does."
+    )
+    measurements = (
+        *(at_most(f"{n} tokens: output against the quadratic form", 1e-4) for n in (1, 63, 100, 200)),
+        *(at_most(f"{n} tokens: gradients against the quadratic form", 1e-4) for n in (1, 63, 100, 200)),
+        at_most("chunked: time a token, 16K over 1K", 1.2),
+        at_least("softmax attention: time a token, 16K over 1K", 4.0),
+    )
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

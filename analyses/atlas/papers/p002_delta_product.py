@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...kernels.delta_rule import delta_rule
-from ...kernels.transition import Transition
-from .agreement import agreement, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.delta_rule import delta_rule
+from ....kernels.transition import Transition
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import agreement, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_most, equals
 
 STEPS = 9999
 
@@ -55,7 +57,6 @@ def _rotation(found: Findings) -> None:
     found.numbers[f"Z3: drift after {STEPS} steps"] = float(drift[-1])
     every = slice(None, None, 101)
     found.curves["drift of a rotation of order 3", "two reflections"] = ([t + 1 for t in taps[every]], drift[every].tolist())
-    found.axes["drift of a rotation of order 3"] = Axes("tokens", "distance from where it started", y_log=True)
 
 
 def _matrix(permutation: tuple[int, ...]) -> Tensor:
@@ -110,23 +111,27 @@ def _track(n: int, reflections: int, length: int, seed: int) -> float:
     return sum(right) / length
 
 
-CLAIM = Claim(
-    number="P002",
-    paper="DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products",
-    reference="Siems et al. 2025, arXiv:2502.10297",
-    statement="One key a token is DeltaNet; transitions are contractions for beta in [0, 2]; two reflections make an "
-    "exact rotation "
-    "of order 3; permutations of n objects need up to n - 1 reflections a token, and with so many the state tracks S_n exactly.",
-    study=lambda: PaperStudy(paper="P002"),
-    measurements=(
-        measured("chunked against token loop, three keys a token", "at most", 1e-4),
-        measured("one key a token against DeltaNet", "at most", 1e-12),
-        measured("largest norm of a transition, beta in [0, 2]", "at most", 1.0, 1e-9),
-        measured("Z3: real part of the eigenvalues", "equals", -0.5, 1e-12),
-        measured("Z3: modulus of their imaginary part", "equals", 3**0.5 / 2, 1e-12),
-        measured(f"Z3: drift after {STEPS} steps", "at most", 1e-10),
-        *(measured(f"most reflections a permutation of S{n} needs", "equals", n - 1) for n in (3, 4, 5)),
-        *(measured(f"S{n} tracked over 512 tokens with {n - 1} reflections", "equals", 1.0) for n in (3, 4, 5)),
-        *(measured(f"S{n} tracked over 512 tokens with {n - 2} reflections", "at most", 0.5) for n in (3, 4, 5)),
-    ),
-)
+class Reflections(Claim, kind="p002-reflections"):
+    """The equations."""
+
+    paper, scope = "P002", Scope.IDENTITY
+    statement = (
+        "One key a token is DeltaNet; transitions are contractions for beta in [0, 2]; two reflections make an "
+        "exact rotation of order 3; permutations of n objects need up to n - 1 reflections a token, and with so "
+        "many the state tracks S_n exactly."
+    )
+    measurements = (
+        at_most("chunked against token loop, three keys a token", 1e-4),
+        at_most("one key a token against DeltaNet", 1e-12),
+        at_most("largest norm of a transition, beta in [0, 2]", 1.0 + 1e-9),
+        equals("Z3: real part of the eigenvalues", -0.5, 1e-12),
+        equals("Z3: modulus of their imaginary part", 3**0.5 / 2, 1e-12),
+        at_most(f"Z3: drift after {STEPS} steps", 1e-10),
+        *(equals(f"most reflections a permutation of S{n} needs", n - 1) for n in (3, 4, 5)),
+        *(equals(f"S{n} tracked over 512 tokens with {n - 1} reflections", 1.0) for n in (3, 4, 5)),
+        *(at_most(f"S{n} tracked over 512 tokens with {n - 2} reflections", 0.5) for n in (3, 4, 5)),
+    )
+    panels = (Axes("drift of a rotation of order 3", "tokens", "distance from where it started", y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

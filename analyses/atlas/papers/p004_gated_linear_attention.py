@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...kernels.effective_attention import effective_attention
-from ...kernels.fixed_decay import retnet_log_decay
-from ...kernels.gated_linear_attention import gated_linear_attention
-from ...kernels.linear_attention import linear_attention
-from .agreement import agreement, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.effective_attention import effective_attention
+from ....kernels.fixed_decay import retnet_log_decay
+from ....kernels.gated_linear_attention import gated_linear_attention
+from ....kernels.linear_attention import linear_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import agreement, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 TOKENS, SIZE, CHUNK = 192, 16, 64
 
@@ -47,7 +49,6 @@ def experiment(seed: int) -> Findings:
     panel = "float32 error at chunk 64"
     found.curves[panel, "sub-chunked"] = (strengths, ours)
     found.curves[panel, "q e^c, k e^-c"] = (strengths, naive)
-    found.axes[panel] = Axes("-log a a token", "relative error", y_log=True)
     return found
 
 
@@ -69,19 +70,23 @@ def _divided_form(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
     return torch.cat(outputs, dim=1)
 
 
-CLAIM = Claim(
-    number="P004",
-    paper="Gated Linear Attention Transformers with Hardware-Efficient Training",
-    reference="Yang et al. 2024, arXiv:2312.06635",
-    statement="All forms agree; with strong gates the form that divides them out of the keys overflows in float32 and the "
-    "sub-chunked one stays right; gate 1 is linear attention and a constant gate RetNet.",
-    study=lambda: PaperStudy(paper="P004"),
-    measurements=(
-        measured("chunked against token loop, gates sigma(x)^(1/16)", "at most", 1e-4),
-        measured("quadratic form against token loop", "at most", 1e-10),
-        measured("log a = -5, chunk 64: relative error", "at most", 1e-4),
-        measured("log a = -5: share of outputs that are not finite, q e^c and k e^-c", "at least", 0.5),
-        measured("gate 1 against linear attention", "at most", 1e-12),
-        measured("constant gate against RetNet", "at most", 1e-12),
-    ),
-)
+class Forms(Claim, kind="p004-forms"):
+    """The equations."""
+
+    paper, scope = "P004", Scope.IDENTITY
+    statement = (
+        "All forms agree; with strong gates the form that divides them out of the keys overflows in float32 and "
+        "the sub-chunked one stays right; gate 1 is linear attention and a constant gate RetNet."
+    )
+    measurements = (
+        at_most("chunked against token loop, gates sigma(x)^(1/16)", 1e-4),
+        at_most("quadratic form against token loop", 1e-10),
+        at_most("log a = -5, chunk 64: relative error", 1e-4),
+        at_least("log a = -5: share of outputs that are not finite, q e^c and k e^-c", 0.5),
+        at_most("gate 1 against linear attention", 1e-12),
+        at_most("constant gate against RetNet", 1e-12),
+    )
+    panels = (Axes("float32 error at chunk 64", "-log a a token", "relative error", y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

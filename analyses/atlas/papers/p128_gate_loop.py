@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from ...kernels.diagonal_scan import diagonal_scan
-from ...kernels.fixed_decay import retnet_log_decay
-from ...kernels.gate_loop import gate_loop
-from ...kernels.linear_attention import linear_attention
-from .agreement import agreement, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.diagonal_scan import diagonal_scan
+from ....kernels.fixed_decay import retnet_log_decay
+from ....kernels.gate_loop import gate_loop
+from ....kernels.linear_attention import linear_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import agreement, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_most, equals
 
 TOKENS, SIZE = 120, 8
 MODULI = (2, 3, 5, 7)
@@ -41,7 +43,6 @@ def experiment(seed: int) -> Findings:
         gaps = (states[1:] - states[:-1]).abs()
         found.numbers[f"{name}: least distance of consecutive counts"] = float(gaps.min())
         found.curves[panel, name] = (list(range(1, 200)), gaps[:199].clamp_min(1e-18).tolist())
-    found.axes[panel] = Axes("n", "distance", y_log=True)
     return found
 
 
@@ -86,21 +87,24 @@ def _states_of_ones(angle: float, decay: float) -> Tensor:
     return out.states.flatten()
 
 
-CLAIM = Claim(
-    number="P128",
-    paper="GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling",
-    reference="Katsch 2023, arXiv:2311.01927",
-    statement="Recurrent, scan and surrogate-attention modes agree; a constant gate is RetNet; an input-controlled "
-    "phase counts modulo "
-    "m at any length, where the states of a real gate in [0, 1] run together.",
-    study=lambda: PaperStudy(paper="P128"),
-    measurements=(
-        measured("chunked in float32 against the token loop", "at most", 1e-4),
-        measured("associative scan against the token loop", "at most", 1e-10),
-        measured("surrogate attention against the token loop", "at most", 1e-10),
-        measured("constant real gate against RetNet", "at most", 1e-12),
-        *(measured(f"counting mod {m} over {LONG} tokens by phase: share right", "equals", 1.0) for m in MODULI),
-        measured("phase 2 pi / 3: least distance of consecutive counts", "equals", 3**0.5, 1e-6),
-        measured("real gate 0.9: least distance of consecutive counts", "at most", 1e-12),
-    ),
-)
+class Modes(Claim, kind="p128-modes"):
+    """The equations."""
+
+    paper, scope = "P128", Scope.IDENTITY
+    statement = (
+        "Recurrent, scan and surrogate-attention modes agree; a constant gate is RetNet; an input-controlled phase "
+        "counts modulo m at any length, where the states of a real gate in [0, 1] run together."
+    )
+    measurements = (
+        at_most("chunked in float32 against the token loop", 1e-4),
+        at_most("associative scan against the token loop", 1e-10),
+        at_most("surrogate attention against the token loop", 1e-10),
+        at_most("constant real gate against RetNet", 1e-12),
+        *(equals(f"counting mod {m} over {LONG} tokens by phase: share right", 1.0) for m in MODULI),
+        equals("phase 2 pi / 3: least distance of consecutive counts", 3**0.5, 1e-6),
+        at_most("real gate 0.9: least distance of consecutive counts", 1e-12),
+    )
+    panels = (Axes("distance between the states after n and n + 1 ones", "n", "distance", y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from ...kernels.effective_attention import effective_attention
-from ...kernels.linear_attention import linear_attention
-from ...probe.mixers.feature_maps import taylor
-from .agreement import difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.effective_attention import effective_attention
+from ....kernels.linear_attention import linear_attention
+from ....probe.mixers.feature_maps import taylor
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 TOKENS, SIZE = 150, 8
 
@@ -34,20 +36,21 @@ def experiment(seed: int) -> Findings:
     panel = "a score s becomes"
     found.curves[panel, "1 + s + s^2 / 2"] = (line.tolist(), (1 + line + line.square() / 2).tolist())
     found.curves[panel, "e^s"] = (line.tolist(), line.exp().tolist())
-    found.axes[panel] = Axes("s", "weight before normalising", y_log=True)
     return found
 
 
-CLAIM = Claim(
-    number="P155",
-    paper="Simple Linear Attention Language Models Balance the Recall-Throughput Tradeoff",
-    reference="Arora et al. 2024, arXiv:2402.18668",
-    statement="Taylor features give 1 + s + s^2 / 2, which is never negative; chunked, recurrent and quadratic forms agree.",
-    study=lambda: PaperStudy(paper="P155"),
-    measurements=(
-        measured("phi(q) . phi(k) in float32 against 1 + s + s^2 / 2", "at most", 1e-6),
-        measured("reference in float32 against the quadratic form", "at most", 1e-4),
-        measured("chunked in float32 against the quadratic form", "at most", 1e-4),
-        measured("least weight of its mixing matrix", "at least", 0.0),
-    ),
-)
+class Taylor(Claim, kind="p155-taylor"):
+    """The equations."""
+
+    paper, scope = "P155", Scope.IDENTITY
+    statement = "Taylor features give 1 + s + s^2 / 2, which is never negative; chunked, recurrent and quadratic forms agree."
+    measurements = (
+        at_most("phi(q) . phi(k) in float32 against 1 + s + s^2 / 2", 1e-6),
+        at_most("reference in float32 against the quadratic form", 1e-4),
+        at_most("chunked in float32 against the quadratic form", 1e-4),
+        at_least("least weight of its mixing matrix", 0.0),
+    )
+    panels = (Axes("a score s becomes", "s", "weight before normalising", y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...kernels.delta_rule import delta_rule
-from ...kernels.linear_attention import linear_attention
-from .agreement import agreement, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.delta_rule import delta_rule
+from ....kernels.linear_attention import linear_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import agreement, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 SIZE = 32
 
@@ -36,7 +38,6 @@ def experiment(seed: int) -> Findings:
         content = draw(max(pairs), SIZE)
         errors = [recall(keys[:n], keys[:n], content[:n]) for n in pairs]
         found.curves["recall of random pairs", name] = (pairs, errors)
-    found.axes["recall of random pairs"] = Axes("pairs stored", f"relative error, {SIZE} x {SIZE} state")
     return found
 
 
@@ -56,19 +57,23 @@ def _recall_delta(keys: Tensor, asked: Tensor, values: Tensor) -> float:
 _recall_linear = partial(_recall, linear_attention)
 
 
-CLAIM = Claim(
-    number="P001",
-    paper="Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
-    reference="Yang et al. 2024, arXiv:2406.06484",
-    statement="The chunkwise form is the recurrence at any chunk size. With orthonormal keys and beta = 1 a state "
-    "recalls as many "
-    "pairs as it has key channels, overwritten ones too, exactly; linear attention adds the old value to the new.",
-    study=lambda: PaperStudy(paper="P001"),
-    measurements=(
-        *(measured(f"chunk {chunk}: relative error in float32", "at most", 1e-4) for chunk in (16, 32, 64, 128)),
-        measured(f"delta rule: recall error of {SIZE} orthonormal pairs", "at most", 1e-12),
-        measured("delta rule: recall error after overwriting them", "at most", 1e-12),
-        measured(f"linear attention: recall error of {SIZE} orthonormal pairs", "at most", 1e-12),
-        measured("linear attention: recall error after overwriting them", "at least", 0.5),
-    ),
-)
+class DeltaRule(Claim, kind="p001-forms"):
+    """The equations."""
+
+    paper, scope = "P001", Scope.IDENTITY
+    statement = (
+        "The chunkwise form is the recurrence at any chunk size. With orthonormal keys and beta = 1 a state "
+        "recalls as many pairs as it has key channels, overwritten ones too, exactly; linear attention adds the "
+        "old value to the new."
+    )
+    measurements = (
+        *(at_most(f"chunk {chunk}: relative error in float32", 1e-4) for chunk in (16, 32, 64, 128)),
+        at_most(f"delta rule: recall error of {SIZE} orthonormal pairs", 1e-12),
+        at_most("delta rule: recall error after overwriting them", 1e-12),
+        at_most(f"linear attention: recall error of {SIZE} orthonormal pairs", 1e-12),
+        at_least("linear attention: recall error after overwriting them", 0.5),
+    )
+    panels = (Axes("recall of random pairs", "pairs stored", f"relative error, {SIZE} x {SIZE} state"),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

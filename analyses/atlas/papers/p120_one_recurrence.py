@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probe.mixers import (
+from ....probe.mixers import (
     HGRN2,
     RWKV6,
     DeltaNet,
@@ -20,11 +20,13 @@ from ...probe.mixers import (
     RetNet,
     TransNormer,
 )
-from ...probe.models.config import ModelConfig
-from ...probe.models.model import Model
-from .agreement import difference
-from .claim import Claim
-from .findings import Findings, PaperStudy, measured
+from ....probe.models.config import ModelConfig
+from ....probe.models.model import Model
+from ....probe.runs.run import Run
+from ...studies.findings import Findings
+from ..agreement import difference
+from ..claim import Claim
+from ..measurement import Scope, at_most
 
 Theta = Callable[[dict[str, Tensor], int], Tensor]
 
@@ -83,14 +85,16 @@ def experiment(seed: int) -> Findings:
     return found
 
 
-CLAIM = Claim(
-    number="P120",
-    paper="Linear-MoE: Linear Sequence Modeling Meets Mixture-of-Experts",
-    reference="Sun et al. 2025, arXiv:2503.05447",
-    statement="M_s = Theta_s M_{s-1} + f(k_s, v_s) gives each named linear model by its Theta: the identity, a "
-    "scalar, a vector, or "
-    "I - beta k k^T.",
-    study=lambda: PaperStudy(paper="P120"),
-    measurements=tuple(measured(f"{name}: states against the generic recurrence", "at most", 1e-5) for name in NAMED),
-    note="The sparse mixture-of-experts channel mixer of the paper is not built.",
-)
+class Recurrences(Claim, kind="p120-recurrences"):
+    """The equations."""
+
+    paper, scope = "P120", Scope.IDENTITY
+    statement = (
+        "M_s = Theta_s M_{s-1} + f(k_s, v_s) gives each named linear model by its Theta: the identity, a scalar, a "
+        "vector, or I - beta k k^T."
+    )
+    measurements = tuple(at_most(f"{name}: states against the generic recurrence", 1e-5) for name in NAMED)
+    note = "The sparse mixture-of-experts channel mixer of the paper is not built."
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

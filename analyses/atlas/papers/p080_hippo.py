@@ -7,10 +7,12 @@ import torch
 from scipy.special import eval_legendre
 from torch import Tensor
 
-from ...probe.mixers.hippo import discretise, fout, legs, legs_diagonal, legt
-from .agreement import difference
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....probe.mixers.hippo import discretise, fout, legs, legs_diagonal, legt
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import difference
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 SIZE = 16
 STEP = 1e-3
@@ -27,11 +29,9 @@ def experiment(seed: int) -> Findings:
     found.numbers["LegS: eigenvalues against -1 .. -N"] = difference(torch.diagonal(a), -torch.arange(1.0, SIZE + 1).double())
     for n in (0, 1, 2, 5):
         found.curves["LegS: what each state weighs the past with", f"n = {n}"] = (times.tolist(), kernels[:, n].tolist())
-    found.axes["LegS: what each state weighs the past with"] = Axes("time back", "weight")
     sizes = (4, 8, 16, 32)
     errors = [_reconstruction(size) for size in sizes]
     found.curves["LegT: reconstruction of a smooth signal", "window of length 1"] = (sizes, errors)
-    found.axes["LegT: reconstruction of a smooth signal"] = Axes("states", "relative error", x_log=True, y_log=True)
     found.numbers["LegT: reconstruction error, 32 states over 4"] = errors[-1] / errors[0]
     found.numbers["LegT: reconstruction error, 32 states"] = errors[-1]
     for name, made in (("LegT", legt), ("FouT", fout)):
@@ -74,22 +74,29 @@ def _reconstruction(size: int) -> float:
     return difference(read, wanted)
 
 
-CLAIM = Claim(
-    number="P080",
-    paper="How to Train Your HiPPO: State Space Models with Generalized Orthogonal Basis Projections",
-    reference="Gu et al. 2022, arXiv:2206.12037",
-    statement="LegS weighs the past with Legendre polynomials in exponentially warped time; its eigenvalues are -1 .. "
-    "-N. LegT and FouT "
-    "hold a finite window, which is read back the better the more states there are, and forget what lies before it.",
-    study=lambda: PaperStudy(paper="P080"),
-    measurements=(
-        measured("LegS: e^(tA) B against warped Legendre polynomials", "at most", 1e-6),
-        measured("LegS: eigenvalues against -1 .. -N", "at most", 1e-12),
-        measured("LegT: reconstruction error, 32 states", "at most", 0.01),
-        measured("LegT: reconstruction error, 32 states over 4", "at most", 0.1),
-        measured("LegT: weight of an impulse just behind the window over just inside", "at most", 0.3),
-        measured("FouT: weight of an impulse just behind the window over just inside", "at most", 0.3),
-        measured("LegS: weight of an impulse just behind the window over just inside", "at least", 0.7),
-        measured("S4D-LegS: real parts of the diagonal, largest distance from -1/2", "at most", 1e-8),
-    ),
-)
+class Bases(Claim, kind="p080-bases"):
+    """The equations."""
+
+    paper, scope = "P080", Scope.IDENTITY
+    statement = (
+        "LegS weighs the past with Legendre polynomials in exponentially warped time; its eigenvalues are -1 .. "
+        "-N. LegT and FouT hold a finite window, which is read back the better the more states there are, and "
+        "forget what lies before it."
+    )
+    measurements = (
+        at_most("LegS: e^(tA) B against warped Legendre polynomials", 1e-6),
+        at_most("LegS: eigenvalues against -1 .. -N", 1e-12),
+        at_most("LegT: reconstruction error, 32 states", 0.01),
+        at_most("LegT: reconstruction error, 32 states over 4", 0.1),
+        at_most("LegT: weight of an impulse just behind the window over just inside", 0.3),
+        at_most("FouT: weight of an impulse just behind the window over just inside", 0.3),
+        at_least("LegS: weight of an impulse just behind the window over just inside", 0.7),
+        at_most("S4D-LegS: real parts of the diagonal, largest distance from -1/2", 1e-8),
+    )
+    panels = (
+        Axes("LegS: what each state weighs the past with", "time back", "weight"),
+        Axes("LegT: reconstruction of a smooth signal", "states", "relative error", x_log=True, y_log=True),
+    )
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ...probe.models.channel_mixer import CHANNEL_MIXERS, GatedLinearUnit, channel_mixer, hidden_size
-from .agreement import difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....probe.models.channel_mixer import CHANNEL_MIXERS, GatedLinearUnit, channel_mixer, hidden_size
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most, equals
 
 WIDTH, EXPANSION = 96, 8 / 3
 
@@ -35,23 +37,25 @@ def experiment(seed: int) -> Findings:
             sizes = [float(mixer(scale * x).norm() / mixer(x).norm()) for scale in scales]
             found.curves["size of the output for a scaled input", name] = (scales.tolist(), sizes)
         found.numbers["swiglu: f(3 x) against 9 f(x)"] = difference(mixers["swiglu"](3 * x), 9 * mixers["swiglu"](x))
-    found.axes["size of the output for a scaled input"] = Axes("scale of the input", "|f(s x)| / |f(x)|", x_log=True, y_log=True)
     return found
 
 
-CLAIM = Claim(
-    number="P068",
-    paper="GLU Variants Improve Transformer",
-    reference="Shazeer 2020, arXiv:2002.05202",
-    statement="With 2/3 of the hidden units a gated mixer has the MLP's parameters; the bilinear one is a quadratic "
-    "form of its input.",
-    study=lambda: PaperStudy(paper="P068"),
-    measurements=(
-        measured("parameters of a gated mixer against the MLP's, share apart", "at most", 0.02),
-        measured("hidden units of a gated mixer over the MLP's", "equals", 2 / 3, 0.01),
-        measured("bilinear: f(3 x) against 9 f(x)", "at most", 1e-12),
-        measured("bilinear: x^T B x against f(x)", "at most", 1e-5),
-        measured("bilinear: B against its transpose", "at most", 1e-12),
-        measured("swiglu: f(3 x) against 9 f(x)", "at least", 0.05),
-    ),
-)
+class Bilinear(Claim, kind="p068-bilinear"):
+    """The equations."""
+
+    paper, scope = "P068", Scope.IDENTITY
+    statement = (
+        "With 2/3 of the hidden units a gated mixer has the MLP's parameters; the bilinear one is a quadratic form of its input."
+    )
+    measurements = (
+        at_most("parameters of a gated mixer against the MLP's, share apart", 0.02),
+        equals("hidden units of a gated mixer over the MLP's", 2 / 3, 0.01),
+        at_most("bilinear: f(3 x) against 9 f(x)", 1e-12),
+        at_most("bilinear: x^T B x against f(x)", 1e-5),
+        at_most("bilinear: B against its transpose", 1e-12),
+        at_least("swiglu: f(3 x) against 9 f(x)", 0.05),
+    )
+    panels = (Axes("size of the output for a scaled input", "scale of the input", "|f(s x)| / |f(x)|", x_log=True, y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

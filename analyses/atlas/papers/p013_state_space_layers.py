@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from ...kernels.diagonal_scan import convolve, diagonal_scan
-from ...probe.mixers.hippo import System, discretise, krylov, legs, legt
-from .agreement import Draw, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.diagonal_scan import convolve, diagonal_scan
+from ....probe.mixers.hippo import System, discretise, krylov, legs, legt
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import Draw, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 SIZE, LENGTH, STEP = 8, 256, 0.05
 
@@ -39,7 +41,6 @@ def experiment(seed: int) -> Findings:
     for rule, share in (("euler", 0.0), ("bilinear", 0.5), ("backward", 1.0)):
         modulus = ((1 + (1 - share) * line) / (1 - share * line)).abs()
         found.curves["where discretisation puts -0.1 + i w", rule] = (angles.tolist(), modulus.tolist())
-    found.axes["where discretisation puts -0.1 + i w"] = Axes("w times step", "modulus", y_log=True)
     return found
 
 
@@ -62,21 +63,24 @@ def _diagonal(draw: Draw) -> float:
     return difference(convolve(x, decay), diagonal_scan(x.to(torch.complex64), decay).output)
 
 
-CLAIM = Claim(
-    number="P013",
-    paper="Combining Recurrent, Convolutional, and Continuous-time Models with Linear State-Space Layers",
-    reference="Gu et al. 2021, arXiv:2110.13985",
-    statement="The recurrent and convolutional views agree; a gated unit is backward Euler of x' = -x + u; the "
-    "bilinear transform maps "
-    "the left half-plane into the unit circle, Euler's does not.",
-    study=lambda: PaperStudy(paper="P013"),
-    measurements=(
-        measured("LegS: recurrence against convolution, float32", "at most", 1e-4),
-        measured("LegT: recurrence against convolution, float32", "at most", 1e-4),
-        measured("scan against convolution, diagonal, float32", "at most", 1e-4),
-        measured("a sigmoid-gated unit against backward Euler of x' = -x + u, step e^z", "at most", 1e-12),
-        measured("bilinear: largest modulus of a mapped left half-plane", "at most", 1.0),
-        measured("backward: largest modulus of a mapped left half-plane", "at most", 1.0),
-        measured("euler: largest modulus of a mapped left half-plane", "at least", 1.5),
-    ),
-)
+class Views(Claim, kind="p013-views"):
+    """The equations."""
+
+    paper, scope = "P013", Scope.IDENTITY
+    statement = (
+        "The recurrent and convolutional views agree; a gated unit is backward Euler of x' = -x + u; the bilinear "
+        "transform maps the left half-plane into the unit circle, Euler's does not."
+    )
+    measurements = (
+        at_most("LegS: recurrence against convolution, float32", 1e-4),
+        at_most("LegT: recurrence against convolution, float32", 1e-4),
+        at_most("scan against convolution, diagonal, float32", 1e-4),
+        at_most("a sigmoid-gated unit against backward Euler of x' = -x + u, step e^z", 1e-12),
+        at_most("bilinear: largest modulus of a mapped left half-plane", 1.0),
+        at_most("backward: largest modulus of a mapped left half-plane", 1.0),
+        at_least("euler: largest modulus of a mapped left half-plane", 1.5),
+    )
+    panels = (Axes("where discretisation puts -0.1 + i w", "w times step", "modulus", y_log=True),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

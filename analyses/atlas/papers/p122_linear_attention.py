@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu, scaled_dot_product_attention
 
-from ...kernels.effective_attention import effective_attention
-from ...kernels.linear_attention import linear_attention
-from .agreement import Draw, difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.effective_attention import effective_attention
+from ....kernels.linear_attention import linear_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import Draw, difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
 
 TOKENS, SIZE = 128, 16
 
@@ -40,7 +42,6 @@ def experiment(seed: int) -> Findings:
     found.numbers[f"recall error of {SIZE} pairs, orthonormal keys"] = errors[pairs.index(SIZE)]
     found.numbers[f"recall error of {2 * SIZE} pairs, keys as orthogonal as can be"] = errors[pairs.index(2 * SIZE)]
     found.curves["recall of stored pairs", "identity features"] = (pairs, errors)
-    found.axes["recall of stored pairs"] = Axes("pairs", f"relative error, {SIZE} key channels")
     _step_cost(draw, found)
     return found
 
@@ -73,7 +74,6 @@ def _step_cost(draw: Draw, found: Findings) -> None:
         attends.append(_seconds(attend))
     found.curves["cost of one step", "state"] = (lengths, [1e6 * s for s in states])
     found.curves["cost of one step", "cache of keys and values"] = (lengths, [1e6 * s for s in attends])
-    found.axes["cost of one step"] = Axes("tokens before it", "microseconds", x_log=True, y_log=True)
     found.numbers["state: step time at 8192 over 256"] = states[-1] / states[0]
     found.numbers["cache: step time at 8192 over 256"] = attends[-1] / attends[0]
 
@@ -87,22 +87,28 @@ def _seconds(call: object) -> float:
     return statistics.median(times)
 
 
-CLAIM = Claim(
-    number="P122",
-    paper="Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention",
-    reference="Katharopoulos et al. 2020, arXiv:2006.16236",
-    statement="Parallel, chunked and recurrent forms agree; the mixing matrix has at most the rank of the features; a "
-    "step costs the "
-    "same after any number of tokens; more pairs than key channels cannot be recalled.",
-    study=lambda: PaperStudy(paper="P122"),
-    measurements=(
-        measured("chunked in float32 against recurrent", "at most", 1e-5),
-        measured("parallel against recurrent", "at most", 1e-10),
-        measured("rank of the mixing matrix", "at most", SIZE),
-        measured("rank of its block of late readers and early writers, causal", "at most", SIZE),
-        measured(f"recall error of {SIZE} pairs, orthonormal keys", "at most", 1e-12),
-        measured(f"recall error of {2 * SIZE} pairs, keys as orthogonal as can be", "at least", 0.5),
-        measured("state: step time at 8192 over 256", "at most", 1.5),
-        measured("cache: step time at 8192 over 256", "at least", 4.0),
-    ),
-)
+class Forms(Claim, kind="p122-forms"):
+    """The equations."""
+
+    paper, scope = "P122", Scope.IDENTITY
+    statement = (
+        "Parallel, chunked and recurrent forms agree; the mixing matrix has at most the rank of the features; a "
+        "step costs the same after any number of tokens; more pairs than key channels cannot be recalled."
+    )
+    measurements = (
+        at_most("chunked in float32 against recurrent", 1e-5),
+        at_most("parallel against recurrent", 1e-10),
+        at_most("rank of the mixing matrix", SIZE),
+        at_most("rank of its block of late readers and early writers, causal", SIZE),
+        at_most(f"recall error of {SIZE} pairs, orthonormal keys", 1e-12),
+        at_least(f"recall error of {2 * SIZE} pairs, keys as orthogonal as can be", 0.5),
+        at_most("state: step time at 8192 over 256", 1.5),
+        at_least("cache: step time at 8192 over 256", 4.0),
+    )
+    panels = (
+        Axes("recall of stored pairs", "pairs", f"relative error, {SIZE} key channels"),
+        Axes("cost of one step", "tokens before it", "microseconds", x_log=True, y_log=True),
+    )
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

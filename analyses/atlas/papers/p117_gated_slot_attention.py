@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...kernels.gated_slot_attention import gated_slot_attention
-from .agreement import difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.gated_slot_attention import gated_slot_attention
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most, equals
 
 TOKENS, SIZE, SLOTS = 150, 16, 8
 
@@ -34,7 +36,6 @@ def experiment(seed: int) -> Findings:
     panel = "slot weights along a sequence"
     for slot in range(SLOTS):
         found.curves[panel, f"slot {slot}"] = (list(range(TOKENS)), two_pass.slots[0, :, 0, slot].tolist())
-    found.axes[panel] = Axes("token", "weight of the slot")
     return found
 
 
@@ -53,21 +54,24 @@ def _slot_recurrence(q: Tensor, k: Tensor, v: Tensor, write: Tensor, log_decay: 
     return torch.stack(outputs, 1), torch.stack(weights, 1), torch.stack(memories, 1)
 
 
-CLAIM = Claim(
-    number="P117",
-    paper="Gated Slot Attention for Efficient Linear-Time Sequence Modeling",
-    reference="Zhang et al. 2024, arXiv:2409.07146",
-    statement="Two passes of gated linear attention are the slot recurrence; an output lies in the convex hull of the "
-    "slots' values; "
-    "the state has 2 M d numbers whatever the length.",
-    study=lambda: PaperStudy(paper="P117"),
-    measurements=(
-        measured("two passes in float32 against the slot recurrence", "at most", 1e-5),
-        measured("slot weights against the recurrence's", "at most", 1e-5),
-        measured("output minus the mean of slot values under its slot weights", "at most", 1e-5),
-        measured("least slot weight", "at least", 0.0),
-        measured("sum of slot weights, largest distance from 1", "at most", 1e-6),
-        measured("numbers in the state after 50 tokens", "equals", 2 * SLOTS * SIZE),
-        measured(f"numbers in the state after {TOKENS} tokens", "equals", 2 * SLOTS * SIZE),
-    ),
-)
+class TwoPasses(Claim, kind="p117-two-passes"):
+    """The equations."""
+
+    paper, scope = "P117", Scope.IDENTITY
+    statement = (
+        "Two passes of gated linear attention are the slot recurrence; an output lies in the convex hull of the "
+        "slots' values; the state has 2 M d numbers whatever the length."
+    )
+    measurements = (
+        at_most("two passes in float32 against the slot recurrence", 1e-5),
+        at_most("slot weights against the recurrence's", 1e-5),
+        at_most("output minus the mean of slot values under its slot weights", 1e-5),
+        at_least("least slot weight", 0.0),
+        at_most("sum of slot weights, largest distance from 1", 1e-6),
+        equals("numbers in the state after 50 tokens", 2 * SLOTS * SIZE),
+        equals(f"numbers in the state after {TOKENS} tokens", 2 * SLOTS * SIZE),
+    )
+    panels = (Axes("slot weights along a sequence", "token", "weight of the slot"),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

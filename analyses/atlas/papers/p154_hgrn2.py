@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ...kernels.gated_linear_attention import gated_linear_attention
-from ...kernels.transition import Transition
-from .agreement import difference, seeded
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....kernels.gated_linear_attention import gated_linear_attention
+from ....kernels.transition import Transition
+from ....probe.runs.run import Run
+from ...studies.findings import Axes, Findings
+from ..agreement import difference, seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most, equals
 
 TOKENS, SIZE, LAYERS = 150, 16, 6
 
@@ -43,23 +45,25 @@ def experiment(seed: int) -> Findings:
     found.numbers["lower bound of the first layer"] = float(gamma[0].abs().max())
     for channel in range(4):
         found.curves["lower bounds", f"channel {channel}"] = (list(range(LAYERS)), gamma[:, channel].tolist())
-    found.axes["lower bounds"] = Axes("layer", "lower bound of the forget gate")
     return found
 
 
-CLAIM = Claim(
-    number="P154",
-    paper="HGRN2: Gated Linear RNNs with State Expansion",
-    reference="Qin et al. 2024, arXiv:2404.07904",
-    statement="HGRN2 is gated linear attention with k = 1 - f; the eigenvalues of its transitions lie in [gamma, 1), "
-    "and the lower "
-    "bounds gamma rise with depth from 0.",
-    study=lambda: PaperStudy(paper="P154"),
-    measurements=(
-        measured("gated linear attention with k = 1 - f in float32 against the recurrence", "at most", 1e-5),
-        measured("least eigenvalue above the least lower bound of its layer", "at least", 0.0),
-        measured("largest eigenvalue", "at most", 1.0),
-        measured("least step of a lower bound from a layer to the next", "at least", 0.0),
-        measured("lower bound of the first layer", "equals", 0.0, 1e-15),
-    ),
-)
+class Bounds(Claim, kind="p154-bounds"):
+    """The equations."""
+
+    paper, scope = "P154", Scope.IDENTITY
+    statement = (
+        "HGRN2 is gated linear attention with k = 1 - f; the eigenvalues of its transitions lie in [gamma, 1), and "
+        "the lower bounds gamma rise with depth from 0."
+    )
+    measurements = (
+        at_most("gated linear attention with k = 1 - f in float32 against the recurrence", 1e-5),
+        at_least("least eigenvalue above the least lower bound of its layer", 0.0),
+        at_most("largest eigenvalue", 1.0),
+        at_least("least step of a lower bound from a layer to the next", 0.0),
+        equals("lower bound of the first layer", 0.0, 1e-15),
+    )
+    panels = (Axes("lower bounds", "layer", "lower bound of the forget gate"),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

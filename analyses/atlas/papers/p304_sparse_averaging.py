@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ...probe.tasks.base import generator_for
-from ...probe.tasks.matching import Match
-from .claim import Claim
-from .findings import Axes, Findings, PaperStudy, measured
+from ....probe.runs.run import Run
+from ....probe.tasks.base import generator_for
+from ....probe.tasks.matching import Match
+from ...studies.findings import Axes, Findings
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most, equals
 
 SPARSITY, TRIES = 3, 200
 LENGTHS = (64, 256, 1024)
@@ -25,7 +27,6 @@ def experiment(seed: int) -> Findings:
         found.curves["index sets that one head averages exactly", f"N = {length}"] = (widths, shares)
         for width in (32, 64):
             found.numbers[f"N = {length}: share of index sets solved at m = {width}"] = shares[widths.index(width)]
-    found.axes["index sets that one head averages exactly"] = Axes("dimensions of the keys", "share of random sets")
     found.numbers["averages at m = 64, N = 64: largest error at scale 400"] = _average_error(64, 64, 400.0, generator)
     for order in (2, 3):
         match = Match(order=order, modulus=101).batch(50, 30, "train", generator_for(seed)).targets.double().mean()
@@ -68,19 +69,22 @@ def _average_error(length: int, width: int, scale: float, generator: torch.Gener
     return worst
 
 
-CLAIM = Claim(
-    number="P304",
-    paper="Representational Strengths and Limitations of Transformers",
-    reference="Sanford et al. 2023, arXiv:2306.02896",
-    statement="One head with random sign keys averages any q = 3 of N values, in a number of dimensions that grows as "
-    "log N: m = 64 is "
-    "enough for nearly all sets up to N = 1024, and m = 32 is not.",
-    study=lambda: PaperStudy(paper="P304"),
-    measurements=(
-        *(measured(f"N = {length}: share of index sets solved at m = 64", "at least", 0.97) for length in LENGTHS),
-        measured("N = 64: share of index sets solved at m = 32", "equals", 0.96, 0.05),
-        measured("N = 256: share of index sets solved at m = 32", "equals", 0.84, 0.08),
-        measured("N = 1024: share of index sets solved at m = 32", "equals", 0.61, 0.1),
-        measured("averages at m = 64, N = 64: largest error at scale 400", "at most", 1e-6),
-    ),
-)
+class Averages(Claim, kind="p304-averages"):
+    """The equations."""
+
+    paper, scope = "P304", Scope.IDENTITY
+    statement = (
+        "One head with random sign keys averages any q = 3 of N values, in a number of dimensions that grows as "
+        "log N: m = 64 is enough for nearly all sets up to N = 1024, and m = 32 is not."
+    )
+    measurements = (
+        *(at_least(f"N = {length}: share of index sets solved at m = 64", 0.97) for length in LENGTHS),
+        equals("N = 64: share of index sets solved at m = 32", 0.96, 0.05),
+        equals("N = 256: share of index sets solved at m = 32", 0.84, 0.08),
+        equals("N = 1024: share of index sets solved at m = 32", 0.61, 0.1),
+        at_most("averages at m = 64, N = 64: largest error at scale 400", 1e-6),
+    )
+    panels = (Axes("index sets that one head averages exactly", "dimensions of the keys", "share of random sets"),)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        return experiment(seed)

@@ -1,0 +1,23 @@
+"""What the claims on linearised models share: one study, run beside them once a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ...probe.runs.run import Run
+from ..studies.findings import Findings, Numbers
+from ..studies.linearization import LinearizationStudy
+from .claim import Claim, beside
+
+
+@dataclass(frozen=True)
+class LinearizedClaim(Claim):
+    """A claim whose numbers a LinearizationStudy reports under the same names."""
+
+    study: LinearizationStudy = field(default_factory=LinearizationStudy)
+    """run once a seed, and shared by the claims beside each other"""
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        numbers = beside(run, replace(self.study, seed=seed)).result("numbers")
+        assert isinstance(numbers, Numbers)
+        return Findings(numbers.as_dict())

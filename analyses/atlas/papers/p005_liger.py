@@ -1,0 +1,21 @@
+"""P005: Liger."""
+
+from __future__ import annotations
+
+from ..linearized import LinearizedClaim
+from ..measurement import Scope, at_least, equals
+
+
+class Liger(LinearizedClaim, kind="p005-gates-without-parameters"):
+    """The gate that needs no parameter."""
+
+    paper, scope = "P005", Scope.TRAINED
+    statement = (
+        "A softmax model becomes gated linear attention without a new parameter, and a few hundred steps of "
+        "fine-tuning by changes of low rank close at least 80% of the gap in loss."
+    )
+    measurements = (
+        equals("gla: parameters added", 0, unit="parameters"),
+        at_least("gla: share of the gap closed in all", 0.8),
+    )
+    note = "The hybrid with sliding-window attention inside a layer is not built."

@@ -1,0 +1,33 @@
+"""P009: hybrid linear attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ....probe.runs.run import Run
+from ...studies.findings import Findings
+from ...studies.hybrid import HybridStudy, HybridTable
+from ..claim import Claim, beside
+from ..measurement import Scope, at_least, equals
+
+HALF = "recall, half softmax less none"
+QUARTER = "recall, one in four less none"
+LOSS = "loss on templates, none over half softmax"
+
+
+@dataclass(frozen=True)
+class Shares(Claim, kind="p009-shares"):
+    """What the share of softmax layers buys."""
+
+    study: HybridStudy = field(default_factory=HybridStudy)
+    """run once a seed"""
+
+    paper, scope = "P009", Scope.TRAINED
+    statement = "The loss on language varies little with the share of softmax layers, and recall rises with it."
+    measurements = (at_least(HALF, 0.1), at_least(QUARTER, 0.0), equals(LOSS, 1.0, 0.05, "ratio"))
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        table = beside(run, replace(self.study, seed=seed)).result("hybrid")
+        assert isinstance(table, HybridTable)
+        recall, loss = table.mean_over_mixers("recall"), table.mean_over_mixers("loss")
+        return Findings({HALF: recall[0.5] - recall[0.0], QUARTER: recall[0.25] - recall[0.0], LOSS: loss[0.0] / loss[0.5]})

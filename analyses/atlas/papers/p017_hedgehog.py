@@ -1,0 +1,22 @@
+"""P017: Hedgehog."""
+
+from __future__ import annotations
+
+from ..linearized import LinearizedClaim
+from ..measurement import Scope, at_least
+
+
+class Hedgehog(LinearizedClaim, kind="p017-mimicry"):
+    """The learned feature map."""
+
+    paper, scope = "P017", Scope.TRAINED
+    statement = (
+        "After a few hundred steps of distillation Hedgehog's maps are several times nearer to softmax's than "
+        "those of elu + 1, in divergence and in entropy, and its weights rise with q . k."
+    )
+    measurements = (
+        at_least("divergence from the softmax map, nats: elu + 1 over hedgehog", 2.0, "ratio"),
+        at_least("entropy apart from the softmax map's, nats: elu + 1 over hedgehog", 2.0, "ratio"),
+        at_least("hedgehog: rank correlation of q . k and weight", 0.7, "rank correlation"),
+        at_least("hedgehog: share of the gap closed in all", 0.8),
+    )

@@ -1,0 +1,70 @@
+"""The table of verdicts as Markdown, from the verdicts that runs hold. No number of it is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...probe.files import write_text
+from ...probe.runs.manifest import Manifest
+from .catalogue import Paper, papers
+from .verdicts import Verdicts, stored_verdicts
+
+HEAD = """# The atlas: what papers claim, and what was found here
+
+Written by `make atlas` from the verdicts that its runs hold; a claim that is not measured again keeps its row.
+
+- **scope**: *identity*, two ways to compute one thing agree, on drawn numbers; *construction*, weights set by hand do what the paper
+  says is possible; *trained*, models learn it here, at a small size.
+- **interval**: over seeds. For what is trained the 95% interval of the mean (Student's t); else the least and the largest value,
+  since each draw has to hold.
+- **verdict**: *holds* where the whole interval does; *does not reproduce* where none of it does; *inconclusive* between them.
+"""
+
+
+def write_table(folder: Path, out: Path) -> None:
+    """Write the verdicts in the run folders of `folder` to `out`; the file appears whole or not at all."""
+    write_text(out, table_of(folder))
+
+
+def table_of(folder: Path) -> str:
+    """The table of the verdicts in the run folders of `folder`."""
+    found = stored_verdicts(folder)
+    measured = {verdicts.about["paper"] for verdicts, _ in found.values()}
+    lines = [HEAD, "| paper | claim | scope | verdict | seeds | seconds |", "|---|---|---|---|---|---|"]
+    for kind in sorted(found):
+        verdicts, run = found[kind]
+        about = verdicts.about
+        row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, len(about["seeds"]), _seconds(run))
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+    for kind in sorted(found):
+        lines += ["", *_section(kind, found[kind][0])]
+    absent = [paper for paper in papers().values() if paper.number not in measured]
+    lines += ["", f"## absent: {len(absent)} papers whose claims nothing here measures", ""]
+    lines += ["| paper | name | set | room |", "|---|---|---|---|"]
+    lines += [f"| {paper.number} | {_cell(paper.name)} | {paper.set} | {paper.room} |" for paper in absent]
+    return "\n".join(lines) + "\n"
+
+
+def _section(kind: str, verdicts: Verdicts) -> list[str]:
+    about = verdicts.about
+    lines = [f"## {kind}", "", f"{_named(papers().get(about['paper']), about['paper'])}. {about['statement']}", ""]
+    lines += ["| measured | unit | expected | found | interval | verdict |", "|---|---|---|---|---|---|"]
+    for row, measurement in zip(verdicts.table.itertuples(), verdicts.measurements, strict=True):
+        interval = f"{row.low:.4g} to {row.high:.4g}"
+        lines.append(
+            f"| {_cell(row.what)} | {row.unit} | {measurement} | {row.found:.4g} | {interval} | {row.verdict} |"
+        )
+    return lines + (["", about["note"]] if about["note"] else [])
+
+
+def _named(paper: Paper | None, number: str) -> str:
+    return number if paper is None else f"*{paper.title}* ({paper.reference})" if paper.arxiv else f"*{paper.title}*"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _seconds(run: Path) -> str:
+    """What the claim's run took, and the studies that it ran beside it."""
+    return f"{sum(Manifest.read(run).seconds.values()):.0f}"

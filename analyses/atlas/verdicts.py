@@ -1,0 +1,98 @@
+"""The verdicts on a claim, as the result of its run. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ...probe.results.figure import Figure, Intervals, Panel
+from ...probe.results.result import Result
+from .measurement import Measurement, Scope, Verdict, interval, weakest
+
+FILE = Path("results") / "verdicts.parquet"
+
+
+@dataclass(frozen=True)
+class Verdicts(Result, kind="verdicts"):
+    """One row a number. `about`: paper, claim, statement, scope, seeds, note."""
+
+    title: ClassVar[str] = "What was expected, and what was found"
+    columns: ClassVar[dict[str, str]] = {
+        "what": "what was measured",
+        "unit": "of the number",
+        "relation": "at least, at most, equals",
+        "expected": "what the paper lets expect",
+        "tolerance": "how far from it still holds",
+        "found": "the mean over seeds",
+        "low": "lower end of the interval over seeds: 95% of the mean where models are trained, else the least value",
+        "high": "upper end",
+        "verdict": "holds, does not reproduce, inconclusive",
+    }
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the whole claim."""
+        return weakest(list(self.table["verdict"]))
+
+    def summary(self) -> str:
+        seeds = f"{len(self.about['seeds'])} seeds"
+        lines = [f"{self.about['paper']}, {self.about['scope']}, {seeds}: {self.verdict}. {self.about['statement']}"]
+        for row, measurement in zip(self.table.itertuples(), self.measurements, strict=True):
+            lines.append(f"{row.what}: {row.found:.4g} [{row.low:.4g}, {row.high:.4g}], {measurement}: {row.verdict}")
+        return "\n".join(lines)
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """What was expected, row by row."""
+        rows = self.table.itertuples()
+        return [Measurement(row.what, row.relation, row.expected, row.tolerance, row.unit) for row in rows]
+
+    def specification(self) -> Figure:
+        """One panel a unit: each number with its interval, the threshold beside it, and the verdict in its name."""
+        return Figure(self.title, [_panel(str(unit), own) for unit, own in self.table.groupby("unit", sort=False)], columns=1)
+
+
+def _panel(unit: str, rows: pd.DataFrame) -> Panel:
+    names = [f"{row.what}: {row.verdict}" for row in rows.itertuples()]
+    found, low, high, expected = (rows[name].to_numpy(float) for name in ("found", "low", "high", "expected"))
+    logarithmic = bool((np.concatenate([low, expected]) > 0).all() and (expected.max() > 30 * found.min()))
+    marks = [Intervals(names, found, "found", low, high), Intervals(names, expected, "threshold")]
+    return Panel(marks, unit, "", x_log=logarithmic)
+
+
+def verdicts_of(
+    measurements: tuple[Measurement, ...], numbers: Mapping[int, Mapping[str, float]], scope: Scope, about: Mapping[str, Any]
+) -> Verdicts:
+    """The verdicts on numbers found: seed -> what -> value. Raises KeyError for one that was not measured, and ValueError for one
+    that is not finite.
+    """
+    rows = []
+    for measurement in measurements:
+        values = [_finite(own, measurement.what) for own in numbers.values()]
+        low, high = interval(values, scope)
+        own = (measurement.what, measurement.unit, measurement.relation, measurement.expected, measurement.tolerance)
+        rows.append((*own, float(np.mean(values)), low, high, measurement.judge(low, high)))
+    return Verdicts(pd.DataFrame(rows, columns=list(Verdicts.columns)), dict(about) | {"scope": scope, "seeds": list(numbers)})
+
+
+def _finite(numbers: Mapping[str, float], what: str) -> float:
+    if what not in numbers:
+        raise KeyError(f"{what!r} was not measured; measured were {', '.join(numbers)}")
+    if not np.isfinite(numbers[what]):
+        raise ValueError(f"{what!r} is {numbers[what]}, of which there is no verdict")
+    return numbers[what]
+
+
+def stored_verdicts(folder: Path) -> dict[str, tuple[Verdicts, Path]]:
+    """The verdicts there are in the run folders of `folder`: claim -> its verdicts and its run, the newest of each claim."""
+    found: dict[str, tuple[Verdicts, Path]] = {}
+    files = sorted(folder.glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+    for path in files:
+        verdicts = Verdicts.load(path)
+        found[verdicts.about["claim"]] = verdicts, path.parents[1]
+    return found
