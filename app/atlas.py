@@ -38,7 +38,8 @@ def list_papers(folder: Path = RUNS, json: bool = False) -> None:
     widths = {key: max(len(row[key]) for row in rows) for key in rows[0]}
     for row in [{key: key for key in rows[0]}, *rows]:
         print("  ".join(text.ljust(widths[key]) for key, text in row.items()).rstrip())
-    print(f"\n{len(rows)} papers, {sum(paper.has_claims for paper in papers().values())} with claims: statescope atlas verify NUMBER")
+    measurable = sum(paper.has_claims for paper in papers().values())
+    print(f"\n{len(rows)} papers, {measurable} with claims: statescope atlas verify NUMBER")
 
 
 def verify(paper: Positional[str], folder: Path = RUNS, seeds: str | None = None) -> None:

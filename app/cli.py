@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
             _run_study(given[1], given[2:])
         elif given[:1] == ["atlas"]:
-            from .atlas import list_papers, measure, verify as verify_claims
+            from .atlas import list_papers, measure
+            from .atlas import verify as verify_claims
 
             commands = {"list": list_papers, "verify": verify_claims, "measure": measure}
             _choose(commands, given[1:], "statescope atlas", atlas.__doc__ or "")

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from ...probe.errors import StatescopeError, unknown_name
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ..behaviour.accuracy_by_length import AccuracyByLength
 from ..studies.comparison import Comparison
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
+from .catalogue import claims_of
 from .measurement import Measurement, Scope
 from .verdicts import verdicts_of
 
 LEAST_SEEDS = 3
+
+
+class TooFewSeedsError(StatescopeError, ValueError):
+    """A verdict was asked for on so few seeds that it has no interval."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Claim(Study):
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < LEAST_SEEDS:
-            raise ValueError(f"a verdict needs at least {LEAST_SEEDS} seeds, got {list(self.seeds)}")
+            raise TooFewSeedsError(f"a verdict needs at least {LEAST_SEEDS} seeds, got {list(self.seeds)}")
 
     @abstractmethod
     def experiment(self, seed: int, run: Run) -> Findings:
@@ -102,10 +111,21 @@ def claims_in(source: str) -> tuple[type[Claim], ...]:
     path = Path(source)
     if path.suffix != ".py":
         return claims_of(source)
-    found = tuple(kind for kind in classes_in(path) if issubclass(kind, Claim))
+    found = classes_in(path)
     if not found:
         raise unknown_name("claim", source, ())
     return found
+
+
+def classes_in(path: Path) -> tuple[type[Claim], ...]:
+    """The claims that a Python file makes; the file is run."""
+    spec = spec_from_file_location(f"claims_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise unknown_name("file", str(path), ())
+    module = module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses look up the types of fields
+    spec.loader.exec_module(module)
+    return tuple(kind for kind in Claim.known.values() if kind.__module__ == module.__name__ and issubclass(kind, Claim))
 
 
 def with_seeds(kind: type[Claim], seeds: tuple[int, ...] | None) -> Claim:

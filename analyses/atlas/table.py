@@ -13,8 +13,8 @@ HEAD = """# The atlas: what papers claim, and what was found here
 
 Written by `make atlas` from the verdicts that its runs hold; a claim that is not measured again keeps its row.
 
-- **scope**: *identity*, two ways to compute one thing agree, on drawn numbers; *construction*, weights set by hand do what the paper
-  says is possible; *trained*, models learn it here, at a small size.
+- **scope**: *identity*, two ways to compute one thing agree, on drawn numbers; *construction*, weights set by hand do what the
+  paper says is possible; *trained*, models learn it here, at a small size.
 - **interval**: over seeds. For what is trained the 95% interval of the mean (Student's t); else the least and the largest value,
   since each draw has to hold.
 - **verdict**: *holds* where the whole interval does; *does not reproduce* where none of it does; *inconclusive* between them.
@@ -51,9 +51,7 @@ def _section(kind: str, verdicts: Verdicts) -> list[str]:
     lines += ["| measured | unit | expected | found | interval | verdict |", "|---|---|---|---|---|---|"]
     for row, measurement in zip(verdicts.table.itertuples(), verdicts.measurements, strict=True):
         interval = f"{row.low:.4g} to {row.high:.4g}"
-        lines.append(
-            f"| {_cell(row.what)} | {row.unit} | {measurement} | {row.found:.4g} | {interval} | {row.verdict} |"
-        )
+        lines.append(f"| {_cell(row.what)} | {row.unit} | {measurement} | {row.found:.4g} | {interval} | {row.verdict} |")
     return lines + (["", about["note"]] if about["note"] else [])
 
 

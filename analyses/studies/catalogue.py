@@ -64,19 +64,17 @@ ENTRIES = (
         "6 min",
     ),
 )
-DESCRIBED = {"comparison": (".comparison", "Comparison")}  # by a Python script; a run of one goes on by its folder
 STUDIES = {entry.name: entry for entry in ENTRIES}
 FLAGSHIPS = ("parity", "source-code")
 SMALLEST = "parity-small"
 
 
 def study_of_kind(kind: str) -> Study:
-    """A study of the kind that a run's manifest names, with its default settings."""
-    if kind not in DESCRIBED:
-        return study_named(kind)
-    module, factory = DESCRIBED[kind]
-    study: Study = getattr(import_module(module, __package__), factory)()
-    return study
+    """A study of the kind that a run's manifest names, with its default settings. Raises UnknownNameError for no such kind."""
+    from ...probe.runs.study import Study
+
+    made: Study = Study.of_kind(kind)()
+    return made
 
 
 def study_named(name: str) -> Study:

@@ -12,7 +12,7 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import Task
 from ...probe.tasks.parity import Parity
-from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
+from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.error_by_position import error_by_position
 from ..behaviour.training_curve import TrainingCurve
 

@@ -17,7 +17,7 @@ from ...studies.comparison import Comparison
 from ...studies.findings import Axes, Findings
 from ..agreement import Draw, difference, seeded
 from ..claim import Claim, accuracies
-from ..measurement import Scope, at_most
+from ..measurement import Scope, at_least, at_most
 
 TOKENS, HEADS, SIZE = 40, 3, 12
 NETWORKS: dict[CellName, type[nn.RNN | nn.GRU | nn.LSTM]] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
