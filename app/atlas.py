@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as plain
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,9 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
         except StatescopeError as error:
             print(f"{claim.kind}: {error}", file=sys.stderr, flush=True)
         write_table(folder, out)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_papers, "verify": verify, "measure": measure}
 
 
 def _measure(claim: Claim, folder: Path) -> Verdicts:

@@ -28,11 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
             _run_study(given[1], given[2:])
         elif given[:1] == ["atlas"]:
-            from .atlas import list_papers, measure
-            from .atlas import verify as verify_claims
+            from .atlas import COMMANDS as OF_THE_ATLAS
 
-            commands = {"list": list_papers, "verify": verify_claims, "measure": measure}
-            _choose(commands, given[1:], "statescope atlas", atlas.__doc__ or "")
+            _choose(OF_THE_ATLAS, given[1:], "statescope atlas", atlas.__doc__ or "")
         else:
             _choose(COMMANDS, given, "statescope", DESCRIPTION)
     except StatescopeError as error:

@@ -1,4 +1,4 @@
-"""How far an implementation in float32 is from the token loop in float64."""
+"""How far one way to compute something is from another, and what it costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 Draw = Callable[..., Tensor]
 
@@ -31,3 +32,10 @@ def agreement(call: Callable[..., Any], inputs: Sequence[Tensor], **how: Any) ->
     truth = call(*inputs, implementation="reference")
     found = call(*(x.float() for x in inputs), implementation="chunked", **how)
     return max(difference(found.output, truth.output), difference(found.final_state, truth.final_state))
+
+
+def operations(call: Callable[[], object]) -> int:
+    """Multiplications and additions in the matrix products of a call: a cost that no load of the machine changes."""
+    with FlopCounterMode(display=False) as counted:
+        call()
+    return int(counted.get_total_flops())

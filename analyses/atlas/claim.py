@@ -86,8 +86,8 @@ class Claim(Study):
         measured = cache(lambda: self.experiment(seed, run))
         units = {measurement.what: measurement.unit for measurement in self.measurements}
         numbers = run.compute(f"seed{seed}", lambda: numbers_of(measured().numbers, measured().units | units))
-        if self.panels:
-            run.compute(f"curves-seed{seed}", lambda: curves_of(measured().curves, self.panels))
+        if self.panels and seed == self.seeds[0]:
+            run.compute("curves", lambda: curves_of(measured().curves, self.panels))
         return numbers
 
 

@@ -76,7 +76,8 @@ def verdicts_of(
         values = [_finite(own, measurement.what) for own in numbers.values()]
         low, high = interval(values, scope)
         own = (measurement.what, measurement.unit, measurement.relation, measurement.expected, measurement.tolerance)
-        rows.append((*own, float(np.mean(values)), low, high, measurement.judge(low, high)))
+        found = min(max(float(np.mean(values)), low), high)  # rounding may put the mean of equal values beside them
+        rows.append((*own, found, low, high, measurement.judge(low, high)))
     return Verdicts(pd.DataFrame(rows, columns=list(Verdicts.columns)), dict(about) | {"scope": scope, "seeds": list(numbers)})
 
 

@@ -7,11 +7,12 @@ from shlex import quote
 import pandas as pd
 import streamlit as st
 
-from statescope.analyses.studies.catalogue import DESCRIBED, STUDIES, study_of_kind
+from statescope.analyses.studies.catalogue import study_of_kind
 from statescope.app.components.figure import show_result, summary_of
 from statescope.app.components.runs import current_run, read_result
 from statescope.app.components.start import tell_status
 from statescope.app.components.text import literal
+from statescope.probe.errors import UnknownNameError
 from statescope.probe.runs.run import Run
 
 FEW = 4
@@ -56,8 +57,10 @@ def show(run: Run) -> None:
 
 def _question(kind: str) -> str:
     """What a study of this kind asks."""
-    asked = study_of_kind(kind).question if kind in DESCRIBED else STUDIES[kind].question if kind in STUDIES else ""
-    return asked or f"The study {kind}."
+    try:
+        return study_of_kind(kind).question or f"The study {kind}."
+    except UnknownNameError:  # of a plug-in that is not here
+        return f"The study {kind}."
 
 
 def _verify(run: Run) -> None:

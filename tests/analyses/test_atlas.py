@@ -1,25 +1,120 @@
-"""The atlas: each claim that stands on equations holds when it is measured, and fails where an equation is changed."""
+"""The atlas: papers, claims, and verdicts that tell what was found."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-import torch
+from scipy import stats
 
-from statescope import Training
-from statescope.analyses.atlas import p001, p004, p128, p155
-from statescope.analyses.atlas.claim import TITLES, claim_of, claims_of
-from statescope.analyses.atlas.findings import Curves, Numbers, PaperStudy
-from statescope.analyses.studies.comparison import Comparison
-from statescope.analyses.studies.linearization import LinearizationStudy
-from statescope.kernels.recurrence import RecurrenceOutput
-from statescope.probe.statistics.scores import ProbeScores
+from statescope.analyses.atlas.catalogue import claims_of, every_claim, paper, papers
+from statescope.analyses.atlas.claim import Claim, TooFewSeedsError, claims_in
+from statescope.analyses.atlas.measurement import Measurement, Scope, at_least, at_most, equals, interval, weakest
+from statescope.analyses.atlas.table import table_of
+from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts, verdicts_of
+from statescope.analyses.studies.findings import Findings, Numbers
+from statescope.app.seeds import BadSeedsError, parse_seeds
+from statescope.app.study_arguments import study_of_run
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.runs.run import Run
 
-OF_EQUATIONS = sorted(number for number in TITLES if isinstance(claim_of(number).study(), PaperStudy))
+CLAIMS = {claim.kind: claim for claim in every_claim()}
+DRAWN = sorted(kind for kind, claim in CLAIMS.items() if claim.scope != Scope.TRAINED)
+
+
+def test_the_papers() -> None:
+    assert len(papers()) == 211
+    assert sum(one.set == "core" for one in papers().values()) == 59
+    assert list(papers()) == sorted(papers())
+    for number, one in papers().items():
+        assert number == one.number and one.name and one.title and one.room and one.claim
+        assert bool(one.arxiv) == bool(one.year) == bool(one.authors), "a reference is whole, or it is left out"
+    assert paper("p153").reference == "Gu and Dao 2023, arXiv:2312.00752"
+    with pytest.raises(UnknownNameError, match="paper 'P999' is not known"):
+        paper("P999")
+
+
+def test_every_claim_says_what_it_expects() -> None:
+    assert len(CLAIMS) >= 23
+    for kind, claim in CLAIMS.items():
+        assert claim.paper in papers() and kind.startswith(f"{claim.paper.lower()}-")
+        assert claim.statement and claim.measurements and claim.scope in Scope
+        names = [measurement.what for measurement in claim.measurements]
+        assert len(names) == len(set(names))
+        assert len(claim().seeds) >= 3
+    assert {claim.paper for claim in CLAIMS.values()} == {one.number for one in papers().values() if one.has_claims}
+
+
+def test_a_paper_without_claims_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="paper with claims 'P000' is not known"):
+        claims_of("P000")
+
+
+def test_fewer_than_three_seeds_give_no_verdict() -> None:
+    for seeds in ((0, 1), (0, 0, 0)):
+        with pytest.raises(TooFewSeedsError, match="at least 3 seeds"):
+            CLAIMS["p001-forms"](seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "low", "high", "verdict"),
+    [
+        (at_least("x", 0.5), 0.5, 0.9, "holds"),
+        (at_least("x", 0.5), 0.49, 0.9, "inconclusive"),
+        (at_least("x", 0.5), 0.1, 0.49, "does not reproduce"),
+        (at_most("x", 0.5), 0.1, 0.5, "holds"),
+        (at_most("x", 0.5), 0.1, 0.51, "inconclusive"),
+        (at_most("x", 0.5), 0.51, 0.6, "does not reproduce"),
+        (equals("x", 0.5, 0.1), 0.4, 0.6, "holds"),
+        (equals("x", 0.5, 0.1), 0.3, 0.7, "inconclusive"),
+        (equals("x", 0.5, 0.1), 0.61, 0.7, "does not reproduce"),
+    ],
+)
+def test_an_interval_is_judged_as_a_whole(measurement: Measurement, low: float, high: float, verdict: str) -> None:
+    assert measurement.judge(low, high) == verdict
+
+
+def test_the_interval_of_what_is_trained_is_students() -> None:
+    """For 3 seeds the half width is 4.303 standard errors; what must hold for every draw spans all of them."""
+    values = [0.90, 0.95, 1.0]
+    low, high = interval(values, Scope.TRAINED)
+    assert high - 0.95 == pytest.approx(4.30265 * 0.05 / 3**0.5, rel=1e-5) and low == pytest.approx(1.9 - high)
+    assert interval(values, Scope.IDENTITY) == interval(values, Scope.CONSTRUCTION) == (0.90, 1.0)
+    drawn = np.random.default_rng(0).normal(size=(2000, 3))
+    covered = [low <= 0 <= high for low, high in (interval(row, Scope.TRAINED) for row in drawn)]
+    assert stats.binomtest(sum(covered), 2000, 0.95).pvalue > 0.01
+
+
+def test_the_weakest_verdict_is_the_claims() -> None:
+    assert weakest(["holds", "holds"]) == "holds"
+    assert weakest(["holds", "inconclusive"]) == "inconclusive"
+    assert weakest(["inconclusive", "does not reproduce", "holds"]) == "does not reproduce"
+
+
+def test_a_number_that_was_not_measured_or_is_not_finite_gives_no_verdict() -> None:
+    with pytest.raises(KeyError, match="'y' was not measured; measured were x"):
+        verdicts_of((at_most("y", 1),), {0: {"x": 1.0}}, Scope.IDENTITY, {})
+    with pytest.raises(ValueError, match="'x' is nan"):
+        verdicts_of((at_most("x", 1),), {0: {"x": float("nan")}}, Scope.IDENTITY, {})
+
+
+def test_a_figure_has_one_unit_an_axis_and_shows_thresholds_and_verdicts() -> None:
+    measurements = (at_most("error", 1e-4), at_least("right", 0.9, "accuracy"), at_least("left", 0.5, "accuracy"))
+    numbers = {seed: {"error": 1e-7, "right": 0.95, "left": 0.2} for seed in range(3)}
+    about = {"paper": "P000", "claim": "p000-x", "statement": "It is so.", "note": ""}
+    verdicts = verdicts_of(measurements, numbers, Scope.IDENTITY, about)
+    errors, accuracies = verdicts.specification().panels
+    assert errors.x_label == "relative error" and errors.x_log and accuracies.x_label == "accuracy" and not accuracies.x_log
+    assert accuracies.marks[0].names == ["right: holds", "left: does not reproduce"]
+    assert list(accuracies.marks[1].values) == [0.9, 0.5] and accuracies.marks[1].label == "threshold"
+    assert verdicts.verdict == "does not reproduce"
+    assert "left: 0.2 [0.2, 0.2], at least 0.5: does not reproduce" in verdicts.summary()
 
 
 @pytest.fixture(scope="module")
@@ -27,99 +122,140 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("atlas")
 
 
-@pytest.mark.parametrize("number", OF_EQUATIONS)
-def test_a_claim_holds(number: str, runs: Path) -> None:
-    claim = claim_of(number)
-    run = claim.study().run(runs / number)
-    measured = claim.measure(run)
-    assert measured
-    failed = [(m.what, m.relation, m.expected, found) for m, found, verdict in measured if verdict == "fails"]
-    assert not [failure for failure in failed if "time" not in failure[0]], failed  # a timing decides no test
+@pytest.mark.parametrize("kind", DRAWN)
+def test_an_identity_or_construction_holds(kind: str, runs: Path) -> None:
+    claim = CLAIMS[kind]().small()
+    run = claim.run(runs / claim.run_name)
+    verdicts = run.result("verdicts")
+    assert isinstance(verdicts, Verdicts)
+    assert verdicts.verdict == "holds", verdicts.summary()
+    assert verdicts.about["seeds"] == list(claim.seeds)
     for name in run.result_names:
-        result = run.result(name)
-        assert isinstance(result, Numbers | Curves)
-        assert result.summary() and result.figure().to_plotly().data
+        assert run.result(name).summary() and run.result(name).figure().to_plotly().data
     assert run.problems() == []
+    assert study_of_run(run.path) == claim
 
 
-def test_there_is_a_claim_for_each_title() -> None:
-    for number in TITLES:
-        claim = claim_of(number)
-        assert claim.number == number and claim.measurements and claim.statement
-    assert len(OF_EQUATIONS) >= 11
+class Counted(Claim, kind="counted"):
+    """Stops at a seed when told to."""
+
+    paper, scope = "Nobody 2026", Scope.IDENTITY
+    statement = "Each seed is measured once."
+    measurements = (at_most("error", 1.0),)
+    asked: list[int] = []  # noqa: RUF012 (shared on purpose)
+    stop_at: int | None = None
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        if seed == type(self).stop_at:
+            raise KeyboardInterrupt
+        self.asked.append(seed)
+        return Findings({"error": seed / 10})
 
 
-def test_a_number_that_was_not_measured_is_named(tmp_path: Path) -> None:
-    numbers = PaperStudy(paper="P155").run(tmp_path / "run").result("numbers")
-    assert isinstance(numbers, Numbers)
-    with pytest.raises(KeyError, match="'nonsense' was not measured; measured were phi"):
-        numbers.at("nonsense")
+def test_a_claim_goes_on_with_the_seed_it_was_stopped_at(tmp_path: Path) -> None:
+    Counted.stop_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        Counted().run(tmp_path / "run")
+    Counted.stop_at = None
+    run = Counted().run(tmp_path / "run")
+    assert Counted.asked == [0, 1, 2]
+    numbers = run.result("seed2")
+    assert isinstance(numbers, Numbers) and numbers.as_dict() == {"error": 0.2}
+    verdicts, where = stored_verdicts(tmp_path)["counted"]
+    assert where == run.path and verdicts.table["high"].item() == 0.2
 
 
-def test_the_linearization_study_and_its_three_claims(tmp_path: Path) -> None:
-    """At a tenth of its size: every number is there, and what is exact holds."""
-    short = Training(steps=60, batch=16, length=24)
-    sizes = {"width": 32, "transfer_steps": 20, "sequences": 64, "probed": 256}
-    study = LinearizationStudy(training=short, fine_tuning=replace(short, steps=10), **sizes)
-    run = study.run(tmp_path / "run")
-    for number in ("P005", "P017", "P089"):
-        assert all(math.isfinite(value) for _, value, _ in claim_of(number).measure(run))
-    verdicts = {m.what: verdict for n in ("P005", "P089") for m, _, verdict in claim_of(n).measure(run)}
-    assert verdicts["gla: parameters added"] == "holds"
-    assert verdicts["mamba without decay and step 1, against linear attention"] == "holds"
-    content = run.result("probes")
-    assert isinstance(content, ProbeScores)
-    assert set(content.table["model"]) == {"softmax", "hedgehog", "gla", "mamba"}
-    cache = content.table[(content.table["site"] == "keys_and_values") & (content.table["layer"] == 0)]
-    assert cache["accuracy"].item() > 0.9  # the value is there, in as many words
-    assert run.problems() == []
+OUTSIDE = """
+from dataclasses import dataclass
+
+from statescope import delta_rule
+from statescope.analyses.atlas.claim import Claim
+from statescope.analyses.atlas.measurement import Scope, at_most
+from statescope.analyses.studies.findings import Axes, Findings
+
+import torch
+
+WRITTEN = "a written value read back, error"
+
+@dataclass(frozen=True)
+class ReadBack(Claim, kind="outside-read-back"):
+    \"\"\"One pair.\"\"\"
+
+    size: int = 4
+    \"\"\"of keys and values\"\"\"
+
+    paper, scope = "Somebody 2026", Scope.CONSTRUCTION
+    statement = "With beta = 1 a delta rule reads back what it wrote."
+    measurements = (at_most(WRITTEN, {bound}),)
+    panels = (Axes("values", "channel", "value"),)
+
+    def experiment(self, seed, run):
+        value = torch.randn(1, 1, 1, self.size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        key = torch.eye(self.size, dtype=torch.float64)[:1, None, None]
+        output = delta_rule(key, key, value, torch.ones(1, 1, 1, dtype=torch.float64)).output
+        curve = (list(range(self.size)), value.flatten().tolist())
+        return Findings({{WRITTEN: float((output - value).abs().max())}}, {{("values", "written"): curve}})
+"""
 
 
-def test_claims_on_trained_models_can_be_measured(tmp_path: Path) -> None:
-    """At a few steps the models must fail their claims, and the verdicts say so."""
-    trained = [claim for number in TITLES for claim in claims_of(number)[1:]]
-    assert {claim.number for claim in trained} >= {"P153", "P375"}
-    for claim in trained:
-        study = claim.study()
-        assert isinstance(study, Comparison)
-        short = replace(study, training=replace(study.training, steps=2, batch=4), width=16, sequences=4)
-        measured = claim.measure(short.run(tmp_path / study.name))
-        assert {verdict for _, _, verdict in measured} >= {"fails"}
+def atlas(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "statescope", "atlas", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-def test_a_run_of_a_claim_goes_on_by_its_folder(tmp_path: Path) -> None:
-    from statescope.app.study_arguments import study_of_run
-
-    for study in (PaperStudy(paper="P155"), claims_of("P375")[1].study()):
-        short = replace(study, training=Training(steps=1, batch=2), sequences=2) if isinstance(study, Comparison) else study
-        assert study_of_run(short.run(tmp_path / short.run_name).path) == short
-
-
-def without_decay(call: Any) -> Any:
-    def wrong(q: Any, k: Any, v: Any, gate: Any, *rest: Any, **how: Any) -> RecurrenceOutput:
-        return call(q, k, v, gate if how.get("implementation") == "reference" else 0.9 * gate, *rest, **how)
-
-    return wrong
+@pytest.mark.parametrize(("bound", "code", "verdict"), [("1e-12", 0, "holds"), ("-1.0", 1, "does not reproduce")])
+def test_a_claim_from_outside_is_one_file(tmp_path: Path, bound: str, code: int, verdict: str) -> None:
+    (tmp_path / "mine.py").write_text(textwrap.dedent(OUTSIDE).format(bound=bound))
+    done = atlas("verify", "mine.py", "--seeds", "0..4", folder=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert f"outside-read-back (construction): {verdict}" in done.stdout
+    ((found, path),) = stored_verdicts(tmp_path / "runs").values()
+    assert found.verdict == verdict and found.about["seeds"] == [0, 1, 2, 3, 4]
+    assert Run(path).result("curves").figure().to_plotly().data
+    assert "Somebody 2026" in table_of(tmp_path / "runs")
 
 
-def half_erased(call: Any) -> Any:
-    return lambda q, k, v, beta, **how: call(q, k, v, 0.5 * beta, **how)
+def test_a_file_without_claims_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nothing.py").write_text("x = 1\n")
+    with pytest.raises(UnknownNameError, match=r"nothing\.py"):
+        claims_in(str(tmp_path / "nothing.py"))
+    with pytest.raises(UnknownNameError, match=r"missing\.py"):
+        claims_in(str(tmp_path / "missing.py"))
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "wrong", "what"),
-    [
-        (p001, "delta_rule", half_erased, "delta rule: recall error after overwriting them"),
-        (p004, "gated_linear_attention", without_decay, "chunked against token loop, gates sigma(x)^(1/16)"),
-        (p128, "gate_loop", without_decay, "chunked in float32 against the token loop"),
-        (p155, "taylor", lambda phi: lambda x: phi(1.1 * x), "phi(q) . phi(k) in float32 against 1 + s + s^2 / 2"),
-    ],
-)
-def test_a_wrong_equation_fails_its_claim(
-    module: Any, name: str, wrong: Any, what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(module, name, wrong(getattr(module, name)))
-    torch.manual_seed(0)
-    run = module.CLAIM.study().run(tmp_path / "run")
-    verdicts = {measurement.what: verdict for measurement, _, verdict in module.CLAIM.measure(run)}
-    assert verdicts[what] == "fails"
+def test_the_list_shows_every_paper_and_its_verdict_without_torch(runs: Path, tmp_path: Path) -> None:
+    claim = CLAIMS["p155-taylor"]()
+    claim.run(runs / claim.run_name)
+    code = "import sys; from statescope.app.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code += "print('torch' in sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, "atlas", "list", "--json", "--folder", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr.strip() == "False"
+    rows: dict[str, Mapping[str, str]] = {row["number"]: row for row in json.loads(done.stdout)}
+    assert len(rows) == 211
+    assert rows["P155"]["status"] in ("holds", "inconclusive", "does not reproduce")
+    assert rows["P000"]["status"] == "absent"
+    shown = atlas("list", folder=tmp_path).stdout
+    assert "P155" in shown and "not measured yet" in shown and "211 papers" in shown
+
+
+def test_the_table_is_drawn_from_stored_verdicts(runs: Path) -> None:
+    claim = CLAIMS["p155-taylor"]()
+    verdicts = claim.run(runs / claim.run_name).result("verdicts")
+    assert isinstance(verdicts, Verdicts)
+    table = table_of(runs)
+    assert f"| P155 | [p155-taylor](#p155-taylor) | identity | {verdicts.verdict} | 3 |" in table
+    for row in verdicts.table.itertuples():
+        assert f"| {row.found:.4g} | {row.low:.4g} to {row.high:.4g} | {row.verdict} |" in table
+    assert "| P000 |" in table.split("## absent")[1]
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0..4", (0, 1, 2, 3, 4)), ("0,2,5", (0, 2, 5)), ("7", (7,))])
+def test_seeds_of_the_command_line(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "4..0", "a", "0..", "0..99999999", "1.5"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadSeedsError, match="range such as"):
+        parse_seeds(text)

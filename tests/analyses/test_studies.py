@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 
 from statescope import Run, SourceCode, Training
-from statescope.analyses.atlas.claim import Measurement, claim_of
-from statescope.analyses.behaviour.accuracy_by_length import AccuracyByLength
 from statescope.analyses.studies.catalogue import STUDIES, study_named
-from statescope.analyses.studies.parity import NEGATIVE, POSITIVE, ParityStudy
+from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy
 from statescope.probe.errors import UnknownNameError
 
@@ -138,7 +136,7 @@ def test_a_bad_study_file_is_explained(tmp_path: Path, text: str, message: str) 
         (["run", "parity", "--training.steps", "none"], 2, "training.steps"),
         (["show", "nothing"], 1, "is not known"),
         (["verify", "nothing"], 1, "is not known"),
-        (["atlas", "verify", "P999"], 1, "atlas entry 'P999' is not known"),
+        (["atlas", "verify", "P999"], 1, "paper 'P999' is not known"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
@@ -162,27 +160,6 @@ def test_every_study_of_the_catalogue_can_be_made() -> None:
         assert study_named(name).question
     with pytest.raises(UnknownNameError, match="did you mean 'source-code'"):
         study_named("source_code")
-
-
-def test_the_atlas_reads_a_claim_from_its_run(parity: Path) -> None:
-    """Trained for 12 steps the model must fail the claim, and the verdict must say so."""
-    claim = claim_of("p006")
-    measured = {measurement.what: (value, verdict) for measurement, value, verdict in claim.measure(Run(parity))}
-    accuracy, verdict = measured["accuracy at length 256, [-1, 1]"]
-    result = Run(parity).result("accuracy_by_length")
-    assert isinstance(result, AccuracyByLength)
-    assert accuracy == result.at(NEGATIVE, 256) < 0.99
-    assert verdict == "fails"
-    assert measured["accuracy at length 256, [0, 1]"] == (result.at(POSITIVE, 256), "holds")
-
-
-def test_verdicts() -> None:
-    def measure(relation: str, tolerance: float) -> Measurement:
-        return Measurement("x", 0.5, relation, lambda run: 0.0, tolerance)  # type: ignore[arg-type]
-
-    assert [measure("at least", 0.1).verdict(x) for x in (0.39, 0.41)] == ["fails", "holds"]
-    assert [measure("at most", 0.1).verdict(x) for x in (0.61, 0.59)] == ["fails", "holds"]
-    assert [measure("equals", 0.1).verdict(x) for x in (0.39, 0.45, 0.61)] == ["fails", "holds", "fails"]
 
 
 @pytest.fixture(scope="module")

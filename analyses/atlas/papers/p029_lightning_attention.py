@@ -2,68 +2,95 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from ....kernels.fixed_decay import lightning_log_decay
 from ....kernels.linear_attention import linear_attention
+from ....probe.mixers import TransNormer
+from ....probe.models.config import ModelConfig
+from ....probe.models.model import Model
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
-from ..agreement import Draw, difference, seeded
+from ..agreement import Draw, difference, operations, seeded
 from ..claim import Claim
 from ..measurement import Scope, at_least, at_most
 
-LENGTHS = (1024, 2048, 4096, 8192, 16384)
+ALIGNED_OR_NOT = (1, 63, 100, 200)
+LENGTHS = (512, 1024, 2048, 4096)
 HEADS, SIZE = 4, 32
 
-
-def experiment(seed: int) -> Findings:
-    draw = seeded(seed)
-    found = Findings()
-    for length in (1, 63, 100, 200):
-        outputs, gradients = _agreement(draw, length)
-        found.numbers[f"{length} tokens: output against the quadratic form"] = outputs
-        found.numbers[f"{length} tokens: gradients against the quadratic form"] = gradients
-    _time(draw, found)
-    return found
+OUTPUT = "{} tokens: output against the quadratic form"
+GRADIENTS = "{} tokens: gradients against the quadratic form"
+DECAYS = "decays of the mixer's heads against e^(-8 h / H)'s slopes"
+BLOCKED = "blocked: operations a token at 4096 tokens over 512"
+QUADRATIC = "quadratic: operations a token at 4096 tokens over 512"
+COST = Axes("operations a token", "tokens", "multiplications and additions", x_log=True, y_log=True)
 
 
-def _tokens(draw: Draw, length: int) -> list[Tensor]:
-    return [draw(1, length, HEADS, SIZE) for _ in range(3)]
+class Blocks(Claim, kind="p029-blocks"):
+    """The blocked form and its cost."""
+
+    paper, scope = "P029", Scope.IDENTITY
+    statement = (
+        "The blocked form equals the masked quadratic one in value and gradient at any length, with the slopes of ALiBi as its "
+        "decays, and what it computes for a token does not grow with the length, where the quadratic form's does."
+    )
+    measurements = (
+        *(at_most(OUTPUT.format(length), 1e-4) for length in ALIGNED_OR_NOT),
+        *(at_most(GRADIENTS.format(length), 1e-4) for length in ALIGNED_OR_NOT),
+        at_most(DECAYS, 1e-12),
+        at_most(BLOCKED, 1.2, "ratio"),
+        at_least(QUADRATIC, 4.0, "ratio"),
+    )
+    panels = (COST,)
+    note = "Times a token on a GPU are not measured; operations are counted instead, which no load of the machine changes."
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        draw, found = seeded(seed), Findings()
+        log_decay = _log_decay(seed)
+        slopes = 2.0 ** (-8.0 * torch.arange(1, HEADS + 1, dtype=torch.float64) / HEADS)
+        found.numbers[DECAYS] = difference(-log_decay, slopes)
+        for length in ALIGNED_OR_NOT:
+            found.numbers[OUTPUT.format(length)], found.numbers[GRADIENTS.format(length)] = _agreement(
+                draw, length, slopes, log_decay
+            )
+        _count(draw, log_decay, found)
+        return found
 
 
-def _decay(length: int, like: Tensor) -> Tensor:
-    return lightning_log_decay(HEADS).to(like).expand(1, length, HEADS)
+def _log_decay(seed: int) -> Tensor:
+    """What the package's mixer applies in its first layer, [H]."""
+    model = Model(ModelConfig(vocabulary=5, width=HEADS * 8, layers=1, mixer=TransNormer(heads=HEADS), seed=seed)).double()
+    _, cache = model.run_with_cache(torch.zeros(1, 3, dtype=torch.long), names_filter="blocks.0.attn.hook_log_decay")
+    log_decay: Tensor = cache["log_decay", 0][0, -1]
+    return log_decay.detach()
 
 
-def _quadratic(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """((Q K^T) * decay mask) V."""
+def _tokens(draw: Draw, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    size = (1, length, HEADS, SIZE)
+    return draw(*size), draw(*size), draw(*size)
+
+
+def _quadratic(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
+    """((Q K^T) * D) V with D_ij = e^(-slope (i - j)) for j <= i."""
     order = torch.arange(q.shape[1])
-    slopes = lightning_log_decay(HEADS).to(q)
     distance = (order[:, None] - order).to(q)
-    mask = torch.where(distance >= 0, (slopes[:, None, None] * distance.clamp(min=0)).exp(), 0)
+    mask = torch.where(distance >= 0, (-slopes.to(q)[:, None, None] * distance.clamp(min=0)).exp(), 0)
     return torch.einsum("bhij,bjhv->bihv", torch.einsum("bihk,bjhk->bhij", q, k) * mask, v)
 
 
-def _chunked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return linear_attention(q, k, v, _decay(q.shape[1], q)).output
+def _blocked(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+    return linear_attention(q, k, v, log_decay.to(q).expand(1, q.shape[1], HEADS), implementation="chunked").output
 
 
-def _softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
-
-
-def _agreement(draw: Draw, length: int) -> tuple[float, float]:
-    """Of the chunked float32 output and gradients with the quadratic form in float64."""
-    wide = [x.requires_grad_() for x in _tokens(draw, length)]
-    truth = _quadratic(*wide)
+def _agreement(draw: Draw, length: int, slopes: Tensor, log_decay: Tensor) -> tuple[float, float]:
+    """Of the blocked output and gradients in float32 with the quadratic form in float64."""
+    q, k, v = wide = [x.requires_grad_() for x in _tokens(draw, length)]
+    truth = _quadratic(q, k, v, slopes)
     q, k, v = narrow = [x.detach().float().requires_grad_() for x in wide]
-    found = _chunked(q, k, v)
+    found = _blocked(q, k, v, log_decay)
     weights = draw(*truth.shape)
     exact = torch.autograd.grad((truth * weights).sum(), wide)
     own = torch.autograd.grad((found * weights.float()).sum(), narrow)
@@ -71,41 +98,8 @@ def _agreement(draw: Draw, length: int) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def _time(draw: Draw, found: Findings) -> None:
-    """Time a token, the shortest of a few runs; lengths in turn, so that a drift of the machine falls on all."""
-    tokens = {length: [x.float() for x in _tokens(draw, length)] for length in LENGTHS}
-    calls: dict[str, Callable[[int], object]] = {
-        "chunked": lambda length: _chunked(*tokens[length]),
-        "softmax attention": lambda length: _softmax(*tokens[length]),
-    }
-    panel = "time a token"
-    for name, call in calls.items():
-        seconds: dict[int, list[float]] = {length: [] for length in LENGTHS}
-        for _ in range(5):
-            for length in LENGTHS:
-                begin = time.perf_counter()
-                call(length)
-                seconds[length].append(time.perf_counter() - begin)
-        each = [1e6 * statistics.median(seconds[length][1:]) / length for length in LENGTHS]
-        found.curves[panel, name] = (LENGTHS, each)
-        found.numbers[f"{name}: time a token, 16K over 1K"] = each[-1] / each[0]
-    found.axes[panel] = Axes("tokens", "microseconds a token", x_log=True, y_log=True)
-
-
-class Blocks(Claim, kind="p029-blocks"):
-    """The equations."""
-
-    paper, scope = "P029", Scope.IDENTITY
-    statement = (
-        "The blocked form equals the masked quadratic one in value and gradient at any length, and its time a "
-        "token does not grow with length, where softmax attention's does."
-    )
-    measurements = (
-        *(at_most(f"{n} tokens: output against the quadratic form", 1e-4) for n in (1, 63, 100, 200)),
-        *(at_most(f"{n} tokens: gradients against the quadratic form", 1e-4) for n in (1, 63, 100, 200)),
-        at_most("chunked: time a token, 16K over 1K", 1.2),
-        at_least("softmax attention: time a token, 16K over 1K", 4.0),
-    )
-
-    def experiment(self, seed: int, run: Run) -> Findings:
-        return experiment(seed)
+def _count(draw: Draw, log_decay: Tensor, found: Findings) -> None:
+    for what, form, decay in ((BLOCKED, _blocked, log_decay), (QUADRATIC, _quadratic, -log_decay)):
+        each = [operations(partial(form, *_tokens(draw, length), decay)) / length for length in LENGTHS]
+        found.curves[COST.title, what.partition(":")[0]] = (LENGTHS, each)
+        found.numbers[what] = each[-1] / each[0]
