@@ -45,7 +45,9 @@ def test_a_wheel_holds_the_four_rooms_and_nothing_else(wheel: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     modules = {f"statescope/{name}" for name in tracked if name.endswith(".py") and (ROOT / name).is_file()}
     assert modules <= set(names), "a folder with code is missing from the wheel"
-    assert "statescope/analyses/atlas/papers.toml" in names, "data that a module reads is missing from [tool.setuptools.package-data]"
+    assert "statescope/analyses/atlas/papers.toml" in names, (
+        "data that a module reads is missing from [tool.setuptools.package-data]"
+    )
 
 
 def test_it_imports_beside_hugging_faces_kernels(wheel: Path, tmp_path: Path) -> None:
