@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from .chunked.triangular import unit_lower_inverse
+from .operators.operator import Operator
 
 
 @dataclass(frozen=True)
-class Transition:
+class Transition(Operator):
     """A = diag(diagonal) + left @ right^T, acting on the key axis of a state [..., K, V].
 
-    diagonal [..., K], or [..., 1] for a multiple of the identity; left, right [..., K, r]; r = 0 is a diagonal matrix.
-    Leading dimensions are batched.
+    diagonal [..., K], or [..., 1] for a multiple of the identity; left, right [..., K, r]; r = 0 is a diagonal matrix. All three
+    are real or complex, and complex where one of them is; right^T is the transpose without conjugation. Leading dimensions are
+    batched.
     """
 
     diagonal: Tensor
@@ -31,6 +33,9 @@ class Transition:
             )
         if self.diagonal.shape[-1] not in (1, self.size):
             raise ValueError(f"Transition: the diagonal has {self.diagonal.shape[-1]} entries; it needs 1 or {self.size}")
+        common = torch.promote_types(torch.promote_types(self.diagonal.dtype, self.left.dtype), self.right.dtype)
+        for name in ("diagonal", "left", "right"):
+            object.__setattr__(self, name, getattr(self, name).to(common))
 
     @classmethod
     def diagonal_only(cls, log_decay: Tensor, size: int) -> Transition:
@@ -88,13 +93,42 @@ class Transition:
         return Transition(self.diagonal.detach(), self.left.detach(), self.right.detach())
 
     def to(self, *args: Any, **kwargs: Any) -> Transition:
+        """As `Tensor.to`. A real dtype says the precision: what is complex stays complex."""
+        if self.dtype.is_complex:
+            args = tuple(_complex_dtype(value) for value in args)
+            kwargs = {name: _complex_dtype(value) for name, value in kwargs.items()}
         return Transition(self.diagonal.to(*args, **kwargs), self.left.to(*args, **kwargs), self.right.to(*args, **kwargs))
 
     def double(self) -> Transition:
+        """In float64, or complex128."""
         return self.to(torch.float64)
 
+    @property
+    def shape(self) -> torch.Size:
+        """[..., K, K]."""
+        return torch.Size((*self.left.shape[:-1], self.size))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.left.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.left.device
+
+    def matmat(self, x: Tensor) -> Tensor:
+        self.check(x)
+        return self.apply(x)
+
+    def adjoint(self) -> Transition:
+        """A^* = diag(conj d) + conj(R) conj(L)^T."""
+        return Transition(self.diagonal.conj(), self.right.conj(), self.left.conj())
+
     def apply(self, state: Tensor) -> Tensor:
-        """A @ state for state [..., K, V]."""
+        """A @ state for state [..., K, V]; complex where either is."""
+        if self.dtype.is_complex != state.is_complex():
+            common = torch.promote_types(self.dtype, state.dtype)
+            return self.to(common).apply(state.to(common))
         return self.diagonal[..., None] * state + self.left @ (self.right.mT @ state)
 
     def dense(self) -> Tensor:
@@ -108,6 +142,9 @@ class Transition:
         """
         if self.size != earlier.size:
             raise ValueError(f"cannot compose transitions of size {self.size} and {earlier.size}")
+        if self.dtype != earlier.dtype:
+            common = torch.promote_types(self.dtype, earlier.dtype)
+            return self.to(common).compose(earlier.to(common))
         left = self.diagonal[..., None] * earlier.left + self.left @ (self.right.mT @ earlier.left)
         right = earlier.diagonal[..., None] * self.right
         return Transition(
@@ -117,44 +154,53 @@ class Transition:
         )
 
     def eigenvalues(self) -> Tensor:
-        """The K eigenvalues, complex [..., K], in no order.
+        """The K eigenvalues, complex [..., K]; where the diagonal is scalar, the K - r that equal it come last.
 
-        With a scalar diagonal d they are d (K - r times) and d + eig(R^T L), an r x r problem (Sylvester). A diagonal plus a
+        With a scalar diagonal d they are d (K - r times) and d + eig(R^T L), an r x r problem (Sylvester). A real diagonal plus a
         rank-one part l r^T whose l_i r_i have one sign is similar to the symmetric D +- w w^T with w_i = sqrt |l_i r_i|, so they
         are real (Kimi Delta Attention and RWKV-7 are such). Otherwise, and where r >= K, the dense matrix is decomposed.
         """
         if self.rank == 0:
-            values = self.diagonal.expand(*self.diagonal.shape[:-1], self.size)
-            return torch.complex(values, torch.zeros_like(values))
-        if not self.is_scalar and self.rank == 1:
-            products = (self.left * self.right).squeeze(-1)
-            sign = 1.0 if bool((products >= 0).all()) else -1.0
-            if sign > 0 or bool((products <= 0).all()):
-                weight = products.abs().sqrt()
-                values = torch.linalg.eigvalsh(
-                    torch.diag_embed(self.diagonal) + sign * weight[..., :, None] * weight[..., None, :]
-                )
-                return torch.complex(values, torch.zeros_like(values))
-        if not self.is_scalar or self.rank >= self.size:
+            return _complex(self.diagonal.expand(*self.diagonal.shape[:-1], self.size))
+        if not self.is_scalar:
+            equal = bool((self.diagonal == self.diagonal[..., :1]).all())
+            return self._scalar().eigenvalues() if equal else self._eigenvalues_by_channel()
+        if self.rank >= self.size:
             return torch.linalg.eigvals(self.dense())
         small = self.right.mT @ self.left
-        moved = torch.complex(small[..., 0], torch.zeros_like(small[..., 0])) if self.rank == 1 else torch.linalg.eigvals(small)
-        still = torch.complex(self.diagonal, torch.zeros_like(self.diagonal))
+        moved = _complex(small[..., 0]) if self.rank == 1 else torch.linalg.eigvals(small)
+        still = _complex(self.diagonal)
         return torch.cat([moved + still, still.expand(*still.shape[:-1], self.size - self.rank)], dim=-1)
 
-    def singular_values(self) -> Tensor:
-        """The K singular values, descending, [..., K].
+    def _scalar(self) -> Transition:
+        """The same with the one entry that its diagonal repeats."""
+        return Transition(self.diagonal[..., :1], self.left, self.right)
 
-        With a scalar diagonal only the span of [L, R] (at most 2r dimensions) is moved: on it A is a small matrix, and
+    def _eigenvalues_by_channel(self) -> Tensor:
+        if self.rank == 1 and not self.dtype.is_complex:
+            products = (self.left * self.right).squeeze(-1)
+            sign = torch.where(products.sum(-1, keepdim=True) < 0, -1.0, 1.0).to(products)
+            if bool((products * sign >= 0).all()):
+                weight = products.abs().sqrt()
+                outer = weight[..., :, None] * weight[..., None, :]
+                return _complex(torch.linalg.eigvalsh(torch.diag_embed(self.diagonal) + sign[..., None] * outer))
+        return torch.linalg.eigvals(self.dense())
+
+    def singular_values(self) -> Tensor:
+        """The K singular values, real and descending, [..., K].
+
+        With a scalar diagonal only the span of [L, conj(R)] (at most 2r dimensions) is moved: on it A is a small matrix, and
         elsewhere its singular value is |d|.
         """
         if self.rank == 0:
             return self.diagonal.abs().expand(*self.diagonal.shape[:-1], self.size).sort(dim=-1, descending=True).values
+        if not self.is_scalar and bool((self.diagonal == self.diagonal[..., :1]).all()):
+            return self._scalar().singular_values()
         if not self.is_scalar or 2 * self.rank >= self.size:
             return torch.linalg.svdvals(self.dense())
-        basis = torch.linalg.qr(torch.cat([self.left, self.right], dim=-1)).Q
+        basis = torch.linalg.qr(torch.cat([self.left, self.right.conj()], dim=-1)).Q
         identity = torch.eye(2 * self.rank, dtype=basis.dtype, device=basis.device)
-        small = self.diagonal[..., None] * identity + (basis.mT @ self.left) @ (self.right.mT @ basis)
+        small = self.diagonal[..., None] * identity + (basis.mH @ self.left) @ (self.right.mT @ basis)
         elsewhere = self.diagonal.abs().expand(*self.diagonal.shape[:-1], self.size - 2 * self.rank)
         return torch.cat([torch.linalg.svdvals(small), elsewhere], dim=-1).sort(dim=-1, descending=True).values
 
@@ -172,6 +218,15 @@ class Transition:
         log_diagonal = self.diagonal.abs().log().expand(*self.diagonal.shape[:-1], self.size).sum(-1)
         identity = torch.eye(self.rank, dtype=self.left.dtype, device=self.left.device)
         return log_diagonal + torch.linalg.slogdet(identity + self.right.mT @ (self.left / self.diagonal[..., None])).logabsdet
+
+
+def _complex(values: Tensor) -> Tensor:
+    return values if values.is_complex() else torch.complex(values, torch.zeros_like(values))
+
+
+def _complex_dtype(value: Any) -> Any:
+    """The complex dtype of a real dtype's precision; anything else as it is."""
+    return value.to_complex() if isinstance(value, torch.dtype) and value.is_floating_point else value
 
 
 def householder_write(keys: Tensor, values: Tensor, beta: Tensor) -> Tensor:

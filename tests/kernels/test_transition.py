@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from operator_checks import check_operator
 from recurrences import RECURRENCES, unit
 from torch import Tensor
 
@@ -37,6 +38,13 @@ def rwkv7() -> Transition:
     return Transition.diagonal_plus_low_rank(a, -rand(*BATCH, K) * a, -rand(*BATCH, K))
 
 
+def turned(size: int, rank: int) -> Transition:
+    """A complex diagonal, scalar where size is 1, with a complex low-rank part."""
+    diagonal = torch.polar(rand(*BATCH, size), 6 * rand(*BATCH, size))
+    left, right = torch.randn(2, *BATCH, K, rank, dtype=torch.complex128) / K
+    return Transition(diagonal, left, right)
+
+
 TRANSITIONS = {
     "scalar": lambda: Transition.diagonal_only(-rand(*BATCH, 1), K),
     "diagonal": lambda: Transition.diagonal_only(-rand(*BATCH, K), K),
@@ -49,7 +57,15 @@ TRANSITIONS = {
     "rwkv7": lambda: rwkv7(),
     "no-decay": lambda: householders(2, decay=False),
     "diagonal-plus-low-rank": lambda: general(2),
+    "complex-diagonal": lambda: Transition.diagonal_only(torch.complex(-rand(*BATCH, K), 6 * rand(*BATCH, K)), K),
+    "complex-scalar": lambda: turned(1, 2),
+    "complex-low-rank": lambda: turned(K, 1),
+    "equal-entries": lambda: Transition(householders(2).diagonal.expand(*BATCH, K), *_parts(householders(2))),
 }
+
+
+def _parts(transition: Transition) -> tuple[Tensor, Tensor]:
+    return transition.left, transition.right
 
 
 def sort_spectrum(values: Tensor) -> Tensor:
@@ -64,7 +80,8 @@ def test_it_agrees_with_the_dense_matrix(name: str) -> None:
     dense = transition.dense()
     assert dense.shape == (*BATCH, K, K)
     state = torch.randn(*BATCH, K, V, dtype=torch.float64)
-    torch.testing.assert_close(transition.apply(state), dense @ state, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(transition.apply(state), dense @ state.to(dense), rtol=1e-12, atol=1e-12)
+    check_operator(transition)
     found, exact = sort_spectrum(transition.eigenvalues()), sort_spectrum(torch.linalg.eigvals(dense))
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
     torch.testing.assert_close(transition.singular_values(), torch.linalg.svdvals(dense), rtol=0, atol=1e-12)
@@ -76,7 +93,30 @@ def test_it_agrees_with_the_dense_matrix(name: str) -> None:
 @pytest.mark.parametrize("second", TRANSITIONS)
 def test_compose_is_the_product_in_order(first: str, second: str) -> None:
     a, b = TRANSITIONS[first](), TRANSITIONS[second]()
-    torch.testing.assert_close(b.compose(a).dense(), b.dense() @ a.dense(), rtol=1e-12, atol=1e-12)
+    common = torch.promote_types(a.dtype, b.dtype)
+    torch.testing.assert_close(b.compose(a).dense(), b.dense().to(common) @ a.dense().to(common), rtol=1e-12, atol=1e-12)
+
+
+def test_complex_stays_complex() -> None:
+    """A real dtype says the precision; and a part that is complex makes the others so."""
+    transition = turned(K, 1)
+    for single in (transition.to(torch.float32), transition.to(dtype=torch.float32), transition.to("cpu", torch.complex64)):
+        assert single.dtype == torch.complex64
+        torch.testing.assert_close(single.double().dense(), transition.dense(), rtol=1e-5, atol=1e-5)
+    real = general(1)
+    mixed = Transition(transition.diagonal, real.left, real.right)
+    assert mixed.dtype == mixed.left.dtype == torch.complex128
+    assert turned(K, 1).eigenvalues().imag.abs().max() > 0.1
+
+
+def test_the_sign_of_a_rank_one_part_may_differ_between_tokens() -> None:
+    """Some tokens add and some erase: all are symmetric in the same way, and none needs the dense matrix."""
+    key = torch.randn(*BATCH, K, dtype=torch.float64)
+    sign = torch.tensor([1.0, -1.0]).double().expand(BATCH)[..., None]
+    transition = Transition.diagonal_plus_low_rank(key, sign * key, -rand(*BATCH, K))
+    found = transition.eigenvalues()
+    assert (found.imag == 0).all()
+    torch.testing.assert_close(sort_spectrum(found), sort_spectrum(torch.linalg.eigvals(transition.dense())), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("keys", [1, 2, 4])
