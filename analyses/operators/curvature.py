@@ -1,0 +1,125 @@
+"""Curvature of a loss in the parameters: the Hessian and the Gauss-Newton matrix as operators."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...kernels.operators.operator import Operator
+
+Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
+
+
+class _OfParameters(Operator):
+    """An operator on the model's parameters that require gradients, one after another as one vector [P], in float64.
+
+    parameters: the name and the place of each in the vector. The loss is the mean over all batches, each weighted by its size,
+    as one large batch has it.
+    """
+
+    self_adjoint = True
+
+    def __init__(self, model: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Any]]) -> None:
+        """Keep a float64 copy of the parameters and the batches.
+
+        model: in evaluation mode; dropout or batch normalisation in training would give another operator at each product.
+        loss: (output, targets) to the mean loss of the batch.
+        batches: (inputs, targets) each; products run over all of them, one at a time.
+
+        Raises ValueError for a model in training with such a module, one without parameters to count, or no batches.
+        """
+        for name, module in model.named_modules():
+            if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
+                raise ValueError(f"{name} ({type(module).__name__}) is in training mode; use model.eval()")
+        if not batches:
+            raise ValueError("curvature needs at least one batch")
+        self.model, self.loss, self.batches = model, loss, list(batches)
+        every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        double = {name: value.detach().double() if value.is_floating_point() else value for name, value in every.items()}
+        self.leaves = {
+            name: double[name].clone().requires_grad_() for name, value in model.named_parameters() if value.requires_grad
+        }
+        if not self.leaves:
+            raise ValueError("no parameter of the model has requires_grad")
+        self.tensors = double | self.leaves
+        self.total = sum(len(inputs) for inputs, _ in self.batches)
+
+    @property
+    def parameters(self) -> dict[str, slice]:
+        found, start = {}, 0
+        for name, leaf in self.leaves.items():
+            found[name] = slice(start, start + leaf.numel())
+            start += leaf.numel()
+        return found
+
+    @property
+    def shape(self) -> torch.Size:
+        """[P, P]."""
+        return torch.Size([sum(leaf.numel() for leaf in self.leaves.values())] * 2)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.leaves.values())).device
+
+    def adjoint(self) -> Operator:
+        return self
+
+    def matmat(self, x: Tensor) -> Tensor:
+        self.check(x)
+        with torch.enable_grad():
+            return torch.stack([self._product(column) for column in x.unbind(-1)], dim=-1)
+
+    def _product(self, vector: Tensor) -> Tensor:
+        total = torch.zeros_like(vector)
+        for inputs, targets in self.batches:
+            total = total + len(inputs) / self.total * self._of_batch(self._outputs(inputs), targets, vector)
+        return total
+
+    @abstractmethod
+    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+        """The batch's own operator times a vector [P]."""
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        outputs: Tensor = functional_call(self.model, self.tensors, (inputs,))
+        return outputs
+
+    def _flat_gradient(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> Tensor:
+        leaves = list(self.leaves.values())
+        found = torch.autograd.grad(value, leaves, weights, create_graph=again, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.reshape(-1) for part in found])
+
+
+class Hessian(_OfParameters):
+    """H = d^2 loss / d parameters^2, by differentiating the gradient along the vector (Pearlmutter 1994)."""
+
+    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+        gradient = self._flat_gradient(self.loss(outputs, targets), again=True)
+        return self._flat_gradient(gradient @ vector).detach()
+
+
+class GaussNewton(_OfParameters):
+    """G = sum_i J_i^T (d^2 loss / d f^2) J_i, the Hessian of the loss with the model linearised (Schraudolph 2002).
+
+    It is positive semidefinite for a loss that is convex in the outputs. For the cross-entropy of a softmax it equals the Fisher
+    information of the model's own labels (Martens 2020, arXiv:1412.1193); for half the squared error its eigenvalues other than
+    zero are those of the tangent kernel over N.
+    """
+
+    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+        probe = torch.zeros_like(outputs, requires_grad=True)
+        pulled = self._flat_gradient(outputs, probe, again=True)
+        (moved,) = torch.autograd.grad(pulled @ vector, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
+        still = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.loss(still, targets), still, create_graph=True)
+        (curved,) = torch.autograd.grad(slope, still, moved.detach(), allow_unused=True, materialize_grads=True)
+        return self._flat_gradient(outputs, curved).detach()
