@@ -138,7 +138,12 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
 
 
 def app(
-    folder: Path = RUNS, port: int = 8501, browser: bool = True, address: str = "127.0.0.1", names: tuple[str, ...] = ()
+    folder: Path = RUNS,
+    port: int = 8501,
+    browser: bool = True,
+    plugins: tuple[Path, ...] = (),
+    address: str = "127.0.0.1",
+    names: tuple[str, ...] = (),
 ) -> None:
     """Open the app in a browser, on this machine only (127.0.0.1).
 
@@ -148,13 +153,14 @@ def app(
         folder: where runs are.
         port: to listen on.
         browser: open a browser window.
+        plugins: Python files with studies, results and pages of your own.
         address: listen on another address than this machine's own. Whoever reaches it sees all runs and can start studies.
         names: host names under which a browser may reach another address, if not by the address itself.
 
     """
     from .launch import launch
 
-    launch(folder, port, browser=browser, address=address, names=names)
+    launch(folder, port, browser=browser, address=address, names=names, plugins=plugins)
 
 
 def atlas() -> None:

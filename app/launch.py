@@ -17,6 +17,7 @@ from ..probe.errors import StatescopeError
 ADDRESS = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
 RUNS_VARIABLE = "STATESCOPE_RUNS"
+PLUGINS_VARIABLE = "STATESCOPE_PLUGINS"
 
 
 class PortInUseError(StatescopeError, OSError):
@@ -50,12 +51,21 @@ def settings(address: str, port: int) -> dict[str, Any]:
     }
 
 
-def launch(folder: Path, port: int, *, browser: bool, address: str = ADDRESS, names: Sequence[str] = ()) -> None:
+def launch(
+    folder: Path,
+    port: int,
+    *,
+    browser: bool,
+    address: str = ADDRESS,
+    names: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+) -> None:
     """Serve the app until it is stopped.
 
     address: to listen on. Another one than this machine's own is for those who know who reaches it: whoever does sees all
         runs and can start studies.
     names: under which a browser reaches another address, if not by the address itself.
+    plugins: Python files with results and pages of one's own, which are imported.
 
     Raises PortInUseError where the port is taken, NoNameError for "0.0.0.0" or "::" without names.
     """
@@ -71,6 +81,7 @@ def launch(folder: Path, port: int, *, browser: bool, address: str = ADDRESS, na
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"statescope: the runs in {folder}/ at {url} (Ctrl-C stops it)", flush=True)
     os.environ[RUNS_VARIABLE] = str(folder.resolve())
+    os.environ[PLUGINS_VARIABLE] = os.pathsep.join(str(path.resolve()) for path in plugins)
     if browser:
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
     _serve(address, port, [*names, *({address, ADDRESS, "localhost"} - {*EVERY_ADDRESS})])

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from statescope.app.components.runs import choose_run, runs_folder, sort_runs
+from statescope.app.components.navigation import entries, import_plugins
+from statescope.app.components.runs import choose_run, current_run, runs_folder, sort_runs
+from statescope.app.components.start import offer_first_run
 from statescope.app.components.text import literal
-
-PAGES = {
-    "overview": ("Overview", ":material/summarize:"),
-    "transitions": ("Transitions", ":material/blur_circular:"),
-    "states": ("State over time", ":material/timeline:"),
-    "probes": ("Probes", ":material/ssid_chart:"),
-    "directions": ("Directions", ":material/explore:"),
-    "tangent": ("Tangent kernel", ":material/stacked_line_chart:"),
-}
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '
@@ -33,12 +26,8 @@ def main() -> None:
             choose_run([run.path.name for run in runs])
         for error in damaged:
             st.error(f"A damaged run is left out: {literal(error)}")
-    if not runs:
-        st.navigation([st.Page("views/start.py", title="Start")]).run()
-        return
-    pages = [
-        st.Page(f"views/{name}.py", title=title, icon=icon, default=name == "overview") for name, (title, icon) in PAGES.items()
-    ]
+    import_plugins()
+    pages = entries(current_run()) if runs else [st.Page(offer_first_run, title="Start")]
     st.navigation(pages).run()
 
 

@@ -1,21 +1,25 @@
-"""Selectors whose value stands in the address, so that a link shows what its sender saw."""
+"""Selectors whose value stands in the address, so that a link shows what its sender saw, and the next page the same rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
 
+from ...probe.errors import UnknownNameError
+from ...probe.results.result import Result
 from .text import literal
 
 T = TypeVar("T")
+SIDE_BY_SIDE = 4
 
 
 def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **more: Any) -> T:
     """A select box bound to the address as `key`. A value in the address that is no option is told and dropped."""
-    _check_address(key, [str(option) for option in options])
-    chosen: T = where.selectbox(label, options, key=key, bind="query-params", **more)
+    shown = more.get("format_func", str)
+    _check_address(key, [shown(option) for option in options])
+    chosen: T = where.selectbox(literal(label), options, key=key, bind="query-params", **more)
     return chosen
 
 
@@ -24,6 +28,39 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     _check_address(key, [str(position) for position in range(last + 1)])
     position: int = st.slider(label, 0, last, default, key=key, bind="query-params")
     return position
+
+
+def choose_rows(results: Iterable[Result]) -> dict[str, Any]:
+    """A select box for each column that the results are selected by, and that has a choice; each narrows those after it.
+
+    Returns the chosen value by column; columns of which all is wanted are left out.
+    """
+    left, where = list(results), {}
+    columns = list(dict.fromkeys(column for result in left for column in result.selectors))
+    boxes: list[Any] = []
+    for column in columns:
+        values = list(dict.fromkeys(value for result in left for value in result.selectors.get(column, ())))
+        if len(values) < 2:
+            continue
+        if len(boxes) == 0:
+            boxes = list(st.columns(SIDE_BY_SIDE))
+        chosen = choose(column, [None, *values], column, where=boxes.pop(0), format_func=_all_or)
+        if chosen is not None:
+            where[column] = chosen
+            left = [part for result in left if (part := rows_of(result, {column: chosen})) is not None]
+    return where
+
+
+def rows_of(result: Result, where: dict[str, Any]) -> Result | None:
+    """The rows of a result that a selection for several results leaves, or None. Columns it does not have do not concern it."""
+    try:
+        return result.select(**{column: value for column, value in where.items() if column in result.table.columns})
+    except UnknownNameError:
+        return None
+
+
+def _all_or(value: object) -> str:
+    return "all" if value is None else str(value)
 
 
 def _check_address(key: str, options: Sequence[str]) -> None:

@@ -1,17 +1,17 @@
-"""One figure with what a user takes from it: files, numbers, and the lines that draw it again."""
+"""One result with what a reader takes from it: its figure, its words, files, numbers, and the lines that draw it again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from ...probe.results.figure import Figure
-from ...probe.results.print import render_for_print
+from ...probe.results.drawn import DrawnFigure
 from ...probe.results.result import Result
-from ...probe.results.screen import draw_on_screen
 from ...probe.runs.run import Run
+from .choose import rows_of
 from .text import literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
@@ -22,53 +22,49 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show_result(run: Run, name: str, result: Result, **selection: Any) -> None:
-    """Draw a result of a run, with its exports below it. One that cannot be drawn is told, and hides no other."""
-    chosen = {key: value for key, value in selection.items() if value is not None}
+def show_result(run: Run, name: str, result: Result, where: Mapping[str, Any], *, words: bool = True) -> None:
+    """Draw the rows of a result, with its summary and its exports below. What cannot be drawn is told, and hides nothing else.
+
+    where: a selection, which may name columns that this result does not have.
+    """
+    own = {column: value for column, value in where.items() if column in result.table.columns}
+    rows = rows_of(result, own)
+    if rows is None:
+        shown = ", ".join(f"{column} {value}" for column, value in own.items())
+        st.info(f"{literal(name.replace('_', ' '))} has no rows for {literal(shown)}.", icon=":material/info:")
+        return
     try:
-        figure = result.select(**chosen).specification()
+        figure = rows.figure()
+        chart, frame, summary = figure.to_plotly(dark=is_dark()), figure.to_frame(), rows.summary()
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return
-    st.plotly_chart(
-        draw_on_screen(figure, dark=is_dark()), theme=None, key=f"chart-{name}", config=MODEBAR, alt=figure.alt or figure.title
-    )
-    if figure.caption.strip(" ;:."):
-        st.caption(literal(figure.caption))
-    offer_exports(run, name, figure, chosen)
-
-
-def summary_of(result: Result) -> str:
-    """A result in words, or why it has none."""
-    try:
-        return result.summary()
-    except Exception as error:  # a table of the right columns may hold anything
-        return f"This result cannot be put in words: {type(error).__name__}: {error}"
-
-
-def offer_exports(run: Run, name: str, figure: Figure, chosen: dict[str, Any]) -> None:
-    """Files of the figure, drawn only when they are asked for, its numbers, and the code that draws it."""
+    drawn = figure.specification
+    st.plotly_chart(chart, theme=None, key=f"chart-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
+    if drawn.caption.strip(" ;:."):
+        st.caption(literal(drawn.caption))
+    if words:
+        st.text(summary)
     with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):
-        buttons = st.columns(4)
-        for column, suffix in zip(buttons, ("svg", "pdf", "png"), strict=False):
-            column.download_button(
-                suffix.upper(),
-                data=partial(render_for_print, figure, suffix),
-                file_name=f"{run.path.name}-{name}.{suffix}",
-                key=f"export-{name}-{suffix}",
-            )
-        buttons[3].download_button(
-            "CSV",
-            data=lambda: figure.to_frame().to_csv(index=False).encode(),
-            file_name=f"{run.path.name}-{name}.csv",
-            key=f"export-{name}-csv",
+        _offer_exports(run, name, figure, own)
+        st.dataframe(frame, height=240, key=f"numbers-{name}")
+
+
+def _offer_exports(run: Run, name: str, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
+    """Files of the figure, drawn only when they are asked for, and the code that draws it."""
+    suffixes = ("svg", "pdf", "png", "html", "csv")
+    for column, suffix in zip(st.columns(len(suffixes)), suffixes, strict=True):
+        column.download_button(
+            suffix.upper(),
+            data=partial(figure.render, suffix),
+            file_name=f"{run.path.name}-{name}.{suffix}",
+            key=f"export-{name}-{suffix}",
         )
-        arguments = ", ".join(f"{key}={value!r}" for key, value in chosen.items())
-        st.code(
-            "from statescope import Run\n\n"
-            f"result = Run({str(run.path)!r}).result({name!r})\n"
-            f"result.figure({arguments}).show()\n"
-            "result.to_frame()",
-            language="python",
-        )
-        st.dataframe(figure.to_frame(), height=240, key=f"numbers-{name}")
+    arguments = ", ".join(f"{key}={value!r}" for key, value in where.items())
+    st.code(
+        "from statescope import Run\n\n"
+        f"result = Run({str(run.path)!r}).result({name!r})\n"
+        f"result.figure({arguments}).show()\n"
+        "result.to_frame()",
+        language="python",
+    )

@@ -11,7 +11,7 @@ import streamlit as st
 
 from ...probe.errors import StatescopeError
 from ...probe.files import sha256
-from ...probe.results.result import DamagedResultError, Result, UnknownResultError
+from ...probe.results.result import DamagedResultError, Result
 from ...probe.runs.run import Run, list_runs
 from ..launch import RUNS_VARIABLE
 from .choose import tell_foreign
@@ -46,6 +46,28 @@ def current_run() -> Run:
     return Run(runs_folder() / st.session_state["run"])
 
 
+def kinds_of(run: Run) -> dict[str, str | None]:
+    """The kind of each result of a run, by name; None for one whose file cannot be read."""
+    return {name: _kind(str(_file(run, name)), _digest(run, name)) for name in run.result_names}
+
+
+def _file(run: Run, name: str) -> Path:
+    return run.path / "results" / f"{name}.parquet"
+
+
+def _digest(run: Run, name: str) -> str:
+    return str(run.manifest.files[f"results/{name}.parquet"]["sha256"])
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)
+def _kind(path: str, digest: str) -> str | None:
+    """The kind that a file names, read from its end alone."""
+    try:
+        return Result.kind_in(path)
+    except DamagedResultError:
+        return None
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _read(path: str, digest: str) -> Result:
     """A result by path and digest, which it must have. Read only: it is shared by all viewers."""
@@ -55,17 +77,10 @@ def _read(path: str, digest: str) -> Result:
 
 
 def read_result(run: Run, name: str) -> Result | None:
-    """A result of a run, or None with a note on the page where there is none or its file is damaged."""
-    file = f"results/{name}.parquet"
-    if file not in run.manifest.files:
-        where = "is still running" if run.status == "running" else "has none"
-        st.info(
-            f"No {literal(name.replace('_', ' '))} here: the study {literal(run.manifest.study)} {where}.", icon=":material/info:"
-        )
-        return None
+    """A result of a run, or None with a note on the page where its file is damaged or its kind unknown."""
     try:
-        return _read(str(run.path / file), run.manifest.files[file]["sha256"])
-    except (DamagedResultError, UnknownResultError) as error:
+        return _read(str(_file(run, name)), _digest(run, name))
+    except StatescopeError as error:
         command = literal(f"statescope verify {quote(str(run.path))}")
-        st.error(f"{literal(error)}\n\n{command} lists what differs; the other pages still work.")
+        st.error(f"{literal(error)}\n\n{command} lists what differs; what is sound is shown.")
         return None

@@ -190,6 +190,14 @@ class Result(Kinds, family="result"):
             raise WrongKindError(f"{path} holds a {type(found).__name__}, not a {cls.__name__}")
         return found
 
+    @staticmethod
+    def kind_in(path: str | Path) -> str:
+        """The kind of the result in a file, of which only the end is read. Raises DamagedResultError for what is no result."""
+        try:
+            return _Header.read((parquet.read_schema(path).metadata or {}).get(_METADATA)).kind
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+            raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
+
 
 @dataclass(frozen=True)
 class _Header:

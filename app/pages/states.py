@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import plotly.graph_objects as go
 import streamlit as st
 
-from statescope.analyses.geometry.state_trajectory import StateTrajectory
-from statescope.app.components.choose import choose, choose_position
-from statescope.app.components.figure import is_dark, show_result
-from statescope.app.components.kept_chart import kept_chart, token_strip
-from statescope.app.components.runs import current_run, read_result
-from statescope.app.components.text import literal
-from statescope.probe.results.palette import REFERENCE, SEQUENTIAL, color
-from statescope.probe.results.screen import CLEAR
-from statescope.probe.results.text import for_plotly
-from statescope.probe.runs.run import Run
+from ...analyses.geometry.state_trajectory import StateTrajectory
+from ...probe.results.palette import REFERENCE, SEQUENTIAL, color
+from ...probe.results.result import Result
+from ...probe.results.screen import CLEAR
+from ...probe.results.text import for_plotly
+from ...probe.runs.run import Run
+from ..components.choose import choose, choose_position
+from ..components.figure import is_dark, show_result
+from ..components.kept_chart import kept_chart, token_strip
+from ..components.text import literal
+from .page import Page
 
 OUTLINE = {"color": REFERENCE, "width": 0.5}
 
 
-def show(run: Run) -> None:
-    """Draw the page."""
-    st.header("State over time")
-    result = read_result(run, "state_trajectory")
-    if not isinstance(result, StateTrajectory):
-        return
+class States(Page, kind="states"):
+    """The path of one head's state, token by token."""
+
+    title = "State over time"
+    icon = ":material/timeline:"
+    order = 20
+    shows = ("state_trajectory",)
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        self.head()
+        for name, result in results.items():
+            if isinstance(result, StateTrajectory):
+                _walk(run, name, result)
+
+
+def _walk(run: Run, name: str, result: StateTrajectory) -> None:
+    """One head over one sequence."""
     columns = st.columns(4)
     models = list(dict.fromkeys(result.table["model"]))
     model = choose("model", models, "model", where=columns[0])
     lively = result.liveliest(model)
-    layers = sorted(result.table.loc[result.table["model"] == model, "layer"].unique().tolist())
+    layers = result.select(model=model).selectors["layer"]
     layer = choose("layer", layers, "layer", where=columns[1], index=layers.index(lively["layer"]))
-    heads = sorted(result.select(model=model, layer=layer).table["head"].unique().tolist())
-    head = choose("head", heads, "head", where=columns[2], index=heads.index(lively["head"]))
+    heads = result.select(model=model, layer=layer).selectors["head"]
+    head = choose("head", heads, "head", where=columns[2], index=heads.index(lively["head"]) if lively["head"] in heads else 0)
     view = choose("view", ["plane", "space"], "view", where=columns[3])
     own = result.select(model=model, layer=layer, head=head)
     rows = own.table.sort_values("position")
@@ -60,7 +74,7 @@ def show(run: Run) -> None:
     share = result.about.get("explained", {}).get(f"{model}, layer {layer}, head {head}")
     if share is not None:
         st.caption(f"The three axes hold {share:.1%} of the variance of this head's states.")
-    show_result(run, "state_trajectory", result, model=model, layer=layer, head=head)
+    show_result(run, name, result, {"model": model, "layer": layer, "head": head})
 
 
 def _follow_click(strip: str) -> None:
@@ -117,6 +131,3 @@ def _space(result: StateTrajectory, position: int, label: str) -> go.Figure:
     figure = go.Figure([path, now], layout=_layout(520))
     titles = {f"{name}axis": {"title": f"axis {index}"} for index, name in enumerate("xyz", start=1)}
     return figure.update_layout(scene=titles)
-
-
-show(current_run())

@@ -1,0 +1,86 @@
+"""Which pages a run has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from ...probe.errors import StatescopeError
+from ...probe.plugins import import_file
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ..launch import PLUGINS_VARIABLE
+from ..pages.page import Page
+from .runs import current_run, kinds_of, read_result
+from .text import literal
+
+REST = "results"  # the page of what no other page shows
+
+
+def import_plugins() -> None:
+    """Import the files of the user's own that the app was started with; they may hold results and pages."""
+    for path in filter(None, os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)):
+        try:
+            import_file(Path(path))
+        except StatescopeError as error:
+            st.sidebar.error(literal(error))
+
+
+def every_page() -> list[Page]:
+    """All pages there are, ours and those of plug-ins, in the order of the menu."""
+    found = []
+    for kind in Page.kinds():
+        try:
+            found.append(Page.of_kind(kind)())
+        except StatescopeError as error:
+            st.sidebar.error(literal(error))
+    return sorted(found, key=lambda page: (page.order, page.title))
+
+
+def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:
+    """The names of the results of a run that a page shows."""
+    claimed = {kind for other in pages for kind in other.shows}
+    wanted = [name for name, kind in kinds_of(run).items() if (kind not in claimed if page.kind == REST else kind in page.shows)]
+    order = {kind: place for place, kind in enumerate(page.shows)}
+    return sorted(wanted, key=lambda name: order.get(kinds_of(run)[name] or "", 0))
+
+
+def entries(run: Run) -> list[st.Page]:
+    """The menu of a run. A page with nothing to show is not in the menu, but still there for who follows a link to it."""
+    pages = every_page()
+    return [
+        st.Page(
+            _drawing(page, pages),
+            title=page.title,
+            icon=page.icon,
+            url_path=page.kind,
+            default=place == 0,
+            visibility="visible" if page.always or names_shown(page, run, pages) else "hidden",
+        )
+        for place, page in enumerate(pages)
+    ]
+
+
+def _drawing(page: Page, pages: list[Page]) -> Callable[[], None]:
+    def draw() -> None:
+        run = current_run()
+        names = names_shown(page, run, pages)
+        if not names and not page.always:
+            page.head()
+            st.info(_why_empty(page, run), icon=":material/info:")
+            return
+        read = {name: read_result(run, name) for name in names}
+        results: dict[str, Result] = {name: result for name, result in read.items() if result is not None}
+        if results or page.always:
+            page.draw(run, results)
+
+    return draw
+
+
+def _why_empty(page: Page, run: Run) -> str:
+    kinds = ", ".join(kind.replace("_", " ") for kind in page.shows) or "that no other page shows"
+    state = "is still running, and has none yet" if run.status == "running" else "computes none"
+    return f"Here would stand results of the kind {literal(kinds)}. The study {literal(run.manifest.study)} {state}."

@@ -1,0 +1,62 @@
+"""Directions of concepts: projections, cosines, steering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from ...analyses.geometry.direction_map import DirectionProjection
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ..components.choose import choose, choose_position
+from ..components.figure import show_result
+from ..components.kept_chart import token_strip
+from ..components.text import literal
+from .page import Page
+
+
+class Directions(Page, kind="directions"):
+    """A sequence along a direction, how directions lie to each other, and whether they are causal."""
+
+    title = "Directions"
+    icon = ":material/explore:"
+    order = 40
+    shows = ("direction_projection", "direction_cosines", "steering")
+    intro = (
+        "A direction is the line along which a concept lies in an activation, in units of the gap between the mean where the "
+        "concept is present and where it is absent. It is causal only if moving along it changes what the model does, more than "
+        "a random direction does."
+    )
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        self.head()
+        for name, result in results.items():
+            st.subheader(literal(result.title))
+            if isinstance(result, DirectionProjection):
+                _walk(run, name, result)
+            else:
+                show_result(run, name, result, {})
+
+
+def _walk(run: Run, name: str, result: DirectionProjection) -> None:
+    """One sequence, token by token, along one direction."""
+    names = list(dict.fromkeys(result.table["direction"]))
+    direction = choose("direction", names, "direction", format_func=lambda value: str(value).replace("_", " "))
+    rows = result.select(direction=direction).table.sort_values("position")
+    position = choose_position("token", len(rows) - 1, "position")
+    strip = f"projection-{run.path.name}"
+    token_strip(
+        rows["token"].tolist(),
+        rows["projection"].round(3).tolist(),
+        position,
+        label="projection",
+        key=strip,
+        chosen=lambda: st.session_state.update(position=int(st.session_state[strip]["position"])),
+    )
+    here = rows.iloc[position]
+    facts = st.columns(3)
+    facts[0].metric("token", literal(here["token"]))
+    facts[1].metric("projection / scale", f"{here['projection']:.2f}")
+    facts[2].metric(literal(str(direction).replace("_", " ")), int(here["label"]))
+    show_result(run, name, result, {"direction": direction})

@@ -1,0 +1,92 @@
+"""What a run was and what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from shlex import quote
+
+import pandas as pd
+import streamlit as st
+
+from ...probe.plugins import declarations
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ..components.figure import show_result
+from ..components.runs import read_result
+from ..components.start import tell_status
+from ..components.text import literal
+from .page import Page
+
+FEW = 4
+
+
+class Overview(Page, kind="overview"):
+    """The outcome first, then everything in words, then how it was made."""
+
+    title = "Overview"
+    icon = ":material/summarize:"
+    order = 0
+    always = True
+    shows = (
+        "accuracy_by_length",
+        "error_by_position",
+        "verdicts",
+        "hybrid",
+        "curves",
+        "numbers",
+        "held_out_cost",
+        "training_curve",
+    )
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        manifest = run.manifest
+        st.header(literal(run.path.name))
+        st.text(_question(manifest.study))
+        tell_status(run)
+        facts = st.columns(4)
+        facts[0].metric("status", run.status)
+        facts[1].metric("results", len(run.result_names))
+        facts[2].metric("seed", manifest.seed)
+        facts[3].metric("time", f"{sum(manifest.seconds.values()):.0f} s")
+        for name, result in sorted(results.items(), key=lambda entry: self.shows.index(entry[1].kind)):
+            show_result(run, name, result, {}, words=False)
+        st.subheader("What was found")
+        for name in run.result_names:
+            found = results.get(name) or read_result(run, name)
+            if found is not None:
+                summary = _summary(found)
+                with st.expander(literal(name.replace("_", " ")), expanded=summary.count("\n") < FEW):
+                    st.text(summary)
+        st.subheader("How it was made")
+        st.code(f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished", "bash")
+        tables = st.columns(2)
+        tables[0].caption("configuration")
+        tables[0].json(dict(manifest.configuration), expanded=1)
+        tables[1].caption("packages, source and machine")
+        made_with = {**manifest.packages, **manifest.source, **manifest.hardware}
+        tables[1].dataframe(pd.DataFrame({"value": {name: str(value) for name, value in made_with.items()}}))
+        _verify(run)
+
+
+def _summary(result: Result) -> str:
+    try:
+        return result.summary()
+    except Exception as error:  # a table of the right columns may hold anything
+        return f"This result cannot be put in words: {type(error).__name__}: {error}"
+
+
+def _question(kind: str) -> str:
+    """What a study of this kind asks, as its class says it."""
+    asked = [found.constants.get("question", "") for found in declarations("study") if found.kind == kind]
+    return next(filter(None, asked), f"The study {kind}.")
+
+
+def _verify(run: Run) -> None:
+    st.subheader("Files")
+    st.caption(f"{len(run.manifest.files)} files with their digests in {literal(run.path)}")
+    if st.button("Compare every file with its digest", icon=":material/fact_check:"):
+        problems = run.problems()
+        if problems:
+            st.error("\n\n".join(map(literal, problems)))
+        else:
+            st.success(f"{len(run.manifest.files)} files are as they were written.")

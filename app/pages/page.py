@@ -1,0 +1,53 @@
+"""What a page about a run is. A page says which kinds of result it shows; which names they have in a run does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import streamlit as st
+
+from ...probe.plugins import Kinds
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ..components.choose import choose_rows
+from ..components.figure import show_result
+from ..components.text import literal
+
+
+class Page(Kinds, family="page"):
+    """A page of the app about one run. A page in a file of one's own, or in an installed plug-in, is a class:
+
+        class Horizons(Page, kind="horizons"):
+            title = "Memory horizons"
+            shows = ("memory_horizon",)
+
+    It then shows each result of these kinds with its selectors, figure, summary, numbers and exports; `draw` may do otherwise.
+    A page whose kinds a run does not have stays out of the menu.
+    """
+
+    title: ClassVar[str] = ""
+    icon: ClassVar[str] = ":material/insights:"
+    order: ClassVar[int] = 50
+    """of the menu: small first"""
+    intro: ClassVar[str] = ""
+    """what a reader has to know, as Markdown; never text of a run"""
+    shows: ClassVar[tuple[str, ...]] = ()
+    """kinds of result"""
+    always: ClassVar[bool] = False
+    """whether there is something to see without a result of these kinds"""
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        """Draw the page. results: those of the run that it shows, by name."""
+        self.head()
+        where = choose_rows(results.values())
+        for name, result in results.items():
+            if len(results) > 1:
+                st.subheader(literal(name.replace("_", " ")))
+            show_result(run, name, result, where)
+
+    def head(self) -> None:
+        """The title and the intro."""
+        st.header(self.title)
+        if self.intro:
+            st.markdown(self.intro)

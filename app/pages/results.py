@@ -1,0 +1,29 @@
+"""Results that no other page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ..components.choose import choose, choose_rows
+from ..components.figure import show_result
+from .page import Page
+
+
+class Results(Page, kind="results"):
+    """One result at a time, with what it says of itself. It declares no kinds: what no page declares comes here."""
+
+    title = "Other results"
+    icon = ":material/table_chart:"
+    order = 90
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        self.head()
+        if not results:
+            return
+        name = choose("result", list(results), "result", format_func=lambda name: name.replace("_", " "))
+        st.caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
+        show_result(run, name, results[name], choose_rows([results[name]]))
