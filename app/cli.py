@@ -158,7 +158,7 @@ def app(
         names: host names under which a browser may reach another address, if not by the address itself.
 
     """
-    from .launch import launch
+    from .server.launch import launch
 
     launch(folder, port, browser=browser, address=address, names=names, plugins=plugins)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -13,14 +12,9 @@ from ...probe.errors import StatescopeError
 from ...probe.files import sha256
 from ...probe.results.result import DamagedResultError, Result
 from ...probe.runs.run import Run, list_runs
-from ..launch import RUNS_VARIABLE
+from ..environment import runs_folder
 from .choose import tell_foreign
 from .text import literal
-
-
-def runs_folder() -> Path:
-    """Where runs are: what the launcher was given."""
-    return Path(os.environ.get(RUNS_VARIABLE, "runs"))
 
 
 def sort_runs() -> tuple[list[Run], list[StatescopeError]]:

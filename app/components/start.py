@@ -14,7 +14,7 @@ import streamlit as st
 from ...analyses.studies.catalogue import SMALLEST, STUDIES
 from ...probe.runs.progress import read_progress
 from ...probe.runs.run import LOCK, Run
-from .runs import runs_folder
+from ..environment import runs_folder
 from .text import literal
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import streamlit.config
 
-from statescope.app.gate import Gate
-from statescope.app.launch import NoNameError, launch, settings
+from statescope.app.server.gate import Gate
+from statescope.app.server.launch import NoNameError, launch, settings
 
 
 def test_the_first_start_on_a_machine_asks_nothing_and_serves(tmp_path: Path) -> None:

@@ -29,11 +29,13 @@ PAGES = ("overview", "transitions", "states", "probes", "directions", "tangent",
 
 def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overview", **query: str) -> AppTest:
     monkeypatch.setenv("STATESCOPE_RUNS", str(folder))
-    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app" / "server" / "main.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
     app.run()
-        app._page_hash = "" if page == "overview" else calc_hash(page)  # switch_page knows pages that are files alone
+    if page == "overview":
+        return app
+    app._page_hash = calc_hash(page)  # switch_page knows pages that are files alone
     return app.run()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
@@ -12,19 +10,19 @@ from ...probe.errors import StatescopeError
 from ...probe.plugins import import_file
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
-from ..launch import PLUGINS_VARIABLE
+from ..components.runs import current_run, kinds_of, read_result
+from ..components.text import literal
+from ..environment import plugin_files
 from ..pages.page import Page
-from .runs import current_run, kinds_of, read_result
-from .text import literal
 
 REST = "results"  # the page of what no other page shows
 
 
 def import_plugins() -> None:
     """Import the files of the user's own that the app was started with; they may hold results and pages."""
-    for path in filter(None, os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)):
+    for path in plugin_files():
         try:
-            import_file(Path(path))
+            import_file(path)
         except StatescopeError as error:
             st.sidebar.error(literal(error))
 
@@ -71,6 +69,9 @@ def _drawing(page: Page, pages: list[Page]) -> Callable[[], None]:
         if not names and not page.always:
             page.head()
             st.info(_why_empty(page, run), icon=":material/info:")
+            for name, kind in kinds_of(run).items():
+                if kind is None:  # it might be one of this page's
+                    read_result(run, name)
             return
         read = {name: read_result(run, name) for name in names}
         results: dict[str, Result] = {name: result for name, result in read.items() if result is not None}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from statescope.app.components.navigation import entries, import_plugins
-from statescope.app.components.runs import choose_run, current_run, runs_folder, sort_runs
+from statescope.app.components.runs import choose_run, current_run, sort_runs
 from statescope.app.components.start import offer_first_run
 from statescope.app.components.text import literal
+from statescope.app.environment import runs_folder
+from statescope.app.server.navigation import entries, import_plugins
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -12,12 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..probe.errors import StatescopeError
+from ...probe.errors import StatescopeError
+from ..environment import tell
 
 ADDRESS = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
-RUNS_VARIABLE = "STATESCOPE_RUNS"
-PLUGINS_VARIABLE = "STATESCOPE_PLUGINS"
 
 
 class PortInUseError(StatescopeError, OSError):
@@ -80,8 +78,7 @@ def launch(
     shown = names[0] if address in EVERY_ADDRESS else address
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"statescope: the runs in {folder}/ at {url} (Ctrl-C stops it)", flush=True)
-    os.environ[RUNS_VARIABLE] = str(folder.resolve())
-    os.environ[PLUGINS_VARIABLE] = os.pathsep.join(str(path.resolve()) for path in plugins)
+    tell(folder, plugins)
     if browser:
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
     _serve(address, port, [*names, *({address, ADDRESS, "localhost"} - {*EVERY_ADDRESS})])
@@ -102,7 +99,7 @@ def tell_error(error: Exception) -> bool:
     """Say on the page, in a sentence, that it could not be drawn. Streamlit has put the traceback on the terminal."""
     import streamlit
 
-    from .components.text import literal
+    from ..components.text import literal
 
     streamlit.error(
         f"This page could not be drawn: {literal(f'{type(error).__name__}: {error}')}. Other pages and runs still work; the "

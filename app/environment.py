@@ -1,0 +1,26 @@
+"""What the launcher tells the pages: they run in the server's process, and take it from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+RUNS_VARIABLE = "STATESCOPE_RUNS"
+PLUGINS_VARIABLE = "STATESCOPE_PLUGINS"
+
+
+def tell(folder: Path, plugins: Sequence[Path]) -> None:
+    """Set the folder of runs, and the files of the user's own that are imported."""
+    os.environ[RUNS_VARIABLE] = str(folder.resolve())
+    os.environ[PLUGINS_VARIABLE] = os.pathsep.join(str(path.resolve()) for path in plugins)
+
+
+def runs_folder() -> Path:
+    """Where runs are."""
+    return Path(os.environ.get(RUNS_VARIABLE, "runs"))
+
+
+def plugin_files() -> list[Path]:
+    """Python files with results and pages."""
+    return [Path(path) for path in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if path]
