@@ -1,0 +1,99 @@
+"""Every layer of one model against every layer of another, with what chance gives beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.results.figure import Figure, Heatmap, Panel
+from ...probe.results.result import Result
+from .centred_kernel_alignment import CentredKernelAlignment
+from .measure import SimilarityMeasure
+
+
+@dataclass(frozen=True)
+class RepresentationSimilarity(Result, kind="representation_similarity"):
+    """The similarity of activations by pair of places."""
+
+    title: ClassVar[str] = "Similarity of representations"
+    columns: ClassVar[dict[str, str]] = {
+        "measure": "kind of the measure",
+        "first": "place in the first model",
+        "second": "place in the second model",
+        "similarity": "of the two sets of activations",
+        "null": "mean similarity with the groups of the second side shuffled",
+        "p": "share of shuffles at least as similar, the observed one counted among them",
+        "samples": "samples compared",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("measure", "first", "second")
+
+    def summary(self) -> str:
+        above = self.table[self.table["p"] <= 0.05]
+        top = self.table.sort_values("similarity").iloc[-1]
+        where = f"{top['first']}, {top['second']}; null {top['null']:.3f}"
+        return (
+            f"{len(above)} of {len(self.table)} pairs are more alike than shuffled ones (p <= 0.05 each, not corrected); "
+            f"the range is {self.table['similarity'].min():.3f} to {top['similarity']:.3f} ({where})"
+        )
+
+    def specification(self) -> Figure:
+        panels = []
+        for measure, own in self.table.groupby("measure", sort=False):
+            rows, columns = own["first"].drop_duplicates().tolist(), own["second"].drop_duplicates().tolist()
+            values = own.pivot(index="first", columns="second", values="similarity").loc[rows, columns].to_numpy()
+            panels.append(Panel([Heatmap(values, rows, columns, "similarity")], "second", "first", str(measure)))
+        return Figure(self.title, panels, alt=f"Similarity of each pair of places. {self.summary()}")
+
+
+def compare_representations(
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    generator: torch.Generator,
+    *,
+    measure: SimilarityMeasure | None = None,
+    groups: Tensor | None = None,
+    shuffles: int = 99,
+) -> RepresentationSimilarity:
+    """Compare activations of the same samples, each place of one model with each of another.
+
+    first, second: by name of the place, [n, ...] each, row i of every one from the same sample.
+    measure: debiased CKA if left out.
+    groups: [n], which samples belong together (a sequence, a document). The null shuffles whole groups against each other where
+        all have one size, and samples otherwise; without groups it shuffles samples, which is too easy a null for neighbours.
+    shuffles: how many; p cannot be below 1 / (shuffles + 1).
+
+    Raises ValueError as the measure does, naming the pair.
+    """
+    measure = measure or CentredKernelAlignment()
+    n = len(next(iter(first.values())))
+    orders = [_shuffled(n, groups, generator) for _ in range(shuffles)]
+    rows = []
+    for name, one in first.items():
+        for other, two in second.items():
+            try:
+                found = measure(one, two)
+            except ValueError as error:
+                raise ValueError(f"{name} against {other}: {error}") from error
+            null = np.array([measure(one, two[order]) for order in orders])
+            p = (1 + int((null >= found).sum())) / (1 + shuffles)
+            rows.append((measure.kind, name, other, found, float(null.mean()) if shuffles else np.nan, p, n))
+    table = pd.DataFrame(rows, columns=list(RepresentationSimilarity.columns))
+    return RepresentationSimilarity(table, {"shuffles": shuffles, "grouped": groups is not None})
+
+
+def _shuffled(n: int, groups: Tensor | None, generator: torch.Generator) -> Tensor:
+    if groups is None:
+        return torch.randperm(n, generator=generator)
+    members = [(groups == group).nonzero()[:, 0] for group in groups.unique()]
+    if len({len(own) for own in members}) > 1:
+        return torch.randperm(n, generator=generator)
+    order = torch.empty(n, dtype=torch.long)
+    for place, source in zip(members, torch.randperm(len(members), generator=generator), strict=True):
+        order[place] = members[int(source)]
+    return order
