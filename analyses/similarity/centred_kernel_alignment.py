@@ -31,7 +31,7 @@ class CentredKernelAlignment(SimilarityMeasure, kind="cka"):
             raise ValueError("debiased CKA needs at least 4 samples")
         one, two = (_without_diagonal(x @ x.T) for x in (first, second))
         own, other = float((one * one).sum()), float((two * two).sum())
-        return float((one * two).sum()) / (own * other) ** 0.5
+        return float((one * two).sum() / (own * other) ** 0.5)
 
 
 def _without_diagonal(gram: Tensor) -> Tensor:

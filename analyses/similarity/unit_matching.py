@@ -60,4 +60,5 @@ def _correlations(first: Tensor, second: Tensor) -> Tensor:
     norms = [x.norm(dim=0) for x in (first, second)]
     still = [norm <= 1e-10 * norm.max() for norm in norms]
     one, two = (norm.where(~none, torch.full_like(norm, torch.nan)) for norm, none in zip(norms, still, strict=True))
-    return (first / one).T @ (second / two)
+    correlations: Tensor = (first / one).T @ (second / two)
+    return correlations
