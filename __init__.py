@@ -23,7 +23,7 @@ _HOME = {
     "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
     "effective_attention": ".kernels.effective_attention",
     "lyapunov_exponents": ".kernels.products",
-    "Transition": ".kernels.transition",
+    "Transition": ".kernels.operators.transition",
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",
     "Attention": ".probe.mixers",

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...kernels.transition import Transition
+from ...kernels.operators.transition import Transition
 from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Histogram, Panel, Points
 from ...probe.results.result import Result

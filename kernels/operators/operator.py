@@ -55,6 +55,8 @@ class Operator(ABC):
             raise ValueError(f"{type(self).__name__} of shape {list(self.shape)} cannot be applied to {list(x.shape)}")
         if x.dtype != self.dtype and not (x.is_complex() and x.real.dtype == self.dtype):
             raise ValueError(f"{type(self).__name__} of {self.dtype} cannot be applied to {x.dtype}; convert one of them")
+        if x.device != self.device:
+            raise ValueError(f"{type(self).__name__} on {self.device} cannot be applied to {x.device}; move one of them")
 
 
 def square_self_adjoint(operator: Operator, what: str) -> int:

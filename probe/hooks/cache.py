@@ -12,7 +12,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.utilities.components_utils import get_act_name
 from transformer_lens.utilities.slice import Slice
 
-from ...kernels.transition import Transition
+from ...kernels.operators.transition import Transition
 from ..errors import LayerError, StatescopeError, unknown_name
 from .names import hook_name, resolve_layer
 
@@ -34,7 +34,7 @@ def converted(value: Any, device: torch.device | str | None = None, dtype: torch
     and less complex64. Raises TypeError for a dtype that is no floating or complex one.
     """
     if isinstance(value, Transition):
-        return Transition(*(converted(part, device, dtype) for part in (value.diagonal, value.left, value.right)))
+        return value.each(lambda part: converted(part, device, dtype))
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TypeError(f"dtype={dtype} would cut activations to whole numbers; give a floating-point dtype")
     if dtype is not None and value.is_complex():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from ...kernels.transition import Transition
+from ...kernels.operators.transition import Transition
 
 OTHER_WAYS = (
     "change states with run_with_edits, or with one tap and a hook function that returns the changed state; transitions through "
@@ -54,7 +54,7 @@ def show(point: HookPoint, value: Any) -> Any:
 
 
 def _parts(value: Any) -> tuple[Tensor, ...]:
-    return (value.diagonal, value.left, value.right) if isinstance(value, Transition) else (value,)
+    return value.parts if isinstance(value, Transition) else (value,)
 
 
 def _each(value: Any, change: Any) -> Any:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...kernels.arguments import can_read_values
+from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Tap, TapRequest
-from ...kernels.transition import Transition
 
 PositionRequest = TapRequest
 
@@ -47,12 +47,12 @@ class Positions:
     def select(self, value: Any, axis: int) -> Any:
         """The positions along an axis of a tensor that holds every token."""
         if self.of_row is None:
-            return at(value, axis, torch.tensor(self.of_batch, device=_device(value)))
-        return at_rows(value, axis, torch.tensor(self.of_batch, device=_device(value))[self.of_row.to(_device(value))])
+            return at(value, axis, torch.tensor(self.of_batch, device=value.device))
+        return at_rows(value, axis, torch.tensor(self.of_batch, device=value.device)[self.of_row.to(value.device)])
 
     def select_rows(self, value: Any, axis: int) -> Any:
         """Each row's own along an axis that holds `of_batch` alone, as those of tapped states do."""
-        return value if self.of_row is None else at_rows(value, axis, self.of_row.to(_device(value)))
+        return value if self.of_row is None else at_rows(value, axis, self.of_row.to(value.device))
 
 
 def last_tokens(attention_mask: Tensor) -> Tensor:
@@ -78,18 +78,13 @@ def refuse_left_padding(attention_mask: Tensor) -> None:
 def at(value: Any, axis: int, index: Tensor) -> Any:
     """The entries `index` [P] along an axis of a tensor, or of a Transition [B, T, H]."""
     if isinstance(value, Transition):
-        return Transition(*(part.index_select(axis, index) for part in (value.diagonal, value.left, value.right)))
+        return value.each(lambda part: part.index_select(axis, index))
     return value.index_select(axis, index)
 
 
 def at_rows(value: Any, axis: int, index: Tensor) -> Any:
     """The entries `index` [B, P] along an axis, each row (axis 0) its own."""
     if isinstance(value, Transition):
-        return Transition(*(at_rows(part, axis, index) for part in (value.diagonal, value.left, value.right)))
+        return value.each(lambda part: at_rows(part, axis, index))
     rows = torch.arange(len(value), device=value.device)[:, None]
     return value.movedim(axis, 1)[rows, index].movedim(1, axis)
-
-
-def _device(value: Any) -> torch.device:
-    device: torch.device = value.diagonal.device if isinstance(value, Transition) else value.device
-    return device

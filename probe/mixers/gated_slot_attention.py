@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...kernels.gated_slot_attention import gated_slot_attention
+from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, RecurrenceOutput
-from ...kernels.transition import Transition
 from .base import Memory, Mixer, StateRequest, linear
 from .heads import HeadMixer, HeadsConfig
 from .recurrences import Recurrence, Tokens, outer

@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ...kernels.dense_scan import dense_scan
+from ...kernels.operators.transition import Transition
 from ...kernels.precision import widened
-from ...kernels.transition import Transition
 from .base import Mixer, MixerConfig, StateRequest
 from .hippo import RULES, SYSTEMS, discretise, system
 from .recurrences import Recurrence, Tokens

@@ -22,9 +22,9 @@ from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
 from ...kernels.linear_attention import linear_attention
 from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
+from ...kernels.operators.transition import Transition, householder_write
 from ...kernels.precision import widened
 from ...kernels.recurrence import RecurrenceOutput
-from ...kernels.transition import Transition, householder_write
 
 Tokens = dict[str, Any]  # of tensors
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
+from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, Tap, TapRequest
-from ...kernels.transition import Transition
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
 from ..hooks.points import point_of
@@ -167,8 +167,7 @@ def _watched(model: Model) -> bool:
 def _joined(values: Sequence[Any], axis: int) -> Any:
     """The passes as one."""
     if isinstance(values[0], Transition):
-        sides = [[value.diagonal for value in values], [value.left for value in values], [value.right for value in values]]
-        return Transition(*(torch.cat(side, dim=axis) for side in sides))
+        return Transition.joined(values, axis)
     return torch.cat(list(values), dim=axis)
 
 

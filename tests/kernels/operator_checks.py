@@ -26,3 +26,5 @@ def check_operator(operator: Operator) -> None:
         operator.matvec(torch.ones(columns + 1, dtype=operator.dtype))
     with pytest.raises(ValueError, match="convert one of them"):
         operator.matvec(torch.ones(columns, dtype=torch.float16))
+    with pytest.raises(ValueError, match="move one of them"):
+        operator.matvec(torch.ones(columns, dtype=operator.dtype, device="meta"))

@@ -8,7 +8,7 @@ from recurrences import unit
 from torch import Tensor
 
 from statescope import Transition, lyapunov_exponents
-from statescope.kernels.products import product_of_householders
+from statescope.kernels.products import UnresolvedError
 
 K = 8
 
@@ -72,10 +72,94 @@ def test_time_is_the_last_batch_axis() -> None:
 @pytest.mark.parametrize("length", [2, 5, 20])
 def test_a_window_is_one_transition(length: int) -> None:
     keys, beta, decay = tokens(length)
-    whole = product_of_householders(keys, beta, decay)
+    whole = Transition.householders(keys.flatten(0, 1), beta.flatten(), decay.sum())
     product = torch.eye(K, dtype=torch.float64)
     for matrix in Transition.householders(keys, beta, decay).dense():
         product = matrix @ product
     torch.testing.assert_close(whole.dense(), product, rtol=0, atol=1e-12)
     found = whole.eigenvalues().abs().sort().values
     torch.testing.assert_close(found, torch.linalg.eigvals(product).abs().sort().values, rtol=0, atol=1e-8)
+
+
+def as_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in tensors)
+
+
+@pytest.mark.parametrize("decay", [90.0, 105.0, 300.0])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_decays_that_leave_float32(decay: float, by_channel: bool) -> None:
+    """e^-105 is 0 in float32 and e^-90 has lost digits; exponents and determinants keep them as logarithms."""
+    keys, beta, _ = tokens(40)
+    log_decay = -decay + rand(40, K) if by_channel else -decay + rand(40)
+    exact, given = (keys, beta, log_decay), as_float32(keys, beta, log_decay)
+    truth = Transition.householders(keys, beta, torch.zeros_like(log_decay) + (log_decay + decay))
+    found = Transition.householders(*given)
+    torch.testing.assert_close(found.log_abs_det().double(), truth.log_abs_det() - K * decay, rtol=1e-6, atol=1e-3)
+    torch.testing.assert_close(lyapunov_exponents(found), lyapunov_exponents(truth) - decay, rtol=0, atol=5e-5)
+    torch.testing.assert_close(lyapunov_exponents(Transition.householders(*exact)).sum(), truth.log_abs_det().mean() - K * decay)
+    diagonal = Transition.diagonal_only(given[2] if by_channel else given[2][:, None], K)
+    expected = (log_decay if by_channel else log_decay[:, None].expand(-1, K)).mean(0).sort(descending=True).values
+    torch.testing.assert_close(lyapunov_exponents(diagonal), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("every", [1, 8])
+def test_a_direction_that_a_token_erases_has_no_exponent(dtype: torch.dtype, every: int) -> None:
+    """beta = 1 makes the product singular: -inf, and not the logarithm of a rounding error. The other directions keep theirs."""
+    keys, beta, decay = tokens(20)
+    beta[7] = 1
+    given = [x.to(dtype) for x in (keys, beta, decay)]
+    transition = Transition.householders(*given)
+    assert (transition.log_abs_det() == -torch.inf).nonzero().flatten().tolist() == [7]
+    exponents = lyapunov_exponents(transition, every=every)
+    assert exponents[-1] == -torch.inf
+    assert exponents[:-1].isfinite().all()
+    product = torch.eye(K, dtype=torch.float64)
+    for matrix in Transition.householders(keys, beta, decay).dense():
+        product = matrix @ product
+    volume = torch.linalg.svdvals(product[:, : K - 1]).log().sum() / 20  # of what the product makes of the first K - 1 axes
+    torch.testing.assert_close(exponents[:-1].sum(), volume, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-10)
+    torch.testing.assert_close(lyapunov_exponents(transition, count=K - 1, every=every), exponents[:-1])
+
+
+def test_one_of_several_products_is_singular() -> None:
+    keys, beta, decay = (torch.stack([a, b]) for a, b in zip(tokens(20), tokens(20), strict=True))
+    beta[1, 3] = 1
+    exponents = lyapunov_exponents(Transition.householders(keys, beta, decay))
+    assert exponents[0].isfinite().all()
+    alone = lyapunov_exponents(Transition.householders(keys[0], beta[0], decay[0]))
+    torch.testing.assert_close(exponents[0], alone, rtol=1e-9, atol=1e-12)
+    assert exponents[1, -1] == -torch.inf
+
+
+def test_what_eight_tokens_spread_too_far_is_resolved_token_by_token_and_what_one_does_is_said() -> None:
+    """Diagonals in a rotated basis, whose exponents are known: -9 after 8 tokens is e^-72 beside 1."""
+    turn = torch.linalg.qr(torch.randn(K, K, dtype=torch.float64)).Q
+
+    def constant(decay: Tensor) -> Transition:
+        matrix = turn @ torch.diag(decay.exp()) @ turn.T
+        eye = torch.eye(K, dtype=torch.float64)
+        return Transition(torch.ones(60, 1, dtype=torch.float64), (matrix - eye).expand(60, K, K), eye.expand(60, K, K))
+
+    decay = -torch.linspace(0, 9, K, dtype=torch.float64)
+    torch.testing.assert_close(lyapunov_exponents(constant(decay)), decay, rtol=0, atol=0.2)
+    keys, beta, _ = tokens(10)
+    gates = -torch.linspace(0, 200, K, dtype=torch.float64).expand(10, K)
+    spread = Transition.householders(keys, beta, gates)
+    assert spread.log_abs_det().isfinite().all()
+    with pytest.raises(UnresolvedError, match="token 0 spreads directions further apart than float64 resolves; ask for fewer"):
+        lyapunov_exponents(spread)
+    assert lyapunov_exponents(spread, count=1).isfinite().all()
+
+
+def test_complex_transitions() -> None:
+    """Rotations add no growth: the exponents are those of the moduli."""
+    decay, phase = -rand(30, K), 6 * rand(30, K)
+    turning = Transition.diagonal_only(torch.complex(decay, phase), K)
+    expected = decay.mean(0).sort(descending=True).values
+    torch.testing.assert_close(lyapunov_exponents(turning), expected, rtol=1e-12, atol=1e-12)
+    left, right = (0.2 * torch.randn(2, 30, K, 1, dtype=torch.complex128)).unbind(0)
+    general = Transition(torch.polar(decay.exp(), phase), left, right)
+    exponents = lyapunov_exponents(general)
+    assert not exponents.is_complex()
+    assert exponents.sum().item() == pytest.approx(general.log_abs_det().mean().item(), rel=1e-12)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from operator_checks import check_operator
 from recurrences import RECURRENCES, unit
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from statescope import Transition, delta_rule
-from statescope.kernels.transition import householder_write
+from statescope.kernels.operators.transition import householder_write
 
 BATCH, K, V = (3, 2), 8, 5
 
@@ -23,8 +25,12 @@ def householders(keys: int, *, decay: bool = True) -> Transition:
     return Transition.householders(unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys), log_decay)
 
 
+def factors(rank: int = 2) -> tuple[Tensor, ...]:
+    return (torch.randn(2, *BATCH, K, rank, dtype=torch.float64) / K).unbind(0)
+
+
 def general(rank: int) -> Transition:
-    return Transition(rand(*BATCH, K), *(torch.randn(2, *BATCH, K, rank, dtype=torch.float64) / K).unbind(0))
+    return Transition(rand(*BATCH, K), *factors(rank))
 
 
 def by_channel(keys: int) -> Transition:
@@ -38,14 +44,25 @@ def rwkv7() -> Transition:
     return Transition.diagonal_plus_low_rank(a, -rand(*BATCH, K) * a, -rand(*BATCH, K))
 
 
-def turned(size: int, rank: int) -> Transition:
-    """A complex diagonal, scalar where size is 1, with a complex low-rank part."""
-    diagonal = torch.polar(rand(*BATCH, size), 6 * rand(*BATCH, size))
-    left, right = torch.randn(2, *BATCH, K, rank, dtype=torch.complex128) / K
-    return Transition(diagonal, left, right)
+def unit_circle(*shape: int) -> Tensor:
+    """e^{g + i theta} of shape [...], of modulus at most 1, as its logarithm."""
+    return torch.complex(-rand(*shape), 6 * rand(*shape))
+
+
+def complex_general(channels: int, rank: int) -> Transition:
+    left, right = (torch.randn(2, *BATCH, K, rank, dtype=torch.complex128) / K).unbind(0)
+    return Transition(unit_circle(*BATCH, channels).exp(), left, right, -rand(*BATCH, 1))
 
 
 TRANSITIONS = {
+    "turning-scalar": lambda: Transition.diagonal_only(unit_circle(*BATCH, 1), K),
+    "turning-diagonal": lambda: Transition.diagonal_only(unit_circle(*BATCH, K), K),
+    "complex-scalar-rank-1": lambda: complex_general(1, 1),
+    "complex-scalar-rank-2": lambda: complex_general(1, 2),
+    "complex-diagonal-rank-1": lambda: complex_general(K, 1),
+    "complex-diagonal-rank-3": lambda: complex_general(K, 3),
+    "decayed-general": lambda: Transition(rand(*BATCH, K), *factors(), -rand(*BATCH, K)),
+    "equal-diagonal": lambda: Transition(rand(*BATCH, 1).expand(*BATCH, K), *factors()),
     "scalar": lambda: Transition.diagonal_only(-rand(*BATCH, 1), K),
     "diagonal": lambda: Transition.diagonal_only(-rand(*BATCH, K), K),
     "one-key": lambda: householders(1),
@@ -57,36 +74,74 @@ TRANSITIONS = {
     "rwkv7": lambda: rwkv7(),
     "no-decay": lambda: householders(2, decay=False),
     "diagonal-plus-low-rank": lambda: general(2),
-    "complex-diagonal": lambda: Transition.diagonal_only(torch.complex(-rand(*BATCH, K), 6 * rand(*BATCH, K)), K),
-    "complex-scalar": lambda: turned(1, 2),
-    "complex-low-rank": lambda: turned(K, 1),
-    "equal-entries": lambda: Transition(householders(2).diagonal.expand(*BATCH, K), *_parts(householders(2))),
 }
 
 
-def _parts(transition: Transition) -> tuple[Tensor, Tensor]:
-    return transition.left, transition.right
-
-
-def sort_spectrum(values: Tensor) -> Tensor:
-    """By real and then imaginary part, rounded so that equal real parts do not change places."""
-    order = torch.argsort(values.real.round(decimals=8) + 1e-3 * values.imag, dim=-1)
-    return values.gather(-1, order)
+def nearest(found: np.ndarray, exact: np.ndarray) -> float:
+    """The largest distance in the best pairing of two spectra [..., K]."""
+    far = 0.0
+    for own, other in zip(found.reshape(-1, K), exact.reshape(-1, K), strict=True):
+        distance = np.abs(own[:, None] - other)
+        far = max(far, float(distance[linear_sum_assignment(distance)].max()))
+    return far
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_it_agrees_with_the_dense_matrix(name: str) -> None:
+def test_it_agrees_with_numpy_on_the_dense_matrix(name: str) -> None:
+    """In complex128, whatever the kind of the transition."""
     transition = TRANSITIONS[name]()
     dense = transition.dense()
-    assert dense.shape == (*BATCH, K, K)
-    state = torch.randn(*BATCH, K, V, dtype=torch.float64)
-    torch.testing.assert_close(transition.apply(state), dense @ state.to(dense), rtol=1e-12, atol=1e-12)
-    check_operator(transition)
-    found, exact = sort_spectrum(transition.eigenvalues()), sort_spectrum(torch.linalg.eigvals(dense))
-    torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
-    torch.testing.assert_close(transition.singular_values(), torch.linalg.svdvals(dense), rtol=0, atol=1e-12)
-    torch.testing.assert_close(transition.norm(), torch.linalg.matrix_norm(dense, ord=2), rtol=0, atol=1e-12)
-    torch.testing.assert_close(transition.log_abs_det(), torch.linalg.slogdet(dense).logabsdet, rtol=1e-10, atol=1e-10)
+    exact = dense.numpy().astype(np.complex128)
+    assert transition.shape == exact.shape == (*BATCH, K, K)
+    state = torch.randn(*BATCH, K, V, dtype=transition.dtype)
+    np.testing.assert_allclose(transition.matmat(state).numpy(), exact @ state.numpy(), rtol=0, atol=1e-12)
+    assert transition.eigenvalues().dtype == torch.complex128
+    assert nearest(transition.eigenvalues().numpy(), np.linalg.eigvals(exact)) < 1e-8
+    values = np.linalg.svd(exact, compute_uv=False)
+    np.testing.assert_allclose(transition.singular_values().numpy(), values, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(transition.norm().numpy(), values[..., 0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(transition.log_abs_det().numpy(), np.linalg.slogdet(exact)[1], rtol=1e-10, atol=1e-10)
+    for real in (transition.singular_values(), transition.norm(), transition.log_abs_det()):
+        assert real.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_it_is_an_operator(name: str) -> None:
+    check_operator(TRANSITIONS[name]())
+
+
+def test_complex_stays_complex() -> None:
+    """In every precision and through every change; a real diagonal beside complex columns is a complex transition."""
+    turning = complex_general(K, 2)
+    for dtype, wanted in (
+        (torch.float32, torch.complex64),
+        (torch.float64, torch.complex128),
+        (torch.complex64, torch.complex64),
+    ):
+        moved = turning.to(dtype)
+        assert moved.dtype == wanted
+        torch.testing.assert_close(moved.dense().to(torch.complex128), turning.dense(), rtol=0, atol=1e-6)
+    assert turning.to(device="cpu").dtype == turning.detach()[0].dtype == turning.double().dtype == torch.complex128
+    mixed = Transition(rand(*BATCH, K), *(x.to(torch.complex128) for x in factors()))
+    assert mixed.diagonal.dtype == mixed.dtype == mixed.compose(general(1)).dtype == torch.complex128
+    assert Transition.diagonal_only(torch.complex(-rand(3, 1), rand(3, 1)).to(torch.complex64), K).dtype == torch.complex64
+    assert Transition.householders(rand(1, K).bfloat16(), rand(1).bfloat16()).dtype == torch.float32
+
+
+def test_an_equal_diagonal_takes_the_small_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    equal = TRANSITIONS["equal-diagonal"]()
+    expected = torch.linalg.eigvals(equal.dense()), torch.linalg.svdvals(equal.dense())
+    monkeypatch.setattr(Transition, "dense", lambda _: pytest.fail("the dense matrix was decomposed"))
+    assert nearest(equal.eigenvalues().numpy(), expected[0].numpy()) < 1e-8
+    torch.testing.assert_close(equal.singular_values(), expected[1], rtol=0, atol=1e-12)
+
+
+def test_batch_axes_are_indexed_as_those_of_a_tensor() -> None:
+    for name in ("by-channel", "three-keys", "turning-diagonal"):
+        transition = TRANSITIONS[name]()
+        for index in (1, (slice(None), 1), (slice(1, 3), ...), [0, 2]):
+            torch.testing.assert_close(transition[index].dense(), transition.dense()[index])
+        torch.testing.assert_close(transition[..., 0].dense(), transition.dense()[..., 0, :, :])
 
 
 @pytest.mark.parametrize("first", TRANSITIONS)
@@ -97,26 +152,16 @@ def test_compose_is_the_product_in_order(first: str, second: str) -> None:
     torch.testing.assert_close(b.compose(a).dense(), b.dense().to(common) @ a.dense().to(common), rtol=1e-12, atol=1e-12)
 
 
-def test_complex_stays_complex() -> None:
-    """A real dtype says the precision; and a part that is complex makes the others so."""
-    transition = turned(K, 1)
-    for single in (transition.to(torch.float32), transition.to(dtype=torch.float32), transition.to("cpu", torch.complex64)):
-        assert single.dtype == torch.complex64
-        torch.testing.assert_close(single.double().dense(), transition.dense(), rtol=1e-5, atol=1e-5)
-    real = general(1)
-    mixed = Transition(transition.diagonal, real.left, real.right)
-    assert mixed.dtype == mixed.left.dtype == torch.complex128
-    assert turned(K, 1).eigenvalues().imag.abs().max() > 0.1
-
-
-def test_the_sign_of_a_rank_one_part_may_differ_between_tokens() -> None:
+def test_the_sign_of_a_rank_one_part_may_differ_between_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some tokens add and some erase: all are symmetric in the same way, and none needs the dense matrix."""
     key = torch.randn(*BATCH, K, dtype=torch.float64)
     sign = torch.tensor([1.0, -1.0]).double().expand(BATCH)[..., None]
     transition = Transition.diagonal_plus_low_rank(key, sign * key, -rand(*BATCH, K))
+    exact = torch.linalg.eigvals(transition.dense())
+    monkeypatch.setattr(Transition, "dense", lambda _: pytest.fail("the dense matrix was decomposed"))
     found = transition.eigenvalues()
     assert (found.imag == 0).all()
-    torch.testing.assert_close(sort_spectrum(found), sort_spectrum(torch.linalg.eigvals(transition.dense())), rtol=0, atol=1e-9)
+    assert nearest(found.numpy(), exact.numpy()) < 1e-9
 
 
 @pytest.mark.parametrize("keys", [1, 2, 4])
@@ -139,7 +184,7 @@ def test_transition_and_write_are_one_step_of_the_delta_rule(keys: int) -> None:
     k, beta = unit(torch.randn(*BATCH, keys, K, dtype=torch.float64)), 2 * rand(*BATCH, keys)
     v, decay = torch.randn(*BATCH, keys, V, dtype=torch.float64), -rand(*BATCH)
     state = torch.randn(*BATCH, K, V, dtype=torch.float64)
-    step = Transition.householders(k, beta, decay).apply(state) + householder_write(k, v, beta)
+    step = Transition.householders(k, beta, decay).matmat(state) + householder_write(k, v, beta)
     q = torch.zeros(BATCH[0], 1, BATCH[1], K, dtype=torch.float64)
     out = delta_rule(q, k[:, None], v[:, None], beta[:, None], decay[:, None], initial_state=state, implementation="reference")
     torch.testing.assert_close(out.final_state, step, rtol=0, atol=1e-12)
@@ -200,13 +245,13 @@ def test_a_transition_is_one_step_of_its_recurrence(name: str) -> None:
     else:
         k, beta = (now["k"], now["beta"]) if "product" in name else (now["k"][..., None, :], now["beta"][..., None])
         transition = Transition.householders(k, beta, now["log_decay"])
-    torch.testing.assert_close(transition.apply(state), found, rtol=0, atol=1e-12)
+    torch.testing.assert_close(transition.matmat(state), found, rtol=0, atol=1e-12)
 
 
 def test_shapes_that_disagree_are_refused() -> None:
     with pytest.raises(ValueError, match="must agree"):
         Transition(rand(2, K), rand(2, K, 1), rand(2, K, 2))
-    with pytest.raises(ValueError, match="needs 1 or 8"):
+    with pytest.raises(ValueError, match=r"diagonal \(2, 3\) needs \(2, 1\) or \(2, 8\)"):
         Transition(rand(2, 3), rand(2, K, 1), rand(2, K, 1))
     with pytest.raises(ValueError, match="must agree"):
         Transition.householders(rand(2, K), rand(3))

@@ -57,7 +57,7 @@ def by_hand(family: Any, tokens: dict[str, Any]) -> Tensor:
     write = write.to(torch.promote_types(write.dtype, transition.left.dtype))
     state, read = torch.zeros_like(write[:, 0]), []
     for t in range(write.shape[1]):
-        before, state = state, transition[:, t].apply(state) + write[:, t]
+        before, state = state, transition[:, t].matmat(state) + write[:, t]
         if vector:
             read.append(state[..., 0])
             continue

@@ -124,10 +124,10 @@ def test_state_is_transition_times_state_plus_write(kind: type, householders: in
     hooks = [f"blocks.1.attn.hook_{part}" for part in ("state", "transition", "write")]
     _, cache = model.run_with_cache(tokens, names_filter=hooks, taps=list(range(9)))
     state, transition, write = (cache[hook] for hook in hooks)
-    expected = transition[:, 1:].apply(state[:, :-1]) + write[:, 1:]
+    expected = transition[:, 1:].matmat(state[:, :-1]) + write[:, 1:]
     torch.testing.assert_close(state[:, 1:], expected, rtol=1e-10, atol=1e-12)
     # Without the erasure (a transition that only decays) the identity must fail.
-    decayed = transition.diagonal[:, 1:, ..., None] * state[:, :-1] + write[:, 1:]
+    decayed = transition[:, 1:].gain[..., None] * state[:, :-1] + write[:, 1:]
     assert (state[:, 1:] - decayed).norm() > 1e-2 * state[:, 1:].norm()
 
 
@@ -149,7 +149,7 @@ def test_every_state_is_its_transition_of_the_state_before_plus_its_write(mixer:
     model = small(mixer).double()
     state, transition, write = hooked(model, tokens, "state", "transition", "write", taps=list(range(9)))
     vector = state.ndim == 4
-    after = transition[:, 1:].apply(state[:, :-1, ..., None] if vector else state[:, :-1])
+    after = transition[:, 1:].matmat(state[:, :-1, ..., None] if vector else state[:, :-1])
     torch.testing.assert_close(state[:, 1:], (after[..., 0] if vector else after) + write[:, 1:], rtol=1e-10, atol=1e-12)
 
 

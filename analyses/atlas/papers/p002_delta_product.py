@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ....kernels.delta_rule import delta_rule
-from ....kernels.transition import Transition
+from ....kernels.operators.transition import Transition
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
 from ..agreement import agreement, difference, seeded

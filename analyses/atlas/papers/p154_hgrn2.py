@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ....kernels.gated_linear_attention import gated_linear_attention
-from ....kernels.transition import Transition
+from ....kernels.operators.transition import Transition
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded

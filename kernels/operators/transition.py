@@ -1,0 +1,317 @@
+"""Structured transitions: A = (diag(d) + L R^T) Diag(e^g), batched; their spectra through the small problem of the low rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arguments import can_read_values
+from ..chunked.triangular import unit_lower_inverse
+from ..precision import widened, working_dtype
+from .operator import Operator
+
+SINGULAR = 8  # roundings: what is nearer to a singular matrix than so many is taken for one
+
+
+@dataclass(frozen=True)
+class Transition(Operator):
+    """A = (diag(diagonal) + left @ right^T) Diag(e^{log_decay}), acting on the key axis of a state [..., K, V].
+
+    Real or complex. Leading dimensions are batched, and all parts are brought to one dtype, float32 at least. right^T is no
+    conjugate transpose.
+
+    diagonal: [..., K], or [..., 1] for a multiple of the identity.
+    left, right: [..., K, r]; r = 0 is a diagonal matrix.
+    log_decay: [..., K] or [..., 1], of what is applied to the state first, or None. It is kept as a logarithm because e^g leaves
+        float32 below -87: `log_abs_det` and `lyapunov_exponents` never exponentiate it.
+
+    Raises ValueError where the shapes disagree.
+    """
+
+    diagonal: Tensor
+    left: Tensor
+    right: Tensor
+    log_decay: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        lead = self.left.shape[:-2]
+        if self.left.shape != self.right.shape or self.diagonal.shape[:-1] != lead:
+            raise ValueError(
+                f"Transition: diagonal {tuple(self.diagonal.shape)}, left {tuple(self.left.shape)} and right "
+                f"{tuple(self.right.shape)} must agree as [..., 1|K], [..., K, r], [..., K, r]"
+            )
+        for name, of_channels in (("diagonal", self.diagonal), ("log_decay", self.log_decay)):
+            if of_channels is not None and (of_channels.shape[:-1] != lead or of_channels.shape[-1] not in (1, self.size)):
+                raise ValueError(f"Transition: {name} {tuple(of_channels.shape)} needs {(*lead, 1)} or {(*lead, self.size)}")
+        parts = [self.diagonal, self.left, self.right] + ([] if self.log_decay is None else [self.log_decay])
+        dtype = torch.float32
+        for part in parts:
+            dtype = torch.promote_types(dtype, working_dtype(part.dtype))
+        for name in ("diagonal", "left", "right"):
+            object.__setattr__(self, name, getattr(self, name).to(dtype))
+        if self.log_decay is not None:
+            real = dtype.to_real()  # a decay may be real where the rest is complex
+            object.__setattr__(self, "log_decay", self.log_decay.to(dtype if self.log_decay.is_complex() else real))
+        object.__setattr__(self, "self_adjoint", self.rank == 0 and not dtype.is_complex)
+
+    @classmethod
+    def diagonal_only(cls, log_decay: Tensor, size: int) -> Transition:
+        """diag(e^g). log_decay [..., K], or [..., 1] for a scalar decay of `size` channels; complex for a decay that turns."""
+        log_decay = widened(log_decay)
+        empty = log_decay.new_zeros(*log_decay.shape[:-1], size, 0)
+        return cls(torch.ones_like(log_decay[..., :1]), empty, empty, log_decay)
+
+    @classmethod
+    def householders(cls, keys: Tensor, beta: Tensor, log_decay: Tensor | None = None) -> Transition:
+        """(I - beta_n k_n k_n^T) ... (I - beta_1 k_1 k_1^T) e^g, the transition of one token of a delta rule.
+
+        keys [..., n, K] unit vectors, beta [..., n], log_decay [...], or [..., K] for a decay by channel, or None. By the WY
+        form the product is (I - K^T T K) e^g with T = (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta), so its rank-n part has
+        two factors. A window of T tokens with n keys each and scalar decays is one such product: T n keys, and the sum of the
+        decays.
+        """
+        leads = () if log_decay is None else (beta.shape[:-1], (*beta.shape[:-1], keys.shape[-1]))
+        if keys.shape[:-1] != beta.shape or (log_decay is not None and log_decay.shape not in leads):
+            raise ValueError(
+                f"keys {tuple(keys.shape)}, beta {tuple(beta.shape)} and log_decay "
+                f"{None if log_decay is None else tuple(log_decay.shape)} must agree as [..., n, K], [..., n], [...]"
+            )
+        if log_decay is not None and log_decay.ndim < beta.ndim:
+            log_decay = log_decay[..., None]
+        keys, beta = widened(keys), widened(beta)
+        return cls(torch.ones_like(beta[..., :1]), -keys.mT, _solved(keys, beta, keys).mT, log_decay)
+
+    @classmethod
+    def diagonal_plus_low_rank(cls, a: Tensor, b: Tensor, log_decay: Tensor) -> Transition:
+        """Diag(e^g) + b a^T, the transition of one token of `diagonal_plus_low_rank`. a, b, log_decay [..., K]."""
+        return cls(widened(log_decay).exp(), b[..., None], a[..., None])
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return self.left.shape[-2]
+
+    @property
+    def rank(self) -> int:
+        """r, the number of columns of the low-rank part."""
+        return self.left.shape[-1]
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the matrix is a multiple of the identity but for its low rank."""
+        return self.diagonal.shape[-1] == 1 and (self.log_decay is None or self.log_decay.shape[-1] == 1)
+
+    @property
+    def shape(self) -> torch.Size:
+        """[..., K, K]."""
+        return torch.Size((*self.left.shape[:-1], self.size))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.left.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.left.device
+
+    @property
+    def gain(self) -> Tensor:
+        """The diagonal of the matrix without its low rank, d e^g: [..., K], or [..., 1]."""
+        return self.diagonal if self.log_decay is None else self.diagonal * self.log_decay.exp()
+
+    def __getitem__(self, index: Any) -> Transition:
+        """Index the batch dimensions; `...` stands for those that are not named, as in a tensor of their shape."""
+        index = index if isinstance(index, tuple) else (index,)
+        if not any(entry is Ellipsis for entry in index):
+            index = (*index, Ellipsis)
+        channels, columns = (*index, slice(None)), (*index, slice(None), slice(None))
+        decay = None if self.log_decay is None else self.log_decay[channels]
+        return Transition(self.diagonal[channels], self.left[columns], self.right[columns], decay)
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors it is made of, all of the same batch dimensions."""
+        held = (self.diagonal, self.left, self.right)
+        return held if self.log_decay is None else (*held, self.log_decay)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Transition:
+        """The transition of each part changed, such as cut or moved along a batch dimension."""
+        return Transition(*map(change, self.parts))
+
+    @classmethod
+    def joined(cls, transitions: Sequence[Transition], axis: int) -> Transition:
+        """Several of one kind as one, one after another along a batch dimension."""
+        return cls(*(torch.cat(part, dim=axis) for part in zip(*(own.parts for own in transitions), strict=True)))
+
+    def detach(self) -> Transition:
+        return self.each(torch.Tensor.detach)
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Transition:
+        """In another precision or on another device. A complex transition stays complex: float64 makes complex128 of it."""
+
+        def convert(part: Tensor) -> Tensor:
+            wanted = part.dtype if dtype is None else dtype
+            return part.to(device, wanted.to_complex() if part.is_complex() else wanted)
+
+        return self.each(convert)
+
+    def double(self) -> Transition:
+        """In float64, or complex128."""
+        return self.to(torch.float64)
+
+    def matmat(self, x: Tensor) -> Tensor:
+        """A @ state for state [..., K, V]."""
+        self.check(x)
+        if self.log_decay is not None:
+            x = self.log_decay.exp()[..., None] * x
+        low_rank = self.left.to(x.dtype) @ (self.right.to(x.dtype).mT @ x)
+        return self.diagonal[..., None] * x + low_rank
+
+    def adjoint(self) -> Transition:
+        """A^* = conj(diag(d) + R L^T), a decay by channel being multiplied in: it would be applied last."""
+        own = self if self.is_scalar else self._multiplied_in()
+        log_decay = None if own.log_decay is None else own.log_decay.conj()
+        return Transition(own.diagonal.conj(), own.right.conj(), own.left.conj(), log_decay)
+
+    def dense(self) -> Tensor:
+        """A as [..., K, K]."""
+        own = self._multiplied_in()
+        return torch.diag_embed(own.diagonal.expand(*own.diagonal.shape[:-1], own.size)) + own.left @ own.right.mT
+
+    def compose(self, earlier: Transition) -> Transition:
+        """Self @ earlier: first `earlier`, then self. Ranks add.
+
+        (D + L R^T)(D' + L' R'^T) = D D' + [D L' + L (R^T L'), L] [R', D' R]^T.
+        """
+        if self.size != earlier.size:
+            raise ValueError(f"cannot compose transitions of size {self.size} and {earlier.size}")
+        if not _is_scalar(self.log_decay):
+            return self._multiplied_in().compose(earlier)
+        left = self.diagonal[..., None] * earlier.left + _product(self.left, self.right.mT, earlier.left)
+        right = earlier.diagonal[..., None] * self.right
+        decays = [decay for decay in (self.log_decay, earlier.log_decay) if decay is not None]
+        return Transition(
+            self.diagonal * earlier.diagonal,
+            torch.cat([left, self.left.expand(*left.shape[:-1], self.rank).to(left.dtype)], dim=-1),
+            torch.cat([earlier.right.expand(*right.shape[:-1], earlier.rank).to(right.dtype), right], dim=-1),
+            sum(decays[1:], decays[0]) if decays else None,
+        )
+
+    def eigenvalues(self) -> Tensor:
+        """The K eigenvalues, complex [..., K]; where the diagonal is scalar, the K - r that equal it come last.
+
+        With a scalar diagonal d they are d (K - r times) and d + eig(R^T L), an r x r problem (Sylvester). A real diagonal plus a
+        rank-one part l r^T whose l_i r_i have one sign is similar to the symmetric D +- w w^T with w_i = sqrt |l_i r_i|, so they
+        are real (Kimi Delta Attention and RWKV-7 are such). Otherwise, and where r >= K, the dense matrix is decomposed.
+        """
+        own = self._simplest()
+        kind = own.dtype.to_complex()
+        if own.rank == 0:
+            return own.diagonal.expand(*own.diagonal.shape[:-1], own.size).to(kind)
+        if own.rank == 1 and not own.is_scalar and not own.dtype.is_complex:
+            products = (own.left * own.right).squeeze(-1)
+            sign = torch.where(products.sum(-1, keepdim=True) < 0, -1.0, 1.0).to(products)
+            if bool((products * sign >= 0).all()):
+                weight = products.abs().sqrt()
+                moved = (sign * weight)[..., :, None] * weight[..., None, :]
+                return torch.linalg.eigvalsh(torch.diag_embed(own.diagonal) + moved).to(kind)
+        if not own.is_scalar or own.rank >= own.size:
+            return torch.linalg.eigvals(own.dense())
+        small = own.right.mT @ own.left
+        moved = small[..., 0].to(kind) if own.rank == 1 else torch.linalg.eigvals(small)
+        still = own.diagonal.to(kind)
+        return torch.cat([moved + still, still.expand(*still.shape[:-1], own.size - own.rank)], dim=-1)
+
+    def singular_values(self) -> Tensor:
+        """The K singular values, descending, real [..., K].
+
+        With a scalar diagonal only the span of [L, conj R] (at most 2r dimensions) is moved: on it A is a small matrix, and
+        elsewhere its singular value is |d|.
+        """
+        own = self._simplest()
+        lead = own.diagonal.shape[:-1]
+        if own.rank == 0:
+            return own.diagonal.abs().expand(*lead, own.size).sort(dim=-1, descending=True).values
+        if not own.is_scalar or 2 * own.rank >= own.size:
+            return torch.linalg.svdvals(own.dense())
+        basis = torch.linalg.qr(torch.cat([own.left, own.right.conj()], dim=-1)).Q
+        identity = torch.eye(2 * own.rank, dtype=basis.dtype, device=basis.device)
+        small = own.diagonal[..., None] * identity + (basis.mH @ own.left) @ (own.right.mT @ basis)
+        elsewhere = own.diagonal.abs().expand(*lead, own.size - 2 * own.rank)
+        return torch.cat([torch.linalg.svdvals(small), elsewhere], dim=-1).sort(dim=-1, descending=True).values
+
+    def norm(self) -> Tensor:
+        """The spectral norm, [...]. At most 1 for every delta rule with unit keys, beta in [0, 2] and no growth."""
+        return self.singular_values()[..., 0]
+
+    def log_abs_det(self) -> Tensor:
+        """Log |det A|, real [...], by the determinant lemma: K log-decays, sum log |d| and log |det(I + R^T D^{-1} L)|.
+
+        -inf where A is singular, which is to say nearer to a singular matrix than the rounding of its entries: a delta rule with
+        beta = 1 erases its key, and |k| is 1 only so far. Where an entry of the diagonal is 0 the lemma does not apply and the
+        dense matrix is factorised.
+        """
+        decayed = self.diagonal.real.new_zeros(self.diagonal.shape[:-1])
+        if self.log_decay is not None:
+            decayed = self.log_decay.real.expand(*self.log_decay.shape[:-1], self.size).sum(-1)
+        log_diagonal = self.diagonal.abs().log().expand(*self.diagonal.shape[:-1], self.size).sum(-1)
+        if self.rank == 0:
+            return decayed + log_diagonal
+        if bool((self.diagonal == 0).any()):
+            return decayed + _log_abs_det(Transition(self.diagonal, self.left, self.right).dense(), 0.0)
+        identity = torch.eye(self.rank, dtype=self.left.dtype, device=self.left.device)
+        small = identity + self.right.mT @ (self.left / self.diagonal[..., None])
+        return decayed + log_diagonal + _log_abs_det(small, 1.0)
+
+    def _multiplied_in(self) -> Transition:
+        """The same without a log-decay."""
+        if self.log_decay is None:
+            return self
+        return Transition(self.gain, self.left, self.log_decay.exp()[..., None] * self.right)
+
+    def _simplest(self) -> Transition:
+        """The same without a log-decay, and with a scalar diagonal where all its entries are equal."""
+        own = self._multiplied_in()
+        if own.is_scalar or not can_read_values(own.diagonal) or not bool((own.diagonal == own.diagonal[..., :1]).all()):
+            return own
+        return Transition(own.diagonal[..., :1], own.left, own.right)
+
+
+def householder_write(keys: Tensor, values: Tensor, beta: Tensor) -> Tensor:
+    """What one token of a delta rule writes into an empty state: B [..., K, V] with S_t = A_t S_{t-1} + B_t.
+
+    keys [..., n, K], values [..., n, V], beta [..., n]: B = K^T (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta) V. In float32
+    at least, as the state is.
+    """
+    keys, values, beta = widened(keys), widened(values), widened(beta)
+    return keys.mT @ _solved(keys, beta, values)
+
+
+def _solved(keys: Tensor, beta: Tensor, of_keys: Tensor) -> Tensor:
+    """(I + tril(diag(beta) K K^T, -1))^{-1} diag(beta) X for X [..., n, .]."""
+    gram = beta[..., None] * (keys @ keys.mT)
+    return unit_lower_inverse(gram.tril(-1)) @ (beta[..., None] * of_keys)
+
+
+def _is_scalar(log_decay: Tensor | None) -> bool:
+    return log_decay is None or log_decay.shape[-1] == 1
+
+
+def _product(*matrices: Tensor) -> Tensor:
+    """Their product from the right, in the dtype that they have together."""
+    *before, last = matrices
+    for matrix in reversed(before):
+        dtype = torch.promote_types(matrix.dtype, last.dtype)
+        last = matrix.to(dtype) @ last.to(dtype)
+    return last
+
+
+def _log_abs_det(matrix: Tensor, scale: float) -> Tensor:
+    """Log |det| of [..., r, r]; -inf where its least singular value is within rounding of 0, beside its largest and `scale`."""
+    singular = torch.linalg.svdvals(matrix.detach())
+    rounding = SINGULAR * torch.finfo(matrix.dtype).eps * singular[..., 0].clamp(min=scale)
+    return torch.linalg.slogdet(matrix).logabsdet.masked_fill(singular[..., -1] <= rounding, -torch.inf)
