@@ -68,6 +68,9 @@ class TerminalReporter:
             self.progress.stop_task(self.task)
         self.task = self.progress.add_task(name, total=total, note="")
 
+    def warn(self, text: str) -> None:
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def advance(self, done: int, note: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, completed=done, note=note)
@@ -110,7 +113,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
     summaries = {}
     for name in run.result_names:
         try:
-            summaries[name] = run.result(name).summary()
+            summaries[name] = run.summary(name)
         except StatescopeError as error:
             summaries[name] = f"damaged: {error}"
     if as_json:
@@ -142,7 +145,7 @@ def print_outcome(run: Run) -> None:
     console.print(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
     for name in run.result_names:
         console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg", soft_wrap=True)
-        console.print(run.result(name).summary(), markup=False, highlight=False, soft_wrap=True)
+        console.print(run.summary(name), markup=False, highlight=False, soft_wrap=True)
     console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}", soft_wrap=True)
 
 

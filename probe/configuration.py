@@ -236,7 +236,7 @@ def _kind_of(wanted: type[Any], kind: Any, path: str) -> type[Any]:
 
 
 def _read_scalar(wanted: Any, plain: Any, path: str) -> Any:
-    if not isinstance(wanted, type):  # a callable, a type variable: what it must be is not said by its type alone
+    if wanted is Any or not isinstance(wanted, type):  # a callable, a type variable: no test by type
         return plain
     if wanted is float and isinstance(plain, numbers.Real) and not isinstance(plain, bool):
         return _read_float(plain, path)

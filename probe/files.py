@@ -1,59 +1,109 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and are read only where they are files.
+
+Whatever opens a file for writing makes a new one beside it and gives it the name at the end: a link that stands under the name is
+replaced, never followed. Whatever reads a file of ours opens no link, pipe or device in its place.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from .errors import StatescopeError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LARGEST_JSON = 64 * 2**20
+_LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
-class DiskFullError(StatescopeError, OSError):
+
+class UnwritableError(StatescopeError, OSError):
+    """A file or folder that cannot be made here: the text says why."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class DiskFullError(UnwritableError):
     """There is no room for a file. What was on disk before is as it was."""
 
 
+class DamagedFileError(StatescopeError, ValueError):
+    """A file that cannot be read as what it should be, or is not as it was written; the text names it."""
+
+
 @contextmanager
-def reporting_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left" into an error that says which file, how much is free, and that nothing is lost."""
+def explaining_failed_writes(path: Path) -> Iterator[None]:
+    """Turn what the system says of a failed write into an error that names the file and what to do; nothing is lost by it."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        status = os.statvfs(path.parent)
-        raise DiskFullError(
-            error.errno,
-            f"no room to write {path.name} ({status.f_bavail * status.f_frsize / 2**20:.1f} MiB free in {path.parent}). "
-            "Everything finished before is kept: free some space and run the same command again",
-        ) from error
+    except StatescopeError:
+        raise
+    except Exception as error:
+        number = _error_number(error)
+        if number in FULL:
+            raise DiskFullError(
+                number,
+                f"no room to write {path.name} ({_room(path.parent)}). "
+                "Everything finished before is kept: free some space and run the same command again",
+            ) from error
+        if number is not None:
+            raise UnwritableError(number, f"{path} cannot be written: {os.strerror(number)}") from error
+        raise
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, force it to disk, and only then give it the name `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with reporting_full_disk(path):
+def _error_number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors and others that are not written in Python say it in their text."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said[1]) if said else None
+
+
+def _room(folder: Path) -> str:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return f"in {folder}"
+    return f"{status.f_bavail * status.f_frsize / 2**20:.1f} MiB free in {folder}"
+
+
+def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, force it to disk, and only then give it the name `path`.
+
+    durable: False leaves forcing it to the system, for what nobody misses after a power cut.
+    """
+    with explaining_failed_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
         try:
             write(temporary)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            if durable:
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            if durable:
+                _sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    write_whole(path, lambda temporary: _fill(temporary, data))
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    write_whole(path, lambda temporary: _fill(temporary, data), durable=durable)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,13 +128,63 @@ def with_ending(path: str | Path, ending: str) -> Path:
     return path if path.name.endswith(ending) else path.with_name(path.name + ending)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """A file to read. Raises OSError for what is missing, and for links, pipes, folders and devices."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises DamagedFileError naming the file where it is missing, no file, too large, no JSON, or nested without end; NaN and
+    infinity are no JSON.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(LARGEST_JSON + 1)
+        if len(data) > LARGEST_JSON:
+            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MiB")
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise DamagedFileError(f"{path} cannot be read: it is nested without end") from error
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DamagedFileError(f"{path} cannot be read: {text}") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def sha256(path: Path) -> str:
-    """The digest of a file, as hexadecimal."""
-    with path.open("rb") as file:
+    """The digest of a file, as hexadecimal; computed once as long as the file is not touched. Links are not followed."""
+    with open_regular(path) as file:
+        status = os.fstat(file.fileno())
+        return _sha256(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _sha256(path: Path, *identity: int) -> str:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed process left behind."""
+    """Delete the temporary files that a killed process left behind, by the names that `write_whole` gives them."""
     for leftover in folder.rglob(".*.part"):
-        leftover.unlink(missing_ok=True)
+        if is_leftover(leftover):
+            leftover.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path is a temporary file of `write_whole`."""
+    return _LEFTOVER.fullmatch(path.name) is not None and not path.is_symlink() and path.is_file()

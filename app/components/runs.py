@@ -9,7 +9,6 @@ from shlex import quote
 import streamlit as st
 
 from ...probe.errors import StatescopeError
-from ...probe.files import sha256
 from ...probe.results.result import DamagedResultError, Result
 from ...probe.runs.run import Run, list_runs
 from ..environment import runs_folder
@@ -50,7 +49,7 @@ def _file(run: Run, name: str) -> Path:
 
 
 def _digest(run: Run, name: str) -> str:
-    return str(run.manifest.files[f"results/{name}.parquet"]["sha256"])
+    return run.manifest.files[f"results/{name}.parquet"].sha256
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
@@ -63,17 +62,15 @@ def _kind(path: str, digest: str) -> str | None:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _read(path: str, digest: str) -> Result:
-    """A result by path and digest, which it must have. Read only: it is shared by all viewers."""
-    if not Path(path).is_file() or sha256(Path(path)) != digest:
-        raise DamagedResultError(f"{path} is missing, or is not what was written: its sha256 differs from the manifest's")
-    return Result.load(path)
+def _read(path: str, name: str, digest: str) -> Result:
+    """A result of the run at a path, whose file has this digest. Read only: it is shared by all viewers."""
+    return Run(path).result(name)
 
 
 def read_result(run: Run, name: str) -> Result | None:
     """A result of a run, or None with a note on the page where its file is damaged or its kind unknown."""
     try:
-        return _read(str(_file(run, name)), _digest(run, name))
+        return _read(str(run.path), name, _digest(run, name))
     except StatescopeError as error:
         command = literal(f"statescope verify {quote(str(run.path))}")
         st.error(f"{literal(error)}\n\n{command} lists what differs; what is sound is shown.")

@@ -12,8 +12,9 @@ from shlex import quote
 import streamlit as st
 
 from ...analyses.studies.catalogue import SMALLEST, STUDIES
+from ...probe.runs.lock import LOCK
 from ...probe.runs.progress import read_progress
-from ...probe.runs.run import LOCK, Run
+from ...probe.runs.run import Run
 from ..environment import runs_folder
 from .text import literal
 
@@ -40,7 +41,8 @@ def start(study: str) -> None:
     folder = runs_folder()
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "statescope", "run", study, "--out", str(folder / study)]
-    with (folder / f".{study}.log").open("wb") as log:
+    (folder / f".{study}.log").unlink(missing_ok=True)  # never written through a link that stands there
+    with (folder / f".{study}.log").open("xb") as log:
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + 20
     while not (folder / study / "manifest.json").exists() and time.monotonic() < deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,13 @@ import zarr
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from ..errors import StatescopeError
-from ..files import reporting_full_disk, write_text
+from ..files import DamagedFileError, explaining_failed_writes, write_text
 from .capture import Capture, from_columns
 
 COMMIT = "commit.json"
 
 
-class DamagedCaptureError(StatescopeError, ValueError):
+class DamagedCaptureError(DamagedFileError):
     """A stored capture that cannot be read, or was not finished."""
 
 
@@ -34,9 +34,11 @@ class CaptureWriter:
         self.path = Path(path)
         if (self.path / COMMIT).exists():
             raise FileExistsError(f"{self.path} holds a capture already; delete it or choose another store")
+        if os.path.lexists(self.path) and not _is_unfinished(self.path):
+            raise FileExistsError(f"{self.path} is no capture of ours, and writing one would delete it; choose another store")
         self.sequences = sequences
         self.done = 0
-        with reporting_full_disk(self.path):
+        with explaining_failed_writes(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.group = zarr.open_group(self.path, mode="w", zarr_format=3)
 
@@ -46,7 +48,7 @@ class CaptureWriter:
         Raises ValueError for a column that does not fit those before: nothing is cut to fit.
         """
         rows = slice(self.done, self.done + len(next(iter(columns.values()))))
-        with reporting_full_disk(self.path / COMMIT):
+        with explaining_failed_writes(self.path / COMMIT):
             for name, values in columns.items():
                 array = self._array(name, _numpy(values))
                 if array.shape[1:] != tuple(values.shape[1:]) or rows.stop > self.sequences:
@@ -73,6 +75,11 @@ class CaptureWriter:
     def _commit(self) -> None:
         counter = {"sequences": self.sequences, "written": self.done}
         write_text(self.path / COMMIT, json.dumps(counter))
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a path is an empty folder, or a capture that was begun: a zarr group of ours."""
+    return not path.is_symlink() and path.is_dir() and (not any(path.iterdir()) or (path / "zarr.json").is_file())
 
 
 def open_capture(path: str | Path) -> Capture:

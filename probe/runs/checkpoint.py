@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import StatescopeError
-from ..files import write_whole
+from ..files import DamagedFileError, write_whole
 
 
-class DamagedCheckpointError(StatescopeError, ValueError):
+class DamagedCheckpointError(DamagedFileError):
     """A checkpoint file that cannot be read, or does not fit the model."""
 
 
@@ -29,28 +28,46 @@ class Progress:
     losses: tuple[float, ...]
 
 
+class Ledger(Protocol):
+    """Who keeps the record of files."""
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is listed, and there as it was written; raises where it was altered."""
+
+    def clear(self, path: Path) -> Path:
+        """A path to write to, once nothing stands there."""
+
+    def record(self, added: Sequence[Path] = (), removed: Sequence[Path] = ()) -> None:
+        """List files that are written, and forget files that are about to be deleted."""
+
+
 @dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one model in a folder. Only the newest is kept; its name tells the step.
 
-    changed: called with (files that appeared, files about to be deleted) before an old file is deleted, so that a list of
-    files elsewhere never names one that is gone.
+    ledger: lists the files. A checkpoint that it does not list was not finished and counts for nothing: a new one is written,
+    then listed in the place of the old, and then the old is deleted. Without a ledger whatever lies in the folder counts.
     """
 
     folder: Path
-    changed: Callable[[Sequence[Path], Sequence[Path]], None] = lambda added, removed: None
+    ledger: Ledger | None = None
 
     @property
     def newest(self) -> Path | None:
-        found = sorted(self.folder.glob("step-*.safetensors"))
-        return found[-1] if found else None
+        """The last checkpoint. Raises AlteredFileError if it is not as it was written."""
+        for path in reversed(self._all()):
+            if self.ledger is None or self.ledger.holds(path):
+                return path
+        return None
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        old = sorted(self.folder.glob("step-*.safetensors"))
         path = self.folder / f"step-{progress.step:07d}.safetensors"
+        old = [other for other in self._all() if other != path]
+        if self.ledger is not None:
+            self.ledger.clear(path)
         save_checkpoint(path, model, optimizer, progress)
-        old = [other for other in old if other != path]
-        self.changed([path], old)
+        if self.ledger is not None:
+            self.ledger.record([path], old)
         for other in old:
             other.unlink()
 
@@ -58,6 +75,9 @@ class Checkpoints:
         """Fill model and optimizer from the newest checkpoint; nothing is done (step 0) when there is none."""
         newest = self.newest
         return Progress(0, ()) if newest is None else load_checkpoint(newest, model, optimizer)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.safetensors"))
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
@@ -73,22 +93,43 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
-    """Fill model and optimizer in place. Raises DamagedCheckpointError for a file that cannot be read or does not fit."""
+    """Fill model and optimizer in place, all of it or nothing.
+
+    Raises DamagedCheckpointError for a file that cannot be read, or whose tensors are not those of the model by name, shape and
+    type.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["statescope"])
+            step = _read_step((file.metadata() or {}).get("statescope", ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        losses = tensors["losses"]
+        if losses.dtype != torch.float64 or losses.shape != (step,):
+            raise ValueError(f"it has losses of shape {list(losses.shape)} for {step} steps")
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as a checkpoint ({error}); delete it to train again from the start"
         ) from error
-    try:
-        model.load_state_dict(_strip(tensors, "model."))
-    except RuntimeError as error:
-        raise DamagedCheckpointError(f"{path} does not fit the model: {error}") from error
+    _check_fit(path, _strip(tensors, "model."), model)
     if optimizer is not None:
-        _restore(model, optimizer, tensors)
-    return Progress(int(header["step"]), tuple(tensors["losses"].tolist()))
+        _restore(path, model, optimizer, tensors)
+    model.load_state_dict(_strip(tensors, "model."))
+    return Progress(step, tuple(losses.tolist()))
+
+
+def _read_step(header: str) -> int:
+    plain = json.loads(header or "null")
+    step = plain.get("step") if isinstance(plain, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0 or plain.get("format") != 1:
+        raise ValueError("it has no header of ours")
+    return step
+
+
+def _check_fit(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
+    own = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    stored = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    wrong = sorted(name for name in own.keys() | stored.keys() if own.get(name) != stored.get(name))
+    if wrong:
+        raise DamagedCheckpointError(f"{path} does not fit the model: {', '.join(wrong[:4])}; delete it to train from the start")
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -99,8 +140,14 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, di
     return {name: optimizer.state[p] for name, p in model.named_parameters() if p in optimizer.state}
 
 
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    found = {name: _strip(tensors, f"optimizer.{name}.") for name, _ in model.named_parameters()}
     for name, parameter in model.named_parameters():
-        found = _strip(tensors, f"optimizer.{name}.")
-        if found:
-            optimizer.state[parameter] = dict(found)
+        wrong = [key for key, moment in found[name].items() if moment.ndim and moment.shape != parameter.shape]
+        if wrong:
+            raise DamagedCheckpointError(
+                f"{path} does not fit the model: {wrong[0]} of {name}; delete it to train from the start"
+            )
+    for name, parameter in model.named_parameters():
+        if found[name]:
+            optimizer.state[parameter] = dict(found[name])

@@ -2,37 +2,90 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from ..configuration import Configuration, Natural, from_plain
 from ..errors import StatescopeError
-from ..files import sha256, write_text
+from ..files import DamagedFileError, read_json, sha256, write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
 FILE = "manifest.json"
 PACKAGES = ("statescope", "torch", "triton", "transformer-lens", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "zarr")
 
 Outcome = Literal["unfinished", "finished", "failed"]
 
 
-class DamagedRunError(StatescopeError, ValueError):
+class DamagedRunError(DamagedFileError):
     """A run folder that cannot be read: the text names the file and what is wrong with it."""
 
 
+class AlteredFileError(DamagedFileError):
+    """A file of a run that is not as it was written; the text says how to go on."""
+
+
 @dataclass(frozen=True)
-class Manifest:
+class FileRecord(Configuration):
+    """A file, or a folder of files that belong together, as it was written."""
+
+    sha256: str
+    """of the file; of a folder, of the lines `<sha256>  <name>` of its files, in the order of their names"""
+    bytes: Natural
+    """in all"""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.sha256[:80]!r} is no sha256")
+
+    @classmethod
+    def of(cls, path: Path) -> FileRecord:
+        """As it is now. Raises OSError for what is missing or not a file or folder of files."""
+        if path.is_symlink() or not path.is_dir():
+            return cls(sha256(path), path.stat().st_size)
+        inner = {one.relative_to(path).as_posix(): one for one in path.rglob("*") if one.is_symlink() or not one.is_dir()}
+        lines = "".join(f"{sha256(inner[name])}  {name}\n" for name in sorted(inner))
+        return cls(hashlib.sha256(lines.encode()).hexdigest(), sum(one.stat().st_size for one in inner.values()))
+
+    def difference(self, path: Path) -> str | None:
+        """What a file has become since, or None."""
+        if not path.exists() and not path.is_symlink():
+            return "is missing"
+        try:
+            now = FileRecord.of(path)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        if now.bytes != self.bytes:
+            return f"has {now.bytes} bytes, {self.bytes} were written"
+        return None if now.sha256 == self.sha256 else "was altered: its sha256 differs"
+
+
+@dataclass(frozen=True)
+class ResultRecord(Configuration):
+    """What is known of a result without opening its file: its kind, and what its summary says."""
+
+    kind: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Manifest(Configuration):
     """The record of a run.
 
     outcome: "unfinished" until the study has ended. Whether an unfinished run goes on or was interrupted is not stored but
-    seen from its lock. files: path in the folder -> {"sha256", "bytes"}. seconds: time spent in each stage.
+    seen from its lock. files: path in the folder -> its record; a capture is one entry. results: name -> what is known of it.
+    seconds: time spent in each stage.
     """
 
     study: str
@@ -45,8 +98,14 @@ class Manifest:
     source: Mapping[str, Any] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    results: Mapping[str, ResultRecord] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.created)
+        for name in self.files:
+            check_name(name)
 
     @classmethod
     def new(cls, study: str, configuration: Mapping[str, Any], seed: int) -> Manifest:
@@ -55,41 +114,42 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read a folder's manifest. Raises DamagedRunError naming the file for one that is missing, cut short or foreign."""
+        """Read a folder's manifest, held against its schema.
+
+        Raises DamagedRunError naming the file for one that is missing, cut short, foreign, or holds what does not belong there.
+        """
         path = folder / FILE
         try:
-            plain = json.loads(path.read_text("utf-8"))
-            if plain["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {plain['schema_version']}, this program reads {SCHEMA_VERSION}")
-            return cls(**plain)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            plain = read_json(path)
+        except DamagedFileError as error:
+            raise DamagedRunError(str(error)) from error
+        found = plain.get("schema_version") if isinstance(plain, dict) else None
+        if isinstance(plain, dict) and found not in READABLE:
+            shown = f"{found:.40}" if isinstance(found, str) else found if isinstance(found, int) else "missing"
+            raise DamagedRunError(f"{path} cannot be read: schema version {shown}, this program reads {SCHEMA_VERSION}")
+        try:
+            return from_plain(cls, plain, path="manifest")
+        except StatescopeError as error:
             raise DamagedRunError(f"{path} cannot be read: {error}") from error
 
     def write(self, folder: Path) -> None:
-        write_text(folder / FILE, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
-
-    def with_files(self, folder: Path, added: list[Path], removed: list[Path]) -> Manifest:
-        """With digests of new files and without those removed."""
-        gone = {path.relative_to(folder).as_posix() for path in removed}
-        files = {name: entry for name, entry in self.files.items() if name not in gone}
-        for path in added:
-            files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
-        return replace(self, files=files)
+        plain = asdict(replace(self, schema_version=SCHEMA_VERSION))
+        write_text(folder / FILE, json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
     def problems(self, folder: Path) -> list[str]:
         """What differs between the folder and its record: files missing, cut short or altered, each named."""
-        found = []
-        for name, entry in sorted(self.files.items()):
-            path = folder / name
-            if not path.is_file():
-                found.append(f"{name} is missing")
-            elif path.stat().st_size != entry["bytes"]:
-                found.append(f"{name} has {path.stat().st_size} bytes, {entry['bytes']} were written")
-            elif sha256(path) != entry["sha256"]:
-                found.append(f"{name} was altered: its sha256 differs")
-        return found
+        found = ((name, record.difference(folder / name)) for name, record in sorted(self.files.items()))
+        return [f"{name} {difference}" for name, difference in found if difference is not None]
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError for what is no plain path inside a folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or "\\" in name or ".." in parts or "/".join(parts) != name or not name.isprintable():
+        raise ValueError(f"{name[:80]!r} is no path inside the run")
+
+
+@cache
 def _packages() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+from ..configuration import Configuration, Natural, from_plain
+from ..errors import StatescopeError
+from ..files import read_json, write_bytes
 
 FILE = "progress.json"
 
@@ -20,13 +27,35 @@ class Reporter(Protocol):
     def advance(self, done: int, note: str) -> None:
         """`done` steps of the stage are behind; `note` is a short text such as the loss."""
 
+    def warn(self, text: str) -> None:
+        """Something went wrong that does not end the run, such as a figure that could not be drawn."""
+
+
+class RunWarning(UserWarning):
+    """What a run has to say where nothing shows its progress."""
+
 
 class Silent:
-    """Shows nothing."""
+    """Shows no progress; what went wrong is a RunWarning."""
 
     def stage(self, name: str, total: int | None) -> None: ...
 
     def advance(self, done: int, note: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        warnings.warn(text, RunWarning, stacklevel=4)
+
+
+@dataclass(frozen=True)
+class Stage(Configuration):
+    """What progress.json says: a stage of a run, its steps, and the process that works on it."""
+
+    stage: str
+    done: Natural = 0
+    total: Natural | None = None
+    note: str = ""
+    pid: int = 0
+    time: float = 0.0
 
 
 class ProgressFile:
@@ -35,31 +64,33 @@ class ProgressFile:
     def __init__(self, folder: Path, shown: Reporter) -> None:
         self.path = folder / FILE
         self.shown = shown
-        self.state: dict[str, Any] = {}
+        self.state = Stage("", pid=os.getpid())
         self.written = 0.0
 
     def stage(self, name: str, total: int | None) -> None:
-        self.state = {"stage": name, "done": 0, "total": total, "note": "", "pid": os.getpid()}
+        self.state = Stage(name, total=total, pid=os.getpid())
         self._write()
         self.shown.stage(name, total)
 
     def advance(self, done: int, note: str = "") -> None:
-        self.state |= {"done": done, "note": note}
+        self.state = replace(self.state, done=done, note=note)
         if time.monotonic() - self.written > 0.3:
             self._write()
         self.shown.advance(done, note)
 
+    def warn(self, text: str) -> None:
+        self.shown.warn(text)
+
     def _write(self) -> None:
-        temporary = self.path.with_name(f".{FILE}.part")
-        temporary.write_text(json.dumps(self.state | {"time": time.time()}))
-        temporary.replace(self.path)
+        plain = vars(replace(self.state, time=time.time()))
+        with contextlib.suppress(OSError):  # a run does not end because its progress cannot be shown
+            write_bytes(self.path, json.dumps(plain).encode(), durable=False)
         self.written = time.monotonic()
 
 
 def read_progress(folder: Path) -> dict[str, Any] | None:
-    """The last progress written in a run folder, or None."""
+    """The last progress written in a run folder, the fields of Stage; None where there is none, or what stands there is none."""
     try:
-        found: dict[str, Any] = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+        return dict(vars(from_plain(Stage, read_json(folder / FILE))))
+    except StatescopeError:
         return None
-    return found

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..configuration import Configuration, to_plain
+from ..configuration import BadSettingError, Configuration, to_plain
 from ..plugins import Kinds
 from .progress import Reporter
 from .run import Run
+
+if TYPE_CHECKING:
+    from ..models.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,22 @@ class Study(Configuration, Kinds, family="study"):
     def execute(self, run: Run) -> None:
         """Do the work, through `run.train` and `run.compute`, which do nothing twice."""
 
+    def models(self) -> Mapping[str, ModelConfig]:
+        """The models that the study trains, by label. Each is built once before a folder is made, so that settings which do not
+        fit each other are told before anything is written.
+        """
+        return {}
+
+    def check(self) -> None:
+        """Raise BadSettingError for settings that do not fit each other."""
+        from ..models.model import Model
+
+        for label, config in self.models().items():
+            try:
+                Model(config)
+            except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+                raise BadSettingError(f"the model {label!r} cannot be built: {error}") from error
+
     @property
     def run_name(self) -> str:
         """A folder name: the study and its seed, and a digest of the settings where they are not the default ones."""
@@ -51,6 +71,7 @@ class Study(Configuration, Kinds, family="study"):
         import torch
 
         torch.set_num_threads(1)
+        self.check()
         configuration = to_plain(self)
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
             self.execute(run)

@@ -31,7 +31,7 @@ def statescope(*arguments: str, folder: Path, **options: object) -> subprocess.C
 
 def digests(path: Path) -> dict[str, str]:
     """Of results and checkpoints; the time of day is in neither."""
-    return {name: entry["sha256"] for name, entry in Run(path).manifest.files.items()}
+    return {name: entry.sha256 for name, entry in Run(path).manifest.files.items()}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,80 @@ def test_forgetting_the_optimizer_would_change_the_numbers(tmp_path: Path) -> No
     assert not torch.equal(right.unembed.weight, wrong.unembed.weight)
 
 
-def test_only_the_newest_checkpoint_is_kept_and_changes_are_told(tmp_path: Path) -> None:
-    told: list[tuple[list[str], list[str]]] = []
-    checkpoints = Checkpoints(tmp_path, lambda added, gone: told.append(([p.name for p in added], [p.name for p in gone])))
-    train(model(), Parity(), TRAINING, seed=0, checkpoints=checkpoints)
+class Listed:
+    """A ledger that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[list[str], list[str], list[str]]] = []
+        self.names: set[str] = set()
+
+    def holds(self, path: Path) -> bool:
+        return path.name in self.names
+
+    def clear(self, path: Path) -> Path:
+        return path
+
+    def record(self, added: Sequence[Path] = (), removed: Sequence[Path] = ()) -> None:
+        there = sorted(path.name for path in added[0].parent.iterdir())
+        self.told.append(([path.name for path in added], [path.name for path in removed], there))
+        self.names = self.names | {path.name for path in added} - {path.name for path in removed}
+
+
+def test_only_the_newest_checkpoint_is_kept_and_each_is_listed_before_the_old_goes(tmp_path: Path) -> None:
+    ledger = Listed()
+    train(model(), Parity(), TRAINING, seed=0, checkpoints=Checkpoints(tmp_path, ledger))
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000012.safetensors"]
-    assert told == [
-        (["step-0000005.safetensors"], []),
-        (["step-0000010.safetensors"], ["step-0000005.safetensors"]),
-        (["step-0000012.safetensors"], ["step-0000010.safetensors"]),
-    ]
+    first, second, third = (f"step-{step:07d}.safetensors" for step in (5, 10, 12))
+    assert ledger.told == [([first], [], [first]), ([second], [first], [first, second]), ([third], [second], [second, third])]
+
+
+def test_a_checkpoint_that_is_not_listed_counts_for_nothing(tmp_path: Path) -> None:
+    ledger = Listed()
+    checkpoints = Checkpoints(tmp_path, ledger)
+    train(model(), Parity(), TRAINING, seed=0, checkpoints=checkpoints)
+    stray = tmp_path / "step-0000099.safetensors"
+    stray.write_bytes(b"half")
+    assert checkpoints.newest == tmp_path / "step-0000012.safetensors"
+    assert Checkpoints(tmp_path).newest == stray
+
+
+def saved(path: Path, **changes: torch.Tensor) -> Path:
+    """A checkpoint of the model with tensors replaced."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from statescope.probe.runs.checkpoint import Progress, save_checkpoint
+
+    save_checkpoint(path, model(), None, Progress(2, (0.5, 0.25)))
+    with safe_open(path, framework="pt") as file:
+        tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors | changes, path, header)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.unembed.weight", torch.zeros(2, 8, dtype=torch.int64)),
+        ("model.unembed.weight", torch.zeros(3, 8)),
+        ("model.unembed.weight", torch.zeros(2, 8, dtype=torch.float64)),
+        ("model.more", torch.zeros(2)),
+        ("losses", torch.zeros(3, dtype=torch.float64)),
+        ("losses", torch.zeros(2, dtype=torch.int64)),
+    ],
+)
+def test_tensors_that_are_not_the_models_are_refused_and_nothing_is_filled(
+    tmp_path: Path, name: str, value: torch.Tensor
+) -> None:
+    own = model()
+    before = {key: tensor.clone() for key, tensor in own.state_dict().items()}
+    checkpoints = Checkpoints(tmp_path)
+    path = saved(tmp_path / "step-0000002.safetensors")
+    assert checkpoints.restore(own).losses == (0.5, 0.25)
+    saved(path, **{name: value})
+    with pytest.raises(DamagedCheckpointError, match=r"step-0000002\.safetensors.*(more|unembed|losses)"):
+        checkpoints.restore(own)
+    assert all(torch.equal(own.state_dict()[key], tensor) for key, tensor in before.items())
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
