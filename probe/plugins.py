@@ -13,27 +13,17 @@ imported when the kind is asked for. Names that are searched for may come from f
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from importlib.machinery import PathFinder
-from importlib.metadata import entry_points
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
+from .declarations import declarations, plugin_modules
 from .errors import StatescopeError, unknown_name
-
-GROUP = "statescope.plugins"
-ROOMS = ("probe", "analyses", "app")
-_CLASS = re.compile(r"^class\s+\w+\s*\(.*?\)\s*:", re.MULTILINE | re.DOTALL)
 
 
 class DuplicateKindError(StatescopeError, TypeError):
@@ -94,50 +84,6 @@ class Kinds:
         return list(dict.fromkeys([*(declaration.kind for declaration in declarations(cls.family)), *cls.known]))
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """A class statement that names a kind, as its source says it.
-
-    module, name: where the class is. source: its file, of which `constants` reads the rest.
-    """
-
-    kind: str
-    module: str
-    name: str
-    source: Path
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The literal attributes of the class (`question: ClassVar[str] = "..."`) and its docstring as "__doc__"."""
-        tree = ast.parse(self.source.read_text("utf-8"))
-        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.name)
-        values: dict[str, Any] = {"__doc__": ast.get_docstring(found) or ""}
-        for node in found.body:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
-            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                try:
-                    values[target.id] = ast.literal_eval(node.value)
-                except ValueError:
-                    continue
-        return values
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """A class statement: its keywords that are strings, and the last parts of its bases' names."""
-
-    module: str
-    name: str
-    source: Path
-    bases: tuple[str, ...]
-    keywords: Mapping[str, str]
-
-
-def declarations(family: str) -> tuple[Declaration, ...]:
-    """The class statements of a family in our rooms and in installed packages; nothing is imported."""
-    return _search().get(family, ())
-
-
 def import_file(path: Path) -> ModuleType:
     """A Python file of the user's own as a module, imported once. Raises BrokenPluginError where that fails.
 
@@ -165,105 +111,10 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def forget() -> None:
-    """Search again at the next question: packages were installed, or files changed, since the last."""
-    for cached in (_search, _plugin_modules):
-        cached.cache_clear()
-
-
-@cache
-def _search() -> dict[str, tuple[Declaration, ...]]:
-    """Family -> its declarations."""
-    statements = list(_statements())
-    by_name: dict[str, list[_Statement]] = {}
-    for statement in statements:
-        by_name.setdefault(statement.name, []).append(statement)
-
-    def families(statement: _Statement, seen: tuple[str, ...] = ()) -> set[str]:
-        if "family" in statement.keywords:
-            return {statement.keywords["family"]}
-        bases = [base for base in statement.bases if base not in seen]
-        return set().union(*(families(one, (*seen, base)) for base in bases for one in by_name.get(base, ())))
-
-    found: dict[str, list[Declaration]] = {}
-    for one in statements:
-        if "kind" in one.keywords:
-            for family in families(one):
-                found.setdefault(family, []).append(Declaration(one.keywords["kind"], one.module, one.name, one.source))
-    return {family: tuple(own) for family, own in found.items()}
-
-
-def _statements() -> Iterator[_Statement]:
-    root = Path(__file__).resolve().parents[1]
-    package = __name__.removesuffix(".probe.plugins")
-    for room in ROOMS:
-        yield from _read_folder(root / room, f"{package}.{room}")
-    for module in _plugin_modules():
-        place = _locate(module)
-        if place is None:
-            continue
-        if place.name == "__init__.py":
-            yield from _read_folder(place.parent, module)
-        else:
-            yield from _read_file(place, module)
-
-
-@cache
-def _plugin_modules() -> tuple[str, ...]:
-    """The modules that installed packages offer."""
-    return tuple(sorted({point.module for point in entry_points(group=GROUP)}))
-
-
-def _locate(module: str) -> Path | None:
-    """The file of a module, found without importing it or its package."""
-    top, *parts = module.split(".")
-    spec = find_spec(top)
-    for depth in range(len(parts)):
-        if spec is not None:
-            name = ".".join([top, *parts[: depth + 1]])
-            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations or ()))
-    return Path(spec.origin) if spec is not None and spec.origin is not None and spec.origin.endswith(".py") else None
-
-
-def _read_folder(folder: Path, package: str) -> Iterator[_Statement]:
-    for path in sorted(folder.rglob("*.py")):
-        inside = path.relative_to(folder).with_suffix("").parts
-        inside = inside[:-1] if inside[-1] == "__init__" else inside
-        yield from _read_file(path, ".".join([package, *inside]))
-
-
-def _read_file(path: Path, module: str) -> Iterator[_Statement]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    for header in _CLASS.finditer(text):
-        try:
-            (node,) = ast.parse(f"{header.group()} ...").body
-        except (SyntaxError, ValueError):
-            continue
-        if isinstance(node, ast.ClassDef):
-            yield _Statement(module, node.name, path, tuple(filter(None, map(_last_name, node.bases))), _strings(node))
-
-
-def _last_name(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Subscript):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
-
-
-def _strings(node: ast.ClassDef) -> dict[str, str]:
-    return {
-        keyword.arg: keyword.value.value
-        for keyword in node.keywords
-        if keyword.arg is not None and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
-    }
-
-
 def _import_plugins() -> list[str]:
     """Import what installed packages offer; what cannot be imported is told."""
     broken = []
-    for module in _plugin_modules():
+    for module in plugin_modules():
         try:
             _import(module)
         except StatescopeError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from statescope import Run
+from statescope.probe.runs.manifest import FileRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("overview", "transitions", "states", "probes", "directions", "tangent", "results")
@@ -169,8 +170,7 @@ def record(run: Path, **changes: Any) -> None:
     """Write a manifest anew, with the digests of the files as they are."""
     plain = json.loads((run / "manifest.json").read_text()) | changes
     for name, entry in plain["files"].items():
-        data = (run / name).read_bytes()
-        entry |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        entry |= asdict(FileRecord.of(run / name))
     (run / "manifest.json").write_text(json.dumps(plain))
 
 

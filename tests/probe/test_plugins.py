@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from statescope import Parity, Task
-from statescope.probe import plugins
+from statescope.probe import declarations as declared
+from statescope.probe.declarations import declarations
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MixerConfig
-from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, declarations, import_file
+from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, import_file
 from statescope.probe.results.result import Result
 from statescope.probe.runs.study import Study
 
@@ -36,7 +37,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for base, own in known.items():
         base.known.clear()
         base.known.update(own)
-    plugins.forget()
+    declared.forget()
 
 
 def install(site: Path, package: str, files: dict[str, str], value: str | None = None) -> None:
@@ -50,7 +51,7 @@ def install(site: Path, package: str, files: dict[str, str], value: str | None =
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[statescope.plugins]\n{package} = {value or package}\n")
     importlib.invalidate_caches()
-    plugins.forget()
+    declared.forget()
 
 
 GARDENING = {
@@ -153,9 +154,9 @@ def test_a_second_class_of_one_kind_is_refused_and_the_same_statement_run_again_
 
 def test_every_declaration_of_ours_is_a_class_of_its_family() -> None:
     for base in (Task, Study, Result, MixerConfig):
-        declared = list(declarations(base.family))
-        assert len({one.kind for one in declared}) == len(declared) > 5
-        for one in declared:
+        found_by_text = list(declarations(base.family))
+        assert len({one.kind for one in found_by_text}) == len(found_by_text) > 5
+        for one in found_by_text:
             found = base.of_kind(one.kind)
             assert (found.__module__, found.__name__, issubclass(found, base)) == (one.module, one.name, True)
 
@@ -163,7 +164,7 @@ def test_every_declaration_of_ours_is_a_class_of_its_family() -> None:
 def test_listing_kinds_imports_none_of_them(tmp_path: Path) -> None:
     code = """
 import sys
-from statescope.probe.plugins import declarations
+from statescope.probe.declarations import declarations
 names = [one.kind for one in declarations("study")]
 (parity,) = [one for one in declarations("study") if one.kind == "parity"]
 print("parity" in names, "negative" in parity.constants["question"], sorted({"torch", "numpy", "pandas"} & set(sys.modules)))

@@ -1,0 +1,204 @@
+"""What class statements say of parts, read as text: which kinds there are is known without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.machinery import PathFinder
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+GROUP = "statescope.plugins"
+ROOMS = ("probe", "analyses", "app")
+_CLASS = re.compile(r"^class\s+\w+\s*\(.*?\)\s*:", re.MULTILINE | re.DOTALL)
+_IMPORT = re.compile(r"^from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_LAZY = re.compile(r'"(\w+)":\s*"(\.+)([\w.]*)"')  # as our own front page names what it imports when it is first used
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A class statement that names a kind, as its source says it.
+
+    module, name: where the class is. source: its file, of which `constants` reads the rest.
+    """
+
+    kind: str
+    module: str
+    name: str
+    source: Path
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The literal attributes of the class (`question: ClassVar[str] = "..."`) and its docstring as "__doc__"."""
+        tree = ast.parse(self.source.read_text("utf-8"))
+        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.name)
+        values: dict[str, Any] = {"__doc__": ast.get_docstring(found) or ""}
+        for node in found.body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                try:
+                    values[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    continue
+        return values
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A class statement: its keywords that are strings, and the last parts of its bases' names."""
+
+    module: str
+    name: str
+    source: Path
+    bases: tuple[str, ...]
+    keywords: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module as text."""
+
+    module: str
+    path: Path
+    text: str
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """Its class statements that have bases or keywords."""
+        found = []
+        for header in _CLASS.finditer(self.text):
+            try:
+                (node,) = ast.parse(f"{header.group()} ...").body
+            except (SyntaxError, ValueError):
+                continue
+            if isinstance(node, ast.ClassDef):
+                bases = tuple(filter(None, map(_last_name, node.bases)))
+                found.append(Statement(self.module, node.name, self.path, bases, _strings(node)))
+        return tuple(found)
+
+    @cached_property
+    def imported(self) -> dict[str, tuple[str, str]]:
+        """Each name that the module imports: its home module, and its name there."""
+        found = {}
+        for dots, rest, names in _IMPORT.findall(self.text):
+            for one in names.strip("()").replace("\n", " ").split(","):
+                words = one.split("#")[0].split()
+                if words:
+                    found[words[-1]] = self._absolute(dots, rest), words[0]
+        for name, dots, rest in _LAZY.findall(self.text):
+            found.setdefault(name, (self._absolute(dots, rest), name))
+        return found
+
+    def _absolute(self, dots: str, rest: str) -> str:
+        if not dots:
+            return rest
+        package = self.module.split(".") if self.path.name == "__init__.py" else self.module.split(".")[:-1]
+        return ".".join([*package[: len(package) - len(dots) + 1], *([rest] if rest else [])])
+
+
+def declarations(family: str) -> tuple[Declaration, ...]:
+    """The class statements of a family in our rooms and in installed packages; nothing is imported."""
+    return _search().get(family, ())
+
+
+@cache
+def plugin_modules() -> tuple[str, ...]:
+    """The modules that installed packages offer."""
+    return tuple(sorted({point.module for point in entry_points(group=GROUP)}))
+
+
+def forget() -> None:
+    """Search again at the next question: packages were installed, or files changed, since the last."""
+    for cached in (_search, plugin_modules):
+        cached.cache_clear()
+
+
+@cache
+def _search() -> dict[str, tuple[Declaration, ...]]:
+    """Family -> its declarations."""
+    sources = {source.module: source for source in _sources()}
+    statements = [statement for source in sources.values() for statement in source.statements]
+    by_name: dict[str, list[Statement]] = {}
+    for statement in statements:
+        by_name.setdefault(statement.name, []).append(statement)
+
+    def meant(name: str, module: str, hops: int = 8) -> list[Statement]:
+        """The class statements that a name in a module stands for; all of that name, where the text does not tell."""
+        own = [statement for statement in by_name.get(name, ()) if statement.module == module]
+        if own or not hops or module not in sources or name not in sources[module].imported:
+            return own or by_name.get(name, [])
+        home, original = sources[module].imported[name]
+        return meant(original, home, hops - 1)
+
+    def families(statement: Statement, seen: tuple[Statement, ...] = ()) -> set[str]:
+        if "family" in statement.keywords:
+            return {statement.keywords["family"]}
+        bases = [one for base in statement.bases for one in meant(base, statement.module) if one not in seen]
+        return set().union(*(families(one, (*seen, one)) for one in bases))
+
+    found: dict[str, list[Declaration]] = {}
+    for one in statements:
+        if "kind" in one.keywords:
+            for family in families(one):
+                found.setdefault(family, []).append(Declaration(one.keywords["kind"], one.module, one.name, one.source))
+    return {family: tuple(own) for family, own in found.items()}
+
+
+def _sources() -> Iterator[Source]:
+    root = Path(__file__).resolve().parents[1]
+    package = __name__.removesuffix(".probe.declarations")
+    yield from _read_file(root / "__init__.py", package)
+    for room in ROOMS:
+        yield from _read_folder(root / room, f"{package}.{room}")
+    for module in plugin_modules():
+        place = _locate(module)
+        if place is None:
+            continue
+        if place.name == "__init__.py":
+            yield from _read_folder(place.parent, module)
+        else:
+            yield from _read_file(place, module)
+
+
+def _locate(module: str) -> Path | None:
+    """The file of a module, found without importing it or its package."""
+    top, *parts = module.split(".")
+    spec = find_spec(top)
+    for depth in range(len(parts)):
+        if spec is not None:
+            name = ".".join([top, *parts[: depth + 1]])
+            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations or ()))
+    return Path(spec.origin) if spec is not None and spec.origin is not None and spec.origin.endswith(".py") else None
+
+
+def _read_folder(folder: Path, package: str) -> Iterator[Source]:
+    for path in sorted(folder.rglob("*.py")):
+        inside = path.relative_to(folder).with_suffix("").parts
+        inside = inside[:-1] if inside[-1] == "__init__" else inside
+        yield from _read_file(path, ".".join([package, *inside]))
+
+
+def _read_file(path: Path, module: str) -> Iterator[Source]:
+    try:
+        yield Source(module, path, path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return
+
+
+def _last_name(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
+
+def _strings(node: ast.ClassDef) -> dict[str, str]:
+    return {
+        keyword.arg: keyword.value.value
+        for keyword in node.keywords
+        if keyword.arg is not None and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    }
