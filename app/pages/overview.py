@@ -8,7 +8,7 @@ from shlex import quote
 import pandas as pd
 import streamlit as st
 
-from ...probe.plugins import declarations
+from ...probe.declarations import declarations
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.figure import show_result
