@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.model import Model
+from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.controls import group_bootstrap
@@ -57,7 +57,9 @@ class ErrorByPosition(Result, kind="error_by_position"):
         return Figure(self.title, [panel], columns=1, alt=f"Squared error against position. {self.summary()}")
 
 
-def error_by_position(models: Mapping[str, Model], task: Task, length: int, *, sequences: int, seed: int) -> ErrorByPosition:
+def error_by_position(
+    models: Mapping[str, HookedModel], task: Task, length: int, *, sequences: int, seed: int
+) -> ErrorByPosition:
     """Test models on fresh sequences, with the estimators of in-context regression beside them.
 
     Raises ValueError for a task of whole numbers; see `accuracy_by_length`.

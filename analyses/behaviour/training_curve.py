@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from ...probe.models.model import Model
+from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.runs.checkpoint import Progress
 from ...probe.statistics.controls import group_bootstrap
-from ...probe.tasks.base import Batch
+from ...probe.tasks.base import IGNORED, Batch
 
 BITS = 1 / math.log(2)
 
@@ -64,7 +64,7 @@ class HeldOutCost(Result, kind="held_out_cost"):
     title: ClassVar[str] = "Held-out cost"
     columns: ClassVar[dict[str, str]] = {
         "model": "name of the model",
-        "bits": "mean bits a token, positions of the first tokens included",
+        "bits": "mean bits a token that has a target, those of the first tokens included",
         "low": "lower end of its 95% interval over sources",
         "high": "upper end",
         "parameters": "number of parameters",
@@ -83,14 +83,22 @@ class HeldOutCost(Result, kind="held_out_cost"):
         return Figure(self.title, [panel], columns=1, alt=f"Held-out cost. {self.summary()}")
 
 
-def held_out_cost(models: Mapping[str, Model], batch: Batch, *, seed: int) -> HeldOutCost:
-    """Cross-entropy on a batch of held-out sequences; the interval resamples their sources."""
+def held_out_cost(models: Mapping[str, HookedModel], batch: Batch, *, seed: int) -> HeldOutCost:
+    """Cross-entropy on a batch of held-out sequences, over the positions that have a target; the interval resamples sources.
+
+    Raises ValueError for targets that are real numbers, and for a sequence without a target.
+    """
+    if batch.targets.is_floating_point():
+        raise ValueError("the targets are real numbers, which have no cross-entropy; measure error_by_position")
+    counted = batch.targets != IGNORED
+    if not bool(counted.any(1).all()):
+        raise ValueError(f"{int((~counted.any(1)).sum())} of {len(counted)} sequences have no target; leave them out")
     rows = []
     for name, model in models.items():
         with torch.no_grad():
             logits = model(batch.tokens)
-            cost = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none") * BITS
-        each = cost.view_as(batch.targets).mean(1).double().numpy()
+            cost = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none")
+        each = ((cost.view_as(batch.targets) * counted).sum(1) / counted.sum(1) * BITS).double().numpy()
         low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)
         rows.append((name, float(each.mean()), low, high, sum(p.numel() for p in model.parameters())))
-    return HeldOutCost(pd.DataFrame(rows, columns=list(HeldOutCost.columns)), {"tokens": batch.tokens.numel()})
+    return HeldOutCost(pd.DataFrame(rows, columns=list(HeldOutCost.columns)), {"tokens": int(counted.sum())})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap
-from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Line, Panel, Points
 from ...probe.results.result import Result
+from ..models import Models, named_models, real_parts, states_of
 
 AXES = 3
 
@@ -41,7 +41,11 @@ class StateTrajectory(Result, kind="state_trajectory"):
 
     def summary(self) -> str:
         explained = self.about.get("explained", {})
-        lines = [f"{where}: three axes hold {share:.1%} of the variance" for where, share in explained.items()]
+        turned = set(self.about.get("complex", ()))
+        lines = [
+            f"{where}: three axes hold {share:.1%} of the variance" + " of real and imaginary parts" * (where in turned)
+            for where, share in explained.items()
+        ]
         return "\n".join(lines) or f"{len(self.table)} states"
 
     def liveliest(self, model: str) -> dict[str, int]:
@@ -69,33 +73,36 @@ class StateTrajectory(Result, kind="state_trajectory"):
         return Figure(self.title, panels, alt=f"The state after each token of one sequence, coloured by {label_name}.")
 
 
-def state_trajectory(
-    models: Mapping[str, Model], tokens: Tensor, *, texts: Sequence[str], labels: Tensor, label: str
-) -> StateTrajectory:
+def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], labels: Tensor, label: str) -> StateTrajectory:
     """Follow the states of every head over one sequence.
 
-    tokens: [T]. texts: the T tokens as text. labels: [T], a number for each token; label: their name.
-    Principal axes are those of the head's own T states, centred.
+    models: a model, ours or a loaded one, or several by name; layers without a state are left out.
+    tokens: [T], or one sequence [T, inputs] of real numbers.
+    texts: the T tokens as text.
+    labels: [T], a number for each token; label: their name.
+
+    Principal axes are those of the head's own T states, centred. A complex state [n] counts as the 2n real numbers that are its
+    real and imaginary parts, and `about["complex"]` names where; norms are the same either way. Raises ValueError for a model
+    without a state, and for texts or labels that are not one a token.
     """
-    tables, explained = [], {}
-    for name, model in models.items():
-        hooks = [hook for hook in model.hook_dict if hook.endswith("attn.hook_state")]
-        with torch.no_grad():
-            _, cache = model.run_with_cache(tokens[None], names_filter=hooks, taps=Tap(every=1), return_type=None)
-        for hook in hooks:
-            states = cache[hook][0].double()
-            for head in range(states.shape[1]):
-                where = {"model": name, "layer": int(hook.split(".")[1]), "head": head}
-                table, share = _follow(states[:, head].flatten(1))
-                explained[f"{name}, layer {where['layer']}, head {head}"] = share
-                tables.append(table.assign(**where, position=range(len(tokens)), token=list(texts), label=labels.tolist()))
-    if not tables:
-        raise ValueError("none of the models has a layer with a state")
-    return StateTrajectory(pd.concat(tables, ignore_index=True), {"label": label, "explained": explained})
+    for what, given in (("texts", texts), ("labels", labels)):
+        if len(given) != len(tokens):
+            raise ValueError(f"{what} has {len(given)} entries for {len(tokens)} tokens")
+    tables, explained, turned = [], {}, []
+    for name, model in named_models(models).items():
+        for layer, states in states_of(model, tokens[None], Tap(every=1)):
+            for head in range(states.shape[2]):
+                place = f"{name}, layer {layer}, head {head}"
+                table, explained[place] = _follow(real_parts(states[0, :, head].flatten(1)))
+                turned += [place] if states.is_complex() else []
+                where = {"model": name, "layer": layer, "head": head, "position": range(len(tokens))}
+                tables.append(table.assign(**where, token=list(texts), label=labels.tolist()))
+    about = {"label": label, "explained": explained, "complex": turned}
+    return StateTrajectory(pd.concat(tables, ignore_index=True), about)
 
 
 def _follow(states: Tensor) -> tuple[pd.DataFrame, float]:
-    """States [T, K * V]: their coordinates, norms and changes, and the share of variance on the axes."""
+    """Real states [T, n]: their coordinates, norms and changes, and the share of variance on the axes."""
     centred = states - states.mean(0)
     left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
     coordinates = (left * singular)[:, :AXES].numpy()
@@ -104,4 +111,4 @@ def _follow(states: Tensor) -> tuple[pd.DataFrame, float]:
     change = torch.cat([states[:1], states.diff(dim=0)]).norm(dim=1)
     table = pd.DataFrame(coordinates, columns=[f"axis_{axis + 1}" for axis in range(AXES)])
     table = table.assign(norm=states.norm(dim=1).numpy(), change=change.numpy())
-    return table, float(variance[:AXES].sum() / variance.sum().clamp(min=1e-300))
+    return table, float(variance[:AXES].sum() / variance.sum()) if bool(variance.sum() > 0) else 1.0

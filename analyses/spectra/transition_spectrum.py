@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Histogram, Panel, Points
 from ...probe.results.result import Result
+from ..models import Models, named_models, transitions_of
+
+SHOWN = 1500
 
 
 @dataclass(frozen=True)
@@ -47,39 +47,42 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
 
     def specification(self) -> Figure:
         """Histogram of the eigenvalues that a token moves, and all of them in the complex plane."""
-        edges = np.linspace(-1.05, 1.05, 64)
+        real = self.table["real"]
+        edges = np.linspace(min(-1.05, real.min() - 0.01), max(1.05, real.max() + 0.01), 64)
         bars, clouds = [], []
         for model, own in self.table.groupby("model", sort=False):
             moved = own[own["multiplicity"] == 1]
             moved = own if moved.empty else moved
             counts, _ = np.histogram(moved["real"], bins=edges)
             bars.append(Histogram(edges, counts / max(counts.sum(), 1), str(model)))
-            sample = own.sample(min(len(own), 1500), random_state=0)
+            sample = own.sample(min(len(own), SHOWN), random_state=0)
             clouds.append(Points(sample["real"].to_numpy(), sample["imaginary"].to_numpy(), str(model)))
         plane = Panel(clouds, "real part", "imaginary part", "Complex plane", equal=True, unit_circle=True)
         return Figure(
             self.title,
             [Panel(bars, "real part", "share of eigenvalues", "Eigenvalues along the keys"), plane],
             alt=f"Eigenvalues of the state transitions. {self.summary()}",
-            caption="Left: the eigenvalues that a token's key moves; the others equal its decay.",
+            caption="Left: the eigenvalues that a token's key moves; the others equal its decay. "
+            f"Right: {SHOWN} of them at most for each model, drawn at random.",
         )
 
 
-def transition_spectrum(models: Model | Mapping[str, Model], tokens: Tensor) -> TransitionSpectrum:
+def transition_spectrum(models: Models, tokens: Tensor) -> TransitionSpectrum:
     """The eigenvalues of every head's transition at every token.
 
-    models: a model, or several by name. tokens: [B, T]. Layers without a state are left out; a model with none raises
-    ValueError. Eigenvalues come from the small problem of the low-rank part (see `Transition.eigenvalues`), in float64.
+    models: a model, ours or a loaded one, or several by name.
+    tokens: [B, T], or whatever the models take, sequences first.
+
+    Layers without a linear transition (attention, cells) are left out. Eigenvalues come from the small problem of the low-rank
+    part (see `Transition.eigenvalues`), in float64, and of complex transitions in complex128. Raises ValueError for a model
+    without a layer that has a transition.
     """
-    named = {"model": models} if isinstance(models, Model) else dict(models)
-    tables = []
-    for name, model in named.items():
-        hooks = [hook for hook in model.hook_dict if hook.endswith("attn.hook_transition")]
-        if not hooks:
-            raise ValueError(f"{name} has no layer with a state, so it has no transitions")
-        with torch.no_grad():
-            _, cache = model.run_with_cache(tokens, names_filter=hooks, return_type=None)
-        tables += [_table(cache[hook].double(), model=name, layer=int(hook.split(".")[1])) for hook in hooks]
+    named = named_models(models)
+    tables = [
+        _table(transition, model=name, layer=layer)
+        for name, model in named.items()
+        for layer, transition in transitions_of(model, tokens)
+    ]
     about = {"sequences": len(tokens), "tokens": tokens.shape[1], "models": list(named)}
     return TransitionSpectrum(pd.concat(tables, ignore_index=True), about)
 

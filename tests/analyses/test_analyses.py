@@ -60,7 +60,7 @@ def test_a_restricted_range_has_no_negative_eigenvalue() -> None:
     negative = transition_spectrum(small(DeltaNet(heads=2)), tokens).table
     assert negative["real"].min() < 0
     assert np.hypot(negative["real"], negative["imaginary"]).max() <= 1 + 1e-12
-    with pytest.raises(ValueError, match="no layer with a state"):
+    with pytest.raises(ValueError, match="no layer of this model has a linear transition .its mixers: attention"):
         transition_spectrum(small(Attention(heads=2)), tokens)
 
 

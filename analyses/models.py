@@ -1,0 +1,68 @@
+"""What analyses ask of a model, whichever it is: ours or a loaded one, with matrix, vector or complex states, or a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..kernels.recurrence import TapRequest
+from ..kernels.operators.transition import Transition
+from ..probe.hooks.names import hook_name
+from ..probe.models.hooked import HookedModel
+
+Models = HookedModel | Mapping[str, HookedModel]
+
+
+def named_models(models: Models) -> dict[str, HookedModel]:
+    """Models by name; one alone is called "model". Raises ValueError where there is none."""
+    named = {"model": models} if isinstance(models, HookedModel) else dict(models)
+    if not named:
+        raise ValueError("no model is given")
+    return named
+
+
+def transitions_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Transition]]:
+    """Each layer that has a linear transition, with A_t of every token [B, T, H] in float64 or complex128.
+
+    Raises ValueError, with the reason, where no layer has one.
+    """
+    for layer, transition in _shown(model, tokens, "attn.hook_transition", "linear transition"):
+        yield layer, cast(Transition, transition).double()
+
+
+def states_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[tuple[int, Tensor]]:
+    """Each layer that has a state, with S_t after the tapped tokens [B, P, H, ...] in float64 or complex128.
+
+    Raises ValueError where no layer has one.
+    """
+    for layer, state in _shown(model, tokens, "attn.hook_state", "state", taps=taps):
+        yield layer, state.to(torch.promote_types(state.dtype, torch.float64))
+
+
+def writes_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[tuple[int, Tensor]]:
+    """Each layer that says what it writes, with B_t of the tapped tokens in the shape of its state.
+
+    Raises ValueError where no layer does.
+    """
+    for layer, write in _shown(model, tokens, "attn.hook_write", "write of a token", taps=taps):
+        yield layer, write.to(torch.promote_types(write.dtype, torch.float64))
+
+
+def real_parts(values: Tensor) -> Tensor:
+    """Complex numbers [..., n] as real ones [..., 2n], real and imaginary part side by side; real ones as they are."""
+    return torch.view_as_real(values.resolve_conj()).flatten(-2) if values.is_complex() else values
+
+
+def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any) -> Iterator[tuple[int, Any]]:
+    hooks = {layer: hook_name(layer, place) for layer in range(model.layers)}
+    found = {layer: name for layer, name in hooks.items() if name in model.hook_dict}
+    if not found:
+        kinds = ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))
+        raise ValueError(f"no layer of this model has a {what} (its mixers: {kinds})")
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
+    for layer, name in found.items():
+        yield layer, cache[name]

@@ -1,0 +1,129 @@
+"""Every analysis of a model on every mixer, and on one loaded model of each adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
+from torch import Tensor
+
+from statescope import Model, ModelConfig, empirical_ntk, load, state_trajectory, transition_spectrum
+from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
+from statescope.analyses.behaviour.training_curve import held_out_cost
+from statescope.probe.loaders.foreign import ADAPTERS
+from statescope.probe.models.hooked import HookedModel
+from statescope.probe.tasks import Parity, generator_for
+
+VOCABULARY = 31
+OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
+NAMES = [*map(label, MIXERS), *OF_EACH_ADAPTER]
+
+
+def make(mixer: Any) -> Callable[[], HookedModel]:
+    return lambda: Model(ModelConfig(vocabulary=VOCABULARY, width=12, layers=2, mixer=mixer)).eval()
+
+
+MAKE = dict(zip(NAMES, [*map(make, MIXERS), *((lambda own=FOREIGN[name]: load(own())) for name in OF_EACH_ADAPTER)], strict=True))
+
+
+def tokens_of(*shape: int) -> Tensor:
+    return torch.randint(0, VOCABULARY, shape, generator=torch.Generator().manual_seed(1))
+
+
+def shown(model: HookedModel, tokens: Tensor, place: str, **run: Any) -> dict[int, Any]:
+    """What a hook shows in each layer that has it."""
+    names = {layer: f"blocks.{layer}.attn.{place}" for layer in range(model.layers)}
+    return {
+        layer: model.run_with_cache(tokens, names_filter=name, return_type=None, **run)[1][name]
+        for layer, name in names.items()
+        if name in model.hook_dict
+    }
+
+
+def test_each_adapter_of_transformers_is_here() -> None:
+    kinds = {type(load(FOREIGN[name]()).mixer(0).module).__name__ for name in OF_EACH_ADAPTER}
+    of_transformers = [adapter for adapter in ADAPTERS if not any("fla" in str(runner) for runner in adapter.functions.values())]
+    assert all(kinds & set(adapter.modules) for adapter in of_transformers[:8])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_spectrum_is_that_of_the_dense_transitions(name: str) -> None:
+    """In both parts: complex eigenvalues, of complex transitions too."""
+    model, tokens = MAKE[name](), tokens_of(2, 5)
+    found = shown(model, tokens, "hook_transition")
+    if not found:
+        with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
+            transition_spectrum(model, tokens)
+        return
+    result = transition_spectrum(model, tokens)
+    for layer, transition in found.items():
+        heads = transition.shape[2]
+        for head in {0, heads - 1}:
+            own = result.select(layer=layer, head=head, sequence=1, position=3).table
+            values = np.repeat(own["real"] + 1j * own["imaginary"], own["multiplicity"])
+            exact = np.linalg.eigvals(transition.dense()[1, 3, head].numpy().astype(np.complex128))
+            assert len(values) == len(exact)
+            gap = np.abs(np.asarray(values)[:, None] - exact[None]).min(0).max()
+            assert gap < 1e-4 * max(1.0, np.abs(exact).max())
+            assert np.isclose(values.sum(), exact.sum(), atol=1e-4)
+    assert result.summary() and result.specification().panels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_trajectory_is_that_of_the_states(name: str) -> None:
+    model, tokens = MAKE[name](), tokens_of(6)
+    found = (
+        shown(model, tokens[None], "hook_state", taps=list(range(6))) if any(map(model.has_state, range(model.layers))) else {}
+    )
+    known = {"texts": list("abcdef"), "labels": tokens % 2, "label": "odd"}
+    if not found:
+        with pytest.raises(ValueError, match="no layer of this model has a state"):
+            state_trajectory(model, tokens, **known)
+        return
+    result = state_trajectory(model, tokens, **known)
+    for layer, states in found.items():
+        own = result.select(layer=layer, head=0).table.sort_values("position")
+        state = states[0, :, 0].flatten(1).numpy()
+        np.testing.assert_allclose(own["norm"], np.linalg.norm(state, axis=1), rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(own["change"].iloc[1:], np.linalg.norm(np.diff(state, axis=0), axis=1), rtol=1e-4, atol=1e-6)
+        # The three axes hold the share of the variance that they are said to; of both parts where the state is complex.
+        centred = state - state.mean(0)
+        parts = np.concatenate([centred.real, centred.imag], axis=1) if np.iscomplexobj(centred) else centred
+        total = float((np.abs(centred) ** 2).sum())
+        share = float((np.linalg.svd(parts, compute_uv=False)[:3] ** 2).sum()) / max(total, 1e-30)
+        place = f"model, layer {layer}, head 0"
+        assert result.about["explained"][place] == pytest.approx(share, rel=1e-4)
+        np.testing.assert_allclose((own[["axis_1", "axis_2", "axis_3"]] ** 2).sum().sum(), share * total, rtol=1e-3)
+        assert (place in result.about["complex"]) == np.iscomplexobj(state)
+    assert result.summary() and result.specification().panels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_model_says_is_measured(name: str) -> None:
+    """Accuracy and cost against a loop over the logits."""
+    model = MAKE[name]()
+    batch = Parity().batch(3, 8, "test", generator_for(0, 8))
+    logits = model(batch.tokens).detach().double()
+    right = [
+        [int(row.argmax()) == int(target) for row, target in zip(*pair, strict=True)]
+        for pair in zip(logits, batch.targets, strict=True)
+    ]
+    result = accuracy_by_length({"m": model}, Parity(), [8], sequences=3, seed=0)
+    assert result.at("m", 8) == pytest.approx(np.mean(right))
+    assert result.table["last"].iloc[0] == pytest.approx(np.mean([row[-1] for row in right]))
+    cost = held_out_cost({"m": model}, batch, seed=0).table["bits"].iloc[0]
+    each = logits.log_softmax(-1).gather(2, batch.targets[..., None])
+    assert cost == pytest.approx(-float(each.mean()) / np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OF_EACH_ADAPTER)
+def test_the_tangent_kernel_is_symmetric_and_positive(name: str) -> None:
+    """Its numbers are held by the tests of the tangent kernel; here every adapter has one."""
+    kernel = empirical_ntk(MAKE[name](), tokens_of(2, 4), read=lambda logits: logits[:, -1, :2])
+    torch.testing.assert_close(kernel, kernel.T)
+    assert float(torch.linalg.eigvalsh(kernel)[0]) > 0
