@@ -12,6 +12,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+torch.set_warn_always(True)  # a cast from complex to real is an error in every test, not in the first of a process alone
 
 
 @pytest.fixture(autouse=True)

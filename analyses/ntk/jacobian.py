@@ -58,8 +58,14 @@ class Jacobian:
         def run(samples: Tensor) -> Tensor:
             return _outputs(read(functional_call(model, tensors, (samples,))), len(samples))
 
-        with _recording(model) as records:
-            self.values = run(x)
+        try:
+            with _recording(model) as records:
+                self.values = run(x)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
+                'experts, set_experts_implementation("eager") of the foreign model does'
+            ) from error
         self.records = [record for record in records if record.rows == len(x)]
         self.routes = self._routes()
         singly = len(x) if "alone" in self.routes.values() else 1  # one at least, to see that samples are independent

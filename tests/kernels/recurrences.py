@@ -154,5 +154,5 @@ ONE_OF_EACH = ("linear-decay", "gated", "delta-decay", "delta-by-channel", "delt
 
 def relative(found: Tensor, truth: Tensor) -> float:
     """|found - truth| / |truth| in the Euclidean norm."""
-    found, truth = found.detach(), truth.detach()
-    return float((found.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-300))
+    found, truth = (x.detach().to(torch.promote_types(x.dtype, torch.float64)) for x in (found, truth))
+    return float((found - truth).norm() / truth.norm().clamp(min=1e-300))

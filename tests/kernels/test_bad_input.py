@@ -85,7 +85,7 @@ def test_taps_and_edits_out_of_range(implementation: str) -> None:
         call(edits=[Edit(-11, "scale", torch.tensor(1.0))], implementation=implementation)
     with pytest.raises(ValueError, match="tap positions must increase"):
         call(taps=[3, 2], implementation=implementation)
-    with pytest.raises(ValueError, match='give "last", positions'):
+    with pytest.raises(ValueError, match='give "last", "all", positions'):
         call(taps="first", implementation=implementation)
 
 
