@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..kernels.recurrence import TapRequest
 from ..kernels.operators.transition import Transition
+from ..kernels.recurrence import TapRequest
 from ..probe.hooks.names import hook_name
 from ..probe.models.hooked import HookedModel
 
