@@ -28,6 +28,7 @@ from statescope import (
     generator_for,
 )
 from statescope.probe.tasks.base import SHARES, EmptySplitError, content_groups, digest_of, draw_split, group_of
+from statescope.probe.tasks.check import check_task
 from statescope.probe.tasks.corpus import EmptyCorpusError
 from statescope.probe.tasks.python_labels import UnreadableSourceError, bytes_since_change, label_bytes
 
@@ -230,38 +231,9 @@ def label_of(task: Task) -> str:
     return "-".join(str(value) for value in (task.kind, *vars(task).values()))
 
 
-@pytest.mark.parametrize("task", DRAWN, ids=label_of)
-def test_every_task_is_seeded_and_has_labels_at_every_position(task: Task) -> None:
-    first, again, other = (task.batch(6, 20, "train", generator_for(seed), labels=True) for seed in (1, 1, 2))
-    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
-    assert first.tokens.shape == first.targets.shape == (6, 20)
-    assert first.tokens.min() >= 0 and first.tokens.max() < task.vocabulary
-    counted = first.targets[first.targets != -100]
-    assert len(counted) and counted.min() >= 0 and counted.max() < task.vocabulary
-    assert set(task.label_names) <= set(first.labels)
-    assert all(label.shape == (6, 20) for label in first.labels.values())
-    assert len(first.groups) == 6
-    if not set(vars(task)) & {"folder", "path"}:  # drawn, not cut from a source that both batches may hit
-        assert len(torch.cat([first.groups, other.groups]).unique()) == len(torch.cat([first.tokens, other.tokens]).unique(dim=0))
-    assert torch.equal(first.groups, again.groups)
-
-
-@pytest.mark.parametrize("task", REAL, ids=label_of)
-def test_every_task_of_real_numbers_is_seeded_and_fits_its_sizes(task: Task) -> None:
-    first, again, other = (task.batch(6, 20, "train", generator_for(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
-    assert first.tokens.shape == (6, 20, task.inputs) and first.targets.shape == (6, 20, task.vocabulary)
-    assert first.tokens.isfinite().all() and first.targets.isfinite().any()
-
-
 @pytest.mark.parametrize("task", [*DRAWN, *REAL], ids=label_of)
-def test_no_sequence_is_in_two_splits(task: Task) -> None:
-    length = 12 if task.kind in ("associative_recall", "selective_copying") else 8
-    seen = {
-        split: {tuple(row) for row in task.batch(100, length, split, generator_for(3)).tokens.flatten(1).tolist()}
-        for split in ("train", "validation", "test")
-    }
-    assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"] and not seen["test"] & seen["validation"]
+def test_every_task_holds_what_every_task_must(task: Task) -> None:
+    check_task(task)
 
 
 SMALL = [
