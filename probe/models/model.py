@@ -75,6 +75,11 @@ class Model(HookedModel):
         """The unembedding, [width, vocabulary]."""
         return self.unembed.weight.T
 
+    @property
+    def b_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The unembedding has no bias: zeros, [vocabulary]."""
+        return self.W_U.new_zeros(self.config.vocabulary)
+
     def tokens_to_residual_directions(self, tokens: int | Tensor) -> Tensor:
         """transformer-lens's name: the directions [..., width] along which the residual stream, over the final norm's scale, adds
         to the logits of token ids [...]. The final norm's gain is part of them, so that attributions sum to the logit.
