@@ -1,101 +1,83 @@
-"""statescope: an interpretability and theory workbench for models whose memory is a state."""
+"""statescope: an interpretability and theory workbench for models whose memory is a state.
+
+What a script begins with stands here. The parts that come in kinds, and the analyses, stand by subject:
+
+    statescope.mixers  statescope.tasks  statescope.kernels  statescope.estimators
+    statescope.spectra  statescope.geometry  statescope.theory
+
+`__init__.pyi` beside this file has the same names with their types, for editors and type checkers.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
+SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "theory")
 _HOME = {
-    "Tap": ".kernels.recurrence",
-    "Edit": ".kernels.recurrence",
-    "linear_attention": ".kernels.linear_attention",
-    "gated_linear_attention": ".kernels.gated_linear_attention",
-    "mlstm": ".kernels.mlstm",
-    "delta_rule": ".kernels.delta_rule",
-    "diagonal_scan": ".kernels.diagonal_scan",
-    "dense_scan": ".kernels.dense_scan",
-    "cell_scan": ".kernels.cell_scan",
-    "cell_jacobians": ".kernels.cell_jacobians",
-    "gate_loop": ".kernels.gate_loop",
-    "gated_slot_attention": ".kernels.gated_slot_attention",
-    "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
-    "effective_attention": ".kernels.effective_attention",
-    "lyapunov_exponents": ".kernels.products",
-    "Transition": ".kernels.operators.transition",
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",
-    "Attention": ".probe.mixers",
     "load": ".probe.loaders.load",
-    "replay": ".probe.loaders.bridge",
-    "DeltaNet": ".probe.mixers",
-    "GatedDeltaNet": ".probe.mixers",
-    "LinearAttention": ".probe.mixers",
-    "RetNet": ".probe.mixers",
-    "TransNormer": ".probe.mixers",
-    "GatedLinearAttention": ".probe.mixers",
-    "HGRN2": ".probe.mixers",
-    "GatedSlotAttention": ".probe.mixers",
-    "GateLoop": ".probe.mixers",
-    "RWKV6": ".probe.mixers",
-    "RWKV7": ".probe.mixers",
-    "KimiDeltaAttention": ".probe.mixers",
-    "Mamba": ".probe.mixers",
-    "Mamba2": ".probe.mixers",
-    "MLSTM": ".probe.mixers",
-    "LRU": ".probe.mixers",
-    "S5": ".probe.mixers",
-    "S4D": ".probe.mixers",
-    "LSSL": ".probe.mixers",
-    "Elman": ".probe.mixers",
-    "GRU": ".probe.mixers",
-    "LSTM": ".probe.mixers",
-    "SLSTM": ".probe.mixers",
-    "Parity": ".probe.tasks",
-    "AssociativeRecall": ".probe.tasks",
-    "InContextRegression": ".probe.tasks",
-    "InductionHeads": ".probe.tasks",
-    "Match": ".probe.tasks",
-    "ModularArithmetic": ".probe.tasks",
-    "Othello": ".probe.tasks",
-    "Repeat": ".probe.tasks",
-    "SelectiveCopying": ".probe.tasks",
-    "Sentiment": ".probe.tasks",
-    "SparseAveraging": ".probe.tasks",
-    "Table": ".probe.tasks",
-    "Text": ".probe.tasks",
-    "WordProblem": ".probe.tasks",
-    "SourceCode": ".probe.tasks",
-    "Batch": ".probe.tasks",
-    "Task": ".probe.tasks",
-    "generator_for": ".probe.tasks",
+    "linearize": ".probe.models.linearize",
     "Training": ".probe.runs.training",
     "train": ".probe.runs.training",
-    "Study": ".probe.runs.study",
-    "Run": ".probe.runs.run",
     "capture": ".probe.captures.collect",
     "ProbeSweep": ".probe.estimators.probe_sweep",
+    "Direction": ".probe.subspaces.direction",
+    "Subspace": ".probe.subspaces.subspace",
+    "Tap": ".kernels.recurrence",
+    "Edit": ".kernels.recurrence",
     "patch_states": ".probe.interventions.patching",
     "attribute_states": ".probe.interventions.patching",
-    "linearize": ".probe.models.linearize",
-    "Direction": ".probe.subspaces.direction",
+    "Transition": ".kernels.operators.transition",
+    "effective_attention": ".kernels.effective_attention",
     "transition_spectrum": ".analyses.spectra.transition_spectrum",
+    "lyapunov_exponents": ".kernels.products",
     "state_trajectory": ".analyses.geometry.state_trajectory",
     "empirical_ntk": ".analyses.ntk.empirical_ntk",
-    "study_named": ".analyses.studies.catalogue",
+    "infinite_width_kernels": ".analyses.infinite_width.network",
+    "Study": ".probe.runs.study",
+    "Run": ".probe.runs.run",
+    "Result": ".probe.results.result",
+    "linear_attention": ".kernels.linear_attention",
+    "gated_linear_attention": ".kernels.gated_linear_attention",
+    "delta_rule": ".kernels.delta_rule",
+    "diagonal_plus_low_rank": ".kernels.diagonal_plus_low_rank",
+    "diagonal_scan": ".kernels.diagonal_scan",
+    "cell_scan": ".kernels.cell_scan",
+    "replay": ".probe.loaders.bridge",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", *SUBJECTS, *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import statescope` loads no torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'statescope' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name], __name__), name)
-    globals()[name] = value
-    return value
+    """Import a public name when it is first used, so that `import statescope` loads no torch.
+
+    Parts are found by their name alone too: `from statescope import DeltaNet, Parity, gate_loop`.
+    """
+    if name in SUBJECTS:
+        return import_module(f".{name}", __name__)
+    for home in _homes(name):
+        value = getattr(import_module(home, __name__), name, None)
+        if value is not None:
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'statescope' has no attribute {name!r}")
+
+
+def _homes(name: str) -> list[str]:
+    """Where a name may be; nothing is imported to look for one that Python itself asks for, such as __wrapped__."""
+    if name in _HOME:
+        return [_HOME[name]]
+    if not name[:1].isalpha():
+        return []
+    if (Path(__file__).parent / "kernels" / f"{name}.py").exists():  # a file a call
+        return [f".kernels.{name}"]
+    return [f".{subject}" for subject in SUBJECTS]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,31 @@
+"""Tangent kernels, networks of infinite width, and regression with their kernels."""
+
+from __future__ import annotations
+
+from .analyses.infinite_width.convolutional import ConvolutionalNetwork
+from .analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
+from .analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
+from .analyses.infinite_width.network import infinite_width_kernels
+from .analyses.infinite_width.recurrent import RecurrentNetwork
+from .analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
+from .analyses.kernel_regression.learning_curve import learning_curve_point
+from .analyses.ntk.empirical_ntk import empirical_ntk, tangent_kernel
+from .analyses.ntk.operator import TangentKernelOperator
+from .analyses.ntk.spectrum import TangentSpectrum, tangent_spectrum
+
+__all__ = [
+    "ConvolutionalNetwork",
+    "DenseNetwork",
+    "RecurrentNetwork",
+    "ResidualNetwork",
+    "TangentKernelOperator",
+    "TangentSpectrum",
+    "diagonal_recurrence_ntk",
+    "empirical_ntk",
+    "gradient_descent",
+    "infinite_width_kernels",
+    "largest_stable_step",
+    "learning_curve_point",
+    "tangent_kernel",
+    "tangent_spectrum",
+]
