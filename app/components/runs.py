@@ -40,8 +40,11 @@ def current_run() -> Run:
 
 
 def kinds_of(run: Run) -> dict[str, str | None]:
-    """The kind of each result of a run, by name; None for one whose file cannot be read."""
-    return {name: _kind(str(_file(run, name)), _digest(run, name)) for name in run.result_names}
+    """The kind of each result of a run, by name; None for one of which neither the manifest nor its file says it."""
+    known = run.manifest.results
+    return {
+        name: known[name].kind if name in known else _kind(str(_file(run, name)), _digest(run, name)) for name in run.result_names
+    }
 
 
 def _file(run: Run, name: str) -> Path:
