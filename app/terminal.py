@@ -172,9 +172,9 @@ def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
     for layer in range(model.layers):
         mixer = model.mixer(layer)
         size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
-        table.add_row(str(layer), mixer.adapter.family, f"{size / 1024:,.1f} KiB" if size else "none", _differs(parity, layer))
+        table.add_row(str(layer), mixer.adapter.title, f"{size / 1024:,.1f} KiB" if size else "none", _differs(parity, layer))
     console.print(table)
-    for family, layer in {model.mixer(layer).adapter.family: layer for layer in range(model.layers)}.items():
+    for family, layer in {model.mixer(layer).adapter.title: layer for layer in range(model.layers)}.items():
         hooks = [name.rsplit(".", 1)[1] for name in model.hook_dict if name.startswith(f"blocks.{layer}.attn.")]
         console.print(f"\nhooks of {family}: {', '.join(hooks) or 'none'}", soft_wrap=True, highlight=False)
     print()

@@ -8,8 +8,8 @@ foreign code goes on with the result. So hooks, taps and edits work, and nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,48 +17,85 @@ from torch import Tensor, nn
 from ..mixers.base import StateRequest
 from ..mixers.heads import RecurrentMixer
 from ..mixers.recurrences import Recurrence
+from ..plugins import Kinds
 
 Runner = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """family: its name for people. kind: its rows in the hook table. recurrence: None for softmax attention.
+class Adapter(Kinds, family="checkpoint adapter"):
+    """What is said of one family of foreign token mixers. A family is one file with a class `class Mine(Adapter, kind="mine")`.
 
+    title: the family's name. checkpoints: the models that have it, for people. package: the top package of its modules.
+    mixer: the kind of ours whose hooks it has. recurrence: None for softmax attention.
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
-    with our mixer and then its arguments. methods: the same for a method of the mixer. absent: hooks of the kind that this
-    family does not reach. value_first: whether the library keeps its states as [value, key]. masked: submodules of a layer whose
-    outputs at padding are set to 0, where the library would let padding run into the sequence. resets: whether the library clears
-    the state where a position is 0, and so must be told positions that do not count padding.
+        with our mixer and then its arguments. methods: the same for a method of the mixer.
+    absent: hooks of the kind that this family does not reach.
+    masked: submodules of a layer whose outputs at padding are set to 0, where the library would let padding into the sequence.
+    resets: whether the library clears the state where a position is 0, and so must be told positions that do not count padding.
     """
 
-    family: str
-    kind: str
-    modules: tuple[str, ...]
-    recurrence: Recurrence | None = None
-    functions: Mapping[str, Runner] = field(default_factory=dict)
-    methods: Mapping[str, Runner] = field(default_factory=dict)
-    absent: tuple[str, ...] = ("hook_gate", "hook_z")
-    value_first: bool = False
-    masked: tuple[str, ...] = ()
-    resets: bool = False
+    title: ClassVar[str]
+    checkpoints: ClassVar[tuple[str, ...]] = ()
+    package: ClassVar[str] = "transformers"
+    mixer: ClassVar[str]
+    recurrence: ClassVar[Recurrence | None] = None
+    modules: ClassVar[tuple[str, ...]] = ()
+    functions: ClassVar[Mapping[str, Runner]] = {}
+    methods: ClassVar[Mapping[str, Runner]] = {}
+    absent: ClassVar[tuple[str, ...]] = ("hook_gate", "hook_z")
+    masked: ClassVar[tuple[str, ...]] = ()
+    resets: ClassVar[bool] = False
+
+    @classmethod
+    def takes(cls, module: nn.Module) -> bool:
+        """Whether a module is a mixer of this family."""
+        kind = type(module)
+        return kind.__name__ in cls.modules and kind.__module__.partition(".")[0] == cls.package
+
+    @classmethod
+    def recurrence_of(cls, mixer: ForeignMixer) -> Recurrence | None:
+        """That of one mixer, where its settings make a difference."""
+        return cls.recurrence
+
+    @classmethod
+    def prepare(cls, mixer: ForeignMixer, foreign: nn.Module) -> None:
+        """What is to be done to the foreign model for one of its mixers, once."""
+
+    @classmethod
+    def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:
+        """The state that the library's own run has left in its output's cache, in our layout; None where it shows none."""
+        cache: Any = getattr(out, "past_key_values", None)
+        cache = getattr(out, "cache_params", None) if cache is None else cache
+        return cache.get_recurrent_state(layer, state_idx=0) if hasattr(cache, "get_recurrent_state") else None
+
+
+class NoMixer(Adapter):
+    """A layer without a token mixer that is known."""
+
+    title, mixer, absent = "no token mixer", "none", ()
 
 
 class ForeignMixer(RecurrentMixer):
     """Hook points of a foreign mixer, and the call of its recurrence on our kernels."""
 
-    def __init__(self, adapter: Adapter, module: nn.Module) -> None:
-        super().__init__(adapter.kind)
+    def __init__(self, adapter: type[Adapter], module: nn.Module) -> None:
+        super().__init__(adapter.mixer)
         for name in adapter.absent:
             if hasattr(self, name):
                 delattr(self, name)
         self.adapter = adapter
         self.axis_sizes = {"head": 1}
+        self.settings: dict[str, Any] = {}  # what its code has shown of it when it ran
         self.request = StateRequest()
         self.mask: Tensor | None = None  # [B, T], False at padding
         object.__setattr__(self, "module", module)  # not a submodule: its parameters are the foreign model's
-        if adapter.recurrence is not None:
-            self.recurrence = adapter.recurrence  # type: ignore[misc]
+
+    @property
+    def recurrence(self) -> Recurrence:  # type: ignore[override]
+        """What its tokens run through."""
+        found = self.adapter.recurrence_of(self)
+        assert found is not None
+        return found
 
     @property
     def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)

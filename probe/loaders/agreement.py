@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from ..mixers.recurrences import NORMALISED
 from .foreign import ForeignModel
 from .torch_modules import fused_on_cpu
 
@@ -54,38 +53,8 @@ def foreign_states(model: ForeignModel, tokens: Tensor) -> dict[int, Tensor | No
     foreign: Any = model.foreign
     with torch_paths(foreign):
         out = foreign(input_ids=tokens, use_cache=True)
-    cache: Any = getattr(out, "past_key_values", None)
-    cache = getattr(out, "cache_params", None) if cache is None else cache
-    if type(foreign).__module__.startswith("fla."):
-        return {layer: _of_flash_linear_attention(model, cache, layer) for layer in range(model.layers) if model.has_state(layer)}
-    found: dict[int, Tensor | None] = {}
-    for layer in (layer for layer in range(model.layers) if model.has_state(layer)):
-        mixer = model.mixer(layer)
-        kind, module = mixer.kind, mixer.module
-        if kind == "rg_lru":
-            found[layer] = module.recurrent_states[:, None]
-        elif kind == "rwkv4":
-            found[layer] = torch.stack([part[..., layer] for part in out.state[2:4]], dim=-1)
-        elif kind == "mlstm":
-            sums, normaliser, _ = cache.rnn_state[layer]
-            found[layer] = torch.cat([sums, normaliser[..., None]], dim=-1)
-        elif kind == "trans_normer":
-            found[layer] = cache.get_linear_cache(layer)
-        else:
-            state = cache.get_recurrent_state(layer, state_idx=0) if hasattr(cache, "get_recurrent_state") else None
-            found[layer] = state if state is None or kind != "mamba2" else state.mT
-    return found
-
-
-def _of_flash_linear_attention(model: ForeignModel, cache: Any, layer: int) -> Tensor | None:
-    if model.mixer(layer).recurrence is NORMALISED:  # their cache has no normaliser
-        return None
-    state = cache[layer]["recurrent_state"]
-    if isinstance(state, list | tuple):  # of keys and of values, for slots
-        state = state[-1]
-    value_first = model.mixer(layer).adapter.value_first
-    found: Tensor = state.mT if value_first else state
-    return found
+    stateful = [layer for layer in range(model.layers) if model.has_state(layer)]
+    return {layer: model.mixer(layer).adapter.cached_state(model.mixer(layer), out, layer) for layer in stateful}
 
 
 def can_run(foreign: Any) -> bool:

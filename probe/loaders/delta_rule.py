@@ -1,4 +1,4 @@
-"""Checkpoints that run the gated delta rule: Qwen3-Next, Qwen3.5, OLMo-hybrid (a scalar decay), Kimi Linear (one by channel)."""
+"""The gated delta rule as transformers and flash-linear-attention call it, on our kernel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..mixers.recurrences import DELTA, Tokens
-from .adapter import Adapter, ForeignMixer, only_from_nothing
+from ..mixers.recurrences import Tokens
+from .adapter import ForeignMixer, only_from_nothing
 
 
-def _run(
+def transformers_delta_rule(
     mixer: ForeignMixer,
     query: Tensor,
     key: Tensor,
@@ -71,19 +71,3 @@ def delta_tokens(
     q, k = (x.repeat_interleave(v.shape[2] // x.shape[2], dim=2) for x in (q, k))
     tokens = {"q": q * (q.shape[-1] ** -0.5 if scale is None else scale), "k": k, "v": v, "beta": beta}
     return tokens if log_decay is None else tokens | {"log_decay": log_decay.to(q.dtype)}
-
-
-GATED_DELTA_RULE = Adapter(
-    "gated delta rule",
-    "gated_delta_net",
-    ("Qwen3NextGatedDeltaNet", "Qwen3_5GatedDeltaNet", "Qwen3_5MoeGatedDeltaNet", "OlmoHybridGatedDeltaNet"),
-    DELTA,
-    {"torch_chunk_gated_delta_rule": _run, "torch_recurrent_gated_delta_rule": _run},
-)
-KIMI_DELTA_ATTENTION = Adapter(
-    "Kimi delta attention",
-    "kimi_delta_attention",
-    ("KimiLinearDeltaAttention",),
-    DELTA,
-    {"chunk_kimi_delta_attention": _run, "recurrent_kimi_delta_attention": _run},
-)

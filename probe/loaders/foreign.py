@@ -17,26 +17,8 @@ from ...kernels.recurrence import Edit, TapRequest
 from ..errors import StatescopeError, unknown_name
 from ..hooks.names import resolve_layer
 from ..models.hooked import HookedModel, next_token_loss
-from . import flash_linear_attention, softmax
-from .adapter import Adapter, ForeignMixer
-from .delta_rule import GATED_DELTA_RULE, KIMI_DELTA_ATTENTION
-from .linear_attention import LIGHTNING, RWKV_4, XLSTM
-from .state_space import MAMBA, MAMBA_2, RG_LRU
+from .adapter import Adapter, ForeignMixer, NoMixer
 from .torch_modules import in_torch
-
-ADAPTERS = (
-    GATED_DELTA_RULE,
-    KIMI_DELTA_ATTENTION,
-    MAMBA,
-    MAMBA_2,
-    RG_LRU,
-    LIGHTNING,
-    RWKV_4,
-    XLSTM,
-    *flash_linear_attention.ADAPTERS,
-)
-OF_CLASS = {name: adapter for adapter in ADAPTERS for name in adapter.modules}
-NONE = Adapter("no token mixer", "none", ())
 
 
 class UnknownArchitectureError(StatescopeError, ValueError):
@@ -60,16 +42,18 @@ class ForeignModel(HookedModel):
     `model(tokens)` gives its logits. Hooks: `hook_embed`, and in each layer `hook_resid_pre`, `hook_attn_out` (what the token
     mixer returns), `hook_resid_post` and those of its mixer's kind that its code reaches. Where a layer has a recurrent mixer and
     softmax attention side by side, the hooks are those of the recurrence.
+
+    What hangs on the foreign modules are partial functions of ours, never closures: so `copy.deepcopy` gives a model whose hooks
+    fire on the copy.
     """
 
     def __init__(self, foreign: nn.Module) -> None:
         super().__init__()
         self.foreign = foreign
-        layers = find_layers(foreign)
-        if any(mixer.adapter is softmax.SOFTMAX for mixer in map(_mixer_of, layers)):
-            softmax.register()
-            foreign.set_attn_implementation(softmax.NAME)  # type: ignore[operator]
-        self.blocks = nn.ModuleList(ForeignBlock(_mixer_of(layer)) for layer in layers)
+        layers, mixers = find_layers(foreign)
+        for mixer in mixers:
+            mixer.adapter.prepare(mixer, foreign)
+        self.blocks = nn.ModuleList(map(ForeignBlock, mixers))
         self.hook_embed = HookPoint()
         self.layers = len(layers)
         embedding: Any = foreign.get_input_embeddings()  # type: ignore[operator]
@@ -85,8 +69,8 @@ class ForeignModel(HookedModel):
             attn_only=False,
         )
         self.setup_hooks()
-        self.current: list[ForeignMixer] = []
-        embedding.register_forward_hook(lambda module, args, out: self.hook_embed(out))
+        self.current: list[ForeignMixer] = []  # the mixers that are running, the innermost last
+        embedding.register_forward_hook(partial(_after, self.hook_embed))
         for layer, block in zip(layers, self.blocks, strict=True):
             assert isinstance(block, ForeignBlock)
             self._watch(layer, block)
@@ -96,17 +80,15 @@ class ForeignModel(HookedModel):
 
     def _watch(self, layer: nn.Module, block: ForeignBlock) -> None:
         """Fire the residual hooks around a foreign layer and its mixer, and know which mixer is running."""
-        layer.register_forward_pre_hook(lambda module, args: (block.hook_resid_pre(args[0]), *args[1:]) if args else None)
-        layer.register_forward_hook(lambda module, args, out: _replace_first(out, block.hook_resid_post))
+        layer.register_forward_pre_hook(partial(_before, block.hook_resid_pre))
+        layer.register_forward_hook(partial(_after, block.hook_resid_post))
         mixer = block.attn
         for name in mixer.adapter.masked:
-            layer.get_submodule(name).register_forward_hook(lambda module, args, out: _masked(out, mixer.mask))
-        if mixer.adapter is not NONE:
+            layer.get_submodule(name).register_forward_hook(partial(_mask, mixer))
+        if mixer.adapter is not NoMixer:
             module: nn.Module = mixer.module
-            module.register_forward_pre_hook(lambda *_: self.current.append(mixer))
-            module.register_forward_hook(lambda module, args, out: self._left(out, block.hook_attn_out))
-        if mixer.adapter is softmax.SOFTMAX:
-            softmax.MIXERS[mixer.module] = mixer
+            module.register_forward_pre_hook(partial(_enter, self.current, mixer))
+            module.register_forward_hook(partial(_leave, self.current, block.hook_attn_out))
 
     def mixer(self, layer: int) -> ForeignMixer:
         """The hook points of a layer's token mixer."""
@@ -114,10 +96,10 @@ class ForeignModel(HookedModel):
         assert isinstance(block, ForeignBlock)
         return block.attn
 
-    def _left(self, out: Any, point: HookPoint) -> Any:
-        """A foreign mixer has run."""
-        self.current.pop()
-        return _replace_first(out, point)
+    @property
+    def mixers(self) -> list[ForeignMixer]:
+        """Those of all layers."""
+        return [self.mixer(layer) for layer in range(self.layers)]
 
     def forward(
         self,
@@ -137,10 +119,10 @@ class ForeignModel(HookedModel):
         requests = self._requests(tokens.shape[1], taps, edits, None)
         mask = None if attention_mask is None else attention_mask.bool()
         positions = {}
-        if mask is not None and any(self.mixer(layer).adapter.resets for layer in range(self.layers)):
+        if mask is not None and any(mixer.adapter.resets for mixer in self.mixers):
             positions = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-        for layer, request in enumerate(requests):
-            self.mixer(layer).request, self.mixer(layer).mask = request, mask
+        for mixer, request in zip(self.mixers, requests, strict=True):
+            mixer.request, mixer.mask = request, mask
         with self._substituted(), in_torch(self.foreign):
             logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions).logits
         if return_type is None:
@@ -155,76 +137,92 @@ class ForeignModel(HookedModel):
     @contextmanager
     def _substituted(self) -> Iterator[None]:
         """Our functions in the place of the foreign ones, for as long as the foreign model runs."""
-        replaced: list[tuple[Any, str, Any]] = []
+        functions: dict[tuple[Any, str], Any] = {}
+        methods: list[tuple[nn.Module, str]] = []
         self.current.clear()
         try:
-            for block in self.blocks:
-                assert isinstance(block, ForeignBlock)
-                mixer = block.attn
-                namespace = sys.modules[type(mixer.module).__module__] if mixer.adapter is not NONE else None
-                for name, runner in mixer.adapter.functions.items():
-                    original = getattr(namespace, name, None)
-                    if original is not None and (namespace, name) not in [(owner, own) for owner, own, _ in replaced]:
-                        replaced.append((namespace, name, original))
-                        setattr(namespace, name, partial(self._dispatch, runner))
+            for mixer in self.mixers:
+                namespace = sys.modules[type(mixer.module).__module__]
+                for name in mixer.adapter.functions:
+                    if hasattr(namespace, name) and (namespace, name) not in functions:
+                        functions[namespace, name] = getattr(namespace, name)
+                        setattr(namespace, name, partial(self._dispatch, name))
                 for name, runner in mixer.adapter.methods.items():
-                    replaced.append((mixer.module, name, None))
+                    methods.append((mixer.module, name))
                     object.__setattr__(mixer.module, name, partial(runner, mixer))
             yield
         finally:
-            for owner, name, original in replaced:
-                if original is None:
-                    object.__delattr__(owner, name)
-                else:
-                    setattr(owner, name, original)
+            for (owner, name), original in functions.items():
+                setattr(owner, name, original)
+            for module, name in methods:
+                object.__delattr__(module, name)
 
-    def _dispatch(self, runner: Any, *args: Any, **kwargs: Any) -> Any:
-        return runner(self.current[-1], *args, **kwargs)
+    def _dispatch(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What the running mixer's adapter puts in the place of a function of its library."""
+        mixer = self.current[-1]
+        return mixer.adapter.functions[name](mixer, *args, **kwargs)
 
 
-def find_layers(foreign: nn.Module) -> list[nn.Module]:
-    """The foreign decoder layers: the module list with the most layers that hold a known mixer or softmax attention.
+def adapters() -> list[type[Adapter]]:
+    """Those there are, of ours and of installed packages; the recurrent ones first."""
+    found: list[type[Adapter]] = [Adapter.of_kind(kind) for kind in Adapter.kinds()]
+    return sorted(found, key=lambda adapter: adapter.recurrence is None)
+
+
+def find_layers(foreign: nn.Module) -> tuple[list[nn.Module], list[ForeignMixer]]:
+    """The foreign decoder layers, the module list with the most layers that hold a known mixer; and a stand-in for each mixer.
 
     Raises UnknownArchitectureError naming the mixers there are.
     """
+    known = adapters()
     lists = [module for module in foreign.modules() if isinstance(module, nn.ModuleList)]
-    known = {id(own): sum(_mixer_of(layer).adapter is not NONE for layer in own) for own in lists}
-    stateful = any(type(module).__name__ in OF_CLASS for module in foreign.modules())
-    if not stateful:
+    mixers = [[_mixer_of(layer, known) for layer in layers] for layers in lists]
+    if not any(mixer.adapter.recurrence is not None for own in mixers for mixer in own):
         names = {type(module).__name__ for module in foreign.modules()}
         seen = sorted(name for name in names if "Mixer" in name or "Attention" in name)
         raise UnknownArchitectureError(
             f"{type(foreign).__name__} has no recurrent mixer that is known here (its mixers: {', '.join(seen) or 'none'}); "
             f"{known_architectures()}"
         )
-    return list(max(lists, key=lambda own: known[id(own)]))
+    best = max(range(len(lists)), key=lambda index: sum(mixer.adapter is not NoMixer for mixer in mixers[index]))
+    return list(lists[best]), mixers[best]
 
 
 def known_architectures() -> str:
     """The mixers that have an adapter, for an error."""
-    return "known are " + "; ".join(f"{adapter.family}: {', '.join(adapter.modules)}" for adapter in ADAPTERS)
+    return "known are " + "; ".join(f"{adapter.title}: {', '.join(adapter.modules)}" for adapter in adapters() if adapter.modules)
 
 
-def _mixer_of(layer: nn.Module) -> ForeignMixer:
-    """The stand-in of a layer's token mixer: its recurrence, or else its softmax attention."""
-    for module in layer.modules():
-        if type(module).__name__ in OF_CLASS:
-            return ForeignMixer(OF_CLASS[type(module).__name__], module)
-    for module in layer.modules():
-        of_transformers = type(module).__module__.startswith("transformers.")
-        if of_transformers and type(module).__name__.endswith("Attention") and hasattr(module, "layer_idx"):
-            return ForeignMixer(softmax.SOFTMAX, module)
-    return ForeignMixer(NONE, layer)
+def _mixer_of(layer: nn.Module, known: Sequence[type[Adapter]]) -> ForeignMixer:
+    """The stand-in of a layer's token mixer: of its recurrence, or else of its softmax attention."""
+    for adapter in known:
+        for module in layer.modules():
+            if adapter.takes(module):
+                return ForeignMixer(adapter, module)
+    return ForeignMixer(NoMixer, layer)
 
 
-def _masked(out: Tensor, mask: Tensor | None) -> Tensor:
-    return out if mask is None else out * mask[..., None]
+def _before(point: HookPoint, module: nn.Module, args: tuple[Any, ...]) -> Any:
+    return (point(args[0]), *args[1:]) if args else None
 
 
-def _replace_first(out: Any, point: HookPoint) -> Any:
-    """A layer's output with its first tensor through a hook."""
+def _after(point: HookPoint, module: nn.Module, args: Any, out: Any) -> Any:
+    """A module's output with its first tensor through a hook."""
     if isinstance(out, Tensor):
         return point(out)
     if isinstance(out, tuple) and out and isinstance(out[0], Tensor):
         return (point(out[0]), *out[1:])
     return out
+
+
+def _enter(current: list[ForeignMixer], mixer: ForeignMixer, module: nn.Module, args: Any) -> None:
+    current.append(mixer)
+
+
+def _leave(current: list[ForeignMixer], point: HookPoint, module: nn.Module, args: Any, out: Any) -> Any:
+    current.pop()
+    return _after(point, module, args, out)
+
+
+def _mask(mixer: ForeignMixer, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    return out if mixer.mask is None else out * mixer.mask[..., None]

@@ -59,6 +59,14 @@ def _rms_norm_gated(module: Any, x: Tensor, g: Tensor, *_: Any, **__: Any) -> Te
     return (_affine(module, _rms(x.float(), module.eps)) * gate(g.float())).to(x.dtype)
 
 
+def _rms_norm_of_groups(module: Any, x: Tensor, z: Tensor | None = None) -> Tensor:
+    """The norm of each group of channels, before or after the gate SiLU(z)."""
+    gate = 1.0 if z is None else functional.silu(z.float())
+    y = x.float() if module.norm_before_gate else x.float() * gate
+    y = _affine(module, _rms(y.unflatten(-1, (-1, module.group_size or y.shape[-1])), module.eps).flatten(-2))
+    return (y * gate if module.norm_before_gate else y).to(x.dtype)
+
+
 def _short_convolution(module: Any, x: Tensor, *_: Any, cu_seqlens: Tensor | None = None, **__: Any) -> tuple[Tensor, None]:
     return _causal_convolution(x, module.weight[:, 0], module.bias, activation=module.activation, cu_seqlens=cu_seqlens)
 
@@ -133,6 +141,7 @@ MODULES: dict[str, Callable[..., Any]] = {
     "LayerNorm": _layer_norm,
     "GroupNorm": _group_norm,
     "FusedRMSNormGated": _rms_norm_gated,
+    "RMSNormGated": _rms_norm_of_groups,
     "ShortConvolution": _short_convolution,
     "RotaryEmbedding": _rotary,
     "SwiGLULinear": _swiglu_linear,
@@ -170,7 +179,7 @@ def in_torch(foreign: nn.Module) -> Iterator[None]:
     changed: list[tuple[Any, str, Any]] = []
     for namespace in {sys.modules[type(module).__module__] for module in theirs}:
         changed += [(namespace, name, getattr(namespace, name)) for name in FUNCTIONS if hasattr(namespace, name)]
-    activations = [(module, name) for module in theirs for name in ("act_fn", "gate_fn") if hasattr(module, name)]
+    activations = [(module, name) for module in theirs for name in ("act", "act_fn", "gate_fn") if hasattr(module, name)]
     changed += [(module, name, getattr(module, name)) for module, name in activations]
     try:
         for owner, name, original in changed:

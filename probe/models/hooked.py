@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,20 @@ class HookedModel(HookedRootModule):
     @abstractmethod
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HookedModel:
+        """A model of its own: its hooks fire on the copy alone. Raises RuntimeError while hook functions hang on the model, which
+        belong to it and not to the copy.
+        """
+        held = [name for name, point in self.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
+        if held:
+            raise RuntimeError(
+                f"{held[0]} has a hook function; call reset_hooks(including_permanent=True) before you copy the model"
+            )
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     @property
     def hook_names(self) -> list[str]:

@@ -69,8 +69,8 @@ def _write(name: str, folder: Path) -> list[float]:
     model.save_pretrained(folder / name)
     truth = {"tokens": tokens, "logits": logits, "states": torch.stack(states, 1)}
     save_file({key: x.contiguous() for key, x in truth.items()}, folder / f"{name}.safetensors")
-    parity = check_parity(load(folder / name), tokens)
-    return [parity.logits, *(error for error in parity.states.values() if error is not None)]
+    parities = [check_parity(loaded, tokens) for loaded in (load(folder / name), load(model))]
+    return [error for parity in parities for error in (parity.logits, *parity.states.values()) if error is not None]
 
 
 def _first_configuration_only() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +49,32 @@ def test_a_folder_loads_with_the_same_logits(foreign: Any, tokens: torch.Tensor,
 
 def test_states_are_those_of_the_foreign_recurrence_token_by_token(foreign: Any, tokens: torch.Tensor) -> None:
     model = load(foreign)
-    truths = [foreign_states(model, tokens[:, : t + 1])[0].clone() for t in range(2, T)]
-    _, cache = model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=list(range(2, T)))
+    positions = [2, 3, 7, 12, T - 1]
+    truths = [foreign_states(model, tokens[:, : t + 1])[0].clone() for t in positions]
+    _, cache = model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=positions)
     found = cache["blocks.0.attn.hook_state"]
     for slot, truth in enumerate(truths):
         assert (found[:, slot] - truth).norm() <= 1e-4 * truth.norm()
+
+
+def test_a_copy_is_a_model_of_its_own(foreign: Any, tokens: torch.Tensor) -> None:
+    model = load(foreign)
+    plain = model(tokens)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        model.add_hook("blocks.0.hook_resid_post", lambda value, hook: 0 * value)
+        assert torch.equal(copied(tokens), plain)  # the hook hangs on the original alone
+        with pytest.raises(RuntimeError, match=r"hook_resid_post has a hook function; call reset_hooks"):
+            copy.deepcopy(model)
+        model.reset_hooks()
+        names = [name for name in copied.hook_dict if name.startswith("blocks.") and not name.endswith("key_state")]
+        _, cache = copied.run_with_cache(tokens, names_filter=names, taps="last")
+        assert list(cache.cache_dict) and set(cache.cache_dict) == set(names)
+        pickle.dumps(cache)
+        zeroed = copied.run_with_hooks(tokens, fwd_hooks=[("blocks.0.hook_resid_post", lambda value, hook: 0 * value)])
+        assert not torch.allclose(zeroed, plain)
+        with torch.no_grad():
+            next(copied.foreign.parameters()).zero_()
+        assert torch.equal(model(tokens), plain)
 
 
 def test_parity_is_measured_and_a_wrong_model_fails_it(tokens: torch.Tensor) -> None:
@@ -153,7 +179,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     llama = LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes))
-    with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: LlamaAttention\); known are gated delta rule"):
+    with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: LlamaAttention\); known are .*gated delta rule"):
         load(llama)
     llama.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["EvilForCausalLM"]}')
@@ -233,3 +259,107 @@ def test_inspect_prints_layers_hooks_and_parity(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path / "nowhere")])
     assert "does not exist" in capsys.readouterr().err
+
+
+OUTSIDE = """
+import torch
+from torch import nn
+
+from statescope.probe.loaders.adapter import Adapter, ForeignMixer
+from statescope.probe.mixers.recurrences import LINEAR
+
+
+def fading_sums(mixer: ForeignMixer, q, k, v, log_decay):
+    mixer.note_sizes(head=q.shape[2], key=k.shape[-1], value=v.shape[-1], householder=1)
+    return mixer.run({"q": q, "k": k, "v": v, "log_decay": log_decay.expand(q.shape[:3])})[0]
+
+
+class FadingAdapter(Adapter, kind="fading"):
+    title = "fading sums"
+    package = "fading"
+    mixer = "ret_net"
+    modules = ("FadingMixer",)
+    recurrence = LINEAR
+    functions = {"sums": fading_sums}
+"""
+LIBRARY = '''
+import torch
+from torch import nn
+from types import SimpleNamespace
+
+
+def sums(q, k, v, log_decay):
+    """The library's own loop."""
+    state, out = 0, []
+    for t in range(q.shape[1]):
+        state = log_decay.exp()[:, None, None] * state + k[:, t, :, :, None] * v[:, t, :, None]
+        out.append((q[:, t, :, :, None] * state).sum(-2))
+    return torch.stack(out, 1)
+
+
+class FadingMixer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.project, self.out_proj = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.log_decay = nn.Parameter(-torch.rand(2))
+
+    def forward(self, x):
+        q, k, v = self.project(x).unflatten(-1, (3, 2, 4)).unbind(2)
+        return self.out_proj(sums(q, k, v, self.log_decay).flatten(-2))
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mixer = FadingMixer()
+
+    def forward(self, x):
+        return x + self.mixer(x)
+
+
+class Fading(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(31, 8), nn.Linear(8, 31)
+        self.layers = nn.ModuleList(Layer() for _ in range(2))
+
+    def get_input_embeddings(self):
+        return self.embed
+
+    def forward(self, input_ids, **_):
+        x = self.embed(input_ids)
+        for layer in self.layers:
+            x = layer(x)
+        return SimpleNamespace(logits=self.head(x))
+'''
+
+
+def test_a_family_from_outside_is_one_file(tmp_path: Path, tokens: torch.Tensor) -> None:
+    """In a process of its own, with the adapter's file offered by an installed package's entry point."""
+    (tmp_path / "fading.py").write_text(LIBRARY)
+    (tmp_path / "fading_adapter.py").write_text(OUTSIDE)
+    (tmp_path / "fading-1.dist-info").mkdir()
+    (tmp_path / "fading-1.dist-info" / "METADATA").write_text("Name: fading\nVersion: 1\n")
+    (tmp_path / "fading-1.dist-info" / "entry_points.txt").write_text("[statescope.plugins]\nfading = fading_adapter\n")
+    (tmp_path / "use.py").write_text(
+        """
+import torch, fading
+from statescope import Edit, load
+
+torch.manual_seed(0)
+theirs, tokens = fading.Fading(), torch.randint(0, 31, (2, 9))
+model, state = load(theirs), "blocks.0.attn.hook_state"
+with torch.no_grad():
+    torch.testing.assert_close(model(tokens), theirs(tokens).logits)
+    logits, cache = model.run_with_cache(tokens, taps=[3, 8])
+    assert cache["state", 1].shape == (2, 2, 2, 4, 4) and cache["q", 0].shape == (2, 9, 2, 4)
+    edited = model.run_with_edits(tokens, {state: [Edit(4, "scale", torch.tensor(0.0))]})
+    torch.testing.assert_close(edited[:, :5], logits[:, :5])
+    assert (edited[:, 5] - logits[:, 5]).abs().max() > 1e-4
+print(model.mixer(0).adapter.title)
+"""
+    )
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    given = [sys.executable, str(tmp_path / "use.py")]
+    done = subprocess.run(given, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "fading sums", done.stderr[-2000:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional
@@ -175,3 +177,21 @@ def test_rotary_scores_depend_on_the_distance_alone() -> None:
         along = scores.diagonal(-lag)
         torch.testing.assert_close(along, along[:1].expand_as(along))
     assert (scores[10] - scores[10, 10]).abs().max() > 1e-3
+
+
+def test_a_copy_is_a_model_of_its_own(tokens: torch.Tensor) -> None:
+    model = Model(ModelConfig(vocabulary=17, width=16, layers=2, mixer=(DeltaNet(heads=2), Attention(heads=2))))
+    copied, plain = copy.deepcopy(model), model(tokens)
+    model.add_hook("blocks.1.hook_resid_post", lambda value, hook: 0 * value)
+    assert torch.equal(copied(tokens), plain)
+    with pytest.raises(RuntimeError, match="has a hook function; call reset_hooks"):
+        copy.deepcopy(model)
+    names = [name for name in copied.hook_dict if name.startswith("blocks.")]
+    _, cache = copied.run_with_cache(tokens, names_filter=names, taps="last")
+    assert set(cache.cache_dict) == set(names)
+    zeroed = copied.run_with_hooks(tokens, fwd_hooks=[("blocks.1.hook_resid_post", lambda value, hook: 0 * value)])
+    assert not torch.allclose(zeroed, plain)
+    model.reset_hooks()
+    with torch.no_grad():
+        copied.W_U.zero_()
+    assert torch.equal(model(tokens), plain)

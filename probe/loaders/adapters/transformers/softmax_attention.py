@@ -1,28 +1,41 @@
-"""Softmax attention of foreign models: an attention function, registered with transformers, that fires the hooks."""
+"""Softmax attention of transformers: an attention function, registered with the library, that fires the hooks."""
 
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .adapter import Adapter, ForeignMixer
+from ...adapter import Adapter, ForeignMixer
 
 NAME = "statescope"
-MIXERS: WeakKeyDictionary[nn.Module, ForeignMixer] = WeakKeyDictionary()
-SOFTMAX = Adapter("softmax attention", "attention", (), absent=())
 
 
-def register() -> None:
-    """Make `attn_implementation="statescope"` known to transformers."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import eager_mask
+class SoftmaxAttentionAdapter(Adapter, kind="softmax_attention"):
+    """z_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s, in every layer whose attention goes through the library's interface."""
 
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, eager_mask)
+    title = "softmax attention"
+    mixer = "attention"
+    absent = ()
+
+    @classmethod
+    def takes(cls, module: nn.Module) -> bool:
+        kind = type(module)
+        return (
+            kind.__module__.startswith("transformers.") and kind.__name__.endswith("Attention") and hasattr(module, "layer_idx")
+        )
+
+    @classmethod
+    def prepare(cls, mixer: ForeignMixer, foreign: nn.Module) -> None:
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import eager_mask
+
+        AttentionInterface.register(NAME, attend)
+        AttentionMaskInterface.register(NAME, eager_mask)
+        foreign.set_attn_implementation(NAME)  # type: ignore[operator]
+        object.__setattr__(mixer.module, NAME, mixer)  # not a submodule; a copy of the module has the copy of the mixer
 
 
 def attend(
@@ -38,7 +51,7 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    mixer = MIXERS.get(module)
+    mixer: ForeignMixer | None = getattr(module, NAME, None)
     if mixer is None:
         output = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)
         return output.transpose(1, 2).contiguous(), None

@@ -1,0 +1,19 @@
+"""KDA of flash-linear-attention."""
+
+from __future__ import annotations
+
+from ....mixers.recurrences import DELTA
+from .delta_net import delta
+from .layers import FlashLinearAttention, ways
+
+
+class KimiDeltaAttentionAdapter(FlashLinearAttention, kind="fla_kimi_delta_attention"):
+    """S_t = (I - beta_t k_t k_t^T) Diag(e^{g_t}) S_{t-1} + beta_t k_t v_t^T."""
+
+    title = "Kimi delta attention"
+    checkpoints = ("KDA",)
+    mixer = "kimi_delta_attention"
+    modules = ("KimiDeltaAttention",)
+    recurrence = DELTA
+    functions = ways("kda", delta, "chunk", "fused_recurrent")
+    value_first = True

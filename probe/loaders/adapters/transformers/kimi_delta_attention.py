@@ -1,0 +1,18 @@
+"""Kimi Linear's delta rule, with a decay by channel."""
+
+from __future__ import annotations
+
+from ....mixers.recurrences import DELTA
+from ...adapter import Adapter
+from ...delta_rule import transformers_delta_rule
+
+
+class KimiDeltaAttentionAdapter(Adapter, kind="kimi_delta_attention"):
+    """S_t = (I - beta_t k_t k_t^T) Diag(e^{g_t}) S_{t-1} + beta_t k_t v_t^T, with a decay by channel."""
+
+    title = "Kimi delta attention"
+    checkpoints = ("Kimi Linear",)
+    mixer = "kimi_delta_attention"
+    modules = ("KimiLinearDeltaAttention",)
+    recurrence = DELTA
+    functions = dict.fromkeys(("chunk_kimi_delta_attention", "recurrent_kimi_delta_attention"), transformers_delta_rule)

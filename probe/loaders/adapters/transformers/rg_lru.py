@@ -1,0 +1,40 @@
+"""The RG-LRU of RecurrentGemma."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ....mixers.recurrences import SCAN
+from ...adapter import Adapter, ForeignMixer, only_from_nothing
+
+
+def _rnn_scan(
+    mixer: ForeignMixer, hidden_states: Tensor, recurrent_gate: Tensor, reset: Tensor, recurrent_states: Tensor | None, **_: Any
+) -> tuple[Tensor, Tensor]:
+    """hidden_states, recurrent_gate [B, T, W], reset [B, T, 1]."""
+    only_from_nothing(recurrent_states, "recurrent_states")
+    mixer.note_sizes(head=1, channel=hidden_states.shape[-1])
+    hidden_states = hidden_states if mixer.mask is None else hidden_states * mixer.mask[..., None]
+    tokens = {"x": hidden_states.float()[:, :, None], "decay": (recurrent_gate * ~reset).float()[:, :, None]}
+    states, final = mixer.run(tokens)
+    return states[:, :, 0].to(hidden_states.dtype), final[:, 0].detach()  # which the layer keeps
+
+
+class RGLRUAdapter(Adapter, kind="rg_lru"):
+    """h_t = a_t h_{t-1} + sqrt(1 - a_t^2) (i_t x_t), channel by channel."""
+
+    title = "RG-LRU"
+    checkpoints = ("RecurrentGemma",)
+    mixer = "rg_lru"
+    modules = ("RecurrentGemmaRglru",)
+    recurrence = SCAN
+    methods: ClassVar = {"_rnn_scan": _rnn_scan}
+    absent = ("hook_z",)
+    masked = ("temporal_block.linear_x",)
+    resets = True
+
+    @classmethod
+    def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:
+        return mixer.module.recurrent_states[:, None]
