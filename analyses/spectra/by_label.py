@@ -1,0 +1,134 @@
+"""Spectra by what the token is, or by what is true after it: what does this head do on a 1, on an opening bracket?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ...probe.results.figure import Figure, Panel, Points
+from ...probe.results.result import Result
+from ..models import Models
+from .transition_measures import ROUNDING
+from .transition_spectrum import transition_spectrum
+
+SHOWN = 400  # eigenvalues of a class in a figure
+CLASSES = 12  # classes in a panel
+
+
+@dataclass(frozen=True)
+class SpectrumByLabel(Result, kind="spectrum_by_label"):
+    """The eigenvalues of A_t, each with the classes of its token."""
+
+    title: ClassVar[str] = "Eigenvalues by token"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "label": "what tokens are told apart by",
+        "class": "its value at the token",
+        "sequence": "sequence of the batch",
+        "position": "token position",
+        "real": "real part of an eigenvalue of A_t",
+        "imaginary": "imaginary part",
+        "multiplicity": "how many of the K eigenvalues are this one",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "label", "class")
+
+    def by_class(self) -> pd.DataFrame:
+        """For each model, layer, head, label and class: the tokens, the shares of eigenvalues that are negative, complex and of
+        modulus above 1, and the mean over tokens of the largest angle in radians.
+        """
+        table = self.table.assign(value=self.table["real"] + 1j * self.table["imaginary"])
+        places = ["model", "layer", "head", "label", "class"]
+        rows = []
+        for where, own in table.groupby(places, sort=False):
+            weight, value = own["multiplicity"].to_numpy(), own["value"].to_numpy()
+            turning = np.abs(value.imag) > ROUNDING
+            negative = ~turning & (value.real < -ROUNDING)
+            shares = [float((weight * mask).sum() / weight.sum()) for mask in (negative, turning, np.abs(value) > 1 + ROUNDING)]
+            angle = np.where(turning | negative, np.abs(np.angle(value)), 0.0)
+            largest = pd.Series(angle).groupby([own["sequence"].to_numpy(), own["position"].to_numpy()]).max()
+            rows.append((*where, len(largest), *shares, float(largest.mean())))
+        return pd.DataFrame(rows, columns=[*places, "tokens", "negative", "turning", "growing", "angle"])
+
+    def liveliest(self, model: str, label: str) -> tuple[int, int]:
+        """The layer and head of a model whose mean largest angle differs most between the classes of a label."""
+        table = self.by_class()
+        own = table[(table["model"] == model) & (table["label"] == label)]
+        layer, head = own.groupby(["layer", "head"])["angle"].agg(lambda angles: angles.max() - angles.min()).idxmax()
+        return int(layer), int(head)
+
+    def summary(self) -> str:
+        lines = []
+        for (model, label), own in self.by_class().groupby(["model", "label"], sort=False):
+            layer, head = self.liveliest(str(model), str(label))
+            chosen = own[(own["layer"] == layer) & (own["head"] == head)].head(CLASSES)
+            said = [
+                f"{label} {value}: {negative:.0%} negative, {turning:.0%} complex, angle {angle:.2f} rad"
+                for value, negative, turning, angle in chosen[["class", "negative", "turning", "angle"]].itertuples(index=False)
+            ]
+            lines.append(f"{model}, layer {layer}, head {head}: {'; '.join(said)}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The complex plane of the head that tells the classes best apart, one colour a class, for each model and label."""
+        panels = []
+        for (model, label), own in self.table.groupby(["model", "label"], sort=False):
+            layer, head = self.liveliest(str(model), str(label))
+            rows = own[(own["layer"] == layer) & (own["head"] == head)]
+            clouds = []
+            for value in list(dict.fromkeys(rows["class"]))[:CLASSES]:
+                cloud = rows[rows["class"] == value]
+                cloud = cloud.sample(min(len(cloud), SHOWN), random_state=0)
+                clouds.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), f"{label} {value}"))
+            title = f"{model}, layer {layer}, head {head}"
+            panels.append(Panel(clouds, "real part", "imaginary part", title, equal=True, unit_circle=True))
+        return Figure(
+            self.title,
+            panels,
+            alt=f"Eigenvalues of transitions in the complex plane by class of the token. {self.summary()}",
+            caption=f"The head whose rotation differs most between classes; {SHOWN} eigenvalues of a class at most, of {CLASSES} "
+            "classes at most.",
+        )
+
+
+def spectrum_by_label(
+    models: Models, tokens: Tensor, labels: Mapping[str, Tensor], *, texts: Mapping[str, Sequence[str]] | None = None
+) -> SpectrumByLabel:
+    """The eigenvalues of every transition, by the classes of its token.
+
+    models: a model, ours or a loaded one, or several by name.
+    tokens: [B, T].
+    labels: name -> [B, T] whole numbers, such as {"token": tokens, "depth": ...}; -100 leaves a token out.
+    texts: name -> the classes of a label as text; without it they are their numbers.
+
+    Raises ValueError for no label, for a label of another shape or of real numbers, and for a model without linear transitions.
+    """
+    if not labels:
+        raise ValueError('give a label to tell tokens apart by, such as {"token": tokens}')
+    spectrum = transition_spectrum(models, tokens).table
+    tables = []
+    for name, values in labels.items():
+        if values.shape != tokens.shape[:2] or values.is_floating_point():
+            wanted = list(tokens.shape[:2])
+            raise ValueError(f"label {name!r} is {list(values.shape)} {values.dtype}; tokens need whole numbers {wanted}")
+        classes = values.numpy()[spectrum["sequence"], spectrum["position"]]
+        own = spectrum.assign(label=name, **{"class": classes})[classes != -100]
+        words = (texts or {}).get(name)
+        own["class"] = [str(value) if words is None else words[value] for value in own["class"]]
+        tables.append(own.sort_values("class", key=lambda column: column.map(_numeric), kind="stable"))
+    found = pd.concat(tables, ignore_index=True)[list(SpectrumByLabel.columns)]
+    return SpectrumByLabel(found, {"labels": list(labels), "sequences": len(tokens), "tokens": tokens.shape[1]})
+
+
+def _numeric(text: str) -> tuple[int, float, str]:
+    """Numbers in their order, before other text."""
+    try:
+        return (0, float(text), text)
+    except ValueError:
+        return (1, 0.0, text)

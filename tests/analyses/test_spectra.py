@@ -1,0 +1,122 @@
+"""Measures of transitions, of their products and by label: against numpy on dense matrices, and on cases that are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_mixer import MIXERS, label
+
+from statescope import DeltaNet, GatedDeltaNet, Model, ModelConfig, Transition
+from statescope.analyses.models import transitions_of
+from statescope.analyses.spectra.by_label import spectrum_by_label
+from statescope.analyses.spectra.transition_measures import measures_of, transition_measures
+from statescope.probe.mixers import LRU, Attention, Elman
+
+
+def small(mixer: Any, **changes: Any) -> Model:
+    return Model(ModelConfig(**{"vocabulary": 5, "width": 12, "layers": 1, "mixer": mixer} | changes)).double().eval()
+
+
+def by_numpy(matrix: np.ndarray) -> dict[str, float]:
+    """The measures of one dense matrix."""
+    values, singular = np.linalg.eigvals(matrix), np.linalg.svd(matrix, compute_uv=False)
+    radius = np.abs(values).max()
+    turning = np.abs(values.imag) > 1e-7 * radius
+    negative = ~turning & (values.real < -1e-7 * radius)
+    kept = np.abs(values) > 1e-7 * radius
+    angles = [np.pi if flip else abs(np.angle(value)) for value, flip in zip(values[kept], negative[kept], strict=True)]
+    return {
+        "norm": singular[0],
+        "least": singular[-1],
+        "log_abs_det": np.linalg.slogdet(matrix)[1],
+        "radius": radius,
+        "angle": max((angle for angle, still in zip(angles, ~(turning | negative)[kept], strict=True) if not still), default=0.0),
+        "negative": negative.mean(),
+        "turning": turning.mean(),
+        "growing": (np.abs(values) > 1 + 1e-9).mean(),
+    }
+
+
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
+def test_measures_are_those_of_the_dense_matrix(mixer: Any) -> None:
+    model, tokens = small(mixer), torch.randint(0, 5, (2, 5))
+    if "blocks.0.attn.hook_transition" not in model.hook_dict:
+        with pytest.raises(ValueError, match="linear transition"):
+            transition_measures(model, tokens)
+        return
+    result = transition_measures(model, tokens)
+    [(_, transition)] = transitions_of(model, tokens)
+    for position in (0, 4):
+        exact = by_numpy(transition.dense()[1, position, 0].numpy())
+        row = result.table.query(f"sequence == 1 and position == {position} and head == 0").iloc[0]
+        for name, value in exact.items():
+            if name == "log_abs_det" and value < -25:
+                assert row[name] < -25
+                continue
+            assert row[name] == pytest.approx(value, rel=1e-6, abs=1e-7), name
+    assert result.summary() and len(result.specification().panels) == 3
+
+
+def test_a_rotation_turns_a_reflection_flips_and_growth_is_seen() -> None:
+    angle = 0.7
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    reflection, jordan = np.diag([1.0, -1.0]), np.array([[1.0, 1.0], [0.0, 1.0]])
+    matrices = torch.from_numpy(np.stack([rotation, 1.1 * reflection, jordan, np.zeros((2, 2))]))
+    transition = Transition(torch.zeros(4, 2, dtype=torch.float64), matrices, torch.eye(2).double().expand(4, 2, 2))
+    found = {name: value.tolist() for name, value in measures_of(transition).items()}
+    assert found["angle"] == pytest.approx([0.7, np.pi, 0, 0])
+    assert found["negative"] == [0, 0.5, 0, 0] and found["turning"][:1] == [1]
+    assert found["growing"] == [0, 1, 0, 0]
+    assert found["norm"] == pytest.approx([1, 1.1, (1 + 5**0.5) / 2, 0])
+    assert found["log_abs_det"][:3] == pytest.approx([0, 2 * np.log(1.1), 0], abs=1e-12) and found["log_abs_det"][3] == -np.inf
+
+
+def test_the_measures_take_the_small_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delta rule's K x K matrix is never made."""
+    model, tokens = small(GatedDeltaNet(heads=2, key_size=8, householders=2)), torch.randint(0, 5, (2, 5))
+    monkeypatch.setattr(Transition, "dense", lambda self: pytest.fail("the dense matrix was made"))
+    assert (transition_measures(model, tokens).table["norm"] <= 1 + 1e-9).all()
+
+
+def test_spectra_by_label_are_those_of_the_tokens_of_the_class() -> None:
+    """And a class of a token is one transition where the mixer sees that token alone."""
+    model = small(DeltaNet(heads=2, short_convolution=0, householders=2))
+    tokens = torch.randint(0, 5, (4, 9))
+    depth = torch.where(torch.arange(9) < 2, -100, tokens % 2).expand(4, 9)
+    result = spectrum_by_label(model, tokens, {"token": tokens, "odd": depth}, texts={"odd": ["even", "odd"]})
+    table = result.table
+    [(_, transition)] = transitions_of(model, tokens)
+    for value in range(5):
+        own = table.query(f"label == 'token' and head == 1 and `class` == '{value}'")
+        at = (tokens == value).nonzero()[0]
+        exact = np.linalg.eigvals(transition.dense()[at[0], at[1], 1].numpy())
+        first = own[(own["sequence"] == int(at[0])) & (own["position"] == int(at[1]))]
+        found = np.repeat(first["real"] + 1j * first["imaginary"], first["multiplicity"])
+        assert np.abs(np.asarray(found)[:, None] - exact).min(1).max() < 1e-8
+        spread = own.groupby(["sequence", "position"])["real"].min()
+        assert len(spread) == int((tokens == value).sum()) and spread.max() - spread.min() < 1e-9
+    odd = table[table["label"] == "odd"]
+    assert set(odd["class"]) == {"even", "odd"} and odd["position"].min() == 2
+    counts = result.by_class().query("label == 'odd' and head == 0").set_index("class")["tokens"]
+    assert counts["odd"] == int((depth == 1).sum()) and counts["even"] == int((depth == 0).sum())
+    by = result.by_class()
+    angles = by[by["label"] == "token"].pivot(index="head", columns="class", values="angle")
+    assert result.liveliest("model", "token")[1] == int((angles.max(axis=1) - angles.min(axis=1)).idxmax())
+    assert "token 0:" in result.summary() and result.specification().panels[0].equal
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    tokens = torch.randint(0, 5, (2, 6))
+    with pytest.raises(ValueError, match="give a label"):
+        spectrum_by_label(small(DeltaNet(heads=2)), tokens, {})
+    with pytest.raises(ValueError, match=r"label 'x' is \[2, 5\]"):
+        spectrum_by_label(small(DeltaNet(heads=2)), tokens, {"x": tokens[:, :5]})
+    with pytest.raises(ValueError, match="float32; tokens need whole numbers"):
+        spectrum_by_label(small(DeltaNet(heads=2)), tokens, {"x": tokens.float()})
+    for mixer in (Attention(heads=2), Elman(heads=2)):
+        with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
+            spectrum_by_label(small(mixer), tokens, {"token": tokens})
+    assert spectrum_by_label(small(LRU(state_size=4)), tokens, {"token": tokens}).table["imaginary"].abs().max() > 0.1
