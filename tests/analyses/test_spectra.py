@@ -12,8 +12,10 @@ from every_mixer import MIXERS, label
 from statescope import DeltaNet, GatedDeltaNet, Model, ModelConfig, Transition
 from statescope.analyses.models import transitions_of
 from statescope.analyses.spectra.by_label import spectrum_by_label
+from statescope.analyses.spectra.memory_horizon import half_life, memory_horizon
 from statescope.analyses.spectra.transition_measures import measures_of, transition_measures
-from statescope.probe.mixers import LRU, Attention, Elman
+from statescope.analyses.spectra.window_spectrum import product_eigenvalues, window_spectrum
+from statescope.probe.mixers import LRU, Attention, Elman, RetNet
 
 
 def small(mixer: Any, **changes: Any) -> Model:
@@ -120,3 +122,83 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
             spectrum_by_label(small(mixer), tokens, {"token": tokens})
     assert spectrum_by_label(small(LRU(state_size=4)), tokens, {"token": tokens}).table["imaginary"].abs().max() > 0.1
+
+
+LINEAR = [mixer for mixer in MIXERS if mixer.kind not in ("attention", "elman", "gru", "lstm", "slstm")]
+
+
+def product(transition: Transition, sequence: int, head: int, tokens: range) -> np.ndarray:
+    """A_stop-1 ... A_start as a dense matrix."""
+    dense, found = transition.dense()[sequence, :, head].numpy(), np.eye(transition.size)
+    for t in tokens:
+        found = dense[t] @ found
+    return found
+
+
+@pytest.mark.parametrize("mixer", LINEAR, ids=label)
+def test_windows_have_the_eigenvalues_of_the_dense_product(mixer: Any) -> None:
+    model, tokens = small(mixer), torch.randint(0, 5, (2, 11))
+    result = window_spectrum(model, tokens, 3)
+    [(_, transition)] = transitions_of(model, tokens)
+    assert sorted(result.table["start"].unique()) == [0, 3, 6]
+    for start in (0, 6):
+        exact = np.linalg.eigvals(product(transition, 1, 0, range(start, start + 3)))
+        own = result.table.query(f"sequence == 1 and head == 0 and start == {start}")
+        assert own["multiplicity"].sum() == transition.size
+        own = own[own["resolved"]]
+        values = np.repeat(np.exp(own["log_modulus"]) * np.exp(1j * own["angle"]), own["multiplicity"])
+        largest = np.abs(exact).max()
+        assert np.abs(np.asarray(values)[:, None] - exact).min(1).max() < 1e-7 * largest
+        assert values.sum() == pytest.approx(exact.sum(), abs=1e-7 * largest)
+    assert result.summary() and result.specification().panels
+    with pytest.raises(ValueError, match="window 12 must be from 1 to the 11 tokens"):
+        window_spectrum(model, tokens, 12)
+
+
+def test_a_window_that_underflows_has_its_logarithms() -> None:
+    """400 tokens with a decay of e^-3: the product is e^-1200, far below what float64 holds."""
+    keys = torch.nn.functional.normalize(torch.randn(400, 1, 4, dtype=torch.float64), dim=-1)
+    decay = torch.full((400,), -3.0, dtype=torch.float64)
+    ones = torch.full((400, 1), 2.0, dtype=torch.float64)
+    reflections = Transition.householders(keys, ones, decay)
+    log_modulus, _, resolved = product_eigenvalues(reflections, axis=0)
+    assert resolved.all()
+    torch.testing.assert_close(log_modulus, torch.full((4,), -1200.0, dtype=torch.float64), rtol=1e-9, atol=0)
+    turning = Transition.diagonal_only(torch.complex(decay[:, None], torch.full((400, 1), 0.1, dtype=torch.float64)), 1)
+    log_modulus, angle, _ = product_eigenvalues(turning, axis=0)
+    assert log_modulus.item() == pytest.approx(-1200) and angle.item() == pytest.approx(40 - 6 * 2 * np.pi, abs=1e-9)
+
+
+def test_what_rounding_loses_is_not_given_as_an_eigenvalue() -> None:
+    """diag(1, 1e-5)^5 in a frame that is not diagonal: 1e-25 beside 1 is lost, and said to be."""
+    frame = torch.tensor([[1.0, 0.3], [0.2, 1.0]], dtype=torch.float64)
+    matrix = frame @ torch.diag(torch.tensor([1.0, 1e-5], dtype=torch.float64)) @ torch.linalg.inv(frame)
+    transition = Transition(torch.zeros(5, 2).double(), matrix.expand(5, 2, 2), torch.eye(2).double().expand(5, 2, 2))
+    log_modulus, _, resolved = product_eigenvalues(transition, axis=0)
+    assert log_modulus[resolved].tolist() == pytest.approx([0.0], abs=1e-12) and resolved.tolist().count(False) == 1
+
+
+@pytest.mark.parametrize("mixer", LINEAR, ids=label)
+def test_exponents_add_up_to_the_mean_log_determinant(mixer: Any) -> None:
+    model, tokens = small(mixer), torch.randint(0, 5, (2, 24))
+    result = memory_horizon(model, tokens)
+    [(_, transition)] = transitions_of(model, tokens)
+    mean = transition.log_abs_det().mean(1)
+    for head in {0, mean.shape[1] - 1}:
+        own = result.table.query(f"sequence == 1 and head == {head}")
+        assert own["exponent"].is_monotonic_decreasing
+        if len(own) == transition.size and torch.isfinite(mean[1, head]):
+            assert own["exponent"].sum() == pytest.approx(float(mean[1, head]), rel=1e-7, abs=1e-9)
+        top = np.log(np.linalg.norm(product(transition, 1, head, range(24)), 2)) / 24
+        assert abs(own["exponent"].iloc[0] - top) < 0.15  # both are the growth of the fastest direction, up to O(1 / T)
+    assert result.summary() and len(result.specification().panels) == 2
+
+
+def test_half_lives_are_those_of_the_decays() -> None:
+    """RetNet's heads decay by 1 - 2^(-5-h): the half-life is ln 2 over minus its log."""
+    model = small(RetNet(heads=2))
+    table = memory_horizon(model, torch.randint(0, 5, (1, 30))).table
+    for head in (0, 1):
+        expected = np.log(2) / -np.log(1 - 2.0 ** (-5 - head))
+        assert table.loc[table["head"] == head, "half_life"].tolist() == pytest.approx([expected] * 6, rel=1e-5)
+    assert half_life(0.0) == half_life(0.1) == np.inf and half_life(-np.inf) == 0 and half_life(-np.log(2)) == pytest.approx(1)
