@@ -13,8 +13,6 @@ from typing import Any, ClassVar, Self
 from ...probe.errors import StatescopeError, unknown_name
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
-from ..behaviour.accuracy_by_length import AccuracyByLength
-from ..studies.comparison import Comparison
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
 from .catalogue import claims_of
 from .measurement import Measurement, Scope
@@ -94,13 +92,6 @@ class Claim(Study):
 def beside(run: Run, study: Study) -> Run:
     """The finished run of a study, in the folder beside a claim's run, where other claims and users find it too."""
     return study.run(run.path.parent / study.run_name, run.reporter)
-
-
-def accuracies(run: Run, study: Comparison) -> AccuracyByLength:
-    """The accuracies that a comparison of mixers finds beside a claim's run."""
-    found = beside(run, study).result("accuracy_by_length")
-    assert isinstance(found, AccuracyByLength)
-    return found
 
 
 def claims_in(source: str) -> tuple[type[Claim], ...]:

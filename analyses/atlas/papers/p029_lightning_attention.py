@@ -18,14 +18,14 @@ from ..claim import Claim
 from ..measurement import Scope, at_least, at_most
 
 ALIGNED_OR_NOT = (1, 63, 100, 200)
-LENGTHS = (512, 1024, 2048, 4096)
+LENGTHS = (256, 512, 1024, 2048)
 HEADS, SIZE = 4, 32
 
 OUTPUT = "{} tokens: output against the quadratic form"
 GRADIENTS = "{} tokens: gradients against the quadratic form"
 DECAYS = "decays of the mixer's heads against e^(-8 h / H)'s slopes"
-BLOCKED = "blocked: operations a token at 4096 tokens over 512"
-QUADRATIC = "quadratic: operations a token at 4096 tokens over 512"
+BLOCKED = "blocked: operations a token at 2048 tokens over 256"
+QUADRATIC = "quadratic: operations a token at 2048 tokens over 256"
 COST = Axes("operations a token", "tokens", "multiplications and additions", x_log=True, y_log=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,81 +19,74 @@ from ....probe.mixers import (
     RetNet,
     TransNormer,
 )
-from ....probe.models.config import ModelConfig
-from ....probe.models.model import Model
 from ....probe.runs.run import Run
 from ...studies.findings import Findings
 from ..agreement import difference
 from ..claim import Claim
+from ..hooked import drawn_tokens, observed, small_model
 from ..measurement import Scope, at_most
 
-Theta = Callable[[dict[str, Tensor], int], Tensor]
+TOKENS = 20
+Distance = Callable[[Tensor], float]
 
 
-def _identity(tokens: dict[str, Tensor], t: int) -> Tensor:
-    return torch.eye(tokens["k"].shape[-1]).double().expand(*tokens["k"].shape[:1], tokens["k"].shape[2], -1, -1)
+def _from_identity(theta: Tensor) -> float:
+    return difference(theta, torch.eye(theta.shape[-1], dtype=theta.dtype).expand_as(theta))
 
 
-def _scalar(tokens: dict[str, Tensor], t: int) -> Tensor:
-    return tokens["log_decay"][:, t].exp()[..., None, None] * _identity(tokens, t)
+def _from_scalar(theta: Tensor) -> float:
+    mean = theta.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    return difference(theta, mean * torch.eye(theta.shape[-1], dtype=theta.dtype))
 
 
-def _vector(tokens: dict[str, Tensor], t: int) -> Tensor:
-    return torch.diag_embed(tokens["log_decay"][:, t].exp())
+def _from_vector(theta: Tensor) -> float:
+    return difference(theta, torch.diag_embed(theta.diagonal(dim1=-2, dim2=-1)))
 
 
-def _matrix(tokens: dict[str, Tensor], t: int) -> Tensor:
-    """e^g (I - beta k k^T)."""
-    k, beta = tokens["k"][:, t], tokens["beta"][:, t]
-    erase = _identity(tokens, t) - beta[..., None, None] * k[..., :, None] * k[..., None, :]
-    return tokens["log_decay"][:, t].exp()[..., None, None] * erase if "log_decay" in tokens else erase
+def _from_reflector(theta: Tensor) -> float:
+    """The nearest e^g (I - beta k k^T): symmetric, all eigenvalues equal but one."""
+    values, vectors = torch.linalg.eigh((theta + theta.mT) / 2)
+    common = values[..., 1:].mean(-1, keepdim=True)  # beta >= 0 lowers one eigenvalue
+    nearest = torch.cat([values[..., :1], common.expand_as(values[..., 1:])], dim=-1)
+    return difference(theta, vectors @ torch.diag_embed(nearest) @ vectors.mT)
 
 
-NAMED: dict[str, tuple[MixerConfig, Theta]] = {
-    "linear attention": (LinearAttention(heads=2, feature_map="identity", normalise=False), _identity),
-    "RetNet": (RetNet(heads=2), _scalar),
-    "TransNormer": (TransNormer(heads=2), _scalar),
-    "Mamba-2": (Mamba2(heads=2, state_size=8), _scalar),
-    "GLA": (GatedLinearAttention(heads=2), _vector),
-    "HGRN2": (HGRN2(heads=2), _vector),
-    "RWKV-6": (RWKV6(heads=2), _vector),
-    "DeltaNet": (DeltaNet(heads=2), _matrix),
-    "Gated DeltaNet": (GatedDeltaNet(heads=2), _matrix),
+NAMED: dict[str, tuple[MixerConfig, str, Distance]] = {
+    "linear attention": (LinearAttention(heads=2, feature_map="identity", normalise=False), "the identity", _from_identity),
+    "RetNet": (RetNet(heads=2), "a scalar", _from_scalar),
+    "TransNormer": (TransNormer(heads=2), "a scalar", _from_scalar),
+    "Mamba-2": (Mamba2(heads=2, state_size=8), "a scalar", _from_scalar),
+    "GLA": (GatedLinearAttention(heads=2), "a vector", _from_vector),
+    "HGRN2": (HGRN2(heads=2), "a vector", _from_vector),
+    "RWKV-6": (RWKV6(heads=2), "a vector", _from_vector),
+    "DeltaNet": (DeltaNet(heads=2), "I - beta k k^T", _from_reflector),
+    "Gated DeltaNet": (GatedDeltaNet(heads=2), "e^g (I - beta k k^T)", _from_reflector),
 }
-
-
-@torch.no_grad()
-def experiment(seed: int) -> Findings:
-    """Each model's states against M_s = Theta_s M_{s-1} + f(k_s, v_s), a dense matrix Theta applied token by token."""
-    found = Findings()
-    tokens = torch.randint(0, 9, (2, 20), generator=torch.Generator().manual_seed(seed))
-    for name, (mixer, theta) in NAMED.items():
-        model = Model(ModelConfig(vocabulary=9, width=16, layers=1, mixer=mixer, seed=seed)).double().eval()
-        hooks = [hook for hook in model.hook_dict if hook.rsplit("_", 1)[-1] in ("k", "v", "decay", "beta", "state")]
-        _, cache = model.run_with_cache(tokens, names_filter=hooks, taps=list(range(20)))
-        parts: dict[str, Any] = {hook.split("attn.hook_")[1]: cache[hook] for hook in hooks if "attn" in hook}
-        parts |= {"log_decay": parts["log_decay"]} if "log_decay" in parts else {}
-        states = parts.pop("state")
-        memory = torch.zeros_like(states[:, 0])
-        generic = []
-        for t in range(20):
-            rate = parts["beta"][:, t, :, None, None] if "beta" in parts else 1.0
-            memory = theta(parts, t) @ memory + rate * parts["k"][:, t, :, :, None] * parts["v"][:, t, :, None]
-            generic.append(memory)
-        found.numbers[f"{name}: states against the generic recurrence"] = difference(states, torch.stack(generic, 1))
-    return found
+STATES = "{}: states against Theta M + f, token by token"
+FORM = "{}: Theta against the nearest that is {}"
 
 
 class Recurrences(Claim, kind="p120-recurrences"):
-    """The equations."""
+    """The recurrence of each model."""
 
     paper, scope = "P120", Scope.IDENTITY
     statement = (
-        "M_s = Theta_s M_{s-1} + f(k_s, v_s) gives each named linear model by its Theta: the identity, a scalar, a "
-        "vector, or I - beta k k^T."
+        "M_s = Theta_s M_{s-1} + f(k_s, v_s) gives each named linear model by its Theta: the identity, a scalar, a vector, or "
+        "I - beta k k^T."
     )
-    measurements = tuple(at_most(f"{name}: states against the generic recurrence", 1e-5) for name in NAMED)
+    measurements = (
+        *(at_most(STATES.format(name), 1e-5) for name in NAMED),
+        *(at_most(FORM.format(name, form), 1e-6) for name, (_, form, _) in NAMED.items()),
+    )
     note = "The sparse mixture-of-experts channel mixer of the paper is not built."
 
     def experiment(self, seed: int, run: Run) -> Findings:
-        return experiment(seed)
+        """Theta and f as the mixer's own hooks give them, applied to its own states one token before."""
+        found, tokens = Findings(), drawn_tokens(seed, TOKENS)
+        for name, (mixer, form, distance) in NAMED.items():
+            own = observed(small_model(mixer, seed), tokens, "state", "write", "transition")
+            states, theta = own["state"], own["transition"].dense()
+            before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)
+            found.numbers[STATES.format(name)] = difference(theta @ before + own["write"], states)
+            found.numbers[FORM.format(name, form)] = distance(theta)
+        return found

@@ -1,0 +1,40 @@
+"""Models trained side by side for a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...probe.mixers import MixerConfig
+from ...probe.models.config import ModelConfig
+from ...probe.runs.run import Run
+from ...probe.runs.training import Training
+from ...probe.tasks.base import Task
+from ..behaviour.accuracy_by_length import accuracy_by_length
+
+SEQUENCES = 256
+
+
+def accuracies_of(
+    run: Run,
+    seed: int,
+    mixers: Mapping[str, MixerConfig | tuple[MixerConfig, ...]],
+    task: Task,
+    training: Training,
+    *,
+    width: int = 64,
+    length: int | None = None,
+) -> dict[str, float]:
+    """Train one model a mixer on the task, in the claim's run, and give the share of positions that each has right.
+
+    mixers: name -> the mixers of its layers, or that of its only one. length: of the sequences tested; that of training where it
+    is None.
+    """
+    models = {}
+    for name, layers in mixers.items():
+        pattern = layers if isinstance(layers, tuple) else (layers,)
+        config = ModelConfig(task.vocabulary, width, len(pattern), pattern, seed=seed)
+        label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+        models[name], _ = run.train(f"seed{seed}-{label}", config, task, training, seed)
+    tested = training.length if length is None else length
+    found = accuracy_by_length(models, task, (tested,), sequences=SEQUENCES, seed=seed)
+    return {name: found.at(name, tested) for name in mixers}
