@@ -83,7 +83,7 @@ def _mixer(seed: int, found: Findings) -> None:
     eigenvalues = own["transition"].eigenvalues().real
     found.numbers |= {MIXER: difference(own["z"], expected), LEAST: float(eigenvalues.min()), LARGEST: float(eigenvalues.max())}
     for n in (0, STATE // 2, STATE - 1):
-        moduli = own["transition"].diagonal[0, :, 0, n].tolist()
+        moduli = own["transition"].dense()[0, :, 0, n, n].tolist()
         found.curves[ALONG.title, f"A = {float(a[0, n]):g}"] = (list(range(len(moduli))), moduli)
 
 

@@ -57,7 +57,7 @@ class Bounds(Claim, kind="p154-bounds"):
             call = (own[name].float() for name in ("q", "k", "v", "log_decay"))
             worst = max(worst, difference(gated_linear_attention(*call).output, own["recurrence_out"]))
             eigenvalues = own["transition"].eigenvalues().real
-            tied = max(tied, difference(own["k"], 1 - own["transition"].diagonal))
+            tied = max(tied, difference(own["k"], 1 - own["transition"].dense().diagonal(dim1=-2, dim2=-1)))
             least.append(float(eigenvalues.min()))
             largest.append(float(eigenvalues.max()))
             bounds.append(layer / LAYERS)
