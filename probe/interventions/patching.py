@@ -22,6 +22,7 @@ from ...kernels.recurrence import Edit, Tap
 from ..hooks.names import hook_name
 from ..hooks.positions import PositionRequest
 from ..mixers.base import Memory, Snapshots, StateRequest
+from ..models.hooked import HookedModel
 from ..models.model import Model
 
 Metric = Callable[[Tensor], Tensor]
@@ -46,7 +47,7 @@ def last_logit_difference(right: int, wrong: int) -> Metric:
     return lambda logits: logits[:, -1, right] - logits[:, -1, wrong]
 
 
-def _stateful(model: Model) -> tuple[int, ...]:
+def _stateful(model: HookedModel) -> tuple[int, ...]:
     found = tuple(layer for layer in range(model.layers) if model.has_state(layer))
     if not found:
         raise ValueError(f"no layer of this model has a state to patch (mixer: {model.mixer(0).kind})")
@@ -73,9 +74,11 @@ def _state_name(layer: int) -> str:
 
 @torch.no_grad()
 def patch_states(
-    model: Model, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest, *, reads: int | None = None
+    model: HookedModel, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest, *, reads: int | None = None
 ) -> Patching:
     """Patch every layer, position and head. target, source: tokens [1, T].
+
+    model: one of ours, of which only what a patch can reach runs again; or a loaded one, which runs whole for each patch.
 
     metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. positions: as taps are given, each
         with a token behind it.
@@ -87,18 +90,14 @@ def patch_states(
     layers = _stateful(model)
     taps = _check(target, source, positions)
     names = [_state_name(layer) for layer in layers]
-    entering = [hook_name(layer, "hook_resid_pre") for layer in layers]
-    snapshots = [Snapshots(taps) for _ in range(model.layers)]
-    logits, kept = model.run_with_cache(target, names_filter=[*names, *entering], taps=taps, memories=snapshots)
     given_logits, given = model.run_with_cache(source, names_filter=names, taps=taps)
+    states = {layer: given[_state_name(layer)][0] for layer in layers}
+    sweep: _Sweep | _Reruns
+    if isinstance(model, Model):
+        sweep, logits = _sweep(model, target, taps, states)
+    else:
+        sweep, logits = _reruns(model, target, taps, states)
     baseline = float(metric(logits)[0])
-    sweep = _Sweep(
-        model,
-        {layer: given[_state_name(layer)][0] - kept[_state_name(layer)][0] for layer in layers},
-        {layer: kept[hook_name(layer, "hook_resid_pre")][0] for layer in layers},
-        _memories(model, target, snapshots),
-        taps,
-    )
     heads = max(change.shape[1] for change in sweep.changes.values())
     effect = logits.new_full((len(layers), len(taps), heads), torch.nan, device="cpu")
     for patches in sweep.batches(heads):
@@ -111,6 +110,53 @@ def patch_states(
     for row, change in enumerate(sweep.changes.values()):
         effect[row, :, change.shape[1] :] = torch.nan
     return Patching(effect, baseline, float(metric(given_logits)[0]), layers, taps)
+
+
+def _sweep(model: Model, target: Tensor, taps: tuple[int, ...], states: Mapping[int, Tensor]) -> tuple[_Sweep, Tensor]:
+    """The sweep that goes on from memories, and the logits of the target. states: of the source, [P, H, ...] by layer."""
+    names = [name for layer in states for name in (_state_name(layer), hook_name(layer, "hook_resid_pre"))]
+    snapshots = [Snapshots(taps) for _ in range(model.layers)]
+    logits, kept = model.run_with_cache(target, names_filter=names, taps=taps, memories=snapshots)
+    changes = {layer: state - kept[_state_name(layer)][0] for layer, state in states.items()}
+    streams = {layer: kept[hook_name(layer, "hook_resid_pre")][0] for layer in states}
+    return _Sweep(model, changes, streams, _memories(model, target, snapshots), taps), logits
+
+
+def _reruns(model: HookedModel, target: Tensor, taps: tuple[int, ...], states: Mapping[int, Tensor]) -> tuple[_Reruns, Tensor]:
+    """The sweep of a model that goes on from no memory, and the logits of the target."""
+    logits, kept = model.run_with_cache(target, names_filter=[_state_name(layer) for layer in states], taps=taps)
+    return _Reruns(model, {layer: state - kept[_state_name(layer)][0] for layer, state in states.items()}, target, taps), logits
+
+
+@dataclass(frozen=True)
+class _Reruns:
+    """The patches of each layer as rows of one batch, each with its own edit. changes, taps: as in `_Sweep`. target: [1, T]."""
+
+    model: HookedModel
+    changes: Mapping[int, Tensor]
+    target: Tensor
+    taps: tuple[int, ...]
+
+    def batches(self, heads: int) -> Iterator[list[tuple[int, int]]]:
+        patches = [(slot, head) for slot in range(len(self.taps)) for head in range(heads)]
+        together = max(1, ROW_TOKENS // self.target.shape[1])
+        for start in range(0, len(patches), together):
+            yield patches[start : start + together]
+
+    def run(self, patches: Sequence[tuple[int, int]], reads: int) -> Tensor:
+        """As that of `_Sweep`."""
+        found = []
+        for layer, change in self.changes.items():
+            edits = []
+            for slot in dict.fromkeys(slot for slot, _ in patches):
+                value = change.new_zeros(len(patches), *change.shape[1:])
+                for row, (own, head) in enumerate(patches):
+                    if own == slot and head < change.shape[1]:
+                        value[row, head] = change[slot, head]
+                edits.append(Edit(self.taps[slot], "add", value))
+            logits = self.model(self.target.expand(len(patches), -1), edits={_state_name(layer): edits})
+            found.append(logits[:, -reads:])
+        return torch.stack(found)
 
 
 @dataclass(frozen=True)
@@ -221,7 +267,7 @@ def _each(memory: Memory, change: Callable[[Tensor], Tensor]) -> Memory:
     return changed
 
 
-def attribute_states(model: Model, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest) -> Patching:
+def attribute_states(model: HookedModel, target: Tensor, source: Tensor, metric: Metric, positions: PositionRequest) -> Patching:
     """The same effects to first order, from one backward pass: (S_source - S_target) . dm/dS summed over each head."""
     layers = _stateful(model)
     taps = _check(target, source, positions)

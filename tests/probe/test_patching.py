@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 
 from statescope import (
     AssociativeRecall,
@@ -18,6 +19,7 @@ from statescope import (
     Training,
     attribute_states,
     generator_for,
+    load,
     patch_states,
     train,
 )
@@ -51,6 +53,26 @@ def test_the_sweep_is_patching_by_hand(mixer: MixerConfig, pair: tuple[torch.Ten
         by_hand = METRIC(model.run_with_edits(target, {hook: [edit]})) - found.baseline
         place = found.effect[layer, POSITIONS.index(position), which]
         torch.testing.assert_close(place, by_hand[0], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["qwen3_next", "mamba", "falcon_h1", "xlstm"])
+def test_a_loaded_model_is_patched_as_by_hand(name: str) -> None:
+    model = load(FOREIGN[name]().double())
+    target, source = torch.randint(3, 31, (2, 1, 14)).unbind()
+    found = patch_states(model, target, source, METRIC, POSITIONS)
+    layers = [layer for layer in range(model.layers) if model.has_state(layer)]
+    heads = model.mixer(0).axis_sizes["head"]
+    assert found.effect.shape == (len(layers), 3, heads) and found.effect.isfinite().all()
+    for position, head in ((4, 0), (9, heads - 1)):
+        hook = "blocks.0.attn.hook_state"
+        _, cache = model.run_with_cache(source, names_filter=hook, taps=[position])
+        edit = Edit(position, "set", cache[hook][:, 0, head : head + 1].clone(), heads=(head,))
+        by_hand = METRIC(model.run_with_edits(target, {hook: [edit]})) - found.baseline
+        torch.testing.assert_close(found.effect[0, POSITIONS.index(position), head], by_hand[0], rtol=1e-6, atol=1e-8)
+    near = target.clone()
+    near[0, 3] = (near[0, 3] + 1) % 31
+    exact, first_order = (way(model, target, near, METRIC, [9]).effect for way in (patch_states, attribute_states))
+    assert torch.nn.functional.cosine_similarity(exact.flatten(), first_order.flatten(), dim=0) > 0.7
 
 
 @pytest.mark.parametrize("mixers", [(Attention(heads=2), DeltaNet(heads=2)), (DeltaNet(heads=2), Attention(heads=2))])
