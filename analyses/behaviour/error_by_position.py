@@ -14,7 +14,7 @@ from torch import Tensor
 from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.statistics.controls import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import Batch, Task, generator_for
 from ...probe.tasks.regression import InContextRegression
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.statistics.controls import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap
 from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import IGNORED, Batch, generator_for
 

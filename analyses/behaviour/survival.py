@@ -12,10 +12,10 @@ import pandas as pd
 from torch import Tensor
 
 from ...probe.captures.capture import Capture
-from ...probe.estimators.probe_sweep import FittedProbes
+from ...probe.estimators.fitted_probes import FittedProbes
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-from ...probe.statistics.controls import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap
 from ...probe.statistics.scores import short_hook
 
 BIN_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 100_000)
@@ -66,14 +66,15 @@ def survival(
 ) -> Survival:
     """Bin held-out samples where a label is present by the bytes since it last changed; bracket depth by its nesting too.
 
-    fitted, captures: by model. Captures need "<label>_age" beside each label. Hooks that a model lacks are left out for it.
+    fitted, captures: by model. Captures need "<label>_age" beside each label. Hooks that a model lacks
+    are left out for it, and labels that no probe was fitted to there.
     """
     rows: list[dict[str, object]] = []
     for model, probes in fitted.items():
         capture = captures[model]
         groups = capture.sample_groups
-        for hook in (name for name in hooks if (name, -1) in probes.probes):
-            for label in labels:
+        for hook in hooks:
+            for label in (name for name in labels if probes.has(hook, name)):
                 truth = capture.label(label)
                 right = probes.predict(capture, hook, label) == truth
                 where = {"model": model, "hook": hook, "label": label}

@@ -16,7 +16,7 @@ from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.runs.checkpoint import Progress
-from ...probe.statistics.controls import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import IGNORED, Batch
 
 BITS = 1 / math.log(2)

@@ -21,7 +21,7 @@ from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
-from ...probe.tasks.base import generator_for
+from ...probe.tasks.base import Split, generator_for
 from ...probe.tasks.parity import Parity
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
@@ -79,14 +79,14 @@ class ParityStudy(Study, kind="parity"):
         sweep = ProbeSweep(by_position=True, control_context=6, seed=self.seed)
 
         def probes() -> ProbeScores:
-            fitted = {name: sweep.fit(self._states(model, 2)) for name, model in models.items()}
-            return ProbeScores.join([fitted[name].score(self._states(model, 3), name) for name, model in models.items()])
+            fitted = {name: sweep.fit(self._states(model, "validation")) for name, model in models.items()}
+            return ProbeScores.join([fitted[name].score(self._states(model, "test"), name) for name, model in models.items()])
 
         run.compute("probes", probes)
 
-    def _states(self, model: Model, stream: int) -> Capture:
+    def _states(self, model: Model, split: Split) -> Capture:
         """States and residual stream at eight positions of sequences that no other part of the study sees."""
-        batch = Parity().batch(self.probe_sequences, self.probe_length, "test", generator_for(self.seed, stream))
+        batch = Parity().batch(self.probe_sequences, self.probe_length, split, generator_for(self.seed, 2))
         positions = torch.linspace(0, self.probe_length - 1, 8).long().tolist()
         return capture(model, [batch], ["blocks.0.attn.hook_state", "blocks.0.hook_resid_post"], positions=positions)
 

@@ -15,7 +15,8 @@ import torch
 
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
-from ...probe.estimators.probe_sweep import FittedProbes, ProbeSweep
+from ...probe.estimators.fitted_probes import FittedProbes
+from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model

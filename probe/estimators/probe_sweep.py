@@ -1,184 +1,224 @@
-"""Probes over many hooks, positions and labels at once, with their controls."""
+"""Probes over many hooks, positions and labels at once, with the evidence for each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import numpy as np
-import pandas as pd
+import torch
 from torch import Tensor
 
-from ..captures.capture import Capture
-from ..errors import unknown_name
-from ..statistics.controls import control_labels, group_bootstrap, group_folds, majority_accuracy
+from ..captures.capture import Capture, labelled
+from ..configuration import Configuration, Count, Natural
+from ..statistics.controls import ControlTask
+from ..statistics.evidence import Answers, Evidence
+from ..statistics.groups import group_folds
 from ..statistics.scores import ProbeScores
-from .linear_models import LinearModels, LogisticModels, RidgeModels
-
-MODELS: dict[str, type[LinearModels]] = {"ridge": RidgeModels, "logistic": LogisticModels}
-
-
-class Target(NamedTuple):
-    """A label to probe, or its control task."""
-
-    label: str
-    control: bool
+from .estimator import CannotFitError, Estimator, Probe
+from .fitted_probes import Cell, FittedCell, FittedProbes, Target, places
+from .ridge import Ridge
 
 
 @dataclass(frozen=True)
-class ProbeSweep:
-    """Fit one linear probe for each hook, position and label, and for each label's control task.
+class ProbeSweep(Configuration):
+    """Fit one probe for each hook, position and label, and for each label's control task.
 
-    estimator: "ridge" (one eigendecomposition a hook serves all labels and penalties) or "logistic" (multinomial, by
-        scikit-learn).
-    penalties: tried by grouped cross-validation on the training samples; relative to their number.
-    folds: of that cross-validation. by_position: a probe for each position instead of one for all.
-    control_context: the control task labels each sample by its last so many tokens.
-    resamples: of the bootstrap over groups for the intervals.
+    Samples that say they lack a label (-100, or nan) are left out for that label. Where a probe cannot be fitted, as where a
+    label has one value at a position, its row of the result says why, and the others stand.
     """
 
-    estimator: Literal["ridge", "logistic"] = "ridge"
-    penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    folds: int = 4
+    estimator: Estimator = Ridge()
+    """what is fitted, with its penalties; a name such as "logistic" is that estimator with its defaults"""
     by_position: bool = False
-    control_context: int = 1
-    resamples: int = 1000
+    """fit a probe for each position instead of one for all"""
+    control_context: Count = 1
+    """the control task labels each sample by its last so many tokens"""
+    resamples: Count = 1000
+    """of the bootstrap over groups for the intervals"""
+    permutations: Natural = 199
+    """of labels between groups for the p-value; 0 leaves it out"""
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.estimator not in MODELS:
-            raise unknown_name("estimator", self.estimator, MODELS)
+    """of control tasks, resamples, permutations and outer folds"""
 
     def run(
-        self, train: Capture, test: Capture, *, hooks: Sequence[str] | None = None, labels: Sequence[str] | None = None
+        self,
+        train: Capture,
+        test: Capture,
+        *,
+        hooks: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        same_groups: bool = False,
     ) -> ProbeScores:
-        """Fit on one capture and score on another, whose groups (files, documents) must be others."""
-        return self.fit(train, hooks=hooks, labels=labels).score(test)
+        """Fit on one capture and score on another, whose groups must be others; see `FittedProbes.score`."""
+        return self.fit(train, hooks=hooks, labels=labels).score(test, same_groups=same_groups)
 
     def fit(self, train: Capture, *, hooks: Sequence[str] | None = None, labels: Sequence[str] | None = None) -> FittedProbes:
-        """Fit the probes. hooks, labels: those of the capture when None. Raises UnknownNameError for others."""
-        labels = list(train.labels) if labels is None else list(labels)
-        known = {name: train.label(name) for name in labels}
-        for name, values in known.items():
-            if len(values.unique()) < 2:
-                raise ValueError(f"the label {name!r} has one value only in the training capture; a probe needs two")
-        contexts = train.contexts(self.control_context)
-        targets = {Target(name, False): values for name, values in known.items()}
-        targets |= {Target(name, True): control_labels(contexts, values, self.seed) for name, values in known.items()}
-        # A random control can hit one class only; then it says nothing and is left out.
-        targets = {target: values for target, values in targets.items() if len(values.unique()) > 1}
-        probes = {}
-        for hook in train.hooks if hooks is None else hooks:
-            features = train.features(hook)
-            for position, rows in _samples(train, self.by_position):
-                own = {target: values[rows] for target, values in targets.items()}
-                probes[hook, position] = self._fit_one(features[rows], own, train.sample_groups[rows])
-        return FittedProbes(self, probes, train, known)
+        """Fit the probes. hooks, labels: those of the capture when None.
 
-    def _fit_one(self, features: Tensor, targets: dict[Target, Tensor], groups: Tensor) -> FittedProbe:
-        models = MODELS[self.estimator]
-        right = {target: np.zeros(len(self.penalties)) for target in targets}
-        for held_out in group_folds(groups, self.folds, self.seed):
-            fitted = models(features[~held_out], {t: y[~held_out] for t, y in targets.items()})
-            for index, penalty in enumerate(self.penalties):
-                for target, guess in fitted.predict(features[held_out], penalty).items():
-                    right[target][index] += float((guess == targets[target][held_out]).sum())
-        # Of equally good penalties the largest is the simplest probe.
-        best = {target: self.penalties[len(counts) - 1 - int(np.argmax(counts[::-1]))] for target, counts in right.items()}
-        return FittedProbe(models(features, targets), best)
-
-
-@dataclass(frozen=True)
-class FittedProbe:
-    """The probes of one hook: a model of all targets, and the penalty of each."""
-
-    models: LinearModels
-    penalties: dict[Target, float]
-
-    def predict(self, features: Tensor) -> dict[Target, Tensor]:
-        """The label each probe gives to features [n, D]."""
-        by_penalty = {penalty: self.models.predict(features, penalty) for penalty in set(self.penalties.values())}
-        return {target: by_penalty[penalty][target] for target, penalty in self.penalties.items()}
-
-
-@dataclass(frozen=True)
-class FittedProbes:
-    """The probes of a sweep: (hook, position, or -1 for all positions) -> probe."""
-
-    sweep: ProbeSweep
-    probes: dict[tuple[str, int], FittedProbe]
-    train: Capture
-    labels: dict[str, Tensor]
-
-    def predict(self, capture: Capture, hook: str, label: str, position: int = -1) -> Tensor:
-        """The predicted label of each sample of a capture (of those at `position`, for probes by position)."""
-        rows = dict(_samples(capture, position >= 0))[position]
-        return self._probe(hook, label, position).predict(capture.features(hook)[rows])[Target(label, False)]
-
-    def weights(self, hook: str, label: str, position: int = -1) -> tuple[Tensor, Tensor]:
-        """The probe on the activations as they are: weights [classes, features], intercepts [classes]."""
-        probe, target = self._probe(hook, label, position), Target(label, False)
-        return probe.models.linear(target, probe.penalties[target])
-
-    def _probe(self, hook: str, label: str, position: int) -> FittedProbe:
-        if (hook, position) not in self.probes:
-            raise unknown_name("probed hook", hook, sorted({name for name, _ in self.probes}))
-        if label not in self.labels:
-            raise unknown_name("probed label", label, self.labels)
-        return self.probes[hook, position]
-
-    def score(self, test: Capture, model: str = "model") -> ProbeScores:
-        """Accuracy on held-out samples beside majority baseline and control task, with intervals over groups.
-
-        model: its name in the table.
+        Raises UnknownNameError for others, TypeError for real labels that an estimator of classes is to tell apart, and
+        ValueError where no cell at all can be fitted.
         """
-        context = self.sweep.control_context
-        truth = {Target(name, False): test.label(name) for name in self.labels}
-        truth |= {
-            Target(name, True): control_labels(test.contexts(context), values, self.sweep.seed)
-            for name, values in self.labels.items()
-        }
+        cells: dict[Cell, FittedCell] = {}
+        for part in self._parts(train, hooks, labels):
+            probes: dict[Target, Probe] = {}
+            flaw: tuple[str, ...] = ()
+            try:
+                probes = self.estimator.fit_many(part.features, part.targets, part.groups) if part.targets else {}
+            except CannotFitError as error:
+                flaw = (f"cannot be fitted: {error}",)
+            for label in part.labels:
+                cells[Cell(part.hook, part.position, label)] = FittedCell(
+                    probes.get(Target(label, False)),
+                    probes.get(Target(label, True)),
+                    part.tasks.get(label),
+                    self._baseline(part.truth[label]),
+                    self._baseline(part.targets.get(Target(label, True))),
+                    len(part.groups),
+                    part.features.shape[1],
+                    (*part.notes[label], *flaw),
+                )
+        if all(cell.probe is None for cell in cells.values()):
+            reasons = dict.fromkeys(f"{where.label!r}: {'; '.join(cell.notes)}" for where, cell in cells.items())
+            raise ValueError(f"no probe can be fitted to this training capture; {', '.join(reasons)}")
+        return FittedProbes(self, cells, train)
+
+    def cross_validate(
+        self,
+        capture: Capture,
+        *,
+        folds: int = 5,
+        hooks: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        model: str = "model",
+    ) -> ProbeScores:
+        """Score on every sample of one capture, each by a probe that was fitted to the groups of the other folds.
+
+        The penalty is chosen anew inside the other folds. folds: how many, which hold whole groups.
+        """
+        evidence = Evidence(self.estimator.metric, self.resamples, self.permutations, self.seed)
         rows = []
-        for (hook, position), probe in self.probes.items():
-            samples = dict(_samples(test, position >= 0))[position]
-            features, groups = test.features(hook)[samples], test.sample_groups[samples].numpy()
-            guesses = probe.predict(features)
-            correct = {target: (guess == truth[target][samples]).double().numpy() for target, guess in guesses.items()}
-            for label, values in self.labels.items():
-                intervals = [self._interval(correct.get(Target(label, control)), groups) for control in (False, True)]
-                (accuracy, low, high), (control, control_low, control_high) = intervals
-                about = {"model": model, "hook": hook, "layer": _layer(hook), "site": hook.split(".")[-1].removeprefix("hook_")}
-                about |= {"position": position, "label": label, "classes": len(values.unique())}
-                about |= {"accuracy": accuracy, "low": low, "high": high}
-                about |= {"majority": majority_accuracy(values, truth[Target(label, False)][samples])}
-                about |= {"control": control, "control_low": control_low, "control_high": control_high}
-                about |= {"selectivity": accuracy - control, "penalty": probe.penalties[Target(label, False)]}
-                rows.append(about | {"features": features.shape[1], "samples": len(features)})
-        return ProbeScores(
-            pd.DataFrame(rows),
-            {
-                "estimator": self.sweep.estimator,
-                "training_samples": len(self.train.sample_groups),
-                "training_groups": len(self.train.groups.unique()),
-                "test_groups": len(test.groups.unique()),
-                "control": f"a random label for each context of {context} token{'s' if context > 1 else ''}",
-                "interval": "95%, bootstrap over groups",
-            },
-        )
+        for part in self._parts(capture, hooks, labels):
+            answers: dict[Target, Tensor] = {}
+            flaw: tuple[str, ...] = ()
+            parting: list[Tensor] = []
+            try:
+                parting = _folds(part.groups, folds, self.seed)
+                answers = self.estimator.cross_predict(part.features, part.targets, part.groups, parting) if part.targets else {}
+            except CannotFitError as error:
+                flaw = (f"cannot be fitted: {error}",)
+            for label in part.labels:
+                truth, notes = part.truth[label], (*part.notes[label], *flaw)
+                guess, control = (answers.get(Target(label, is_control)) for is_control in (False, True))
+                drawn = part.targets.get(Target(label, True))
+                baselines = (self._baselines(truth, parting), self._baselines(truth if drawn is None else drawn, parting))
+                found = Answers(guess, truth, control, drawn, *baselines, part.groups)
+                about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
+                rows.append(evidence.row(model, Cell(part.hook, part.position, label), found, notes) | about)
+        return ProbeScores.of(rows, self.about | {"test_groups": len(capture.groups.unique()), "folds": folds})
 
-    def _interval(self, correct: Any, groups: Any) -> tuple[float, float, float]:
-        if correct is None:
-            return (np.nan,) * 3
-        return (float(correct.mean()), *group_bootstrap(correct, groups, self.sweep.resamples, self.sweep.seed))
+    def _baseline(self, target: Tensor | None) -> float:
+        return self.estimator.metric.baseline(target) if target is not None and len(target) else float("nan")
+
+    def _baselines(self, target: Tensor, folds: Sequence[Tensor]) -> Tensor:
+        """For each sample, the baseline of the samples of other folds, [n]."""
+        found = torch.full((len(target),), float("nan"), dtype=torch.float64)
+        for held_out in folds:
+            found[held_out] = self._baseline(target[~held_out])
+        return found
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How scores are measured, as results say it."""
+        count = self.control_context
+        return {
+            "estimator": self.estimator.kind,
+            "control": f"a random label for each context of {count} token{'s' if count > 1 else ''}",
+            "interval": "95%, bootstrap over groups",
+            "null": f"{self.permutations} permutations of the labels between groups",
+        }
+
+    def _parts(self, capture: Capture, hooks: Sequence[str] | None, labels: Sequence[str] | None) -> Iterator[_Part]:
+        """What is fitted together: the labels that the same samples of one hook and position have."""
+        names = list(capture.labels) if labels is None else list(labels)
+        known = {name: capture.label(name) for name in names}
+        for name, values in known.items():
+            if self.estimator.metric.of_classes and values.is_floating_point():
+                raise TypeError(
+                    f"the label {name!r} is a real number, and {self.estimator.kind} tells classes apart; take a regression, "
+                    'such as estimator="ridge_regression", or make whole numbers of it'
+                )
+        contexts = None if capture.tokens.is_floating_point() else capture.contexts(self.control_context)
+        for hook in capture.hooks if hooks is None else hooks:
+            features = capture.features(hook)
+            for position, rows in places(capture, self.by_position):
+                by_samples: dict[bytes, list[str]] = {}
+                for name, values in known.items():
+                    by_samples.setdefault(labelled(values[rows]).numpy().tobytes(), []).append(name)
+                for own in by_samples.values():
+                    held = rows[labelled(known[own[0]][rows])]
+                    missing = len(rows) - len(held)
+                    yield self._part(
+                        hook,
+                        position,
+                        features[held],
+                        {name: known[name][held] for name in own},
+                        capture.sample_groups[held],
+                        None if contexts is None else contexts[held],
+                        (f"{missing} training samples without the label left out",) if missing else (),
+                    )
+
+    def _part(
+        self,
+        hook: str,
+        position: int,
+        features: Tensor,
+        truth: dict[str, Tensor],
+        groups: Tensor,
+        contexts: Tensor | None,
+        said: tuple[str, ...],
+    ) -> _Part:
+        metric = self.estimator.metric
+        targets: dict[Target, Tensor] = {}
+        tasks, notes = {}, dict.fromkeys(truth, said)
+        for name, values in truth.items():
+            flaw = metric.flaw(values) if len(values) else "no sample has the label"
+            if flaw is not None:
+                notes[name] += (f"cannot be fitted: {flaw}",)
+                continue
+            targets[Target(name, False)] = values
+            if contexts is None:
+                notes[name] += ("the control is undefined: the inputs are real numbers, no two of which are alike",)
+                continue
+            task = ControlTask.of(values, self.seed)
+            drawn = task.labels(contexts)
+            if metric.flaw(drawn) is not None:
+                notes[name] += (f"the control is undefined: its {len(contexts.unique(dim=0))} contexts drew one value",)
+                continue
+            tasks[name], targets[Target(name, True)] = task, drawn
+        return _Part(hook, position, features, truth, targets, tasks, groups, notes)
 
 
-def _samples(capture: Capture, by_position: bool) -> list[tuple[int, Any]]:
-    if not by_position:
-        return [(-1, slice(None))]
-    count = len(capture.positions)
-    return [(position, slice(index, None, count)) for index, position in enumerate(capture.positions)]
+@dataclass(frozen=True)
+class _Part:
+    """Samples of one hook and position with all the targets they have, labels that cannot be fitted left out of `targets`."""
+
+    hook: str
+    position: int
+    features: Tensor
+    truth: Mapping[str, Tensor]
+    targets: Mapping[Target, Tensor]
+    tasks: Mapping[str, ControlTask]
+    groups: Tensor
+    notes: Mapping[str, tuple[str, ...]]
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.truth)
 
 
-def _layer(hook: str) -> int:
-    return int(hook.split(".")[1]) if hook.startswith("blocks.") else -1
+def _folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
+    try:
+        return group_folds(groups, folds, seed)
+    except ValueError as error:
+        raise CannotFitError(str(error)) from error

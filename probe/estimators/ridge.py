@@ -1,73 +1,119 @@
-"""Ridge classification with one Gram matrix for all targets and penalties."""
+"""Ridge regression, on numbers and on one-hot classes: one pass over the features for all targets, penalties and folds."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import Tensor
 
+from ..statistics.metrics import Accuracy, Metric, RSquared
+from .estimator import Estimator, K, LinearProbe, Probe, largest_of_best
+from .gram import FoldedSums, Standardised, Sums
 
-class RidgePath:
-    """Ridge solutions for every penalty, W = (X^T X + p N I)^{-1} X^T (Y - mean), from one eigendecomposition.
 
-    X is standardised by its own mean and scale. The decomposition is of the smaller of X^T X and X X^T, in float64.
+@dataclass(frozen=True)
+class RidgeRegression(Estimator, kind="ridge_regression"):
+    """W = (X^T X + penalty N I)^{-1} X^T (Y - mean), on features standardised by the training samples' mean and scale.
+
+    Folds share one Gram matrix each: what a fold leaves out is subtracted, and each pair of fold and penalty costs one Cholesky
+    factor. More features than samples are first turned into the axes that the samples span, which changes no answer.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor) -> None:
-        """Features [N, D]; targets [N, C], such as one-hot labels of several tasks side by side."""
-        x = features.to(torch.float64)
-        self.mean, scale = x.mean(0), x.std(0, correction=0)
-        self.scale = torch.where(scale > 1e-12 * scale.max().clamp(min=1e-300), scale, 1.0)
-        x = (x - self.mean) / self.scale
-        self.intercept = targets.to(torch.float64).mean(0)
-        y = targets.to(torch.float64) - self.intercept
-        self.count = len(x)
-        self.primal = x.shape[1] <= len(x)
-        values, vectors = torch.linalg.eigh(x.T @ x if self.primal else x @ x.T)
-        self.values = values.clamp(min=0)
-        self.vectors = vectors
-        self.projected = vectors.T @ (x.T @ y if self.primal else y)
-        self.x = None if self.primal else x
+    metric: ClassVar[Metric] = RSquared()
 
-    def weights(self, penalty: float) -> Tensor:
-        """W [D, C] for a penalty relative to the number of samples."""
-        solved = self.vectors @ (self.projected / (self.values + penalty * self.count)[:, None])
-        return solved if self.x is None else self.x.T @ solved
+    def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
+        problem = _Problem(self, features, targets, self.inner_folds(groups))
+        every = range(len(problem.folded))
+        tried = [problem.solve(problem.without(fold)) for fold in every]
+        return dict(problem.probes(every, tried, problem.sums.total))
 
-    def predict(self, features: Tensor, penalty: float) -> Tensor:
-        """Scores [n, C]."""
-        x = (features.to(torch.float64) - self.mean) / self.scale
-        return x @ self.weights(penalty) + self.intercept
+    def cross_predict(
+        self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor, folds: Sequence[Tensor]
+    ) -> dict[K, Tensor]:
+        """See `Estimator.cross_predict`. The penalty is chosen by leaving out, one by one, the other folds: what is solved
+        without two folds serves both, and no Gram matrix is made twice.
+        """
+        problem = _Problem(self, features, targets, list(folds))
+        every = range(len(problem.folded))
+        if len(every) < 3:
+            return super().cross_predict(features, targets, groups, folds)
+        pairs = {frozenset((a, b)): problem.solve(problem.without(a, b)) for a in every for b in range(a)}
+        answers = {name: torch.empty_like(target) for name, target in targets.items()}
+        for held_out in every:
+            others = [fold for fold in every if fold != held_out]
+            tried = [pairs[frozenset((held_out, fold))] for fold in others]
+            for name, probe in problem.probes(others, tried, problem.without(held_out)).items():
+                rows = problem.folded[held_out]
+                answers[name][rows] = probe.predict(features[rows]).to(answers[name])
+        return answers
 
-    def linear(self, penalty: float) -> tuple[Tensor, Tensor]:
-        """The same scores as weights [D, C] on the features as they are, and intercepts [C]."""
-        weights = self.weights(penalty) / self.scale[:, None]
-        return weights, self.intercept - self.mean @ weights
+    def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(classes or None, columns [N, C]) of a target [N]."""
+        return None, target[:, None].double()
 
 
-class RidgeProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A ridge classifier as a scikit-learn estimator: one-hot targets, the class with the largest score."""
+@dataclass(frozen=True)
+class Ridge(RidgeRegression, kind="ridge"):
+    """Ridge regression on one-hot classes; the answer is the class with the largest score. Otherwise as `RidgeRegression`."""
 
-    def __init__(self, penalty: float = 1e-2) -> None:
-        self.penalty = penalty
+    metric: ClassVar[Metric] = Accuracy()
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 (scikit-learn's name)
-        """X [N, D], y [N]."""
-        self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"a probe needs at least two classes, got only {self.classes_[0]!r}")
-        targets = torch.nn.functional.one_hot(torch.from_numpy(index), len(self.classes_))
-        self.path_ = RidgePath(torch.as_tensor(np.asarray(X)), targets)
-        return self
+    def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
+        classes, index = target.unique(return_inverse=True)
+        return classes, torch.nn.functional.one_hot(index, len(classes))
 
-    def decision_function(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Scores [n, classes]."""
-        return self.path_.predict(torch.as_tensor(np.asarray(X)), self.penalty).numpy()
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        chosen: NDArray[Any] = self.classes_[self.decision_function(X).argmax(1)]
-        return chosen
+class _Problem:
+    """Targets side by side as columns, against one set of features in folds."""
+
+    def __init__(self, estimator: RidgeRegression, features: Tensor, targets: Mapping[K, Tensor], folds: list[Tensor]) -> None:
+        self.estimator, self.targets = estimator, targets
+        self.encoded = {name: estimator.encode(target) for name, target in targets.items()}
+        self.standard = Standardised(features)
+        self.sums = FoldedSums(self.standard, torch.cat([columns for _, columns in self.encoded.values()], dim=1), folds)
+        self.folded = self.sums.folds
+
+    def without(self, *folds: int) -> Sums:
+        """The sums over the samples of the other folds."""
+        left = self.sums.total
+        for fold in folds:
+            left = left - self.sums.parts[fold]
+        return left
+
+    def solve(self, sums: Sums) -> tuple[Tensor, Tensor]:
+        return sums.solve(self.estimator.penalties)
+
+    def probes(self, folds: Sequence[int], tried: Sequence[tuple[Tensor, Tensor]], sums: Sums) -> dict[Any, Probe]:
+        """A probe for each target, from `sums`, with the penalty that does best on folds by what was tried without each."""
+        penalties, metric = self.estimator.penalties, self.estimator.metric
+        totals = {name: torch.zeros(2, len(penalties), dtype=torch.float64) for name in self.targets}
+        baselines = {name: metric.baseline(target) for name, target in self.targets.items()}
+        for fold, solution in zip(folds, tried, strict=True):
+            scores = self.sums.scores(fold, *solution)
+            for name, (classes, own) in self._split(scores).items():
+                truth = self.targets[name][self.folded[fold]]
+                for index, answer in enumerate(own):
+                    parts = metric.parts(_read(classes, answer), truth, baselines[name])
+                    totals[name][:, index] += torch.stack([part.sum() for part in parts])
+        values = {name: [metric.of_ratio(float(a / b)) for a, b in zip(*total, strict=True)] for name, total in totals.items()}
+        best = {name: largest_of_best(penalties, own) for name, own in values.items()}
+        used = sorted(set(best.values()))
+        weights, intercepts = sums.solve(tuple(penalties[index] for index in used))
+        found: dict[Any, Probe] = {}
+        for name, (classes, own) in self._split(torch.cat([weights, intercepts[:, None]], dim=1)).items():
+            chosen = own[used.index(best[name])]
+            raw, offset = self.standard.unscaled(chosen[:-1], chosen[-1])
+            found[name] = LinearProbe(raw, offset, classes, penalties[best[name]], values[name][best[name]])
+        return found
+
+    def _split(self, columns: Tensor) -> dict[Any, tuple[Tensor | None, Tensor]]:
+        """Of columns [..., M], those of each target, with its classes."""
+        parts = columns.split([own.shape[1] for _, own in self.encoded.values()], dim=-1)
+        return {name: (classes, part) for (name, (classes, _)), part in zip(self.encoded.items(), parts, strict=True)}
+
+
+def _read(classes: Tensor | None, scores: Tensor) -> Tensor:
+    return scores[:, 0] if classes is None else classes[scores.argmax(1)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from ..results.figure import Figure, Intervals, Line, Panel
 from ..results.result import Result
+from .corrections import false_discovery_rates
 
 
 @dataclass(frozen=True)
@@ -25,40 +26,65 @@ class ProbeScores(Result, kind="probe_scores"):
         "site": "short name of the hook",
         "position": "token position of the probe; -1 for one probe for all positions",
         "label": "what is probed",
-        "classes": "number of classes of the label",
-        "accuracy": "share of held-out samples that are right",
+        "classes": "number of classes of the label among the held-out samples; 0 of a label that is a number",
+        "metric": "what is measured: accuracy, the share of held-out samples that are right; or R2, of labels that are numbers",
+        "accuracy": "the probe's held-out score by that metric",
         "low": "lower end of its 95% interval",
         "high": "upper end of its 95% interval",
-        "majority": "accuracy of always answering the most frequent class of the training samples",
-        "control": "accuracy on the control task",
+        "majority": "score of always answering the most frequent class of the cell's training samples (of numbers, their mean)",
+        "control": "score on the control task; undefined where `note` says so",
         "control_low": "lower end of its 95% interval",
         "control_high": "upper end of its 95% interval",
         "selectivity": "accuracy - control",
-        "penalty": "chosen by grouped cross-validation",
+        "null": "mean score where the labels of whole groups are dealt to other groups",
+        "p_value": "share of such permutations that score as high, the true one counted in",
+        "q_value": "smallest false discovery rate over the table (Benjamini-Hochberg) at which this is a discovery",
+        "penalty": "chosen by grouped cross-validation of the training samples",
+        "validation": "score of that choice in that cross-validation",
         "features": "inputs of the probe",
         "samples": "held-out samples",
+        "note": "what was left out, or why a number is missing",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "label", "layer", "site", "position")
 
     @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ProbeScores:
+        """A result from its rows, which lack the correction over the table."""
+        return cls(_corrected(pd.DataFrame(rows)), about)
+
+    @classmethod
     def join(cls, parts: Sequence[ProbeScores]) -> ProbeScores:
-        """Scores of several models in one table; they must have been measured in the same way."""
+        """Scores of several models in one table, corrected as one; they must have been measured in the same way."""
         if any(part.about != parts[0].about for part in parts):
             raise ValueError("these probe scores were not measured in the same way; keep them apart")
-        return cls(pd.concat([part.table for part in parts], ignore_index=True), parts[0].about)
+        return cls(_corrected(pd.concat([part.table for part in parts], ignore_index=True)), parts[0].about)
 
     def summary(self) -> str:
-        best = self.table.sort_values("accuracy").groupby(["model", "label"], sort=False).tail(1).sort_values(["label", "model"])
-        lines = [
-            f"{row.label}, {row.model}: {row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}] at {row.hook} "
-            f"(majority {row.majority:.3f}, control {row.control:.3f})"
-            for row in best.itertuples()
-        ]
+        """For each model and label, the test score of the hook that did best in the validation inside the training samples.
+
+        The best of all test scores would be too good: the largest of many is large by chance. Over positions, and where nothing
+        was there to choose by, it is their whole range.
+        """
+        lines = []
+        for (label, model), own in self.table.groupby(["label", "model"], sort=True):
+            scored = own[own["accuracy"].notna()]
+            if scored.empty:
+                lines.append(f"{label}, {model}: not scored ({own['note'].iloc[0]})")
+                continue
+            by_hook = scored.groupby("hook", sort=False)["validation"].mean()
+            chosen = scored[scored["hook"] == by_hook.idxmax()] if by_hook.notna().all() else scored
+            said = f"{label}, {model}: {_range(chosen)}"
+            if len(chosen) < len(scored):
+                said += f"; all {len(scored)} cells: {_span(scored['accuracy'])}"
+            lines.append(said)
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """One panel a label: accuracy by hook with its interval, control and majority."""
-        table = self.table
+        """One panel a label: the score by hook with its interval, control and majority.
+
+        Cells without a score are left out of the figure; the table says why they have none.
+        """
+        table = self.table[self.table["accuracy"].notna()]
         if (table["position"] >= 0).any():
             panels = [self._by_position(own, *map(str, where)) for where, own in table.groupby(["label", "model"], sort=False)]
         else:
@@ -66,7 +92,7 @@ class ProbeScores(Result, kind="probe_scores"):
         return Figure(
             self.title,
             panels,
-            alt=f"Accuracy of linear probes. {self.summary()}",
+            alt=f"Scores of linear probes. {self.summary()}",
             caption=f"{self.about.get('interval', '')}; control: {self.about.get('control', '')}.",
         )
 
@@ -80,9 +106,8 @@ class ProbeScores(Result, kind="probe_scores"):
         values, low, high = (own[name].to_numpy() for name in ("control", "control_low", "control_high"))
         control = Intervals(names, values, "control task", low, high)
         majority = float(np.nanmean(own["majority"]))
-        least = min(own[["low", "control_low"]].min().min(), majority)
-        shown = (max(0.0, least - 0.05), 1.02)
-        return Panel([probe, control], "accuracy", "", label.replace("_", " "), level=(majority, "majority"), x_range=shown)
+        level, shown = (majority, "majority"), (_least(own) - 0.05, 1.02)
+        return Panel([probe, control], own["metric"].iloc[0], "", label.replace("_", " "), level=level, x_range=shown)
 
     def _by_position(self, own: pd.DataFrame, label: str, model: str) -> Panel:
         marks = []
@@ -92,9 +117,38 @@ class ProbeScores(Result, kind="probe_scores"):
             marks.append(Line(x, rows["accuracy"].to_numpy(), short_hook(str(hook)), low, high, markers=True))
             low, high = (rows[name].to_numpy() for name in ("control_low", "control_high"))
             marks.append(Line(x, rows["control"].to_numpy(), f"{short_hook(str(hook))}, control task", low, high))
-        majority = float(np.nanmean(own["majority"]))
+        majority = own.groupby("position")["majority"].mean()
+        marks.append(Line(majority.index.to_numpy(), majority.to_numpy(), "majority", dashed=True))
         title = f"{label.replace('_', ' ')}: {model}" if model else label.replace("_", " ")
-        return Panel(marks, "token position", "accuracy", title, level=(majority, "majority"), y_range=(0.0, 1.03))
+        shown = (min(0.0, _least(own) - 0.05), 1.03)
+        return Panel(marks, "token position", own["metric"].iloc[0], title, y_range=shown)
+
+
+def _least(rows: pd.DataFrame) -> float:
+    """The lowest end of what a figure of these rows shows."""
+    return float(np.nanmin(rows[["accuracy", "low", "control", "control_low", "majority"]].to_numpy()))
+
+
+def _range(rows: pd.DataFrame) -> str:
+    """What rows of one label found: one with its interval, several as a range."""
+    metric, beside = rows["metric"].iloc[0], f"(majority {_span(rows['majority'])}, control {_span(rows['control'])})"
+    where = f"at {rows['hook'].iloc[0]}" if rows["hook"].nunique() == 1 else f"over {rows['hook'].nunique()} hooks"
+    if len(rows) == 1:
+        row = rows.iloc[0]
+        return f"{metric} {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {where} {beside}"
+    places = f" and {rows['position'].nunique()} positions" if rows["position"].nunique() > 1 else ""
+    return f"{metric} {_span(rows['accuracy'])} {where}{places} {beside}"
+
+
+def _span(values: pd.Series) -> str:
+    if values.isna().all():
+        return "undefined"
+    low, high = f"{values.min():.3f}", f"{values.max():.3f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy(dtype=np.float64)))
 
 
 def short_hook(hook: str) -> str:

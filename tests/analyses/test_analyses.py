@@ -161,8 +161,10 @@ class Remembers:
     """Stands for fitted probes that are right while the label is younger than `reach`."""
 
     def __init__(self, reach: int) -> None:
-        self.probes = {("blocks.0.attn.hook_state", -1): None}
         self.reach = reach
+
+    def has(self, hook: str, label: str) -> bool:
+        return hook == "blocks.0.attn.hook_state"
 
     def predict(self, capture: Capture, hook: str, label: str) -> torch.Tensor:
         truth, age = capture.label(label), capture.label(f"{label}_age")

@@ -1,0 +1,131 @@
+"""What an estimator is: a description of probes, which it fits to many targets of one set of features at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..configuration import Configuration, Count, NotEmpty, Positive
+from ..errors import StatescopeError
+from ..plugins import Kinds
+from ..statistics.groups import group_folds
+from ..statistics.metrics import Metric
+
+K = TypeVar("K", bound=Hashable)
+
+
+class CannotFitError(StatescopeError, ValueError):
+    """These samples cannot be fitted, such as fewer groups than folds; the text says why."""
+
+
+class Probe(ABC):
+    """A fitted probe.
+
+    penalty: the one that was chosen; nan where there was nothing to choose. validation: the estimator's score of that choice on
+    held-out samples of the training data, which was there to choose by and is no test.
+    """
+
+    penalty: float
+    validation: float
+
+    @abstractmethod
+    def predict(self, features: Tensor) -> Tensor:
+        """The class, or the number, of each of features [n, D]: [n]."""
+
+    def log_probabilities(self, features: Tensor) -> Tensor | None:
+        """The log-probability in nats of each class, [n, classes], in the order of `classes`; None where the probe gives none."""
+        return None
+
+    @property
+    def classes(self) -> Tensor:
+        """The classes it tells apart, ascending."""
+        raise NotImplementedError(f"{type(self).__name__} has no classes")
+
+
+@dataclass(frozen=True)
+class LinearProbe(Probe):
+    """A linear map of the activations as they are.
+
+    weights: [C, D], one row a class, or [1, D] for a number. intercepts: [C]. labels: the C classes; None for a number.
+    """
+
+    weights: Tensor
+    intercepts: Tensor
+    labels: Tensor | None
+    penalty: float = float("nan")
+    validation: float = float("nan")
+    has_probabilities: bool = False
+
+    @property
+    def classes(self) -> Tensor:
+        if self.labels is None:
+            raise ValueError("this probe gives numbers and has no classes")
+        return self.labels
+
+    def scores(self, features: Tensor) -> Tensor:
+        """[n, C]."""
+        return features.to(self.weights) @ self.weights.T + self.intercepts
+
+    def predict(self, features: Tensor) -> Tensor:
+        scores = self.scores(features)
+        return scores[:, 0] if self.labels is None else self.labels[scores.argmax(1)]
+
+    def log_probabilities(self, features: Tensor) -> Tensor | None:
+        return self.scores(features).log_softmax(1) if self.has_probabilities else None
+
+
+@dataclass(frozen=True)
+class Estimator(Configuration, Kinds, family="estimator"):
+    """Base of the estimators.
+
+    metric: what its probes are scored by; it also says whether targets are classes or numbers.
+    """
+
+    metric: ClassVar[Metric]
+
+    penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    """tried by grouped cross-validation on the training samples; each is relative to the number of samples"""
+    folds: Count = 4
+    """of that cross-validation; it needs as many groups"""
+    seed: int = 0
+    """of the order in which groups are put into folds"""
+
+    @abstractmethod
+    def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
+        """Fit a probe to each target, with the penalty chosen inside these samples.
+
+        features [N, D], finite; targets: name -> [N], each with two values at least; groups [N]: the source of each sample, which
+        no fold splits. Raises CannotFitError where these samples do not do for any target.
+        """
+
+    def cross_predict(
+        self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor, folds: Sequence[Tensor]
+    ) -> dict[K, Tensor]:
+        """What probes answer to samples that they have not seen: name -> [N].
+
+        folds: masks [N] of the held-out samples. For each, probes are fitted to the others, with the penalty chosen inside those.
+        """
+        answers = {name: torch.empty_like(target) for name, target in targets.items()}
+        for held_out in folds:
+            seen = ~held_out
+            probes = self.fit_many(features[seen], {name: target[seen] for name, target in targets.items()}, groups[seen])
+            for name, probe in probes.items():
+                answers[name][held_out] = probe.predict(features[held_out]).to(answers[name])
+        return answers
+
+    def inner_folds(self, groups: Tensor) -> list[Tensor]:
+        """The folds that a penalty is chosen by, masks [N]. Raises CannotFitError for fewer groups than folds."""
+        try:
+            return group_folds(groups, self.folds, self.seed)
+        except ValueError as error:
+            raise CannotFitError(str(error)) from error
+
+
+def largest_of_best(penalties: Sequence[float], scores: Sequence[float]) -> int:
+    """The index of the best score; of equally good penalties the largest is the simplest probe."""
+    return max(range(len(penalties)), key=lambda index: (scores[index], penalties[index]))

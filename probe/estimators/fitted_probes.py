@@ -1,0 +1,154 @@
+"""Fitted probes by cell: what they predict, and how they score on other captures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..captures.capture import Capture, labelled
+from ..errors import StatescopeError, unknown_name
+from ..statistics.controls import ControlTask
+from ..statistics.evidence import Answers, Evidence
+from ..statistics.scores import ProbeScores
+from .estimator import Probe
+
+if TYPE_CHECKING:
+    from .probe_sweep import ProbeSweep
+
+EVERYWHERE = -1  # the position of a probe for all positions
+
+
+class SharedGroupsError(StatescopeError, ValueError):
+    """Sources that probes were fitted on are among those they are tested on."""
+
+
+class Cell(NamedTuple):
+    """Where a probe looks for what. position: -1 where one probe serves all positions."""
+
+    hook: str
+    position: int
+    label: str
+
+
+class Target(NamedTuple):
+    """A label to probe, or its control task."""
+
+    label: str
+    control: bool
+
+
+@dataclass(frozen=True)
+class FittedCell:
+    """The probe of a cell and that of its control task; None where it could not be fitted, and `notes` say why.
+
+    task: the control task. baseline, control_baseline: what to answer without the activations. samples: how many were fitted.
+    features: of each of them.
+    """
+
+    probe: Probe | None
+    control: Probe | None
+    task: ControlTask | None
+    baseline: float
+    control_baseline: float
+    samples: int
+    features: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FittedProbes:
+    """The probes of a sweep by cell."""
+
+    sweep: ProbeSweep
+    cells: Mapping[Cell, FittedCell]
+    train: Capture
+
+    @property
+    def hooks(self) -> list[str]:
+        """The probed hooks."""
+        return list(dict.fromkeys(cell.hook for cell in self.cells))
+
+    def has(self, hook: str, label: str, position: int = EVERYWHERE) -> bool:
+        """Whether there is a probe of this label there."""
+        cell = self.cells.get(Cell(hook, position, label))
+        return cell is not None and cell.probe is not None
+
+    def predict(self, capture: Capture, hook: str, label: str, position: int = EVERYWHERE) -> Tensor:
+        """The predicted label of each sample of a capture (of those at `position`, for probes by position)."""
+        rows = dict(places(capture, position != EVERYWHERE))[position]
+        return self.probe(hook, label, position).predict(capture.features(hook)[rows])
+
+    def probe(self, hook: str, label: str, position: int = EVERYWHERE) -> Probe:
+        """The probe of a cell. Raises UnknownNameError for one that was not probed, ValueError for one that has none."""
+        if hook not in self.hooks:
+            raise unknown_name("probed hook", hook, self.hooks)
+        names = [cell.label for cell in self.cells if cell.hook == hook]
+        if label not in names:
+            raise unknown_name("probed label", label, dict.fromkeys(names))
+        places = [cell.position for cell in self.cells if cell.hook == hook and cell.label == label]
+        if position not in places:
+            raise unknown_name("probed position", str(position), map(str, places))
+        cell = self.cells[Cell(hook, position, label)]
+        if cell.probe is None:
+            raise ValueError(f"{label} at {hook}, position {position}: {'; '.join(cell.notes)}")
+        return cell.probe
+
+    def score(self, test: Capture, model: str = "model", *, same_groups: bool = False) -> ProbeScores:
+        """Score the probes on held-out samples beside majority and control task, with intervals and a null over groups.
+
+        model: its name in the table. Raises SharedGroupsError for groups that the probes were fitted on, which `same_groups=True`
+        allows: the scores are then no held-out scores.
+        """
+        shared = torch.isin(test.groups, self.train.groups)
+        if bool(shared.any()) and not same_groups:
+            raise SharedGroupsError(
+                f"{len(test.groups[shared].unique())} of {len(test.groups.unique())} groups of the test capture are in the "
+                "training capture too, so that scores would not be held out; capture other sources (files, sequences), or pass "
+                "same_groups=True to score them all the same"
+            )
+        contexts = None if test.tokens.is_floating_point() else test.contexts(self.sweep.control_context)
+        evidence = Evidence(self.sweep.estimator.metric, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
+        features = {hook: test.features(hook) for hook in self.hooks}
+        found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.cells}
+        rows = []
+        for where, cell in self.cells.items():
+            here = found_at[where.position != EVERYWHERE].get(where.position, torch.empty(0, dtype=torch.long))
+            held = here[labelled(test.label(where.label)[here])]
+            left_out = len(here) - len(held)
+            notes = (*cell.notes, *((f"{left_out} test samples without the label left out",) if left_out else ()))
+            own = features[where.hook][held]
+            control = None if cell.control is None or cell.task is None or contexts is None else (cell.control, cell.task)
+            found = Answers(
+                None if cell.probe is None or not len(held) else cell.probe.predict(own),
+                test.label(where.label)[held],
+                None if control is None or not len(held) else control[0].predict(own),
+                None if control is None or contexts is None else control[1].labels(contexts[held]),
+                torch.full((len(held),), cell.baseline, dtype=torch.float64),
+                torch.full((len(held),), cell.control_baseline, dtype=torch.float64),
+                test.sample_groups[held],
+            )
+            chosen = cell.probe
+            about = {
+                "penalty": float("nan") if chosen is None else chosen.penalty,
+                "validation": float("nan") if chosen is None else chosen.validation,
+                "features": cell.features,
+            }
+            rows.append(evidence.row(model, where, found, notes) | about)
+        about = {
+            "training_samples": len(self.train.sample_groups),
+            "training_groups": len(self.train.groups.unique()),
+            "test_groups": len(test.groups.unique()),
+        }
+        return ProbeScores.of(rows, self.sweep.about | about)
+
+
+def places(capture: Capture, by_position: bool) -> list[tuple[int, Tensor]]:
+    """(position, index of its samples): one for each position, or all under -1."""
+    positions = capture.sample_positions
+    if not by_position:
+        return [(EVERYWHERE, torch.arange(len(positions)))]
+    return [(position, (positions == position).nonzero()[:, 0]) for position in positions.unique().tolist()]

@@ -1,0 +1,96 @@
+"""The evidence for a probe: its score on held-out samples, and what the score has to be compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .groups import group_bootstrap, group_shuffles
+from .metrics import Metric
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a probe and its control answered to n held-out samples.
+
+    guess, truth: of the label, [n]; no guess where there is no probe. control, control_truth: of the control task. baseline,
+    control_baseline: the answers without the activations, [n]. groups: the source of each sample, [n].
+    """
+
+    guess: Tensor | None
+    truth: Tensor
+    control: Tensor | None
+    control_truth: Tensor | None
+    baseline: Tensor
+    control_baseline: Tensor
+    groups: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How scores are turned into evidence: by which metric, with how many resamples and permutations."""
+
+    metric: Metric
+    resamples: int
+    permutations: int
+    seed: int
+
+    def row(self, model: str, cell: Any, answers: Answers, notes: tuple[str, ...]) -> dict[str, Any]:
+        """A row of `ProbeScores` for a cell (hook, position, label), but for what the fit says of itself."""
+        said = list(notes)
+        accuracy, low, high = self.scored(answers.guess, answers.truth, answers.baseline, answers.groups)
+        control, control_low, control_high = self.scored(
+            answers.control, answers.control_truth, answers.control_baseline, answers.groups
+        )
+        null, p_value = self.null(answers)
+        if answers.guess is not None and np.isnan(low):
+            said.append("interval and p-value are undefined: all test samples come from one group")
+        majority = self.metric.score(answers.baseline, answers.truth, answers.baseline) if len(answers.truth) else NAN
+        return {
+            "model": model,
+            "hook": cell.hook,
+            "layer": int(cell.hook.split(".")[1]) if cell.hook.startswith("blocks.") else -1,
+            "site": cell.hook.split(".")[-1].removeprefix("hook_"),
+            "position": cell.position,
+            "label": cell.label,
+            "classes": len(answers.truth.unique()) if self.metric.of_classes else 0,
+            "metric": self.metric.name,
+            "accuracy": accuracy,
+            "low": low,
+            "high": high,
+            "majority": majority,
+            "control": control,
+            "control_low": control_low,
+            "control_high": control_high,
+            "selectivity": accuracy - control,
+            "null": null,
+            "p_value": p_value,
+            "samples": len(answers.truth),
+            "note": "; ".join(said),
+        }
+
+    def scored(self, guess: Tensor | None, truth: Tensor | None, baseline: Tensor, groups: Tensor) -> tuple[float, float, float]:
+        """(score, lower, upper end of its 95% interval over groups)."""
+        if guess is None or truth is None:
+            return NAN, NAN, NAN
+        above, below = (part.numpy() for part in self.metric.parts(guess, truth, baseline))
+        ends = group_bootstrap(above, groups.numpy(), self.resamples, self.seed, below)
+        low, high = sorted(self.metric.of_ratio(end) for end in ends)
+        return self.metric.of_ratio(float(above.sum() / below.sum())), low, high
+
+    def null(self, answers: Answers) -> tuple[float, float]:
+        """(mean score, p-value) where the labels of the test samples are dealt to other groups and the answers stand.
+
+        p = (1 + permutations that score as high) / (1 + permutations), exact where labels and activations are independent.
+        """
+        if answers.guess is None or not self.permutations or len(answers.groups.unique()) < 2:
+            return NAN, NAN
+        shuffles = group_shuffles(answers.groups.numpy(), self.permutations, self.seed)
+        found = [self.metric.score(answers.guess, answers.truth[shuffle], answers.baseline) for shuffle in shuffles]
+        as_high = sum(score >= self.metric.score(answers.guess, answers.truth, answers.baseline) for score in found)
+        return float(np.mean(found)), (1 + as_high) / (1 + self.permutations)

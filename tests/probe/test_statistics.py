@@ -1,0 +1,102 @@
+"""Folds, intervals, nulls, controls and corrections: what each promises, in simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from statescope.probe.statistics.controls import ControlTask
+from statescope.probe.statistics.corrections import false_discovery_rates
+from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
+from statescope.probe.statistics.metrics import Accuracy, RSquared
+
+
+def test_cross_validation_never_splits_a_group() -> None:
+    groups = torch.randint(0, 10, (200,))
+    folds = group_folds(groups, 4, seed=0)
+    assert torch.stack(folds).sum(0).eq(1).all()
+    for fold in folds:
+        assert not set(groups[fold].tolist()) & set(groups[~fold].tolist())
+    with pytest.raises(ValueError, match="needs as many groups, got 3"):
+        group_folds(torch.tensor([0, 1, 2, 2]), 4, seed=0)
+
+
+@pytest.mark.parametrize("groups", [5, 30])
+def test_the_interval_covers_the_mean_at_its_level_and_resampling_positions_would_not(groups: int) -> None:
+    rng = np.random.default_rng(0)
+    covered, naive, trials = 0, 0, 400
+    for trial in range(trials):
+        level = rng.uniform(size=groups)  # each group has its own accuracy, 20 samples each
+        values = (rng.uniform(size=(groups, 20)) < level[:, None]).astype(float).ravel()
+        low, high = group_bootstrap(values, np.repeat(np.arange(groups), 20), 400, trial)
+        covered += low <= 0.5 <= high
+        low, high = group_bootstrap(values, np.arange(groups * 20), 400, trial)
+        naive += low <= 0.5 <= high
+    assert 0.91 < covered / trials < 0.985
+    assert naive / trials < 0.75
+
+
+def test_one_group_has_no_interval() -> None:
+    low, high = group_bootstrap(np.ones(9), np.zeros(9, dtype=np.int64), 100, 0)
+    assert math.isnan(low) and math.isnan(high)
+
+
+def test_a_ratio_is_resampled_as_a_ratio() -> None:
+    values, weights = np.array([1.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])
+    low, high = group_bootstrap(values, np.arange(3), 2000, 0, weights)
+    assert (low, high) == (1.0, 2.0)  # three groups: the ends of all resamples
+    equal = group_bootstrap(values, np.arange(3), 2000, 0, np.ones(3))
+    assert equal == group_bootstrap(values, np.arange(3), 2000, 0)
+
+
+def test_shuffles_deal_the_labels_of_whole_groups() -> None:
+    groups = np.array([7, 7, 7, 3, 3, 3, 5, 5, 5])
+    for shuffle in group_shuffles(groups, 50, 0):
+        assert sorted(shuffle) == list(range(9))
+        for start in (0, 3, 6):
+            taken = shuffle[start : start + 3]
+            assert (groups[taken] == groups[taken[0]]).all() and (np.diff(taken) == 1).all()
+    mixed = np.array([2, 0, 1, 0, 2, 2])  # groups of 2, 1 and 3 samples, not side by side
+    for shuffle in group_shuffles(mixed, 50, 1):
+        assert sorted(shuffle) == list(range(6))
+    assert len({tuple(shuffle) for shuffle in group_shuffles(mixed, 200, 2)}) == 6
+
+
+def test_control_labels_depend_on_the_context_alone() -> None:
+    contexts, labels = torch.randint(0, 4, (500, 2)), torch.tensor([0, 0, 0, 1]).repeat(125)
+    task = ControlTask.of(labels, seed=1)
+    control = task.labels(contexts)
+    seen: dict[tuple[int, ...], int] = {}
+    for context, label in zip(contexts.tolist(), control.tolist(), strict=True):
+        assert seen.setdefault(tuple(context), label) == label
+    assert torch.equal(task.labels(contexts[:100]), control[:100])
+    assert not torch.equal(ControlTask.of(labels, seed=2).labels(contexts), control)
+    # contexts drawn as the labels are: on average a quarter of them 1
+    many = torch.arange(4000)[:, None]
+    assert abs(float(ControlTask.of(labels, 3).labels(many).double().mean()) - 0.25) < 0.03
+    assert ControlTask.of(torch.tensor([0.5, 2.5]), 3).labels(many).unique().tolist() == [0.5, 2.5]
+
+
+def test_false_discovery_rates_are_scipys() -> None:
+    p = np.random.default_rng(0).uniform(size=25) ** 2
+    np.testing.assert_allclose(false_discovery_rates(p), stats.false_discovery_control(p))
+    np.testing.assert_allclose(false_discovery_rates(p, dependent=True), stats.false_discovery_control(p, method="by"))
+    holed = np.insert(p, [3, 10], np.nan)
+    found = false_discovery_rates(holed)
+    np.testing.assert_allclose(found[~np.isnan(holed)], stats.false_discovery_control(p))
+    assert np.isnan(found[np.isnan(holed)]).all() and np.isnan(false_discovery_rates(np.array([np.nan]))).all()
+
+
+def test_metrics_are_ratios_with_a_baseline() -> None:
+    truth, guess = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])
+    accuracy = Accuracy()
+    assert accuracy.score(guess, truth, accuracy.baseline(truth)) == 0.75
+    assert accuracy.baseline(torch.tensor([5, 3, 5])) == 5
+    numbers, squared = torch.tensor([1.0, 2.0, 4.0]), RSquared()
+    assert squared.score(numbers, numbers, squared.baseline(numbers)) == 1
+    assert squared.score(torch.full((3,), 7 / 3), numbers, squared.baseline(numbers)) == pytest.approx(0, abs=1e-6)
+    assert squared.flaw(torch.ones(4)) == accuracy.flaw(torch.ones(4, dtype=torch.long)) == "one value only"
