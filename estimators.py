@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from .probe.estimators.linear_models import LinearModels, LogisticModels, RidgeModels
-from .probe.estimators.probe_sweep import FittedProbe, FittedProbes, ProbeSweep, Target
-from .probe.statistics.controls import control_labels, group_bootstrap, group_folds, majority_accuracy
+from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
+from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
+from .probe.estimators.logistic import Logistic
+from .probe.estimators.probe_sweep import ProbeSweep
+from .probe.estimators.ridge import Ridge, RidgeRegression
+from .probe.statistics.controls import ControlTask
+from .probe.statistics.corrections import false_discovery_rates
+from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
+from .probe.statistics.metrics import Accuracy, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
 
 __all__ = [
-    "FittedProbe",
+    "Accuracy",
+    "CannotFitError",
+    "Cell",
+    "ControlTask",
+    "Estimator",
+    "FittedCell",
     "FittedProbes",
-    "LinearModels",
-    "LogisticModels",
+    "LinearProbe",
+    "Logistic",
+    "Metric",
+    "Probe",
     "ProbeScores",
     "ProbeSweep",
-    "RidgeModels",
-    "Target",
-    "control_labels",
+    "RSquared",
+    "Ridge",
+    "RidgeRegression",
+    "SharedGroupsError",
+    "false_discovery_rates",
     "group_bootstrap",
     "group_folds",
-    "majority_accuracy",
+    "group_shuffles",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..hooks.names import layer_of, site_of
 from .groups import group_bootstrap, group_shuffles
 from .metrics import Metric
 
@@ -54,8 +55,8 @@ class Evidence:
         return {
             "model": model,
             "hook": cell.hook,
-            "layer": int(cell.hook.split(".")[1]) if cell.hook.startswith("blocks.") else -1,
-            "site": cell.hook.split(".")[-1].removeprefix("hook_"),
+            "layer": -1 if (layer := layer_of(cell.hook)) is None else layer,
+            "site": site_of(cell.hook),
             "position": cell.position,
             "label": cell.label,
             "classes": len(answers.truth.unique()) if self.metric.of_classes else 0,

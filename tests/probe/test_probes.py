@@ -101,7 +101,7 @@ def test_a_cell_that_cannot_be_fitted_is_a_row_that_says_why(kind: str) -> None:
     assert np.isnan(table.loc[0, "accuracy"]) and table.loc[0, "note"] == "cannot be fitted: one value only"
     assert table.loc[0, "majority"] == 1.0
     assert table.loc[1, "accuracy"] > 0.95 and table.loc[1, "note"] == ""
-    assert scores.figure().data and "accuracy" in scores.summary()
+    assert len(scores.figure().to_frame()) and "accuracy" in scores.summary()
     few = replace(train, groups=torch.arange(80) % 3)
     with pytest.raises(ValueError, match="4 folds needs as many groups, got 3"):
         ProbeSweep(estimator=kind).fit(few)  # type: ignore[arg-type]

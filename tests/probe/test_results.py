@@ -308,14 +308,25 @@ def test_the_suffix_says_how_a_result_is_saved(tmp_path: Path) -> None:
 def _scores() -> Result:
     from statescope.probe.statistics.scores import ProbeScores
 
-    rest = (0.4, 0.8, 0.5, 0.5, 0.4, 0.6, 0.1, 1.0, 8, 100)
+    rest = {
+        "metric": "accuracy",
+        "low": 0.4,
+        "high": 0.8,
+        "majority": 0.5,
+        "control": 0.5,
+        "control_low": 0.4,
+        "control_high": 0.6,
+    }
+    rest |= {"selectivity": 0.1, "null": 0.5, "p_value": 0.2, "penalty": 1.0, "validation": 0.6, "features": 8, "samples": 100}
     rows = [
-        (model, f"blocks.{layer}.attn.hook_state", layer, "state", -1, label, 2, 0.5 + layer / 10, *rest)
+        {"model": model, "hook": f"blocks.{layer}.attn.hook_state", "layer": layer, "site": "state", "position": -1}
+        | {"label": label, "classes": 2, "accuracy": 0.5 + layer / 10, "note": ""}
+        | rest
         for model in ("one", "two")
         for layer in (0, 1, 2)
         for label in ("depth", "in_string")
     ]
-    return ProbeScores(pd.DataFrame(rows, columns=list(ProbeScores.columns)), {"control": "by context"})
+    return ProbeScores.of(rows, {"control": "by context"})
 
 
 def test_a_selection_is_a_result_of_the_rows_that_fit() -> None:
