@@ -30,6 +30,12 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     return position
 
 
+def search(label: str, key: str, *, where: Any = st) -> str:
+    """A line of text bound to the address as `key`."""
+    found: str = where.text_input(label, key=key, bind="query-params", max_chars=200)
+    return found
+
+
 def choose_rows(results: Iterable[Result]) -> dict[str, Any]:
     """A select box for each column that the results are selected by, and that has a choice; each narrows those after it.
 

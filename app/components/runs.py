@@ -10,16 +10,10 @@ import streamlit as st
 
 from ...probe.errors import StatescopeError
 from ...probe.results.result import DamagedResultError, Result
-from ...probe.runs.run import Run, list_runs
+from ...probe.runs.run import Run
 from ..environment import runs_folder
 from .choose import tell_foreign
 from .text import literal
-
-
-def sort_runs() -> tuple[list[Run], list[StatescopeError]]:
-    """The runs that can be read, newest first, and what is wrong with the others."""
-    found = list_runs(runs_folder())
-    return [entry for entry in found if isinstance(entry, Run)], [entry for entry in found if not isinstance(entry, Run)]
 
 
 def choose_run(names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a page about a run is. A page says which kinds of result it shows; which names they have in a run does not matter."""
+"""What a page is. A page about a run says which kinds of result it shows; which names they have there does not matter."""
 
 from __future__ import annotations
 
@@ -51,3 +51,15 @@ class Page(Kinds, family="page"):
         st.header(self.title)
         if self.intro:
             st.markdown(self.intro)
+
+
+class FolderPage(Kinds, family="folder page"):
+    """A page of the app about no single run: about all there are, or about what could be run."""
+
+    title: ClassVar[str] = ""
+    icon: ClassVar[str] = ":material/folder_open:"
+    order: ClassVar[int] = 50
+
+    def draw(self) -> None:
+        """Draw the page."""
+        raise NotImplementedError

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from statescope.app.components.runs import choose_run, current_run, sort_runs
-from statescope.app.components.start import offer_first_run
+from statescope.app.components.index import RunFacts, runs_there_are
+from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
 from statescope.app.environment import runs_folder
-from statescope.app.server.navigation import entries, import_plugins
+from statescope.app.server.navigation import import_plugins, menu
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '
@@ -16,20 +18,30 @@ ICON = (
 )
 
 
+MOST_TOLD = 3
+
+
 def main() -> None:
     """Choose a run in the side bar and show a page of it."""
     st.set_page_config("statescope", page_icon=ICON, layout="wide")
-    runs, damaged = sort_runs()
+    runs = runs_there_are()
+    sound = [facts.name for facts in runs if facts.status != "damaged"]
     with st.sidebar:
         st.title("statescope")
         st.caption(f"runs in {literal(runs_folder())}")
-        if runs:
-            choose_run([run.path.name for run in runs])
-        for error in damaged:
-            st.error(f"A damaged run is left out: {literal(error)}")
+        if sound:
+            choose_run(sound)
+        tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
-    pages = entries(current_run()) if runs else [st.Page(offer_first_run, title="Start")]
-    st.navigation(pages).run()
+    st.navigation(menu(current_run() if sound else None)).run()
+
+
+def tell_damaged(damaged: Sequence[RunFacts]) -> None:
+    """Which runs cannot be read, and why; the page of all runs lists the rest."""
+    for facts in damaged[:MOST_TOLD]:
+        st.error(f"A damaged run is left out: {literal(facts.note)}")
+    if len(damaged) > MOST_TOLD:
+        st.error(f"{len(damaged) - MOST_TOLD} more are damaged; the page of all runs lists them.")
 
 
 main()

@@ -1,8 +1,9 @@
-"""Which pages a run has."""
+"""The menu: pages about all runs, and those that the chosen run has something for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import streamlit as st
 
@@ -11,10 +12,12 @@ from ...probe.plugins import import_file
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.runs import current_run, kinds_of, read_result
+from ..components.start import offer_first_run
 from ..components.text import literal
 from ..environment import plugin_files
-from ..pages.page import Page
+from ..pages.page import FolderPage, Page
 
+P = TypeVar("P", Page, FolderPage)
 REST = "results"  # the page of what no other page shows
 
 
@@ -27,15 +30,22 @@ def import_plugins() -> None:
             st.sidebar.error(literal(error))
 
 
-def every_page() -> list[Page]:
-    """All pages there are, ours and those of plug-ins, in the order of the menu."""
+def every_page(family: type[P]) -> list[P]:
+    """All pages of a family, ours and those of plug-ins, in the order of the menu."""
     found = []
-    for kind in Page.kinds():
+    for kind in family.kinds():
         try:
-            found.append(Page.of_kind(kind)())
+            found.append(family.of_kind(kind)())
         except StatescopeError as error:
             st.sidebar.error(literal(error))
     return sorted(found, key=lambda page: (page.order, page.title))
+
+
+def menu(run: Run | None) -> dict[str, list[st.Page]]:
+    """The pages by section. Without a run there is a first page that offers to make one."""
+    folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
+    first = [st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", default=True)] if run is None else entries(run)
+    return {"This run" if run is not None else "": first, "All": folder}
 
 
 def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:
@@ -48,7 +58,7 @@ def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:
 
 def entries(run: Run) -> list[st.Page]:
     """The menu of a run. A page with nothing to show is not in the menu, but still there for who follows a link to it."""
-    pages = every_page()
+    pages = every_page(Page)
     return [
         st.Page(
             _drawing(page, pages),

@@ -138,7 +138,9 @@ class Figure:
         return max(1.0, max(names, default=0) / NAMES_IN_A_PANEL)
 
     def to_frame(self) -> pd.DataFrame:
-        """Every drawn number, one row a point: panel, series, x, y, low, high."""
+        """Every drawn number, one row a point: panel, series, and x and y of curves and points, name and value of bars and
+        intervals, from, to and y of histograms, row, column and value of heat maps; low and high where there is an interval.
+        """
         rows = [_mark_frame(mark).assign(panel=panel.title or panel.y_label) for panel in self.panels for mark in panel.marks]
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
@@ -153,8 +155,8 @@ def _mark_frame(mark: Mark) -> pd.DataFrame:
     if isinstance(mark, Histogram):
         return pd.DataFrame({"series": mark.label, "from": mark.edges[:-1], "to": mark.edges[1:], "y": mark.counts})
     if isinstance(mark, Bars | Intervals):
-        columns = {"series": mark.label, "x": list(mark.names), "y": mark.values}
+        columns = {"series": mark.label, "name": [str(name) for name in mark.names], "value": mark.values}
         return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
     row, column = np.indices(mark.values.shape)
-    names = {"row": np.asarray(mark.rows)[row.ravel()], "column": np.asarray(mark.columns)[column.ravel()]}
+    names = {"row": np.asarray(mark.rows, str)[row.ravel()], "column": np.asarray(mark.columns, str)[column.ravel()]}
     return pd.DataFrame({"series": mark.label, **names, "value": mark.values.ravel()})

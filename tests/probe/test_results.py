@@ -388,7 +388,7 @@ def test_a_figure_is_saved_by_its_suffix_in_its_style_and_twice_the_same(tmp_pat
         assert b"<script src" not in one and b"<link" not in one, "something is loaded from elsewhere"
     if suffix == "csv":
         frame = pd.read_csv(tmp_path / "a.csv")
-        assert frame["y"].tolist() == _scores().figure().to_frame()["y"].tolist()
+        assert frame["value"].tolist() == _scores().figure().to_frame()["value"].tolist()
 
 
 def test_an_unknown_format_or_style_is_an_error_and_writes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""What there is in the folder of runs, read again only where a manifest has changed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ...probe.runs.lock import LOCK, is_locked
+from ...probe.runs.manifest import FILE, DamagedRunError, Manifest
+from ...probe.runs.progress import read_progress
+from ..environment import runs_folder
+
+STATUSES = ("finished", "running", "interrupted", "failed", "damaged")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run in a line.
+
+    status: one of STATUSES. done: the share of the stage under way that is behind, of a running run that says it.
+    note: the stage, or why the run is not finished.
+    """
+
+    name: str
+    status: str
+    study: str = ""
+    created: str = ""
+    seed: int | None = None
+    seconds: float = 0.0
+    results: int = 0
+    done: float | None = None
+    note: str = ""
+
+
+def runs_there_are() -> list[RunFacts]:
+    """Every run in the folder, newest first, damaged ones last."""
+    folder = runs_folder()
+    found = [_facts(Path(entry.path)) for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
+    return sorted((facts for facts in found if facts is not None), key=lambda facts: (facts.created, facts.name), reverse=True)
+
+
+def _facts(path: Path) -> RunFacts | None:
+    """A run in a line, or None for a folder that is none."""
+    try:
+        stamp = (path / FILE).stat()
+    except OSError as error:
+        return RunFacts(path.name, "damaged", note=f"no {FILE}: {error.strerror}") if os.path.lexists(path / LOCK) else None
+    read = _read(path, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
+    if isinstance(read, str):
+        return RunFacts(path.name, "damaged", note=read)
+    unfinished = "running" if read.outcome == "unfinished" and is_locked(path) else "interrupted"
+    status, note, done = read.outcome if read.outcome != "unfinished" else unfinished, read.error or "", None
+    if status == "running":
+        progress = read_progress(path) or {}
+        note, total = str(progress.get("stage", "starting")), progress.get("total")
+        done = min(1.0, progress["done"] / total) if total else None
+    results = sum(name.startswith("results/") for name in read.files)
+    return RunFacts(path.name, status, read.study, read.created, read.seed, sum(read.seconds.values()), results, done, note)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, changed: int, size: int, inode: int) -> Manifest | str:
+    """The manifest of a folder as it was when its file had this time and size, or what is wrong with it."""
+    try:
+        return Manifest.read(path)
+    except DamagedRunError as error:
+        return str(error)

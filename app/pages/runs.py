@@ -1,0 +1,100 @@
+"""All runs there are: finished, running, interrupted, failed, damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from ...probe.results.text import visible
+from ...probe.runs.run import Run
+from ..components.choose import choose, search
+from ..components.index import STATUSES, RunFacts, runs_there_are
+from ..components.start import tell_status
+from ..components.text import literal
+from ..environment import runs_folder
+from .page import FolderPage
+
+ALL = "all"
+SIGNS = {"finished": "✔", "running": "▶", "interrupted": "❚❚", "failed": "✘", "damaged": "⚠"}
+
+
+class Runs(FolderPage, kind="runs"):
+    """A table to sort and filter; the run that is chosen there is the one that the other pages show."""
+
+    title = "Runs"
+    icon = ":material/folder_open:"
+    order = 0
+
+    def draw(self) -> None:
+        st.header(self.title)
+        found = runs_there_are()
+        counts = {status: sum(facts.status == status for facts in found) for status in STATUSES}
+        st.caption(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+        left, middle, right = st.columns([2, 1, 1])
+        words = search("search", "search", where=left)
+        status = choose("status", [ALL, *(status for status in STATUSES if counts[status])], "status", where=middle)
+        studies = sorted({facts.study for facts in found if facts.study})
+        study = choose("study", [ALL, *studies], "study", where=right)
+        shown = [facts for facts in found if _fits(facts, words, status, study)]
+        if not shown:
+            st.info("No run fits.", icon=":material/info:")
+            return
+        st.dataframe(
+            _table(shown),
+            hide_index=True,
+            key="runs",
+            on_select=lambda: open_row(shown),
+            selection_mode="single-row",
+            height=min(38 + 35 * len(shown), 600),
+            column_config={
+                "done": st.column_config.ProgressColumn("done", min_value=0.0, max_value=1.0, format="percent"),
+                "time": st.column_config.NumberColumn("time", format="%.0f s"),
+                "created": st.column_config.DatetimeColumn("created", format="YYYY-MM-DD HH:mm"),
+            },
+        )
+        st.caption("A click on a row chooses the run that the other pages show. Click a column's name to sort.")
+        chosen = next((facts for facts in shown if facts.name == st.session_state.get("run")), None)
+        if chosen is not None:
+            _tell(chosen)
+
+
+def open_row(shown: Sequence[RunFacts]) -> None:
+    """The run whose row was clicked becomes the one that all pages show."""
+    rows = st.session_state["runs"]["selection"]["rows"]
+    if rows and shown[rows[0]].status != "damaged":
+        st.session_state["run"] = shown[rows[0]].name
+
+
+def _fits(facts: RunFacts, words: str, status: str, study: str) -> bool:
+    text = f"{facts.name} {facts.study} {facts.status} {facts.note}".lower()
+    return status in (ALL, facts.status) and study in (ALL, facts.study) and all(word in text for word in words.lower().split())
+
+
+def _table(shown: Sequence[RunFacts]) -> pd.DataFrame:
+    """What stands in the table."""
+    return pd.DataFrame(
+        {
+            "run": [visible(facts.name) for facts in shown],
+            "status": [f"{SIGNS[facts.status]} {facts.status}" for facts in shown],
+            "study": [visible(facts.study) for facts in shown],
+            "created": pd.to_datetime([facts.created or None for facts in shown], utc=True, errors="coerce", format="ISO8601"),
+            "seed": pd.array([facts.seed for facts in shown], dtype="Int64"),
+            "results": [facts.results for facts in shown],
+            "time": [facts.seconds for facts in shown],
+            "done": [1.0 if facts.status == "finished" else facts.done for facts in shown],
+            "note": [visible(facts.note) for facts in shown],
+        }
+    )
+
+
+def _tell(facts: RunFacts) -> None:
+    """What to do with the run that is chosen."""
+    st.subheader(literal(facts.name))
+    if facts.status == "damaged":
+        st.error(f"This run cannot be read: {literal(facts.note)}")
+    else:
+        tell_status(Run(runs_folder() / facts.name))
+        if facts.status == "finished":
+            st.caption("Finished. Its pages are in the menu.")
