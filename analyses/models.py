@@ -51,6 +51,11 @@ def writes_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[
         yield layer, write.to(torch.promote_types(write.dtype, torch.float64))
 
 
+def shows(model: HookedModel, place: str) -> bool:
+    """Whether some layer of a model has this hook, such as "attn.hook_write"."""
+    return any(hook_name(layer, place) in model.hook_dict for layer in range(model.layers))
+
+
 def real_parts(values: Tensor) -> Tensor:
     """Complex numbers [..., n] as real ones [..., 2n], real and imaginary part side by side; real ones as they are."""
     return torch.view_as_real(values.resolve_conj()).flatten(-2) if values.is_complex() else values

@@ -1,0 +1,182 @@
+"""What a state holds, token by token: its rank and size, what a token writes and erases, and what it writes over.
+
+For S_t = A_t S_{t-1} + B_t with the keys on the first axis of a matrix state [K, V]:
+
+    entropy          H = -sum_i p_i log p_i,  p_i = sigma_i / sum_j sigma_j,  of the singular values of S_t
+    effective rank   e^H (Roy and Vetterli 2007)
+    stable rank      |S_t|_F^2 / |S_t|_2^2
+    written          |B_t|_F
+    erased           |S_{t-1} - A_t S_{t-1}|_F, what the transition takes away, decay included
+    interference     |U^* S_{t-1}|_F^2 / |S_{t-1}|_F^2, U an orthonormal basis of the keys that B_t writes along: the share of
+                     what is stored that lies where the token writes; rank(B_t) / K for keys that know nothing of the state
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.operators.transition import Transition
+from ...kernels.recurrence import Tap
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ..models import Models, named_models, shows, states_of, transitions_of, writes_of
+
+BALANCED = 1e-3  # of the largest state: how far S_t may be from A_t S_{t-1} + B_t by rounding
+
+
+@dataclass(frozen=True)
+class StateGeometry(Result, kind="state_geometry"):
+    """The geometry of S_t for each model, layer, head, sequence and token."""
+
+    title: ClassVar[str] = "What the state holds"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "sequence": "sequence of the batch",
+        "position": "token position",
+        "norm": "Frobenius norm of the state",
+        "rank": "singular values above the tolerance of the largest",
+        "effective_rank": "e to the entropy of the singular values",
+        "stable_rank": "squared Frobenius norm over squared spectral norm",
+        "entropy": "of the singular values as shares of their sum, in nats",
+        "written": "Frobenius norm of what the token writes; nan where the mixer does not say",
+        "erased": "Frobenius norm of what its transition takes from the state before; nan where there is no linear one",
+        "interference": "share of the stored, squared, along the keys that the token writes; nan where nothing is stored",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
+
+    def liveliest(self, model: str) -> tuple[int, int]:
+        """The layer and head of a model that write most."""
+        own = self.table[self.table["model"] == model]
+        layer, head = own.assign(moved=own["written"].fillna(own["norm"])).groupby(["layer", "head"])["moved"].mean().idxmax()
+        return int(layer), int(head)
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            last = own[own["position"] == own["position"].max()]
+            lines.append(
+                f"{model}, layer {layer}: effective rank {last['effective_rank'].mean():.2f} and norm {last['norm'].mean():.3g} "
+                f"after the last token; a token writes {own['written'].mean():.3g} and erases {own['erased'].mean():.3g}, with "
+                f"{own['interference'].mean():.1%} of the stored where it writes"
+            )
+        lines += [
+            f"{where}: the state is kept on a scale of its own, so what is erased is not told" for where in self.about["scaled"]
+        ]
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """For the head of each model that writes most: ranks over time, and what is written beside what is erased."""
+        panels = []
+        for model in dict.fromkeys(self.table["model"]):
+            layer, head = self.liveliest(model)
+            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            title = f"{model}, layer {layer}, head {head}"
+            ranks = {"effective_rank": "effective rank", "stable_rank": "stable rank", "rank": "rank"}
+            panels.append(Panel([_line(own, name, label) for name, label in ranks.items()], "token position", "rank", title))
+            tracks = {"written": "written", "erased": "erased", "norm": "held"}
+            marks = [_line(own, name, label) for name, label in tracks.items() if own[name].notna().any()]
+            panels.append(Panel(marks, "token position", "Frobenius norm", title))
+        return Figure(
+            self.title,
+            panels,
+            alt=f"Ranks of the state, and what is written and erased, over time. {self.summary()}",
+            caption="Means over sequences, with the least and the largest.",
+        )
+
+
+def state_geometry(models: Models, tokens: Tensor, *, tolerance: float = 1e-5) -> StateGeometry:
+    """The geometry of every head's state after every token, in float64.
+
+    models: a model, ours or a loaded one, or several by name; layers without a state are left out.
+    tokens: [B, T].
+    tolerance: of `rank`, beside the largest singular value.
+
+    A vector state is a matrix of one column, and a cell's parts are one vector. Where a mixer keeps its state on a scale of its
+    own (mLSTM), S_t is not A_t S_{t-1} + B_t in what its hooks show; "erased" is nan there and `about["scaled"]` names where.
+    Raises ValueError for a model without a state.
+    """
+    named, tables, scaled = named_models(models), [], []
+    for name, model in named.items():
+        transitions = dict(transitions_of(model, tokens)) if shows(model, "attn.hook_transition") else {}
+        writes = dict(writes_of(model, tokens, Tap(every=1))) if shows(model, "attn.hook_write") else {}
+        for layer, states in states_of(model, tokens, Tap(every=1)):
+            matrices = _matrices(states, layer in writes)
+            before = torch.cat([torch.zeros_like(matrices[:, :1]), matrices[:, :-1]], dim=1)
+            measured = ranks_of(matrices, tolerance)
+            missing = torch.full_like(measured["norm"], torch.nan)
+            measured |= dict.fromkeys(("written", "erased", "interference"), missing)
+            if layer in writes:
+                write = _matrices(writes[layer], True)
+                measured |= {"written": torch.linalg.matrix_norm(write), "interference": interference(write, before)}
+            if layer in transitions and layer in writes:
+                kept = _applied(transitions[layer], before)
+                if _balanced(matrices, kept + write):
+                    measured["erased"] = torch.linalg.matrix_norm(before - kept)
+                else:
+                    scaled.append(f"{name}, layer {layer}")
+            tables.append(_table(measured, model=name, layer=layer))
+    about = {"tokens": tokens.shape[1], "sequences": len(tokens), "tolerance": tolerance, "scaled": scaled}
+    return StateGeometry(pd.concat(tables, ignore_index=True)[list(StateGeometry.columns)], about)
+
+
+def ranks_of(matrices: Tensor, tolerance: float) -> dict[str, Tensor]:
+    """Norm, rank, effective and stable rank and entropy of matrices [..., K, V]; ranks of a zero matrix are 0."""
+    singular = torch.linalg.svdvals(matrices)
+    largest, total = singular[..., 0], singular.sum(-1)
+    some = largest > 0
+    shares = singular / torch.where(some, total, 1.0)[..., None]
+    entropy = torch.special.entr(shares).sum(-1)
+    return {
+        "norm": singular.square().sum(-1).sqrt(),
+        "rank": (singular > tolerance * largest[..., None]).sum(-1),
+        "effective_rank": entropy.exp() * some,
+        "stable_rank": singular.square().sum(-1) / torch.where(some, largest, 1.0).square(),
+        "entropy": entropy,
+    }
+
+
+def interference(write: Tensor, before: Tensor) -> Tensor:
+    """The share of |before|^2 along the keys of `write`, both [..., K, V]; nan where nothing is stored or written."""
+    common = torch.promote_types(write.dtype, before.dtype)
+    write, before = write.to(common), before.to(common)
+    left, singular, _ = torch.linalg.svd(write, full_matrices=False)
+    along = singular > 1e-6 * singular[..., :1]
+    shared = ((left * along.to(common)[..., None, :]).mH @ before).abs().square().sum((-2, -1))
+    stored = before.abs().square().sum((-2, -1))
+    share = shared / torch.where(stored > 0, stored, 1.0)
+    return share.masked_fill((stored == 0) | (singular[..., 0] == 0), torch.nan)
+
+
+def _matrices(states: Tensor, linear: bool) -> Tensor:
+    """[B, T, H, K, V] of states: a vector, and all that a cell holds, as one column."""
+    return states if linear and states.ndim == 5 else states.flatten(3)[..., None]
+
+
+def _applied(transition: Transition, before: Tensor) -> Tensor:
+    return transition.matmat(before.to(torch.promote_types(before.dtype, transition.dtype)))
+
+
+def _balanced(after: Tensor, made: Tensor) -> bool:
+    largest = after.abs().max().clamp(min=1e-300)
+    return bool((after - made).abs().max() <= BALANCED * largest)
+
+
+def _line(own: pd.DataFrame, column: str, label: str) -> Line:
+    by = own.groupby("position")[column]
+    position, mean = np.asarray(sorted(by.groups)), by.mean().to_numpy()
+    return Line(position, mean, label, by.min().to_numpy(), by.max().to_numpy())
+
+
+def _table(measured: dict[str, Tensor], **where: Any) -> pd.DataFrame:
+    sequence, position, head = np.indices(measured["norm"].shape)
+    columns = {"sequence": sequence, "position": position, "head": head}
+    columns |= {name: value.numpy() for name, value in measured.items()}
+    return pd.DataFrame({name: value.ravel() for name, value in columns.items()}).assign(**where)

@@ -1,0 +1,93 @@
+"""The geometry of states against numpy, for every mixer, and on states whose geometry is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
+
+from statescope import DeltaNet, Model, ModelConfig, load
+from statescope.analyses.geometry.state_geometry import interference, ranks_of, state_geometry
+from statescope.probe.mixers import MLSTM, Attention, GatedLinearAttention
+
+CELLS = ("elman", "gru", "lstm", "slstm")
+
+
+def small(mixer: Any, **changes: Any) -> Model:
+    return Model(ModelConfig(**{"vocabulary": 5, "width": 12, "layers": 1, "mixer": mixer} | changes)).double().eval()
+
+
+@pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer.kind != "attention"], ids=label)
+def test_it_is_that_of_the_states_by_numpy(mixer: Any) -> None:
+    model, tokens = small(mixer), torch.randint(0, 5, (2, 7))
+    result = state_geometry(model, tokens)
+    hook = "blocks.0.attn.hook_state"
+    states = model.run_with_cache(tokens, names_filter=hook, taps=list(range(7)))[1][hook].numpy()
+    for position in (0, 6):
+        state = states[1, position, 0]
+        state = state if state.ndim == 2 and mixer.kind not in CELLS else state.reshape(-1, 1)
+        singular = np.linalg.svd(state, compute_uv=False)
+        share = singular[singular > 0] / singular.sum()
+        row = result.table.query(f"sequence == 1 and position == {position} and head == 0").iloc[0]
+        assert row["norm"] == pytest.approx(np.linalg.norm(state))
+        assert row["rank"] == np.linalg.matrix_rank(state, tol=1e-5 * singular[0])
+        assert row["effective_rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+        assert row["stable_rank"] == pytest.approx(np.linalg.norm(state) ** 2 / singular[0] ** 2)
+    kept = result.table["erased"].notna().all()
+    assert kept == (mixer.kind not in CELLS and not result.about["scaled"])
+    assert bool(result.about["scaled"]) == (mixer.kind == "mlstm")
+    assert result.summary() and result.specification().panels
+
+
+@pytest.mark.parametrize("name", ["qwen3_next", "mamba", "xlstm", "rwkv"])
+def test_a_loaded_model_has_it_too(name: str) -> None:
+    result = state_geometry(load(FOREIGN[name]()), torch.randint(0, 31, (2, 6)))
+    assert (result.table["norm"] >= 0).all() and result.table["written"].notna().any()
+
+
+def test_what_is_known_of_a_delta_rule() -> None:
+    """One key a token: the first state has rank 1, each token adds at most 1, and a key that is erased is read and taken away."""
+    model = small(DeltaNet(heads=2, key_size=4, value_size=6, short_convolution=0))
+    tokens = torch.randint(0, 5, (3, 12))
+    table = state_geometry(model, tokens).table
+    assert (table.loc[table["position"] == 0, "rank"] == 1).all()
+    assert (table["rank"] <= np.minimum(table["position"] + 1, 4)).all()
+    assert (
+        table.loc[table["position"] == 0, "interference"].isna().all()
+        and (table.loc[table["position"] == 0, "erased"] == 0).all()
+    )
+    _, cache = model.run_with_cache(tokens, names_filter=["*.hook_k", "*.hook_beta", "*.hook_state"], taps=list(range(12)))
+    k, beta, states = (cache[name, 0] for name in ("k", "beta", "state"))
+    read = (k[:, 1:, :, :, None] * states[:, :-1]).sum(-2)  # S^T k
+    rows = table.query("position > 0").set_index(["sequence", "position", "head"]).sort_index()
+    erased = (beta[:, 1:, :, None] * read).norm(dim=-1)
+    share = read.square().sum(-1) / states[:, :-1].square().sum((-2, -1))
+    for (b, t, h), value in np.ndenumerate(erased.detach().numpy()):
+        assert rows.loc[(b, t + 1, h), "erased"] == pytest.approx(value, rel=1e-6, abs=1e-9)
+        assert rows.loc[(b, t + 1, h), "interference"] == pytest.approx(float(share[b, t, h]), rel=1e-6, abs=1e-9)
+
+
+def test_an_empty_state_has_no_rank_and_orthogonal_keys_do_not_interfere() -> None:
+    found = ranks_of(torch.stack([torch.zeros(3, 4), torch.eye(3, 4)]).double(), 1e-5)
+    assert found["rank"].tolist() == [0, 3] and found["effective_rank"].tolist() == pytest.approx([0, 3])
+    assert found["stable_rank"].tolist() == pytest.approx([0, 3]) and found["entropy"].tolist() == pytest.approx([0, np.log(3)])
+    before = torch.diag(torch.tensor([3.0, 4.0, 0.0])).double()
+    writes = torch.zeros(4, 3, 3).double()
+    writes[0, 0], writes[1, 2], writes[2, :2] = 1, 1, torch.eye(3).double()[:2]
+    shares = interference(writes, before.expand(4, 3, 3)).tolist()
+    assert shares[:3] == pytest.approx([9 / 25, 0, 1]) and np.isnan(shares[3])
+
+
+def test_a_model_without_a_state_is_refused_and_a_scaled_one_is_said() -> None:
+    tokens = torch.randint(0, 5, (2, 6))
+    with pytest.raises(ValueError, match="no layer of this model has a state"):
+        state_geometry(small(Attention(heads=2)), tokens)
+    assert "kept on a scale of its own" in state_geometry(small(MLSTM(heads=2)), tokens).summary()
+    both = state_geometry(
+        {"a": small(GatedLinearAttention(heads=2)), "b": small((DeltaNet(heads=2), Attention(heads=2)), layers=2)}, tokens
+    )
+    assert set(zip(both.table["model"], both.table["layer"], strict=True)) == {("a", 0), ("b", 0)}
