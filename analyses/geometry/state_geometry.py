@@ -149,9 +149,9 @@ def interference(write: Tensor, before: Tensor) -> Tensor:
     write, before = write.to(common), before.to(common)
     left, singular, _ = torch.linalg.svd(write, full_matrices=False)
     along = singular > 1e-6 * singular[..., :1]
-    shared = ((left * along.to(common)[..., None, :]).mH @ before).abs().square().sum((-2, -1))
+    shared: Tensor = ((left * along.to(common)[..., None, :]).mH @ before).abs().square().sum((-2, -1))
     stored = before.abs().square().sum((-2, -1))
-    share = shared / torch.where(stored > 0, stored, 1.0)
+    share: Tensor = shared / torch.where(stored > 0, stored, 1.0)
     return share.masked_fill((stored == 0) | (singular[..., 0] == 0), torch.nan)
 
 
