@@ -6,7 +6,7 @@ WORKERS := --numprocesses 2 --dist worksteal # of one thread each
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: demo test app lint types bench kernels-check atlas clean
+.PHONY: demo test app lint types bench kernels-check atlas gpu clean
 
 # Two stamps, each made again only when what it depends on has changed: what runs, and what tests need besides.
 $(VENV)/.installed: pyproject.toml constraints.txt setup.py
@@ -50,6 +50,9 @@ bench: $(VENV)/.developed ## ratios of times, as a table
 
 atlas: $(VENV)/.installed ## measure every claim of the atlas, or go on where it stopped, and write docs/atlas.md
 	$(BIN)/statescope atlas measure --folder runs/atlas --out docs/atlas.md
+
+gpu: ## on a GPU: whether the Triton kernels are right, how fast, and every configuration; DRY=1 in the interpreter, without one
+	$(PYTHON) tests/benchmarks/gpu.py $(if $(DRY),--dry) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(OUT),--out $(OUT))
 
 clean:
 	rm -rf $(VENV) build *.egg-info
