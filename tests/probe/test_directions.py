@@ -195,6 +195,20 @@ def test_a_complex_direction_is_one_of_both_parts() -> None:
         found.project(real[:, :6])
 
 
+def test_a_hook_function_on_a_state_acts_at_taps_as_the_edits_do_and_raises_without_them(model: Model) -> None:
+    tokens, hook = torch.randint(0, 5, (2, 6)), "blocks.0.attn.hook_state"
+    direction = Direction(unit(4), hook, "c", "key", scale=10.0)
+    for name, edits in (
+        (direction.steer(1), [direction.steering_edit(3, 1.0, (2, 4, 4))]),
+        (direction.ablate(), direction.ablation_edits(3, (2, 4, 4))),
+    ):
+        with pytest.raises(ValueError, match="hook_state"):
+            model.run_with_hooks(tokens, fwd_hooks=[name])
+        changed = model.run_with_hooks(tokens, fwd_hooks=[name], taps=[3])
+        assert (changed - model(tokens)).detach().abs().max() > 1e-2
+        torch.testing.assert_close(changed, model.run_with_edits(tokens, {hook: edits}))
+
+
 def test_a_subspace_is_removed_turned_and_kept_under_its_metric(tmp_path: Path) -> None:
     root = torch.randn(7, 7, dtype=torch.float64)
     metric = root @ root.T + torch.eye(7, dtype=torch.float64)
