@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Annotated, ClassVar, TypeVar
 
 import torch
@@ -30,8 +31,8 @@ class Probe(ABC):
     held-out samples of the training data, which was there to choose by and is no test.
     """
 
-    penalty: float
-    validation: float
+    penalty: float = nan
+    validation: float = nan
 
     @abstractmethod
     def predict(self, features: Tensor) -> Tensor:
@@ -57,8 +58,8 @@ class LinearProbe(Probe):
     weights: Tensor
     intercepts: Tensor
     labels: Tensor | None
-    penalty: float = float("nan")
-    validation: float = float("nan")
+    penalty: float = nan
+    validation: float = nan
     has_probabilities: bool = False
 
     @property

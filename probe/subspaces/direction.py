@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from .subspace import Side, Subspace
+from .sides import Side
+from .subspace import Subspace
 
 
 class Direction(Subspace):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -17,8 +16,8 @@ from torch import Tensor
 from ...kernels.recurrence import Edit, Verb
 from ..errors import unknown_name
 from ..files import with_ending, write_whole
+from .sides import Side, change_vectors, vectors_of
 
-Side = Literal["vector", "key", "value"]
 HookFunction = tuple[str, Callable[..., Tensor]]
 
 # operation of an Edit that removes a direction: (axes of the state behind batch and position, side)
@@ -183,26 +182,12 @@ class Subspace:
         """Activations as vectors [..., D]."""
         if self.basis.is_complex() and not activations.is_complex():
             raise ValueError(f"{self.name} is complex; the activation of {self.hook} is real")
-        size = len(self.basis)
-        if self.side == "key" and activations.ndim > 2:
-            vectors = activations.transpose(-1, -2)
-        elif self.side == "vector" and activations.shape[-1] != size:
-            axes = next((n for n in range(1, activations.ndim + 1) if prod(activations.shape[-n:]) == size), 1)
-            vectors = activations.flatten(-axes)
-        else:
-            vectors = activations
-        if vectors.shape[-1] != size:
-            raise ValueError(
-                f"{self.name} has {size} entries on the {self.side} side, which does not fit an activation "
-                f"{tuple(activations.shape)}"
-            )
-        return vectors
+        return vectors_of(activations, self.side, len(self.basis), self.name)
 
     def _each(self, activations: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Change every vector, and give the activations their shape again."""
-        changed = change(self._vectors(activations))
-        is_transposed = self.side == "key" and activations.ndim > 2
-        return changed.transpose(-1, -2) if is_transposed else changed.reshape(activations.shape)
+        self._vectors(activations)
+        return change_vectors(activations, self.side, len(self.basis), self.name, change)
 
     def save(self, path: str | Path) -> Path:
         """Write it as a safetensors file, `path` with that ending; the name may hold dots."""

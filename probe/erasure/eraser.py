@@ -1,0 +1,112 @@
+"""Erasers: what takes a concept out of an activation, and what fits them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from ..captures.capture import labelled
+from ..configuration import Configuration, Positive
+from ..plugins import Kinds
+from ..subspaces.sides import Side, change_vectors
+from ..subspaces.subspace import HookFunction
+from .moments import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Eraser:
+    """An affine map that takes out a concept: x - left right (x - mean).
+
+    It works as a hook of any activation, `run_with_hooks(tokens, fwd_hooks=[eraser.ablate()])`, and of a state at its taps, from
+    where the recurrence goes on. A complex activation is changed in its real and imaginary parts.
+
+    left: [D, r]. right: [r, D]; right left = I, so that erasing twice is erasing once.
+    mean: [D], where the concept's component is set to.
+    hook: the activation it lives in. name: the concept. side: which vectors of the activation, see `Subspace`.
+    """
+
+    left: Tensor
+    right: Tensor
+    mean: Tensor
+    hook: str
+    name: str
+    side: Side = "vector"
+
+    @property
+    def rank(self) -> int:
+        """r, how many dimensions are taken out."""
+        return self.left.shape[1]
+
+    def __call__(self, activations: Tensor) -> Tensor:
+        """The activations without the concept, in the same shape. Raises ValueError for those of another size."""
+        size = len(self.mean)
+        if activations.is_complex():
+            return change_vectors(activations, self.side, size // 2, self.name, self._erase_both_parts)
+        return change_vectors(activations, self.side, size, self.name, self._erase)
+
+    def ablate(self) -> HookFunction:
+        """A hook for `run_with_hooks`."""
+        return self.hook, lambda value, hook: self(value)
+
+    def _erase(self, vectors: Tensor) -> Tensor:
+        # Rounding of half precision in the difference from the mean would leave a trace of the concept.
+        wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        within = (wide - self.mean.to(wide)) @ self.right.T.to(wide) @ self.left.T.to(wide)
+        return (wide - within).to(vectors.dtype)
+
+    def _erase_both_parts(self, vectors: Tensor) -> Tensor:
+        parts = torch.view_as_real(vectors.resolve_conj())
+        return torch.view_as_complex(self._erase(parts.flatten(-2)).reshape(parts.shape).contiguous())
+
+
+@dataclass(frozen=True)
+class EraserFitter(Configuration, Kinds, family="eraser"):
+    """Base of what fits erasers. `fit` takes all samples at once; `fit_batches` takes them as they come, and keeps none."""
+
+    tolerance: Positive = 1e-10
+    """singular values below this share of the largest count as 0"""
+
+    @abstractmethod
+    def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
+        """The eraser of samples with these moments."""
+
+    def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
+        """Fit an eraser to features [N, D] with labels: classes [N], or numbers [N] or [N, k].
+
+        Samples that say they have no label (-100, or nan) are left out. hook, name, side: what the eraser is to be applied to.
+        Raises ValueError where the labels do not differ.
+        """
+        if labels.ndim == 1 and not labels.is_floating_point():
+            return self.fit_batches([(features, labels)], labels.unique(), hook=hook, name=name, side=side)
+        return self.fit_batches([(features, labels)], hook=hook, name=name, side=side)
+
+    def fit_batches(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        classes: Tensor | None = None,
+        *,
+        hook: str,
+        name: str,
+        side: Side = "vector",
+    ) -> Eraser:
+        """Fit an eraser to batches of (features, labels). classes: all that there are; None for labels that are numbers."""
+        parts = (Moments.of(*_held(features, labels, classes)) for features, labels in batches)
+        moments = reduce(add, parts)
+        if not bool((moments.scatter_xz != 0).any()):
+            raise ValueError(f"{name}: the labels do not differ, or no feature goes with them; there is nothing to erase")
+        return self.eraser(moments, hook=hook, name=name, side=side)
+
+
+def _held(features: Tensor, labels: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The samples that have a label, with the label as columns."""
+    present = labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
+    if classes is None:
+        return features[present], labels[present].reshape(int(present.sum()), -1)
+    known = classes[labelled(classes)]
+    return features[present], (labels[present][:, None] == known).double()
