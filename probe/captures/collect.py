@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap, TapRequest
-from ..hooks.points import point_of
 from ..models.hooked import HookedModel
 from ..tasks.base import IGNORED, Batch
 from .capture import NO_TOKEN, Capture, from_columns, pad_to
@@ -79,7 +78,7 @@ def _activations(model: HookedModel, batch: Batch, hooks: Sequence[str], at: Seq
     none.
     """
     names = model.matching_hooks(list(hooks), taps=tuple(at))
-    taps = tuple(at) if any(point_of(name).firing == "taps" for name in names) else None
+    taps = tuple(at) if any(model.points[name].firing == "taps" for name in names) else None
     _, cache = model.run_with_cache(batch.tokens, names_filter=names, taps=taps, positions=at, return_type=None)
     found = {}
     for name in names:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..errors import LayerError
 
+STATE, TRANSITION = "attn.hook_state", "attn.hook_transition"
+
 
 def hook_name(layer: int, place: str) -> str:
     """The full name of a hook of a layer: (3, "attn.hook_k") is "blocks.3.attn.hook_k"."""

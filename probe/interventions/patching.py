@@ -207,7 +207,7 @@ class _Sweep:
             if residual is not None:
                 memory = self._memory(layer, slots * joined)
                 if layer in self.changes:
-                    _patch(memory, self.changes[layer], patches)
+                    _patch(memory, self.model.mixer(layer).recurrence.state, self.changes[layer], patches)
                 wanted = self._last(starts, min(reads, longest)).repeat(joined, 1) if layer == self.model.layers - 1 else None
                 residual = self.model.blocks[layer](residual, StateRequest(memory=memory), wanted)
         assert residual is not None
@@ -243,10 +243,9 @@ def _memories(model: Model, target: Tensor, snapshots: Sequence[Snapshots]) -> S
     return by_layer
 
 
-def _patch(memory: Memory, change: Tensor, patches: Sequence[tuple[int, int]]) -> None:
-    """Add the change of one head to the state of each of the last rows."""
+def _patch(memory: Memory, name: str, change: Tensor, patches: Sequence[tuple[int, int]]) -> None:
+    """Add the change of one head to the state, which the memory carries by a name, of each of the last rows."""
     carry = memory["carry"]
-    name = "initial_values" if "initial_values" in carry else "initial_state"
     state = carry[name].clone()
     first = len(state) - len(patches)
     own = [(first + row, slot, head) for row, (slot, head) in enumerate(patches) if head < change.shape[1]]

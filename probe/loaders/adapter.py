@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..mixers.base import StateRequest
+from ...kernels.recurrence import Edit, RecurrenceOutput
+from ..hooks.points import Point
+from ..mixers.base import MixerConfig, StateRequest
 from ..mixers.heads import RecurrentMixer
 from ..mixers.recurrences import Recurrence
 from ..plugins import Kinds
@@ -26,7 +28,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     """What is said of one family of foreign token mixers. A family is one file with a class `class Mine(Adapter, kind="mine")`.
 
     title: the family's name. checkpoints: the models that have it, for people. package: the top package of its modules.
-    mixer: the kind of ours whose hooks it has. recurrence: None for softmax attention.
+    mixer: the kind of ours whose hooks it has; or a name alone, where `own_points` says its hooks. recurrence: None for softmax attention.
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
         with our mixer and then its arguments. methods: the same for a method of the mixer.
     absent: hooks of the kind that this family does not reach.
@@ -38,6 +40,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     checkpoints: ClassVar[tuple[str, ...]] = ()
     package: ClassVar[str] = "transformers"
     mixer: ClassVar[str]
+    own_points: ClassVar[tuple[Point, ...] | None] = None
     recurrence: ClassVar[Recurrence | None] = None
     modules: ClassVar[tuple[str, ...]] = ()
     functions: ClassVar[Mapping[str, Runner]] = {}
@@ -45,6 +48,12 @@ class Adapter(Kinds, family="checkpoint adapter"):
     absent: ClassVar[tuple[str, ...]] = ("hook_gate", "hook_z")
     masked: ClassVar[tuple[str, ...]] = ()
     resets: ClassVar[bool] = False
+
+    @classmethod
+    def points(cls) -> tuple[Point, ...]:
+        """The hooks that the family reaches."""
+        every = MixerConfig.of_kind(cls.mixer).points if cls.own_points is None else cls.own_points
+        return tuple(point for point in every if point.name.removeprefix("attn.") not in cls.absent)
 
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
@@ -72,17 +81,14 @@ class Adapter(Kinds, family="checkpoint adapter"):
 class NoMixer(Adapter):
     """A layer without a token mixer that is known."""
 
-    title, mixer, absent = "no token mixer", "none", ()
+    title, mixer, own_points = "no token mixer", "none", ()
 
 
 class ForeignMixer(RecurrentMixer):
     """Hook points of a foreign mixer, and the call of its recurrence on our kernels."""
 
     def __init__(self, adapter: type[Adapter], module: nn.Module) -> None:
-        super().__init__(adapter.mixer)
-        for name in adapter.absent:
-            if hasattr(self, name):
-                delattr(self, name)
+        super().__init__(adapter.mixer, adapter.points())
         self.adapter = adapter
         self.axis_sizes = {"head": 1}
         self.settings: dict[str, Any] = {}  # what its code has shown of it when it ran
@@ -116,6 +122,12 @@ class ForeignMixer(RecurrentMixer):
         memory: dict[str, Any] = {}
         read = self.recur(self.fire(**tokens) | dict(unhooked or {}), replace(self.request, memory=memory), **fixed)
         return read, memory["carry"].get("initial_state")
+
+    def _replacing(self, states: Tensor, out: RecurrenceOutput) -> Edit:
+        """Among the edits of this run too, which foreign code may apply once more to what it reads."""
+        edit = super()._replacing(states, out)
+        self.request = replace(self.request, edits=(*self.request.edits, edit))
+        return edit
 
     def note_sizes(self, **axes: int) -> None:
         """Sizes of the axes of the hooks, once they are seen."""

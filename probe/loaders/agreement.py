@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from triton import knobs
 
+from ..hooks.names import hook_name
 from .foreign import ForeignModel
 from .torch_modules import fused_on_cpu
 
@@ -68,11 +69,11 @@ def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
         raise ValueError(f"{type(model.foreign).__name__} runs on a GPU only: there is nothing here to compare with")
     truth = foreign_logits(model.foreign, tokens)
     states = foreign_states(model, tokens)
-    names = [f"blocks.{layer}.attn.hook_state" for layer in states]
+    names = [hook_name(layer, "attn.hook_state") for layer in states]
     with torch.no_grad():
         logits, cache = model.run_with_cache(tokens, names_filter=names, taps="last")
     errors = {
-        layer: None if state is None else _difference(cache[f"blocks.{layer}.attn.hook_state"][:, 0], state)
+        layer: None if state is None else _difference(cache[hook_name(layer, "attn.hook_state")][:, 0], state)
         for layer, state in states.items()
     }
     return Parity(_difference(logits, truth), errors)

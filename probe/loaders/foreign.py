@@ -58,7 +58,7 @@ class ForeignModel(HookedModel):
         self.layers = len(layers)
         embedding: Any = foreign.get_input_embeddings()  # type: ignore[operator]
         width = embedding.weight.shape[1]
-        self.sizes = {"width": width, "hidden": 0}
+        self.sizes = {"width": width}
         self.cfg = SimpleNamespace(
             n_layers=self.layers,
             d_model=width,

@@ -12,13 +12,22 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ..hooks.points import Point
 from .base import Memory, Mixer, StateRequest, heads_of, linear
 from .heads import HeadsConfig
+from .points import QKV, Z
 
 
 @dataclass(frozen=True)
 class Attention(HeadsConfig, kind="attention"):
     """Softmax attention. window: tokens that one attends to, itself among them; None for all before it."""
+
+    points = (
+        *QKV,
+        Point("attn.hook_attn_scores", "batch head query source", "scores before the softmax", "write", "request"),
+        Point("attn.hook_pattern", "batch head query source", "attention after the softmax", "write", "request"),
+        Z,
+    )
 
     window: int | None = None
 
@@ -35,7 +44,7 @@ class AttentionMixer(Mixer):
     """The module of Attention. Scores and pattern are computed apart only while they are hooked."""
 
     def __init__(self, config: Attention, width: int, generator: Generator) -> None:
-        super().__init__(config.kind)
+        super().__init__(config.kind, config.points)
         heads = config.heads
         key_size, value_size = config.sizes(width)
         if key_size % 2:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from transformer_lens.hook_points import HookPoint
 from ...kernels.precision import widened
 from ...kernels.recurrence import Edit, TapRequest
 from ..configuration import Configuration
-from ..hooks.points import mixer_points
+from ..hooks.points import Point
 from ..plugins import Kinds
 
 if TYPE_CHECKING:
@@ -51,7 +51,15 @@ class StateRequest:
 
 @dataclass(frozen=True)
 class MixerConfig(Configuration, Kinds, family="mixer"):
-    """Base of the token mixers' configurations."""
+    """Base of the token mixers' configurations.
+
+    points: the hooks of the mixer, composed from those of `mixers/points.py` and its own. "attn.hook_state" says that it
+        has a state, and whether that is complex.
+    absences: why it lacks a hook that others have, by the hook's place, for the error: "attn.hook_transition".
+    """
+
+    points: ClassVar[tuple[Point, ...]]
+    absences: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
@@ -60,13 +68,19 @@ class MixerConfig(Configuration, Kinds, family="mixer"):
     @property
     def has_state(self) -> bool:
         """Whether the mixer is a recurrence, which taps and edits apply to."""
-        return any(point.name == "attn.hook_state" for point in mixer_points(self.kind))
+        return state_point(self.points) is not None
+
+
+def state_point(points: Iterable[Point]) -> Point | None:
+    """The hook of the state among those of a mixer; None without a state."""
+    return next((point for point in points if point.name == "attn.hook_state"), None)
 
 
 class Mixer(nn.Module):
-    """A token mixer: [B, T, width] -> [B, T, width]. Its hook points are those of the table for its kind.
+    """A token mixer: [B, T, width] -> [B, T, width], with the hooks that `points` lists.
 
-    axis_sizes: sizes of the axes of its hooks ("head", "key", "value", "householder"), for the byte budget.
+    axis_sizes: sizes of the axes of its hooks ("head", "key", "value", "householder"), for the byte budget; "rank" is that of the
+        low-rank part of its transitions, the number of householders where it is not given.
     """
 
     axis_sizes: dict[str, int]
@@ -76,10 +90,10 @@ class Mixer(nn.Module):
         def __getattr__(self, name: str) -> Any:
             """Submodules, among them the hook points of the table."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, points: tuple[Point, ...], absences: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self.kind = kind
-        for point in mixer_points(kind):
+        self.kind, self.points, self.absences = kind, points, dict(absences or {})
+        for point in self.points:
             setattr(self, point.name.removeprefix("attn."), HookPoint())
 
     @property
@@ -94,7 +108,12 @@ class Mixer(nn.Module):
     @property
     def is_complex(self) -> bool:
         """Whether the state is complex."""
-        return self.kind in ("gate_loop", "lru", "s5", "s4d")
+        state = state_point(self.points)
+        return state is not None and state.is_complex
+
+    def has_hook(self, place: str) -> bool:
+        """Whether the mixer has a hook, such as "attn.hook_pattern"."""
+        return any(point.name == place for point in self.points)
 
     def fire(self, **tokens: Tensor) -> dict[str, Any]:
         """Each tensor through the hook of its name, as the recurrence then takes it.

@@ -6,21 +6,35 @@ transition is not linear: it has a Jacobian (`cell_jacobians`), and no eigenvalu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ...kernels.cell_scan import CELLS, CellName, cell_scan
+from ..hooks.points import Point
 from .base import Mixer, RMSNorm, StateRequest, linear
 from .heads import HeadsConfig, RecurrentMixer
+from .points import Z
 from .recurrences import Recurrence
 
 
 @dataclass(frozen=True)
 class Cell(HeadsConfig):
     """heads: blocks of the recurrent matrix. value_size: channels of each. key_size and short_convolution are not used."""
+
+    points = (
+        Point("attn.hook_inputs", "batch position head gate value", "pre-activations of the gates from the token"),
+        Point("attn.hook_recurrence_out", "batch position head value", "h_t, the part of the state that is read"),
+        Point("attn.hook_state", "batch tap head part value", "parts of the state after the tapped tokens", "edit", "taps"),
+        Z,
+    )
+    absences: ClassVar[Mapping[str, str]] = {
+        "attn.hook_transition": "is not linear in its state and has no transition; see cell_jacobians"
+    }
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return CellMixer(self, width, generator)
@@ -50,7 +64,7 @@ class CellMixer(RecurrentMixer):
     """The module of the cells. Forget gates start with a bias of 1, recurrent blocks orthogonal."""
 
     def __init__(self, config: Cell, width: int, generator: Generator) -> None:
-        super().__init__(config.kind)
+        super().__init__(config.kind, config.points, config.absences)
         kind: CellName = config.kind  # type: ignore[assignment]
         cell, heads, size = CELLS[kind], config.heads, config.sizes(width)[1]
         gates = len(cell.gates)

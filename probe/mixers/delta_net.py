@@ -10,14 +10,17 @@ are unit vectors. beta = sigmoid(W x), doubled for the eigenvalue range [-1, 1] 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ...kernels.precision import widened
+from ..hooks.points import Point
 from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
+from .points import BETA, GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA, Tokens
 
 
@@ -28,6 +31,8 @@ class DeltaNet(HeadsConfig, kind="delta_net"):
     householders: n, keys written a token.
     eigenvalue_range: of the transition along a key: [0, 1] or [-1, 1].
     """
+
+    points: ClassVar[tuple[Point, ...]] = (*QKV, BETA, *MATRIX_STATE, Z)
 
     short_convolution: int = 4
     householders: int = 1
@@ -46,6 +51,8 @@ class DeltaNet(HeadsConfig, kind="delta_net"):
 @dataclass(frozen=True)
 class GatedDeltaNet(DeltaNet, kind="gated_delta_net"):
     """The delta rule with a scalar decay for each head and an output gate."""
+
+    points = (*QKV, BETA, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return DeltaMixer(self, width, generator, gated=True)

@@ -10,14 +10,26 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ..hooks.names import STATE, TRANSITION
+from ..hooks.points import Point, complex_of
 from .base import Memory, Mixer, linear
 from .heads import HeadMixer, HeadsConfig
+from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import COMPLEX_GATED, Tokens
 
 
 @dataclass(frozen=True)
 class GateLoop(HeadsConfig, kind="gate_loop"):
     """A complex gate for each key channel, chosen by the token."""
+
+    points = (
+        *QKV,
+        LOG_DECAY_BY_CHANNEL,
+        Point("attn.hook_phase", "batch position head key", "angle of the gate by key channel, radians"),
+        *complex_of(MATRIX_STATE, STATE, TRANSITION),
+        GATE,
+        Z,
+    )
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GateLoopMixer(self, width, generator)

@@ -12,12 +12,15 @@ from torch.nn import functional
 
 from .base import LowRank, Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
+from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED, Tokens
 
 
 @dataclass(frozen=True)
 class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
     """gate_rank: hidden units of the decay's projection. temperature: the root that keeps gates near 1."""
+
+    points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     gate_rank: int = 16
     temperature: float = 16.0

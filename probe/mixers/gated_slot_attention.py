@@ -16,14 +16,28 @@ from torch.nn import functional
 from ...kernels.gated_slot_attention import gated_slot_attention
 from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, RecurrenceOutput
+from ..hooks.points import Point
 from .base import Memory, Mixer, StateRequest, linear
 from .heads import HeadMixer, HeadsConfig
+from .points import QKV, TRANSITION, Z
 from .recurrences import Recurrence, Tokens, outer
 
 
 @dataclass(frozen=True)
 class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
     """slots: M of each head. temperature: the root that keeps gates near 1."""
+
+    points = (
+        *QKV,
+        Point("attn.hook_log_decay", "batch position head slot", "natural log of the decay of each slot, <= 0"),
+        Point("attn.hook_slots", "batch position head slot", "softmax over slots", "read"),
+        Point("attn.hook_recurrence_out", "batch position head value", "what the slots give, before SiLU and norm"),
+        Point("attn.hook_state", "batch tap head slot value", "values in the slots after the tapped tokens", "edit", "taps"),
+        Point("attn.hook_key_state", "batch tap head slot key", "keys in the slots after the tapped tokens", "read", "taps"),
+        Point("attn.hook_write", "batch tap head slot value", "what the tapped tokens write into the slots", "read", "taps"),
+        TRANSITION,
+        Z,
+    )
 
     slots: int = 16
     temperature: float = 8.0
@@ -42,6 +56,7 @@ SLOTS = Recurrence(
     lambda tokens: outer(tokens["write"], tokens["v"]),
     carry=lambda out: {"initial_keys": out.final_keys, "initial_values": out.final_values},
     carry_at_taps=lambda out: {"initial_keys": out.key_states[0], "initial_values": out.value_states[0]},
+    state="initial_values",
     shows={"hook_slots": "slots", "hook_key_state": "key_states"},
 )
 

@@ -14,12 +14,15 @@ from torch.nn import functional
 from ...kernels.precision import widened
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
+from .points import LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED, Tokens
 
 
 @dataclass(frozen=True)
 class HGRN2(HeadsConfig, kind="hgrn2"):
     """Its key size is the expansion of the state."""
+
+    points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, Z)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return HGRN2Mixer(self, width, generator, layer / layers)

@@ -16,12 +16,15 @@ from ...kernels.precision import widened
 from .base import LowRank, Memory, Mixer, PerHead, linear, step_bias
 from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
+from .points import BETA, GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA, Tokens
 
 
 @dataclass(frozen=True)
 class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
     """eigenvalue_range: of the transition along a key, before the decay: [0, 1] or [-1, 1]. gate_rank: of both gates."""
+
+    points = (*QKV, BETA, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     short_convolution: int = 4
     eigenvalue_range: tuple[float, float] = (0.0, 1.0)

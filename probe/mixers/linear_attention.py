@@ -14,6 +14,7 @@ from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
+from .points import MATRIX_STATE, QKV, Z, with_normaliser
 from .recurrences import LINEAR, NORMALISED, Tokens
 
 
@@ -23,6 +24,8 @@ class LinearAttention(HeadsConfig, kind="linear_attention"):
 
     rotary: turn q and k by rotary positions before their features.
     """
+
+    points = (*QKV, *with_normaliser(MATRIX_STATE, "its last column is the normaliser, if it normalises"), Z)
 
     feature_map: str = "elu_plus_one"
     normalise: bool = True

@@ -17,12 +17,15 @@ from torch.nn import functional
 from .attention import rotate_on
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
+from .points import LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import LINEAR, Tokens
 
 
 @dataclass(frozen=True)
 class Linearized(HeadsConfig, kind="linearized"):
     """form: "gla" or "mamba"."""
+
+    points = (*QKV, LOG_DECAY, *MATRIX_STATE, Z)
 
     form: str = "gla"
 

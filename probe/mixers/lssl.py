@@ -18,6 +18,7 @@ from ...kernels.operators.transition import Transition
 from ...kernels.precision import widened
 from .base import Mixer, MixerConfig, StateRequest
 from .hippo import RULES, SYSTEMS, discretise, system
+from .points import VECTOR_STATE, Z_WITHOUT_HEADS, X
 from .recurrences import Recurrence, Tokens
 from .state_space import StateSpaceMixer
 
@@ -27,6 +28,8 @@ class LSSL(MixerConfig, kind="lssl"):
     """state_size: N, coefficients of each channel. system: "legs", "legt" or "fout". rule: of the discretisation. step: range
     that the learned steps start in, log-uniform. learned: train A and B too.
     """
+
+    points = (X, *VECTOR_STATE, Z_WITHOUT_HEADS)
 
     state_size: int = 16
     system: str = "legs"
@@ -59,7 +62,8 @@ class LSSLMixer(StateSpaceMixer):
     recurrence = DENSE
 
     def __init__(self, config: LSSL, width: int, generator: Generator) -> None:
-        super().__init__(config.kind, width, width, config.state_size, generator)
+        super().__init__(config, width, width, config.state_size, generator)
+        self.axis_sizes |= {"rank": config.state_size}
         self.rule = config.rule
         for name, tensor in zip(("a", "b"), system(config.system, config.state_size), strict=True):
             held = tensor.to(torch.float32)

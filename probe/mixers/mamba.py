@@ -14,8 +14,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ...kernels.precision import widened
+from ..hooks.points import Point
 from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, head_size, heads_of, linear, step_bias
 from .heads import RecurrentMixer
+from .points import DIAGONAL_VECTOR_STATE, GATE, LOG_DECAY, MATRIX_STATE, QKV, STEP, Z
 from .recurrences import LINEAR, SCAN
 
 
@@ -24,6 +26,16 @@ class Mamba(MixerConfig, kind="mamba"):
     """state_size: N, states of each channel. expansion: channels as a multiple of the width. step_rank: of Delta's projection;
     None means width / 16. selective: whether Delta, B and C depend on the token; if not, the mixer is time-invariant, as S4.
     """
+
+    points = (
+        Point("attn.hook_q", "batch position channel", "C_t, what reads the states of each channel"),
+        Point("attn.hook_k", "batch position channel", "B_t, how an input enters the states of each channel"),
+        Point("attn.hook_v", "batch position head", "input of each channel, after the short convolution"),
+        STEP,
+        *DIAGONAL_VECTOR_STATE,
+        Point("attn.hook_gate", "batch position head", "output gate before its activation"),
+        Point("attn.hook_z", "batch position head", "what the output matrix reads, by channel"),
+    )
 
     state_size: int = 16
     expansion: int = 2
@@ -38,6 +50,8 @@ class Mamba(MixerConfig, kind="mamba"):
 @dataclass(frozen=True)
 class Mamba2(MixerConfig, kind="mamba2"):
     """heads: H. state_size: N, the key side of a head's state. expansion: all heads' values as a multiple of the width."""
+
+    points = (*QKV, STEP, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 
     heads: int = 4
     state_size: int = 32
@@ -54,10 +68,10 @@ class MambaMixer(RecurrentMixer):
     recurrence = SCAN
 
     def __init__(self, config: Mamba, width: int, generator: Generator) -> None:
-        super().__init__(config.kind)
+        super().__init__(config.kind, config.points)
         self.config, inner, states = config, config.expansion * width, config.state_size
         rank = config.step_rank or max(1, width // 16)
-        self.axis_sizes = {"head": inner, "channel": states}
+        self.axis_sizes = {"head": inner, "channel": states, "rank": 0}
         self.project = linear(width, inner, generator)
         self.project_gate = linear(width, inner, generator)
         self.convolve = ShortConvolution(inner, config.short_convolution, generator)
@@ -93,7 +107,7 @@ class Mamba2Mixer(RecurrentMixer):
     recurrence = LINEAR
 
     def __init__(self, config: Mamba2, width: int, generator: Generator) -> None:
-        super().__init__(config.kind)
+        super().__init__(config.kind, config.points)
         self.config, inner, states, heads = config, config.expansion * width, config.state_size, config.heads
         self.axis_sizes = {"head": heads, "key": states, "value": head_size(inner, heads)}
         sizes = {"v": inner, "k": states, "q": states}

@@ -12,8 +12,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ..hooks.points import Point
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
+from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, Z, with_normaliser
 from .recurrences import MLSTM as RECURRENCE
 from .recurrences import Tokens
 
@@ -21,6 +23,15 @@ from .recurrences import Tokens
 @dataclass(frozen=True)
 class MLSTM(HeadsConfig, kind="mlstm"):
     """The matrix LSTM of xLSTM."""
+
+    points = (
+        *QKV,
+        LOG_DECAY,
+        Point("attn.hook_log_input", "batch position head", "natural log of the input gate, of any sign"),
+        *with_normaliser(MATRIX_STATE, "its last column is the normaliser, and all is scaled by e^{-m}"),
+        GATE,
+        Z,
+    )
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return MLSTMMixer(self, width, generator)

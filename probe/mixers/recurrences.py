@@ -44,6 +44,7 @@ class Recurrence:
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
     [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.
+    state: the keyword among those that continue it which is the state that taps show.
     """
 
     call: Callable[..., RecurrenceOutput]
@@ -53,6 +54,7 @@ class Recurrence:
     carry: Callable[[Any], dict[str, Tensor]] = _final_state
     carry_at_taps: Callable[[Any], dict[str, Tensor]] = _state_at_taps
     shows: Mapping[str, str] = field(default_factory=dict)
+    state: str = "initial_state"
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:

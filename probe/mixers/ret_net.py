@@ -18,12 +18,15 @@ from ...kernels.precision import widened
 from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .heads import HeadMixer, HeadsConfig
+from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import LINEAR, Tokens
 
 
 @dataclass(frozen=True)
 class RetNet(HeadsConfig, kind="ret_net"):
     """Retention."""
+
+    points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         log_decay = retnet_log_decay(self.heads)
@@ -33,6 +36,8 @@ class RetNet(HeadsConfig, kind="ret_net"):
 @dataclass(frozen=True)
 class TransNormer(HeadsConfig, kind="trans_normer"):
     """TransNormer, or Lightning attention. heads must be a power of two."""
+
+    points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         log_decay = lightning_log_decay(self.heads, layer, layers)

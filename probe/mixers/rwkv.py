@@ -15,15 +15,19 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ..hooks.points import Point
 from .base import LowRank, Memory, Mixer, StateRequest, recall
 from .delta_net import unit
 from .heads import HeadMixer, HeadsConfig
+from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED, LOW_RANK, Tokens
 
 
 @dataclass(frozen=True)
 class RWKV6(HeadsConfig, kind="rwkv6"):
     """gate_rank: hidden units of the mixtures and the decay."""
+
+    points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     gate_rank: int = 16
 
@@ -34,6 +38,16 @@ class RWKV6(HeadsConfig, kind="rwkv6"):
 @dataclass(frozen=True)
 class RWKV7(HeadsConfig, kind="rwkv7"):
     """gate_rank: hidden units of the decay, the rate and the gate."""
+
+    points = (
+        *QKV,
+        LOG_DECAY_BY_CHANNEL,
+        Point("attn.hook_a", "batch position head key", "kappa, the unit vector that is read and erased"),
+        Point("attn.hook_b", "batch position head key", "-(rate * kappa), what is added where kappa reads"),
+        *MATRIX_STATE,
+        GATE,
+        Z,
+    )
 
     gate_rank: int = 16
 

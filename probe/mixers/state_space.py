@@ -16,15 +16,21 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ...kernels.precision import widened
+from ..hooks.points import complex_of
 from .base import ComplexLinear, Mixer, MixerConfig, StateRequest, linear
 from .heads import RecurrentMixer
 from .hippo import legs_diagonal
+from .points import DIAGONAL_VECTOR_STATE, Z_WITHOUT_HEADS
 from .recurrences import SCAN
+
+POINTS = (*complex_of(DIAGONAL_VECTOR_STATE), Z_WITHOUT_HEADS)
 
 
 @dataclass(frozen=True)
 class LRU(MixerConfig, kind="lru"):
     """state_size: complex channels. radius: of the ring that the eigenvalues start on. phase: their largest angle."""
+
+    points = POINTS
 
     state_size: int = 32
     radius: tuple[float, float] = (0.9, 0.999)
@@ -38,6 +44,8 @@ class LRU(MixerConfig, kind="lru"):
 class S5(MixerConfig, kind="s5"):
     """state_size: N real states, N / 2 complex pairs. step: range that the learned steps start in, log-uniform."""
 
+    points = POINTS
+
     state_size: int = 32
     step: tuple[float, float] = (1e-3, 0.1)
 
@@ -50,6 +58,8 @@ class S4D(MixerConfig, kind="s4d"):
     """state_size: N real states of each channel, N / 2 complex pairs. start: "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 +
     i N/pi (N/(2n+1) - 1)), where A starts. step: range that the learned steps start in, log-uniform.
     """
+
+    points = POINTS
 
     state_size: int = 16
     start: str = "legs"
@@ -77,9 +87,9 @@ class StateSpaceMixer(RecurrentMixer):
 
     recurrence = SCAN
 
-    def __init__(self, kind: str, width: int, heads: int, channels: int, generator: Generator) -> None:
-        super().__init__(kind)
-        self.axis_sizes = {"head": heads, "channel": channels}
+    def __init__(self, config: MixerConfig, width: int, heads: int, channels: int, generator: Generator) -> None:
+        super().__init__(config.kind, config.points)
+        self.axis_sizes = {"head": heads, "channel": channels, "rank": 0}
         self.skip = nn.Parameter(torch.randn(width, generator=generator))
         self.project_out = linear(width, width, generator)
 
@@ -101,7 +111,7 @@ class LRUMixer(StateSpaceMixer):
     """The module of LRU."""
 
     def __init__(self, config: LRU, width: int, generator: Generator) -> None:
-        super().__init__(config.kind, width, 1, config.state_size, generator)
+        super().__init__(config, width, 1, config.state_size, generator)
         low, high = config.radius
         u, v = (torch.rand(config.state_size, generator=generator) for _ in range(2))
         self.nu = nn.Parameter((-0.5 * (u * (high**2 - low**2) + low**2).log()).log())
@@ -122,7 +132,7 @@ class S5Mixer(StateSpaceMixer):
 
     def __init__(self, config: S5, width: int, generator: Generator) -> None:
         pairs = config.state_size // 2
-        super().__init__(config.kind, width, 1, pairs, generator)
+        super().__init__(config, width, 1, pairs, generator)
         start = legs_diagonal(config.state_size).to(torch.complex64)
         self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
         self.log_step = nn.Parameter(torch.empty(pairs).uniform_(*map(math.log, config.step), generator=generator))
@@ -142,7 +152,7 @@ class S4DMixer(StateSpaceMixer):
 
     def __init__(self, config: S4D, width: int, generator: Generator) -> None:
         pairs = config.state_size // 2
-        super().__init__(config.kind, width, width, pairs, generator)
+        super().__init__(config, width, width, pairs, generator)
         start = diagonal_start(config.start, config.state_size).to(torch.complex64).expand(width, pairs)
         self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
         self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))

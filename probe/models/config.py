@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+from ..channel_mixers import ChannelMixerConfig, SwiGLU
 from ..configuration import Configuration, Count, Natural, NotEmpty, NotNegative
-from ..errors import unknown_name
 from ..hooks.names import resolve_layer
 from ..mixers import DeltaNet, MixerConfig
-from .channel_mixer import CHANNEL_MIXERS, hidden_size
 
 Parametrisation = Literal["standard", "ntk", "mup"]
 PARAMETRISATIONS = get_args(Parametrisation)
@@ -24,7 +23,7 @@ class ModelConfig(Configuration):
     layers: number of blocks.
     mixer: the token mixer of every block, or a pattern of them that is repeated over the layers: ("delta_net", "delta_net",
         "delta_net", "attention") with 8 layers gives two attention layers. A name stands for the mixer with its defaults.
-    channel_mixer: "swiglu", "glu", "reglu", "geglu", "bilinear" or "mlp".
+    channel_mixer: the channel mixer of every block, `SwiGLU()` or another of `channel_mixers`; a name stands for it too.
     expansion: hidden units of a gated channel mixer as a multiple of the width, 2/3 of those of the MLP with as many parameters;
         0 leaves the channel mixer out.
     inputs: 0 for tokens that are whole numbers; else the real numbers that each position is given as. A linear map then takes the
@@ -38,21 +37,17 @@ class ModelConfig(Configuration):
     width: Count = 64
     layers: Count = 2
     mixer: MixerConfig | Annotated[tuple[MixerConfig, ...], NotEmpty()] = DeltaNet()
-    channel_mixer: str = "swiglu"
+    channel_mixer: ChannelMixerConfig = SwiGLU()
     expansion: NotNegative = 2.0
     inputs: Natural = 0
     parametrisation: Parametrisation = "standard"
     base_width: Count = 64
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.channel_mixer not in CHANNEL_MIXERS:
-            raise unknown_name("channel mixer", self.channel_mixer, CHANNEL_MIXERS)
-
     @property
     def hidden(self) -> int:
         """Hidden units of the channel mixer; 0 without one."""
-        return hidden_size(self.channel_mixer, self.width, self.expansion)
+        return self.channel_mixer.hidden_size(self.width, self.expansion)
 
     def mixer_of(self, layer: int) -> MixerConfig:
         """The token mixer of a layer. Raises LayerError for one that the model lacks."""

@@ -17,7 +17,6 @@ from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
-from ..hooks.points import point_of
 from ..hooks.positions import PositionRequest, at
 from ..mixers.base import Memory, StateRequest
 
@@ -83,7 +82,7 @@ def generate_with_cache(
 
     def keep(value: Any, hook: HookPoint) -> None:
         name = hook.name or ""
-        axes = point_of(name).axes.split()
+        axes = model.points[name].axis_names
         value = value.detach()
         if "tap" not in axes:
             own = [position - pass_of.start for position in kept if position in pass_of]
@@ -99,7 +98,7 @@ def generate_with_cache(
 
     with model.hooks(fwd_hooks=[(name, keep) for name in names]):
         made = _grown(model, tokens, count, temperature, generator, taps, edits, show_last=True, begin=begin)
-    found = {name: _joined(values, point_of(name).position_axis or 0) for name, values in parts.items()}
+    found = {name: _joined(values, model.points[name].position_axis or 0) for name, values in parts.items()}
     return made, StateCache(found, model, tapped)
 
 

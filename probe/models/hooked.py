@@ -20,10 +20,11 @@ from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..errors import UnknownNameError, unknown_name
 from ..hooks.budget import check_budget
 from ..hooks.cache import NotInThisModelError, StateCache, converted
-from ..hooks.names import hook_name, layer_of, resolve_layer
-from ..hooks.points import point_of, why_not
+from ..hooks.names import STATE, hook_name, layer_of, place_of, resolve_layer
+from ..hooks.points import BLOCK_POINTS, MODEL_POINTS, Point
 from ..hooks.positions import PositionRequest, Positions, check_mask
 from ..mixers.base import Memory, Mixer, StateRequest
+from ..mixers.table import why_not
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -40,9 +41,9 @@ class Extent:
     first: int | None = None
     last: int | None = None
 
-    def why_silent(self, name: str) -> str | None:
+    def why_silent(self, name: str, point: Point) -> str | None:
         """Why a hook of the model cannot fire; None where it can."""
-        if point_of(name).firing == "taps" and not self.taps:
+        if point.firing == "taps" and not self.taps:
             return "it shows tapped states; give taps, such as taps='last'"
         layer = layer_of(name)
         if self.first is not None and (name == "hook_embed" if layer is None else layer < self.first):
@@ -63,9 +64,10 @@ class Chosen:
 
 
 class HookedModel(HookedRootModule):
-    """A model whose hooks are those of `hooks/points.py`.
+    """A model whose hooks are those of `hooks/points.py` and those that its mixers declare.
 
-    sizes: of the axes "width" and "hidden", for the byte budget. layers: how many blocks there are.
+    sizes: of the axis "width", for the byte budget. layers: how many blocks there are. points: what is declared of each hook, by
+    its full name.
 
     Layer numbers are those of transformer-lens: a negative one counts from the last, and one outside the model raises LayerError.
     Positions are those of `hooks/positions.py`.
@@ -73,6 +75,7 @@ class HookedModel(HookedRootModule):
 
     sizes: dict[str, int]
     layers: int
+    points: dict[str, Point]
 
     @abstractmethod
     def mixer(self, layer: int) -> Mixer:
@@ -98,14 +101,30 @@ class HookedModel(HookedRootModule):
         return list(self.hook_dict)
 
     def setup_hooks(self) -> None:
-        """Name the hook points, and tell each where its positions are. To be called when all are made."""
+        """Name the hook points, find what is declared of each, and tell it where its positions are. To be called when all are
+        made. Raises ValueError for a hook point that nothing declares.
+        """
         self.setup()  # type: ignore[no-untyped-call]
-        for name, point in self.hook_dict.items():
-            point.pos_dim = point_of(name).position_axis
+        self.points = {}
+        for name, hook in self.hook_dict.items():
+            layer, place = layer_of(name), place_of(name)
+            declared = MODEL_POINTS if layer is None else (*BLOCK_POINTS, *self.layer_points(layer))
+            found = next((point for point in declared if point.name == place), None)
+            if found is None:
+                raise ValueError(f"the hook point {name} is in no `points`; declare its axes and what it holds there")
+            self.points[name], hook.pos_dim = found, found.position_axis
+
+    def layer_points(self, layer: int) -> tuple[Point, ...]:
+        """The hooks that the mixers of a layer declare."""
+        return self.mixer(layer).points
+
+    def axis_sizes(self, layer: int | None) -> dict[str, int]:
+        """The sizes of the axes of hooks, of a layer or of the whole model."""
+        return self.sizes if layer is None else self.sizes | self.mixer(layer).axis_sizes
 
     def has_state(self, layer: int) -> bool:
         """Whether taps and edits apply to a layer."""
-        return hook_name(resolve_layer(layer, self.layers), "attn.hook_state") in self.hook_dict
+        return hook_name(resolve_layer(layer, self.layers), STATE) in self.hook_dict
 
     def _requests(
         self,
@@ -133,7 +152,7 @@ class HookedModel(HookedRootModule):
             if name not in self.hook_dict:
                 raise self._unknown(name)
             layer = layer_of(name)
-            if point_of(name).access != "edit" or layer is None:
+            if self.points[name].access != "edit" or layer is None:
                 states = [hook for hook in self.hook_dict if hook.endswith("hook_state")]
                 raise ValueError(
                     f"{name} takes no edits; edits change states ({', '.join(states) or 'this model has none'}), other hooks "
@@ -197,7 +216,7 @@ class HookedModel(HookedRootModule):
         length = tokens.shape[1]
         layers = {name: run[name] for name in ("start_at_layer", "stop_at_layer") if name in run}
         names = self.matching_hooks(names_filter, taps=taps, **layers)
-        graded = [name for name in names if point_of(name).access == "write"] if incl_bwd else []
+        graded = [name for name in names if self.points[name].access == "write"] if incl_bwd else []
         tapped = None if taps is None else Positions.of(taps, length, attention_mask)
         kept = None if positions is None else Positions.of(positions, length, attention_mask)
         count = length if kept is None else len(kept.of_batch)
@@ -207,7 +226,7 @@ class HookedModel(HookedRootModule):
         def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
             name = hook.name or ""
             value = value.detach()
-            of_taps = "tap" in point_of(name).axes.split()
+            of_taps = "tap" in self.points[name].axis_names
             if of_taps and tapped is not None:
                 value = tapped.select_rows(value, 1)
             elif kept is not None and hook.pos_dim is not None:
@@ -247,15 +266,15 @@ class HookedModel(HookedRootModule):
         """The hooks a filter means in a run with these taps and layers. A hook that is named and cannot fire raises."""
         extent = self.extent(taps, start_at_layer, stop_at_layer)
         if names_filter is None:
-            names = [name for name in self.hook_dict if extent.why_silent(name) is None]
-            return [name for name in names if point_of(name).firing != "request"]
+            names = [name for name in self.hook_dict if self.why_silent(name, extent) is None]
+            return [name for name in names if self.points[name].firing != "request"]
         entries = [names_filter] if isinstance(names_filter, str) or callable(names_filter) else list(names_filter)
         chosen: dict[str, None] = {}
         for entry in entries:
             matches = self._matches(entry)
-            able = [name for name in matches if extent.why_silent(name) is None]
+            able = [name for name in matches if self.why_silent(name, extent) is None]
             if not able:
-                raise _silent(matches[0], extent)
+                raise self._silent(matches[0], extent)
             chosen |= dict.fromkeys(able)
         return list(chosen)
 
@@ -274,7 +293,7 @@ class HookedModel(HookedRootModule):
     def _unknown(self, name: str) -> UnknownNameError:
         """The error for a hook this model lacks: why its mixer has none, or the nearest name."""
         layer = layer_of(name)
-        reason = why_not(name, self.mixer(layer).kind) if layer is not None and layer < self.layers else None
+        reason = why_not(name, self.mixer(layer)) if layer is not None and layer < self.layers else None
         return unknown_name("hook", name, self.hook_dict) if reason is None else UnknownNameError(f"{name}: {reason}")
 
     def add_hook(
@@ -291,7 +310,7 @@ class HookedModel(HookedRootModule):
         """
         names = self._matches(name)
         if name not in names and dir == "bwd":
-            names = [own for own in names if point_of(own).access == "write"] or names
+            names = [own for own in names if self.points[own].access == "write"] or names
         function: Any = hook if name in names else Chosen(hook, names)
         for own in names:
             self.check_and_add_hook(self.hook_dict[own], own, function, dir, is_permanent, level, prepend)
@@ -309,22 +328,29 @@ class HookedModel(HookedRootModule):
         prepend: bool = False,
     ) -> None:
         """Refuse a backward hook where no gradient flows."""
-        if dir == "bwd" and point_of(hook_point_name).access != "write":
+        if dir == "bwd" and self.points[hook_point_name].access != "write":
             raise ValueError(
                 f"a backward hook on {hook_point_name} never fires: the forward pass does not read what it shows. The gradient "
                 "of a state is that of what an edit adds to it (see attribute_states)"
             )
 
+    def why_silent(self, name: str, extent: Extent) -> str | None:
+        """Why a hook cannot fire in a run of this extent; None where it can."""
+        return extent.why_silent(name, self.points[name])
+
+    def _silent(self, name: str, extent: Extent) -> ValueError:
+        return ValueError(f"{name} cannot fire in this run: {self.why_silent(name, extent)}")
+
     def check_hooks(self, extent: Extent) -> None:
         """Raise ValueError for a hook function that cannot fire in a run of this extent."""
         for name, point in self.hook_dict.items():
             handles = (*point.fwd_hooks, *point.bwd_hooks)
-            if not handles or extent.why_silent(name) is None:
+            if not handles or self.why_silent(name, extent) is None:
                 continue
             for handle in handles:
                 others = handle.user_hook.names if isinstance(handle.user_hook, Chosen) else ()
-                if all(extent.why_silent(other) is not None for other in others):
-                    raise _silent(name, extent)
+                if all(self.why_silent(other, extent) is not None for other in others):
+                    raise self._silent(name, extent)
 
     def add_caching_hooks(
         self,
@@ -361,7 +387,7 @@ class HookedModel(HookedRootModule):
             value = converted(value.detach(), device)
             held[(hook.name or "") + suffix] = value[0] if remove_batch_dim else value
 
-        backward = [name for name in names if point_of(name).access == "write"] if incl_bwd else []
+        backward = [name for name in names if self.points[name].access == "write"] if incl_bwd else []
         return held, [(name, keep) for name in names], [(name, partial(keep, suffix="_grad")) for name in backward]
 
     def cache_all(self, *_: Any, **__: Any) -> None:
@@ -379,7 +405,3 @@ def next_token_loss(logits: Tensor, tokens: Tensor, attention_mask: Tensor | Non
     if attention_mask is not None:
         targets = targets.masked_fill(~attention_mask[:, 1:].bool(), -100)
     return functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=-100)
-
-
-def _silent(name: str, extent: Extent) -> ValueError:
-    return ValueError(f"{name} cannot fire in this run: {extent.why_silent(name)}")

@@ -66,7 +66,7 @@ def transfer(
     Where both show an attention map the loss is the cross-entropy of the student's against the teacher's, in nats; else it is the
     squared difference of their outputs over the teacher's square. Other parameters stay.
     """
-    changed = [layer for layer in range(student.layers) if student.mixer(layer).kind != teacher.mixer(layer).kind]
+    changed = [layer for layer in range(student.layers) if student.config.mixer_of(layer) != teacher.config.mixer_of(layer)]
     parameters = [p for layer in changed for p in student.mixer(layer).parameters()]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     losses = []
@@ -86,7 +86,7 @@ def _mismatch(student: Model, teacher: Model, layer: int, tokens: Tensor) -> Ten
     with torch.no_grad():
         _, cache = teacher.run_with_cache(tokens, names_filter=names, stop_at_layer=layer + 1)
     entering = cache[names[0]]
-    if student.mixer(layer).kind == "linear_attention":
+    if isinstance(student.config.mixer_of(layer), LinearAttention):
         found = attention_map(student, layer, entering)
         return -(cache[maps] * found.clamp_min(1e-12).log()).sum(-1).mean()
     wanted = cache[names[1]]
@@ -103,8 +103,8 @@ def _mixed(model: Model, layer: int, entering: Tensor) -> Tensor:
 
 def attention_map(model: Model, layer: int, entering: Tensor) -> Tensor:
     """The attention of a layer [B, H, T, T] on a residual stream entering it; for a linear mixer its effective attention."""
-    kind = "pattern" if model.mixer(layer).kind == "attention" else "effective_attention"
-    name, seen = hook_name(layer, f"attn.hook_{kind}"), []
+    place = "attn.hook_pattern" if model.mixer(layer).has_hook("attn.hook_pattern") else "attn.hook_effective_attention"
+    name, seen = hook_name(layer, place), []
     with model.hooks(fwd_hooks=[(name, lambda value, hook: seen.append(value))]):
         _mixed(model, layer, entering)
     found: Tensor = seen[0]

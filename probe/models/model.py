@@ -16,10 +16,10 @@ from ...kernels.recurrence import Edit, TapRequest
 from ..errors import unknown_name
 from ..hooks.cache import NotInThisModelError, StateCache
 from ..hooks.names import resolve_layer
+from ..hooks.points import Point
 from ..hooks.positions import check_mask, refuse_left_padding
 from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
 from .blocks import Block
-from .channel_mixer import channel_mixer
 from .config import ModelConfig
 from .hooked import HookedModel, next_token_loss
 from .parametrisation import parametrise
@@ -31,7 +31,7 @@ class Model(HookedModel):
     """A language model with a hook at every step of the residual stream and of its token mixers.
 
     `model(tokens)` gives logits [B, T, vocabulary]; `run_with_cache`, `run_with_hooks` and `run_with_edits` look inside.
-    The hooks are those of `hooks/points.py`.
+    The hooks are those of `hooks/points.py` and those that the mixers declare; `points` says what each holds.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,7 +39,7 @@ class Model(HookedModel):
         self.config, self.layers = config, config.layers
         generator = torch.Generator().manual_seed(config.seed)
         self.embed = _embedding(config, generator)
-        self.blocks = nn.ModuleList(self._block(layer, generator) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(self._new_block(layer, generator) for layer in range(config.layers))
         self.ln_final = HookedRMSNorm(config.width)
         self.unembed = linear(config.width, config.vocabulary, generator)
         self.hook_embed = HookPoint()
@@ -54,21 +54,32 @@ class Model(HookedModel):
             attn_only=not config.hidden,
             device=None,
         )
-        self.sizes = {"width": config.width, "hidden": config.hidden}
+        self.sizes = {"width": config.width}
         parametrise(self)
         self.setup_hooks()
 
-    def _block(self, layer: int, generator: torch.Generator) -> Block:
+    def _new_block(self, layer: int, generator: torch.Generator) -> Block:
         config = self.config
         mixer = config.mixer_of(layer).build(config.width, generator, layer, config.layers)
-        mlp = channel_mixer(config.channel_mixer, config.width, config.hidden, generator) if config.hidden else None
+        mlp = config.channel_mixer.build(config.width, config.hidden, generator) if config.hidden else None
         return Block(config.width, mixer, mlp)
 
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
+        return self._block_at(layer).attn
+
+    def _block_at(self, layer: int) -> Block:
         block = self.blocks[resolve_layer(layer, self.layers)]
         assert isinstance(block, Block)
-        return block.attn
+        return block
+
+    def layer_points(self, layer: int) -> tuple[Point, ...]:
+        mlp = self._block_at(layer).channel_mixer
+        return (*self.mixer(layer).points, *(() if mlp is None else mlp.points))
+
+    def axis_sizes(self, layer: int | None) -> dict[str, int]:
+        mlp = None if layer is None else self._block_at(layer).channel_mixer
+        return super().axis_sizes(layer) | ({} if mlp is None else mlp.axis_sizes)
 
     @property
     def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)

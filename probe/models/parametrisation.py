@@ -79,7 +79,7 @@ def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
         multiplier = 1 / inputs
         if name.endswith("attn.project.q"):
             layer = layer_of(name) or 0
-            if model.mixer(layer).kind == "attention":
+            if model.mixer(layer).has_hook("attn.hook_pattern"):  # a softmax over its scores
                 multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
         if multiplier != 1:
             start = inputs**-0.5 if outputs == 1 else multiplier * inputs

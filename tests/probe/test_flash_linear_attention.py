@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from statescope import Edit, load
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.hooks.points import point_of
 from statescope.probe.loaders import ForeignModel
 from statescope.probe.loaders.agreement import check_parity
 
@@ -66,7 +65,7 @@ def test_every_hook_fires_with_the_declared_axes(model: ForeignModel, truth: dic
     _, cache = model.run_with_cache(truth["tokens"], names_filter=names, taps=[3, 9])
     sizes = {"batch": 2, "position": T, "query": T, "source": T, "tap": 2} | model.mixer(0).axis_sizes
     for name in names:
-        value, point = cache[name], point_of(name, model.mixer(0).kind)
+        value, point = cache[name], model.points[name]
         if isinstance(value, torch.Tensor):
             several = sizes.get("householder", 1) > 1
             axes = [axis.strip("[]") for axis in point.axes.split() if several or not axis.startswith("[")]

@@ -10,7 +10,6 @@ from every_mixer import MIXERS, label
 
 from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, Transition
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.hooks.points import point_of
 from statescope.probe.mixers import MixerConfig
 
 STATE = "blocks.0.attn.hook_state"
@@ -83,7 +82,7 @@ def test_the_final_norm_is_hooked_when_no_logits_are_asked_for(tokens: torch.Ten
 @pytest.mark.parametrize("mixer", STATEFUL, ids=label)
 def test_a_change_in_place_of_what_is_not_read_raises(mixer: MixerConfig, inference: bool, tokens: torch.Tensor) -> None:
     model = small(mixer)
-    shown = [name for name in model.hook_names if name.startswith("blocks.0.") and point_of(name).access != "write"]
+    shown = [name for name in model.hook_names if name.startswith("blocks.0.") and model.points[name].access != "write"]
     assert STATE in shown
 
     def zero(value: Any, hook: object) -> Any:
@@ -140,7 +139,7 @@ def test_a_replacement_that_has_no_one_meaning_raises(tokens: torch.Tensor) -> N
 def test_in_place_and_by_replacement_a_hook_function_does_the_same(mixer: MixerConfig, tokens: torch.Tensor) -> None:
     """Of every hook for writing, and of one head, so that a tensor which stands for several would show."""
     model = small(mixer, layers=1)
-    names = [name for name in model.hook_names if point_of(name).access == "write"]
+    names = [name for name in model.hook_names if model.points[name].access == "write"]
 
     def in_place(value: torch.Tensor, hook: object) -> None:
         one = value[1, 1, min(1, value.shape[2] - 1)]

@@ -10,9 +10,12 @@ from every_mixer import MIXERS, label
 from transformer_lens.hook_points import HookPoint
 
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
+from statescope.probe.channel_mixers.base import HIDDEN
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.hooks.points import BLOCK_POINTS, MIXER_POINTS, MODEL_POINTS, VECTOR, mixer_points, point_of
+from statescope.probe.hooks.budget import activation_bytes
+from statescope.probe.hooks.points import BLOCK_POINTS, MODEL_POINTS
 from statescope.probe.mixers import MixerConfig
+from statescope.probe.mixers.table import hook_table
 
 TAPS = [2, 5]
 
@@ -27,7 +30,7 @@ def tokens() -> torch.Tensor:
 
 
 def names(mixer: MixerConfig, layers: int = 2) -> list[str]:
-    local = [point.name for point in (*BLOCK_POINTS, *mixer_points(mixer.kind))]
+    local = [point.name for point in (*BLOCK_POINTS, *HIDDEN, *mixer.points)]
     return [point.name for point in MODEL_POINTS] + [f"blocks.{layer}.{name}" for layer in range(layers) for name in local]
 
 
@@ -44,10 +47,12 @@ def test_every_hook_fires_with_the_declared_axes(mixer: MixerConfig, tokens: tor
     sizes = {"batch": 3, "position": 9, "query": 9, "source": 9, "tap": 2, "one": 1, "width": 12, "hidden": 24}
     sizes |= model.mixer(0).axis_sizes
     for name in names(mixer):
-        point, value = point_of(name, mixer.kind), cache[name]
+        point, value = model.points[name], cache[name]
         if isinstance(value, Transition):
             assert value.diagonal.shape[:-1] == (3, 9, sizes["head"])
+            assert value.diagonal.is_complex() == point.is_complex, name
             continue
+        assert value.is_complex() == point.is_complex, name
         axes = point.axes.split()
         if sizes.get("householder", 1) == 1:
             axes = [axis for axis in axes if not axis.startswith("[")]
@@ -62,10 +67,10 @@ def test_positions_cut_the_declared_axis(mixer: MixerConfig, tokens: torch.Tenso
     _, whole = model.run_with_cache(tokens, names_filter=names(mixer), taps=taps)
     _, cut = model.run_with_cache(tokens, names_filter=names(mixer), taps=taps, positions=[1, 4])
     for name in names(mixer):
-        axis, value = point_of(name).position_axis, cut[name]
+        axis, value = model.points[name].position_axis, cut[name]
         if isinstance(value, Transition):
             torch.testing.assert_close(value.left, whole[name].left[:, [1, 4]])
-        elif "tap" in point_of(name).axes.split():
+        elif "tap" in model.points[name].axis_names:
             torch.testing.assert_close(value, whole[name])
         else:
             torch.testing.assert_close(value, whole[name].index_select(axis, torch.tensor([1, 4])))
@@ -74,19 +79,37 @@ def test_positions_cut_the_declared_axis(mixer: MixerConfig, tokens: torch.Tenso
 @pytest.mark.parametrize("mixer", MIXERS, ids=label)
 def test_a_hook_of_other_mixers_is_refused_with_the_reason(mixer: MixerConfig, tokens: torch.Tensor) -> None:
     model = small(mixer)
-    own = {point.name for point in mixer_points(mixer.kind)}
-    for name in {point.name for point in MIXER_POINTS} - own:
+    own = {point.name for point in mixer.points}
+    for name in {point.name for point, kinds in hook_table().items() if kinds} - own:
         with pytest.raises(UnknownNameError, match=f"{mixer.kind} (has no|is not linear)"):
             model.run_with_cache(tokens, names_filter=f"blocks.0.{name}", taps=TAPS if mixer.has_state else None)
 
 
 def test_rows_of_one_name_agree_in_what_does_not_depend_on_the_mixer() -> None:
-    for point in MIXER_POINTS:
-        first = point_of(f"blocks.0.{point.name}")
+    """So filters, edits and captures treat a name alike in every layer."""
+    table = hook_table()
+    for point in table:
+        first = next(other for other in table if other.name == point.name)
         assert (point.firing, point.access, point.position_axis) == (first.firing, first.access, first.position_axis)
-    for kind in MixerConfig.known:
-        names = [point.name for point in mixer_points(kind)]
+    for kind in MixerConfig.kinds():
+        names = [point.name for point in MixerConfig.of_kind(kind).points]
         assert len(names) == len(set(names)), kind
+    assert {kind for kinds in table.values() for kind in kinds} == set(MixerConfig.kinds())
+
+
+@pytest.mark.parametrize("mixer", MIXERS, ids=label)
+def test_the_budget_of_each_hook_is_what_the_hook_holds(mixer: MixerConfig, tokens: torch.Tensor) -> None:
+    """Of transitions it is an upper bound: a scalar diagonal has one entry, and a diagonal no low-rank part."""
+    model = small(mixer)
+    _, cache = model.run_with_cache(
+        tokens, names_filter=names(mixer), taps=TAPS if mixer.has_state else None, positions=[1, 4, 5]
+    )
+    for name, value in cache.items():
+        expected = activation_bytes(model, name, batch=3, length=9, kept=3, taps=2)
+        if isinstance(value, Transition):
+            assert sum(part.nbytes for part in (value.diagonal, value.left, value.right)) <= expected, name
+        else:
+            assert value.nbytes == expected, name
 
 
 def test_an_unknown_hook_names_the_nearest(tokens: torch.Tensor) -> None:
@@ -140,7 +163,7 @@ def hooked(model: Model, tokens: torch.Tensor, *parts: str, **run: object) -> li
 
 def with_hook(part: str, without: frozenset[str] = frozenset()) -> list[MixerConfig]:
     """The mixers that have a hook."""
-    return [m for m in MIXERS if any(p.name == f"attn.hook_{part}" for p in mixer_points(m.kind)) and m.kind not in without]
+    return [m for m in MIXERS if any(p.name == f"attn.hook_{part}" for p in m.points) and m.kind not in without]
 
 
 @pytest.mark.parametrize("mixer", with_hook("transition", frozenset({"mlstm"})), ids=label)
@@ -155,9 +178,10 @@ def test_every_state_is_its_transition_of_the_state_before_plus_its_write(mixer:
 
 @pytest.mark.parametrize("mixer", with_hook("effective_attention"), ids=label)
 def test_effective_attention_times_values_is_the_read_out(mixer: MixerConfig, tokens: torch.Tensor) -> None:
-    of_channels = "x" if mixer.kind in VECTOR else "v"
+    vector = any(point.name == "attn.hook_x" for point in mixer.points)
+    of_channels = "x" if vector else "v"
     mixing, values, read = hooked(small(mixer).double(), tokens, "effective_attention", of_channels, "recurrence_out")
-    equation = "bhqsc,bshc->bqhc" if mixer.kind in VECTOR else "bhqsn,bshnv->bqhv" if mixing.ndim == 5 else "bhqs,bshv->bqhv"
+    equation = "bhqsc,bshc->bqhc" if vector else "bhqsn,bshnv->bqhv" if mixing.ndim == 5 else "bhqs,bshv->bqhv"
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-10, atol=1e-12)
 
 

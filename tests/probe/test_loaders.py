@@ -17,7 +17,6 @@ import torch
 from foreign_models import FOREIGN
 
 from statescope import Edit, load
-from statescope.probe.hooks.points import VECTOR, point_of
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
 from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
 from statescope.probe.loaders.trust import UntrustedCheckpointError
@@ -105,7 +104,7 @@ def test_every_hook_fires_with_the_declared_axes(foreign: Any, tokens: torch.Ten
     assert "blocks.0.attn.hook_state" in names
     _, cache = model.run_with_cache(tokens, names_filter=names, taps=[3, 9])
     for name in names:
-        point, value = point_of(name, model.mixer(0).kind), cache[name]
+        point, value = model.points[name], cache[name]
         if not isinstance(value, torch.Tensor):
             continue
         sizes = {"batch": 2, "position": T, "query": T, "source": T, "tap": 2} | model.mixer(0).axis_sizes
@@ -115,7 +114,7 @@ def test_every_hook_fires_with_the_declared_axes(foreign: Any, tokens: torch.Ten
 
 def test_effective_attention_times_values_is_the_read_out(foreign: Any, tokens: torch.Tensor) -> None:
     model = load(foreign)
-    of_channels = model.mixer(0).kind in VECTOR
+    of_channels = "channel" in model.points["blocks.0.attn.hook_state"].axis_names
     names = [f"blocks.0.attn.hook_{part}" for part in ("effective_attention", "x" if of_channels else "v", "recurrence_out")]
     _, cache = model.run_with_cache(tokens, names_filter=names)
     mixing, values, read = (cache[name] for name in names)

@@ -9,7 +9,6 @@ import torch
 from every_mixer import MIXERS, label
 
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Tap, capture, patch_states
-from statescope.probe.hooks.points import point_of
 from statescope.probe.interventions.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 from statescope.probe.tasks.base import Batch
@@ -133,7 +132,7 @@ def test_positions_of_patterns_are_those_of_queries(tokens: torch.Tensor) -> Non
     name = "blocks.0.attn.hook_pattern"
     _, whole = model.run_with_cache(tokens, names_filter=name)
     _, cut = model.run_with_cache(tokens, names_filter=name, positions=[2, -1])
-    assert point_of(name).position_axis == 2
+    assert model.points[name].position_axis == 2
     assert torch.equal(cut[name], whole[name][:, :, [2, 8]])
     mask = torch.arange(T) < torch.tensor([4, 9, 6])[:, None]
     _, rows = model.run_with_cache(tokens, names_filter=name, positions="last", attention_mask=mask)

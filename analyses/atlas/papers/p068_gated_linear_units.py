@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ....probe.models.channel_mixer import CHANNEL_MIXERS, GatedLinearUnit, channel_mixer, hidden_size
+from ....probe.channel_mixers import GEGLU, GLU, MLP, ReGLU, SwiGLU
+from ....probe.channel_mixers import Bilinear as BilinearUnit
+from ....probe.channel_mixers.gated_linear_units import BilinearMixer
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
@@ -12,20 +14,21 @@ from ..claim import Claim
 from ..measurement import Scope, at_least, at_most, equals
 
 WIDTH, EXPANSION = 96, 8 / 3
+KINDS = (MLP(), GLU(), ReGLU(), GEGLU(), SwiGLU(), BilinearUnit())
 
 
 def experiment(seed: int) -> Findings:
     draw, generator = seeded(seed), torch.Generator().manual_seed(seed)
     found = Findings()
-    hidden = {name: hidden_size(name, WIDTH, EXPANSION) for name in CHANNEL_MIXERS}
-    mixers = {name: channel_mixer(name, WIDTH, hidden[name], generator).double() for name in CHANNEL_MIXERS}
+    hidden = {one.kind: one.hidden_size(WIDTH, EXPANSION) for one in KINDS}
+    mixers = {one.kind: one.build(WIDTH, hidden[one.kind], generator).double() for one in KINDS}
     counts = {name: sum(parameter.numel() for parameter in mixer.parameters()) for name, mixer in mixers.items()}
     gated = max(abs(count / counts["mlp"] - 1) for count in counts.values())
     found.numbers["parameters of a gated mixer against the MLP's, share apart"] = gated
     found.numbers["hidden units of a gated mixer over the MLP's"] = hidden["swiglu"] / hidden["mlp"]
     x = draw(20, WIDTH)
     bilinear = mixers["bilinear"]
-    assert isinstance(bilinear, GatedLinearUnit)
+    assert isinstance(bilinear, BilinearMixer)
     with torch.no_grad():
         output = bilinear(x)
         found.numbers["bilinear: f(3 x) against 9 f(x)"] = difference(bilinear(3 * x), 9 * output)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import SCAN
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 
@@ -28,10 +29,10 @@ class RGLRUAdapter(Adapter, kind="rg_lru"):
     title = "RG-LRU"
     checkpoints = ("RecurrentGemma",)
     mixer = "rg_lru"
+    own_points = DIAGONAL_VECTOR_STATE
     modules = ("RecurrentGemmaRglru",)
     recurrence = SCAN
     methods: ClassVar = {"_rnn_scan": _rnn_scan}
-    absent = ("hook_z",)
     masked = ("temporal_block.linear_x",)
     resets = True
 

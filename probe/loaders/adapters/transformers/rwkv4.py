@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .....kernels.diagonal_scan import apply_to_vectors
+from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import SCAN
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 
@@ -60,10 +61,10 @@ class RWKV4Adapter(Adapter, kind="rwkv4"):
     title = "RWKV-4"
     checkpoints = ("RWKV-4",)
     mixer = "rwkv4"
+    own_points = DIAGONAL_VECTOR_STATE
     modules = ("RwkvSelfAttention",)
     recurrence = SCAN
     functions: ClassVar = {"rwkv_linear_attention": _weighted_sums}
-    absent = ("hook_z",)
     masked = ("ln1", "ln2")
 
     @classmethod
