@@ -28,7 +28,8 @@ class Adapter(Kinds, family="checkpoint adapter"):
     """What is said of one family of foreign token mixers. A family is one file with a class `class Mine(Adapter, kind="mine")`.
 
     title: the family's name. checkpoints: the models that have it, for people. package: the top package of its modules.
-    mixer: the kind of ours whose hooks it has; or a name alone, where `own_points` says its hooks. recurrence: None for softmax attention.
+    mixer: the kind of ours whose hooks it has; or a name alone, where `own_points` says its hooks.
+    recurrence: None for softmax attention.
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
         with our mixer and then its arguments. methods: the same for a method of the mixer.
     absent: hooks of the kind that this family does not reach.

@@ -128,7 +128,7 @@ class HeadMixer(RecurrentMixer):
         norm: Callable[[int], nn.Module] = RMSNorm,
         keys: int = 1,
     ) -> None:
-        super().__init__(config.kind, config.points)
+        super().__init__(config.kind, config.points, config.absences)
         self.config = config
         key_size, value_size = config.sizes(width)
         heads = config.heads
