@@ -3,6 +3,9 @@
 A batch [B, T] and a packed batch with `cu_seqlens` are the same thing here: a list of sequences in one run of tokens.
 Sequences are cut at multiples of the chunk and after each propagating edit, so that an edit always falls between two rows.
 Taps need no cut: the state inside a row is one masked product away (see `chunked/state_passing.py`).
+
+`chunk` is a number of tokens throughout. A row is a run of at most so many tokens of one sequence, and a block is rows that are
+prepared together.
 """
 
 from __future__ import annotations

@@ -17,21 +17,21 @@ def of_every_state(
     tokens: Mapping[str, Tensor],
     functional: Callable[[Tensor], Tensor],
     *,
-    rows: int = 32,
+    chunk: int = 32,
 ) -> Tensor:
-    """functional(S_t) at every token, [B, T, H, ...], holding the states of `rows` tokens at a time.
+    """functional(S_t) at every token, [B, T, H, ...], holding the states of `chunk` tokens at a time.
 
-    recurrence: a matrix-state recurrence, such as `delta_rule`; tokens: its arguments by name, each [B, T, ...].
+    recurrence: a matrix-state recurrence, such as `delta_rule` or `mlstm`. tokens: its arguments by name, each [B, T, ...].
     functional: from states [B, P, H, K, V] to [B, P, H, ...], such as `frobenius_norm` or `torch.linalg.svdvals`.
     """
     length = next(iter(tokens.values())).shape[1]
-    found, state = [], None
-    for first in range(0, length, rows):
-        own = {name: x[:, first : first + rows] for name, x in tokens.items()}
-        out = recurrence(**own, initial_state=state, taps=tuple(range(min(rows, length - first))))
+    found, carried = [], dict[str, Tensor]()
+    for first in range(0, length, chunk):
+        own = {name: x[:, first : first + chunk] for name, x in tokens.items()}
+        out = recurrence(**own, **carried, taps=tuple(range(min(chunk, length - first))))
         assert out.states is not None
         found.append(functional(out.states))
-        state = out.final_state
+        carried = out.carried()
     return torch.cat(found, dim=1)
 
 

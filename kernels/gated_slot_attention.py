@@ -33,6 +33,16 @@ class SlotOutput:
     tap_positions: tuple[int, ...]
     implementation: str
 
+    def carried(self) -> dict[str, Tensor]:
+        """The keywords with which another call goes on behind the last token."""
+        return {"initial_keys": self.final_keys, "initial_values": self.final_values}
+
+    def carried_at_taps(self) -> dict[str, Tensor]:
+        """The same behind each tap of a batch of one sequence, the taps side by side: [taps, ...]. Raises ValueError without."""
+        if self.key_states is None or self.value_states is None or len(self.key_states) != 1:
+            raise ValueError("what is carried at taps needs taps, and a batch of one sequence")
+        return {"initial_keys": self.key_states[0], "initial_values": self.value_states[0]}
+
     @property
     def states(self) -> Tensor | None:
         """The states that the read-out is of, those of the values."""

@@ -23,10 +23,20 @@ from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
 class MLSTMOutput(RecurrenceOutput):
     """The result of `mlstm`. Its states are [K, V + 1], scaled by e^{-m_t}; their last column is the normaliser n_t.
 
-    max_state: [B, T, H], m_t after each token, float32 at least, as it continues the recurrence.
+    max_state: [B, T, H], m_t after each token. final_max: [B, H], or [S, H] of packed sequences, after the last. Both float32
+        at least, as they continue the recurrence.
     """
 
     max_state: Tensor
+    final_max: Tensor
+
+    def carried(self) -> dict[str, Tensor]:
+        """The state and its maximum."""
+        return super().carried() | {"initial_max": self.final_max}
+
+    def carried_at_taps(self) -> dict[str, Tensor]:
+        """The state and its maximum behind each tap."""
+        return super().carried_at_taps() | {"initial_max": self._at_taps(self.max_state)[list(self.tap_positions)]}
 
 
 @outside_autocast
@@ -86,7 +96,9 @@ def mlstm(
     )
     denominator = torch.maximum(out.output[..., -1:].abs(), (-scaled.maxima).exp()[..., None])
     output = (out.output[..., :-1] / denominator).to(v.dtype)
-    return MLSTMOutput(output, out.final_state, out.states, out.tap_positions, out.implementation, scaled.maxima)
+    ends = [start + size - 1 for start, size in zip(layout.starts, layout.lengths, strict=True)]
+    final_max = scaled.maxima.flatten(0, 1)[ends]
+    return MLSTMOutput(output, out.final_state, out.states, out.tap_positions, out.implementation, scaled.maxima, final_max)
 
 
 @outside_autocast

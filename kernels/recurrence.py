@@ -202,6 +202,21 @@ class RecurrenceOutput:
     tap_positions: tuple[int, ...]
     implementation: str
 
+    def carried(self) -> dict[str, Tensor]:
+        """The keywords with which another call goes on behind the last token."""
+        return {"initial_state": self.final_state}
+
+    def carried_at_taps(self) -> dict[str, Tensor]:
+        """The same behind each tap of a batch of one sequence, the taps side by side: [taps, ...]."""
+        return {"initial_state": self._at_taps(self.states)}
+
+    @staticmethod
+    def _at_taps(states: Tensor | None) -> Tensor:
+        """[1, P, ...] as [P, ...]. Raises ValueError without taps, or for more than one sequence."""
+        if states is None or len(states) != 1:
+            raise ValueError("what is carried at taps needs taps, and a batch of one sequence")
+        return states[0]
+
 
 def resolve_position(position: int, length: int, what: str) -> int:
     """A position in [0, length), negative ones counted from the end. Raises IndexError naming what asked for it."""

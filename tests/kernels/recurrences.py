@@ -111,8 +111,8 @@ class Recurrence:
 
     def resume(self, out: Any) -> dict[str, Tensor]:
         """What goes on from a result."""
-        state = {"initial_state": out.final_state}
-        return state | {"initial_max": out.max_state[:, -1]} if hasattr(out, "max_state") else state
+        carried: dict[str, Tensor] = out.carried()
+        return carried
 
 
 def span(inputs: Inputs, start: int | None, stop: int | None) -> Inputs:

@@ -11,14 +11,14 @@ from statescope.kernels.functionals import frobenius_norm, norm_by_gram, of_ever
 NAMES = ["linear-decay", "gated", "delta-decay", "delta-by-channel", "delta-product", "low-rank"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("rows", [7, 32])
-def test_norms_and_singular_values_of_every_state(name: str, rows: int) -> None:
+@pytest.mark.parametrize("name", [*NAMES, "normalised", "mlstm", "mlstm-40"])
+@pytest.mark.parametrize("chunk", [7, 32])
+def test_norms_and_singular_values_of_every_state(name: str, chunk: int) -> None:
     recurrence = RECURRENCES[name]
     inputs = recurrence.make(2, 45, 2, 8, 5, torch.float64, 2)
     states = recurrence.call(**inputs, taps=tuple(range(45)), implementation="reference").states
-    assert relative(of_every_state(recurrence.call, inputs, frobenius_norm, rows=rows), frobenius_norm(states)) < 1e-12
-    found = of_every_state(recurrence.call, inputs, torch.linalg.svdvals, rows=rows)
+    assert relative(of_every_state(recurrence.call, inputs, frobenius_norm, chunk=chunk), frobenius_norm(states)) < 1e-12
+    found = of_every_state(recurrence.call, inputs, torch.linalg.svdvals, chunk=chunk)
     assert relative(found, torch.linalg.svdvals(states)) < 1e-10
 
 

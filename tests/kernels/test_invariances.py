@@ -64,6 +64,44 @@ def test_packed_sequences_are_separate_sequences(name: str, implementation: str)
         assert relative(together.states[:, s], alone.states[:, 0]) < 1e-12
 
 
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, "mlstm-40", "normalised"])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_packed_sequences_go_on_from_what_they_carried(name: str, implementation: str) -> None:
+    """Each cut in two, the first parts packed and then the second ones, from all that the first call carried."""
+    call, lengths, cuts = RECURRENCES[name].call, (20, 33, 8), (7, 30, 1)
+    wholes = [RECURRENCES[name].make(1, length, 2, 8, 6, torch.float64, seed) for seed, length in enumerate(lengths)]
+    halves = []
+    for first in (True, False):
+        own = [span(x, None, cut) if first else span(x, cut, None) for x, cut in zip(wholes, cuts, strict=True)]
+        sizes = [next(iter(x.values())).shape[1] for x in own]
+        together = own[0]
+        for other in own[1:]:
+            together = join(together, other)
+        carried = {} if first else halves[0][0].carried()
+        bounds = torch.tensor([0, *sizes]).cumsum(0)
+        halves.append((call(**together, **carried, cu_seqlens=bounds, implementation=implementation), bounds.tolist()))
+    for s, whole in enumerate(wholes):
+        if "bonus" in whole:
+            whole["bonus"] = wholes[0]["bonus"]
+        alone = call(**whole, implementation="reference")
+        found = torch.cat([out.output[:, bounds[s] : bounds[s + 1]] for out, bounds in halves], dim=1)
+        assert relative(found, alone.output) < 1e-11
+        assert relative(halves[1][0].final_state[s], alone.final_state[0]) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["delta-decay", "mlstm-40"])
+def test_what_is_carried_at_taps_is_what_a_shorter_call_carries(name: str) -> None:
+    inputs = inputs_of(name, 1, 30, torch.float64)
+    at_taps = RECURRENCES[name].call(**inputs, taps=[4, 20]).carried_at_taps()
+    for slot, position in enumerate((4, 20)):
+        carried = RECURRENCES[name].call(**span(inputs, None, position + 1)).carried()
+        assert carried.keys() == at_taps.keys()
+        for key, x in carried.items():
+            torch.testing.assert_close(at_taps[key][slot], x[0], rtol=1e-11, atol=1e-12)
+    with pytest.raises(ValueError, match="needs taps, and a batch of one sequence"):
+        RECURRENCES[name].call(**inputs).carried_at_taps()
+
+
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_packed_equals_padded(name: str) -> None:
     """Padding with tokens that write nothing and do not decay leaves outputs and final states as they are."""
