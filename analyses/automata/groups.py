@@ -34,7 +34,8 @@ def representation(group: str) -> Tensor:
     simplex = torch.linalg.qr(torch.cat([torch.ones(points, 1).double(), torch.eye(points).double()[:, 1:]], dim=1)).Q[:, 1:]
     standard = simplex.mT @ permuted @ simplex
     # With the sign, the permutations of the cube's four diagonals become rotations.
-    return standard * torch.linalg.det(standard).sign()[:, None, None] if group == "S4" else standard
+    turned: Tensor = standard * torch.linalg.det(standard).sign()[:, None, None]
+    return turned if group == "S4" else standard
 
 
 def _icosahedral() -> Tensor:
@@ -106,8 +107,8 @@ def conjugacy_classes(group: str) -> Tensor:
     table, inverse = multiplication(group), inverses(group)
     every = torch.arange(len(table))
     conjugates = table[table[every[:, None], every], inverse[every][:, None]]  # x g x^-1 at [x, g]
-    lowest = conjugates.amin(0)
-    return torch.unique(lowest, return_inverse=True)[1]
+    numbers: Tensor = torch.unique(conjugates.amin(0), return_inverse=True)[1]
+    return numbers
 
 
 @lru_cache
