@@ -110,10 +110,7 @@ def _loop(
     """Sequences side by side, or one after another if packed. The output, the final states, and the tapped states."""
     step = CELLS[cell].step
     outputs, finals, seen = [], [], {}
-    groups: list[tuple[tuple[int, ...], slice]] = [(tuple(range(len(state))), slice(None))]
-    if layout.packed:
-        groups = [((s,), slice(start, start + n)) for s, (start, n) in enumerate(zip(layout.starts, layout.lengths, strict=True))]
-    for sequences, span in groups:
+    for sequences, span in layout.groups:
         now, read = state[sequences[0] : sequences[-1] + 1], []
         for t, token in enumerate(inputs[:, span].unbind(1)):
             from_state = torch.einsum("hgde,bhe->bhgd", recurrent, now[:, :, 0])

@@ -86,6 +86,24 @@ class Layout:
     def packed(self) -> bool:
         return self.batch != len(self.starts)
 
+    @property
+    def groups(self) -> tuple[tuple[tuple[int, ...], slice], ...]:
+        """Sequences that run side by side, and their tokens on the time axis of the inputs: all of a batch, or one by one."""
+        if not self.packed:
+            return ((tuple(range(self.batch)), slice(0, self.lengths[0])),)
+        return tuple(
+            ((s,), slice(start, start + length)) for s, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True))
+        )
+
+    def token(self, place: Place) -> int:
+        """The index of a place on the time axis of the inputs."""
+        return self.starts[place.sequences[0]] + place.local if self.packed else place.local
+
+    def at_ends(self, tokens: Tensor) -> Tensor:
+        """What [B, T, ...] holds at the last token of each sequence: [S, ...]."""
+        ends = [start + length - 1 for start, length in zip(self.starts, self.lengths, strict=True)]
+        return tokens.flatten(0, 1).index_select(0, torch.tensor(ends, device=tokens.device))
+
     def padded_index(self, device: torch.device) -> Tensor:
         """The packed token at each place of a padded batch [S, longest]; behind a sequence's end its last token."""
         lengths = torch.tensor(self.lengths, device=device)[:, None]

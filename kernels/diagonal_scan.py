@@ -164,13 +164,12 @@ def scan_with_edits(
     """
     output = scan(decay, x, state)
     edited: dict[int, Tensor] = {}
-    bounds = [(start, start + size) for start, size in zip(layout.starts, layout.lengths, strict=True)]
-    for first, stop in bounds if layout.packed else [(0, x.shape[1])]:
-        at = sorted({token for place, _ in layout.propagating if first <= (token := _token(place, layout)) < stop})
-        for position, next_one in zip(at, [*at[1:], stop - 1], strict=False):
+    for _, span in layout.groups:
+        at = sorted({token for place, _ in layout.propagating if span.start <= (token := layout.token(place)) < span.stop})
+        for position, next_one in zip(at, [*at[1:], span.stop - 1], strict=False):
             now = output[:, position]
             for place, edit in layout.propagating:
-                if _token(place, layout) == position:
+                if layout.token(place) == position:
                     now = apply_to_vectors(edit, now)
             edited[position] = now
             again = slice(position + 1, next_one + 1)
@@ -179,13 +178,8 @@ def scan_with_edits(
                     [output[:, : again.start], scan(decay[:, again], x[:, again], now), output[:, again.stop :]], 1
                 )
     found = [edited.get(position, output[:, position]) for position in layout.tap_positions]
-    ends = [stop - 1 for _, stop in bounds] if layout.packed else [x.shape[1] - 1]
+    ends = [span.stop - 1 for _, span in layout.groups]
     return output, found, torch.cat([edited.get(end, output[:, end]) for end in ends])
-
-
-def _token(place: Place, layout: Layout) -> int:
-    """The index of a place on the time axis of the inputs."""
-    return layout.starts[place.sequences[0]] + place.local if layout.packed else place.local
 
 
 def apply_to_vectors(edit: Edit, state: Tensor) -> Tensor:
@@ -196,6 +190,6 @@ def apply_to_vectors(edit: Edit, state: Tensor) -> Tensor:
 
 
 def read_edited(output: Tensor, place: Place, edit: Edit, layout: Layout) -> Tensor:
-    position = _token(place, layout)
+    position = layout.token(place)
     at = torch.tensor([position], device=output.device)
     return output.index_copy(1, at, apply_to_vectors(edit, output[:, position])[:, None])

@@ -62,8 +62,7 @@ def gate_loop(
         precision=precision,
         chunk=chunk,
     )
-    ends = [start + size - 1 for start, size in zip(layout.starts, layout.lengths, strict=True)]
-    last = angle[0, ends] if layout.packed else angle[:, -1]
+    last = layout.at_ends(angle)
     states = None if out.states is None else _as_complex(out.states, angle[:, list(out.tap_positions)])
     return replace(out, final_state=_as_complex(out.final_state, last), states=states)
 
@@ -78,10 +77,7 @@ def gate_loop_effective_attention(q: Tensor, k: Tensor, log_decay: Tensor, phase
 
 def _angles(phase: Tensor, layout: Layout) -> Tensor:
     """Theta [B, T, H, K], from the start of each sequence, in float64: it grows with length."""
-    turned = phase.double()
-    if not layout.packed:
-        return turned.cumsum(1)
-    return torch.cat([part.cumsum(1) for part in turned.split(list(layout.lengths), dim=1)], dim=1)
+    return torch.cat([phase[:, span].double().cumsum(1) for _, span in layout.groups], dim=1)
 
 
 def _turned(x: Tensor, angle: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_finite, check_shapes
-from .chunk_table import Layout, Place
+from .chunk_table import Layout
 from .dispatch import ImplementationRequest
 from .gated_linear_attention import gated_linear_attention
 from .precision import outside_autocast, widened
@@ -109,21 +109,17 @@ def gated_slot_attention(
 
 
 def _entries(layout: Layout) -> dict[int, int]:
-    """The first tokens of sequences on the time axis, and which sequence each is."""
-    return {start: s for s, start in enumerate(layout.starts)} if layout.packed else {0: 0}
+    """The first tokens of sequences on the time axis, and which sequence each is (of a batch, the first)."""
+    return {span.start: sequences[0] for sequences, span in layout.groups}
 
 
 def _rows(layout: Layout, length: int, chunk: int) -> list[slice]:
     """Rows of at most `chunk` tokens, cut at sequences and after each edit."""
-    cuts = {_token(place, layout) + 1 for place, _ in layout.propagating} | set(_entries(layout)) | {length}
+    cuts = {layout.token(place) + 1 for place, _ in layout.propagating} | set(_entries(layout)) | {length}
     bounds, rows = sorted(cut for cut in cuts if cut <= length), []
     for first, stop in pairwise(bounds):
         rows += [slice(at, min(at + chunk, stop)) for at in range(first, stop, chunk)]
     return rows
-
-
-def _token(place: Place, layout: Layout) -> int:
-    return layout.starts[place.sequences[0]] + place.local if layout.packed else place.local
 
 
 def _read_keys(

@@ -96,8 +96,7 @@ def mlstm(
     )
     denominator = torch.maximum(out.output[..., -1:].abs(), (-scaled.maxima).exp()[..., None])
     output = (out.output[..., :-1] / denominator).to(v.dtype)
-    ends = [start + size - 1 for start, size in zip(layout.starts, layout.lengths, strict=True)]
-    final_max = scaled.maxima.flatten(0, 1)[ends]
+    final_max = layout.at_ends(scaled.maxima)
     return MLSTMOutput(output, out.final_state, out.states, out.tap_positions, out.implementation, scaled.maxima, final_max)
 
 
@@ -122,10 +121,10 @@ def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layo
     """With F the running sum of log f, m_t = F_t + max(m_0, max_{j <= t} (log i_j - F_j)). In float64: F grows with length, and
     the rounding of a large exponent is an error of the same size in its exponential.
     """
-    if not layout.packed:
-        return _stabilise_batch(log_input, log_decay, start)
-    spans = [slice(at, at + size) for at, size in zip(layout.starts, layout.lengths, strict=True)]
-    parts = [_stabilise_batch(log_input[:, own], log_decay[:, own], start[s : s + 1]) for s, own in enumerate(spans)]
+    parts = [
+        _stabilise_batch(log_input[:, span], log_decay[:, span], start[sequences[0] : sequences[-1] + 1])
+        for sequences, span in layout.groups
+    ]
     return Scaled(*(torch.cat(column, dim=1) for column in zip(*parts, strict=True)))
 
 

@@ -27,14 +27,9 @@ def token_loop(
     Returns the output [B, T, H, V], the final state, the states at the layout's taps [s, P, H, K, V] (None without), and
     those at its read-out edits, before them, each [s, H, K, V].
     """
-    groups: list[tuple[tuple[int, ...], slice]]
-    if layout.packed:
-        groups = [((s,), slice(start, start + n)) for s, (start, n) in enumerate(zip(layout.starts, layout.lengths, strict=True))]
-    else:
-        groups = [(tuple(range(len(state))), slice(None))]
     outputs, finals = [], []
     found: dict[tuple[Any, ...], Tensor] = {}
-    for sequences, span in groups:
+    for sequences, span in layout.groups:
         own = [None if x is None else x[:, span] for x in tokens]
         output, final, seen = _run_group(step, own, state[sequences[0] : sequences[-1] + 1], layout, sequences, read)
         outputs.append(output)
