@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 import tyro
 from tyro.conf import Positional
 
+from .figures import figure
+
 RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
@@ -78,7 +80,7 @@ def show(run: Positional[str], folder: Path = RUNS, json: bool = False) -> None:
     """
     from .terminal import print_run
 
-    print_run(_find_run(run, folder), as_json=json)
+    print_run(find_run(run, folder), as_json=json)
 
 
 def verify(run: Positional[str], folder: Path = RUNS) -> None:
@@ -91,7 +93,7 @@ def verify(run: Positional[str], folder: Path = RUNS) -> None:
     """
     from ..probe.runs.run import Run
 
-    found = Run(_find_run(run, folder))
+    found = Run(find_run(run, folder))
     problems = found.problems()
     for problem in problems:
         print(f"{found.path}: {problem}", file=sys.stderr)
@@ -176,6 +178,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "inspect": inspect,
     "app": app,
+    "figure": figure,
     "atlas": atlas,
 }
 
@@ -195,7 +198,8 @@ def _run_study(name: str, given: list[str]) -> None:
     print_outcome(finished)
 
 
-def _find_run(name: str, folder: Path) -> Path:
+def find_run(name: str, folder: Path) -> Path:
+    """The folder of a run that is named by its path, or by its name in the folder of runs. Raises UnknownNameError."""
     path = folder / name if not Path(name).exists() else Path(name)
     if not path.is_dir():
         from ..probe.errors import unknown_name

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from ...probe.results.drawn import DrawnFigure
+from ...probe.results.bundle import bundle, parquet_of
+from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
+from ...probe.results.style import STYLES
+from ...probe.runs.provenance import provenance_of
 from ...probe.runs.run import Run
-from .choose import rows_of
+from .choose import choose, rows_of
 from .text import literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
@@ -46,19 +49,28 @@ def show_result(run: Run, name: str, result: Result, where: Mapping[str, Any], *
     if words:
         st.text(summary)
     with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):
-        _offer_exports(run, name, figure, own)
+        _offer_exports(run, name, rows, figure, own)
         st.dataframe(frame, height=240, key=f"numbers-{name}")
 
 
-def _offer_exports(run: Run, name: str, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
+def _offer_exports(run: Run, name: str, rows: Result, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
     """Files of the figure, drawn only when they are asked for, and the code that draws it."""
-    suffixes = ("svg", "pdf", "png", "html", "csv")
-    for column, suffix in zip(st.columns(len(suffixes)), suffixes, strict=True):
+    style = choose("style of print", list(STYLES), f"style-{name}", help="Sizes and fonts of the venue, at the size on the page.")
+    drawn = DrawnFigure(figure.specification, style)
+    forms: dict[str, Callable[[], bytes]] = {suffix: partial(drawn.render, suffix) for suffix in SUFFIXES}
+    forms["parquet"] = partial(parquet_of, drawn)
+    address = {"address": st.context.url, "query": dict(st.query_params)}
+    forms["zip"] = lambda: bundle(rows, drawn, provenance_of(run, name, where, **address))
+    for column, (suffix, data) in zip(st.columns(len(forms)), forms.items(), strict=True):
         column.download_button(
-            suffix.upper(),
-            data=partial(figure.render, suffix),
+            "all" if suffix == "zip" else suffix.upper(),
+            data=data,
             file_name=f"{run.path.name}-{name}.{suffix}",
             key=f"export-{name}-{suffix}",
+            on_click="ignore",
+            help="Every form of the figure, its numbers, a script that draws it again, and where it comes from."
+            if suffix == "zip"
+            else None,
         )
     arguments = ", ".join(f"{key}={value!r}" for key, value in where.items())
     st.code(

@@ -25,6 +25,10 @@ class Line:
     dashed: bool = False
     markers: bool = False
 
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a point."""
+        return pd.DataFrame({"series": self.label, "x": self.x, "y": self.y, **_interval(self)})
+
 
 @dataclass(frozen=True)
 class Points:
@@ -38,6 +42,11 @@ class Points:
     text: Sequence[str] | None = None
     joined: bool = False
 
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a point."""
+        tint = {} if self.color is None else {"color": self.color}
+        return pd.DataFrame({"series": self.label, "x": self.x, "y": self.y, **tint})
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -46,6 +55,10 @@ class Histogram:
     edges: Values
     counts: Values
     label: str = ""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a bin."""
+        return pd.DataFrame({"series": self.label, "from": self.edges[:-1], "to": self.edges[1:], "y": self.counts})
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,12 @@ class Bars:
     low: Values | None = None
     high: Values | None = None
 
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a bar."""
+        return pd.DataFrame(
+            {"series": self.label, "name": [str(name) for name in self.names], "value": self.values, **_interval(self)}
+        )
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -69,6 +88,12 @@ class Intervals:
     low: Values | None = None
     high: Values | None = None
 
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a name."""
+        return pd.DataFrame(
+            {"series": self.label, "name": [str(name) for name in self.names], "value": self.values, **_interval(self)}
+        )
+
 
 @dataclass(frozen=True)
 class Heatmap:
@@ -79,6 +104,16 @@ class Heatmap:
     columns: Sequence[str]
     label: str = ""
     diverging: bool = False
+
+    def to_frame(self) -> pd.DataFrame:
+        """Its numbers, one row a cell."""
+        row, column = np.indices(self.values.shape)
+        names = {"row": np.asarray(self.rows, str)[row.ravel()], "column": np.asarray(self.columns, str)[column.ravel()]}
+        return pd.DataFrame({"series": self.label, **names, "value": self.values.ravel()})
+
+
+def _interval(mark: Line | Bars | Intervals) -> dict[str, Values]:
+    return {} if mark.low is None or mark.high is None else {"low": mark.low, "high": mark.high}
 
 
 NAMES_IN_A_PANEL = 14
@@ -141,22 +176,5 @@ class Figure:
         """Every drawn number, one row a point: panel, series, and x and y of curves and points, name and value of bars and
         intervals, from, to and y of histograms, row, column and value of heat maps; low and high where there is an interval.
         """
-        rows = [_mark_frame(mark).assign(panel=panel.title or panel.y_label) for panel in self.panels for mark in panel.marks]
+        rows = [mark.to_frame().assign(panel=panel.title or panel.y_label) for panel in self.panels for mark in panel.marks]
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
-
-
-def _mark_frame(mark: Mark) -> pd.DataFrame:
-    if isinstance(mark, Line):
-        columns = {"series": mark.label, "x": mark.x, "y": mark.y}
-        return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
-    if isinstance(mark, Points):
-        columns = {"series": mark.label, "x": mark.x, "y": mark.y}
-        return pd.DataFrame(columns if mark.color is None else columns | {mark.color_label or "color": mark.color})
-    if isinstance(mark, Histogram):
-        return pd.DataFrame({"series": mark.label, "from": mark.edges[:-1], "to": mark.edges[1:], "y": mark.counts})
-    if isinstance(mark, Bars | Intervals):
-        columns = {"series": mark.label, "name": [str(name) for name in mark.names], "value": mark.values}
-        return pd.DataFrame(columns | {"low": mark.low, "high": mark.high} if mark.low is not None else columns)
-    row, column = np.indices(mark.values.shape)
-    names = {"row": np.asarray(mark.rows, str)[row.ravel()], "column": np.asarray(mark.columns, str)[column.ravel()]}
-    return pd.DataFrame({"series": mark.label, **names, "value": mark.values.ravel()})

@@ -21,6 +21,7 @@ from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib, visible
 
 LINE_STYLES = ("-", "--", "-.", ":")
+MOST_TICKS = 12
 MOST_VECTOR_POINTS = 5000  # a cloud of more is a bitmap between vector axes
 UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
@@ -104,7 +105,7 @@ def _draw_legend(drawing: Drawing, grid: Any) -> None:
 
 
 def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: int) -> None:
-    tint, label = color(index), _legend_label(mark.label)
+    tint, label = color(index), legend_label(mark.label)
     if isinstance(mark, Line):
         style: dict[str, Any] = (
             {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
@@ -129,14 +130,14 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: in
         _draw_heatmap(drawing, axes, mark)
 
 
-def _legend_label(label: str) -> str:
+def legend_label(label: str) -> str:
     """A name for the legend. matplotlib leaves out a name that begins with an underscore: it gets an invisible first sign."""
     return "\u200b" + for_matplotlib(label) if label.startswith("_") else for_matplotlib(label)
 
 
 def _draw_bars(axes: Axes, panel: Panel, mark: Bars, index: int, place: int, count: int) -> None:
     width = 0.8 / count
-    at, label = panel.places(mark), _legend_label(mark.label)
+    at, label = panel.places(mark), legend_label(mark.label)
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
@@ -151,7 +152,7 @@ def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, index: int) -> No
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     look: dict[str, Any] = {"fmt": MARKERS[index % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": color(index)}
     filled: dict[str, Any] = {} if index % 2 == 0 else {"markerfacecolor": "white"}
-    axes.errorbar(mark.values, panel.places(mark), xerr=error, label=_legend_label(mark.label), **look, **filled)
+    axes.errorbar(mark.values, panel.places(mark), xerr=error, label=legend_label(mark.label), **look, **filled)
     axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
     axes.set_ylim(len(panel.names) - 0.5, -0.5)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
@@ -176,6 +177,6 @@ def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
     image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
     drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label))
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
-        step = max(1, math.ceil(len(labels) / 12))
+        step = max(1, math.ceil(len(labels) / MOST_TICKS))
         ticks(range(0, len(labels), step), [for_matplotlib(label) for label in labels[::step]])
     axes.tick_params(axis="x", rotation=45)

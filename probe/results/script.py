@@ -1,0 +1,187 @@
+"""A figure as a script of matplotlib that draws it from `data.csv` alone, for whoever wants to change it in a paper.
+
+The script makes the same calls as `print` and needs no statescope. Text stands in it as Python strings, numbers in the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
+from .print import LINE_STYLES, MOST_TICKS, MOST_VECTOR_POINTS, legend_label
+from .style import SMALLEST, PrintStyle, style_named
+from .text import for_matplotlib
+
+HEAD = '''"""Draws a figure from data.csv, which lies beside this file: python figure.py writes redrawn.pdf.
+
+Made by statescope; needs matplotlib, numpy and pandas.
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+HERE = Path(__file__).resolve().parent
+DATA = pd.read_csv(HERE / "data.csv")
+SETTINGS = {settings}
+
+
+def rows(panel, mark):
+    """The numbers of one curve, cloud, set of bars or heat map."""
+    return DATA[(DATA["panel_number"] == panel) & (DATA["mark_number"] == mark)]
+
+
+def draw():
+    """The figure."""
+    figure = Figure(figsize={size}, layout="constrained")
+    figure.suptitle({title}, x=0.01, ha="left")
+    grid = figure.subplots({grid}, squeeze=False)
+'''
+TAIL = """    named = {{}}
+    for axes in grid.flat:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if len(named) > 1:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols={columns}, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    with matplotlib.rc_context(SETTINGS):
+        draw().savefig(HERE / "redrawn.pdf", metadata={{"CreationDate": None}})
+"""
+
+
+def numbered_frame(figure: Figure) -> pd.DataFrame:
+    """Every drawn number, as `Figure.to_frame` has them, with the numbers of its panel and of its mark there, from 0."""
+    parts = [
+        mark.to_frame().assign(panel=panel.title or panel.y_label, panel_number=place, mark_number=number)
+        for place, panel in enumerate(figure.panels)
+        for number, mark in enumerate(panel.marks)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def script_of(figure: Figure, style: str | PrintStyle) -> str:
+    """The lines of the script."""
+    look = style_named(style)
+    columns = min(figure.columns, len(figure.panels), look.columns)
+    rows = math.ceil(len(figure.panels) / columns)
+    size = (look.width, look.panel_height * rows * figure.stretch + 0.5)
+    begin = HEAD.format(
+        settings=repr(look.settings()), size=size, title=repr(for_matplotlib(figure.title)), grid=f"{rows}, {columns}"
+    )
+    labels = list(dict.fromkeys(mark.label for panel in figure.panels for mark in panel.marks))
+    lines = [
+        f"    {line}"
+        for place, panel in enumerate(figure.panels)
+        for line in (f"axes = grid[{place // columns}][{place % columns}]", *_panel(place, panel, labels))
+    ]
+    spare = range(len(figure.panels), rows * columns)
+    lines += [f"    grid[{place // columns}][{place % columns}].set_axis_off()" for place in spare]
+    widest = max(map(len, filter(None, labels)), default=0)
+    shown = min(max(1, sum(map(bool, labels))), 4 if widest < 24 else 3)
+    return begin + "\n".join(lines) + "\n" + TAIL.format(columns=shown)
+
+
+def _panel(place: int, panel: Panel, labels: list[str]) -> Iterator[str]:
+    bars = [mark for mark in panel.marks if isinstance(mark, Bars)]
+    for number, mark in enumerate(panel.marks):
+        yield f"own = rows({place}, {number})"
+        yield from _mark(panel, mark, labels.index(mark.label), bars)
+    if panel.unit_circle:
+        yield "angle = np.linspace(0, 2 * np.pi, 181)"
+        yield f"axes.plot(np.cos(angle), np.sin(angle), color={REFERENCE!r}, linewidth=0.6, zorder=0)"
+    if panel.level is not None:
+        yield from _level(*panel.level, across=any(isinstance(mark, Intervals) for mark in panel.marks))
+    texts = (for_matplotlib(text) for text in (panel.x_label, panel.y_label, panel.title))
+    yield "axes.set(xlabel={!r}, ylabel={!r}, title={!r})".format(*texts)
+    for log, name in ((panel.x_log, "x"), (panel.y_log, "y")):
+        if log:
+            yield f'axes.set_{name}scale("log")'
+            yield f"axes.{name}axis.set_major_locator(LogLocator(numticks=5))"
+            yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
+    for limits, name in ((panel.x_range, "x"), (panel.y_range, "y")):
+        if limits is not None:
+            yield f"axes.set_{name}lim{tuple(map(float, limits))!r}"
+    if panel.equal:
+        yield 'axes.set_aspect("equal", adjustable="datalim")'
+
+
+def _level(value: float, name: str, *, across: bool) -> Iterator[str]:
+    style, text = f'color={REFERENCE!r}, linestyle=":", linewidth=0.8', f'fontsize={SMALLEST}, color={REFERENCE!r}, va="bottom"'
+    shown = for_matplotlib(name)
+    if across:
+        yield f"axes.axvline({float(value)!r}, {style})"
+        place = f'({float(value)!r}, 0), xycoords=("data", "axes fraction"), rotation=90'
+    else:
+        yield f"axes.axhline({float(value)!r}, {style})"
+        place = f'(1, {float(value)!r}), xycoords=("axes fraction", "data")'
+    yield f'axes.annotate({shown!r}, {place}, ha="right", {text})'
+
+
+def _mark(panel: Panel, mark: Mark, index: int, bars: list[Bars]) -> Iterator[str]:
+    tint, label = color(index), f"label={legend_label(mark.label)!r}"
+    if isinstance(mark, Line):
+        look = f'color={REFERENCE!r}, linestyle="--"' if mark.dashed else f"color={tint!r}, linestyle={LINE_STYLES[index % 4]!r}"
+        marker = "marker='o', markersize=2.5, " if mark.markers else ""
+        yield f'axes.plot(own["x"], own["y"], {marker}{look}, {label})'
+        if mark.low is not None:
+            yield f'axes.fill_between(own["x"], own["low"], own["high"], color={tint!r}, alpha=0.18, linewidth=0)'
+    elif isinstance(mark, Points):
+        if mark.joined:
+            yield f'axes.plot(own["x"], own["y"], color={REFERENCE!r}, linewidth=0.5, zorder=1)'
+        tinted = f"color={tint!r}" if mark.color is None else f"c=own['color'], cmap={SEQUENTIAL!r}"
+        raster = len(mark.x) > MOST_VECTOR_POINTS
+        yield f'cloud = axes.scatter(own["x"], own["y"], s=5, alpha=0.75, rasterized={raster}, zorder=2, {tinted}, {label})'
+        if mark.color is not None:
+            yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r})"
+    elif isinstance(mark, Histogram):
+        edges = 'np.append(own["from"].to_numpy(), own["to"].iloc[-1])'
+        yield f'axes.stairs(own["y"].to_numpy(), {edges}, fill=True, alpha=0.5, color={tint!r}, {label})'
+    elif isinstance(mark, Heatmap):
+        yield from _heatmap(mark)
+    else:
+        yield from _named(panel, mark, index, bars)
+
+
+def _named(panel: Panel, mark: Bars | Intervals, index: int, bars: list[Bars]) -> Iterator[str]:
+    names, places = [for_matplotlib(name) for name in panel.names], panel.places(mark).tolist()
+    error, label = "None", f"label={legend_label(mark.label)!r}"
+    if mark.low is not None:
+        error = 'np.vstack([own["value"] - own["low"], own["high"] - own["value"]])'
+    if isinstance(mark, Bars):
+        width = 0.8 / len(bars)
+        shift = (next(place for place, own in enumerate(bars) if own is mark) - (len(bars) - 1) / 2) * width
+        look = f'width={width!r}, yerr={error}, color={color(index)!r}, {label}, error_kw={{"linewidth": 0.7}}'
+        yield f'axes.bar(np.array({places}) + {shift!r}, own["value"], {look})'
+        yield f'axes.set_xticks(range({len(names)}), {names!r}, rotation=30, ha="right")'
+        return
+    filled = "" if index % 2 == 0 else ', markerfacecolor="white"'
+    look = f"fmt={MARKERS[index % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={color(index)!r}{filled}, {label}"
+    yield f'axes.errorbar(own["value"], {places}, xerr={error}, {look})'
+    yield f"axes.set_yticks(range({len(names)}), {names!r})"
+    yield f"axes.set_ylim({len(names) - 0.5}, -0.5)"
+    yield 'axes.grid(axis="y", linewidth=0.3, alpha=0.6)'
+
+
+def _heatmap(mark: Heatmap) -> Iterator[str]:
+    yield f'values = own["value"].to_numpy().reshape{mark.values.shape!r}'
+    look = f"cmap={SEQUENTIAL!r}"
+    if mark.diverging:
+        yield "reach = float(np.nanmax(np.abs(values))) or 1.0"
+        look = f'cmap="{DIVERGING}_r", vmin=-reach, vmax=reach'
+    yield f'image = axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
+    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r})"
+    for name, labels in (("x", mark.columns), ("y", mark.rows)):
+        step = max(1, math.ceil(len(labels) / MOST_TICKS))
+        yield f"axes.set_{name}ticks(range(0, {len(labels)}, {step}), {[for_matplotlib(one) for one in labels[::step]]!r})"
+    yield 'axes.tick_params(axis="x", rotation=45)'

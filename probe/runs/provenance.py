@@ -1,0 +1,32 @@
+"""Where a figure comes from: what a reader needs to make it again, and to know that nothing was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .run import Run
+
+
+def provenance_of(run: Run, name: str, where: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """The record of a result of a run, for a file beside its figure.
+
+    where: the selection that is drawn. more: what else is known, such as the address of a page.
+    """
+    manifest, file = run.manifest, f"results/{name}.parquet"
+    return {
+        "run": run.path.name,
+        "result": name,
+        "file": file,
+        "sha256": manifest.files[file].sha256,
+        "selection": dict(where),
+        "study": manifest.study,
+        "seed": manifest.seed,
+        "created": manifest.created,
+        "configuration": dict(manifest.configuration),
+        "packages": dict(manifest.packages),
+        "source": dict(manifest.source),
+        "hardware": dict(manifest.hardware),
+        "command": f"statescope run {manifest.study} --seed {manifest.seed}",
+        **more,
+    }
