@@ -87,7 +87,7 @@ def run(
     for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
         read_from[place] = edit.apply(read_from.get(place, before))
     for place, changed in read_from.items():
-        output = _read_edited(output, q.to(working), changed, place, layout)
+        output = read_edited(output, q.to(working), changed, place, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 
@@ -128,7 +128,7 @@ def _implementation(family: Family, ran: str, precision: Precision) -> RunTable:
     return partial(pass_states, partial(family.terms, gram_of=vector_gram, **solve), how=replace(PASSING, storage=storage))
 
 
-def _read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:
+def read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:
     """Replace the outputs at a place by what is read there from `state` [s, H, K, V]."""
     at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
     read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)

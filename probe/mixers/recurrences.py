@@ -21,6 +21,7 @@ from ...kernels.effective_attention import effective_attention
 from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
 from ...kernels.linear_attention import linear_attention
+from ...kernels.linear_recurrence import linear_recurrence, linear_recurrence_attention
 from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
 from ...kernels.operators.transition import Transition, householder_write
 from ...kernels.precision import widened
@@ -60,6 +61,21 @@ class Recurrence:
 def outer(k: Tensor, v: Tensor) -> Tensor:
     """K v^T: [B, T, H, K, V], in the dtype of the state it is written to."""
     return widened(k)[..., :, None] * widened(v)[..., None, :]
+
+
+def of_transition(transition: Callable[[Tokens], Transition]) -> Recurrence:
+    """S_t = A_t S_{t-1} + k_t v_t^T, o_t = S_t^T q_t, of a mixer that has tokens q, k, v, and a transition that no other call
+    of `kernels` has: exact, and as slow as a loop over tokens.
+    """
+
+    def call(**how: Any) -> RecurrenceOutput:
+        asked = {name: how.pop(name, None) for name in ("initial_state", "taps", "edits")}
+        return linear_recurrence(how["q"], transition(how), _write(how), **asked)
+
+    def attention(tokens: Tokens) -> Tensor:
+        return linear_recurrence_attention(tokens["q"], tokens["k"], transition(tokens))
+
+    return Recurrence(call, transition, _write, attention)
 
 
 def _scalar(tokens: Tokens) -> Transition:
