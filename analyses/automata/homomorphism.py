@@ -98,12 +98,13 @@ class Homomorphism(Result, kind="homomorphism"):
             own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
             said = self.about["heads"][f"{model}, layer {layer}, head {head}"]
             power = sorted(said["power"].items(), key=lambda entry: -entry[1])[:3]
+            shares = ", ".join(f"{share:.0%} in {name}" for name, share in power)
             where = (
                 f"{own['inside'].mean():.3g} on {said['dimensions']} dimensions" if said["dimensions"] else "no subspace composes"
             )
             lines.append(
                 f"{model}, layer {layer}, head {head}: {self.about['group']} composes with an error of "
-                f"{own['error'].mean():.3g} on the whole space, {where}; power {', '.join(f'{share:.0%} in {name}' for name, share in power)}; "
+                f"{own['error'].mean():.3g} on the whole space, {where}; power {shares}; "
                 f"a token's transition varies by {said['spread']:.2g} with its context"
             )
         return "\n".join(lines)

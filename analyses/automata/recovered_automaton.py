@@ -1,0 +1,231 @@
+"""The finite automaton that a model's states amount to, found from states, tokens and answers, beside the true one.
+
+States are clustered by k-means. A cluster, a token and the cluster after it give a table by majority, and a cluster's answer is
+that of the majority. An automaton explains the model to a tolerance where, on sequences that it was not made from,
+
+    followed    share of tokens at which the table, run from the first cluster on, is in the cluster of the model's state
+    answered    share at which the answer of the cluster it is in is that of the model
+
+are both at least 1 - tolerance. The smallest number of clusters that does is the answer; states that no answer tells apart are
+then merged (Moore's partition refinement), and what is left is compared with the true automaton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from ...probe.results.figure import Figure, Heatmap, Line, Panel
+from ...probe.results.result import Result
+from ..models import real_parts
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """A finite automaton with answers.
+
+    table: [states, tokens], the state after each token; -1 for a token that was never seen there. answers: [states]. start: the
+    state before the first token.
+    """
+
+    table: Integers
+    answers: Integers
+    start: int
+
+    def run(self, tokens: Integers) -> Integers:
+        """The state after each token of [B, T]; -1 from the first token on that is not in the table."""
+        now, states = np.full(len(tokens), self.start), np.empty_like(tokens)
+        for position in range(tokens.shape[1]):
+            now = np.where(now < 0, -1, self.table[now, tokens[:, position]])
+            states[:, position] = now
+        return states
+
+    def classes(self) -> Integers:
+        """States that no continuation tells apart have one number, [states] (Moore 1956)."""
+        classes = np.unique(self.answers, return_inverse=True)[1]
+        while True:
+            after = np.where(self.table < 0, -1, classes[self.table])
+            refined = np.unique(np.column_stack([classes, after]), axis=0, return_inverse=True)[1].ravel()
+            if refined.max() == classes.max():
+                return refined
+            classes = refined
+
+    def minimal(self) -> Automaton:
+        """The same with such states merged, and without those that are not reached."""
+        classes = self.classes()
+        first = np.array([int(np.flatnonzero(classes == c)[0]) for c in range(classes.max() + 1)])
+        table = np.where(self.table[first] < 0, -1, classes[self.table[first]])
+        return Automaton(table, self.answers[first], int(classes[self.start])).reachable()
+
+    def reachable(self) -> Automaton:
+        """The states that some sequence reaches, in the order in which the shortest do; the start is 0."""
+        order, index = [self.start], {self.start: 0}
+        for state in order:
+            for after in self.table[state].tolist():
+                if after >= 0 and after not in index:
+                    index[after] = len(order)
+                    order.append(after)
+        renumbered = np.vectorize(lambda state: index.get(state, -1), otypes=[np.int64])(self.table[order])
+        return Automaton(renumbered, self.answers[order], 0)
+
+    def equals(self, other: Automaton) -> bool:
+        """Whether both minimal automata are one, whatever their states are called."""
+        mine, theirs = self.minimal(), other.minimal()
+        return bool(np.array_equal(mine.table, theirs.table) and np.array_equal(mine.answers, theirs.answers))
+
+
+@dataclass(frozen=True)
+class RecoveredAutomaton(Result, kind="recovered_automaton"):
+    """How well automata of each size explain a model, and the table of the smallest that does."""
+
+    title: ClassVar[str] = "The automaton behind the states"
+    columns: ClassVar[dict[str, str]] = {
+        "states": "clusters of the model's states",
+        "followed": "share of held-out tokens at which the table is in the cluster of the model's state",
+        "answered": "share at which its answer is the model's",
+        "agreement": "share whose cluster is the true state, matched as well as can be; nan without a true automaton",
+        "explains": "whether followed and answered are at least 1 - tolerance",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("states",)
+
+    @property
+    def automaton(self) -> Automaton | None:
+        """The smallest that explains the model, minimal; None where none does."""
+        found = self.about["automaton"]
+        if found is None:
+            return None
+        return Automaton(np.array(found["table"]), np.array(found["answers"]), int(found["start"]))
+
+    def summary(self) -> str:
+        found, best = self.automaton, self.table.loc[self.table["answered"].idxmax()]
+        if found is None:
+            return (
+                f"no automaton of at most {self.table['states'].max()} states explains the model to {self.about['tolerance']:g}; "
+                f"the best has {best['states']} and answers {best['answered']:.1%} as the model does"
+            )
+        size = int(self.table.loc[self.table["explains"], "states"].min())
+        said = f"{size} clusters explain the model; with states merged that no answer tells apart, {len(found.answers)}"
+        if self.about["true"] is None:
+            return said
+        same = "they are one" if self.about["equal"] else "they are not the same"
+        return f"{said}; the true one has {self.about['true']} states, and {same}"
+
+    def specification(self) -> Figure:
+        """How well each size explains, and the table of the one that does: state by token, the state after it."""
+        x = self.table["states"].to_numpy()
+        lines = [Line(x, self.table[name].to_numpy(), name, markers=True) for name in ("followed", "answered")]
+        level = (1 - float(self.about["tolerance"]), "enough")
+        panels = [Panel(lines, "states", "share of held-out tokens", "Size", level=level, y_range=(0.0, 1.02))]
+        found = self.automaton
+        if found is not None:
+            rows = [f"state {state}, answers {answer}" for state, answer in enumerate(found.answers)]
+            columns = [f"token {token}" for token in range(found.table.shape[1])]
+            panels.append(Panel([Heatmap(found.table.astype(float), rows, columns, "state after")], "", "", "Transition table"))
+        return Figure(self.title, panels, alt=f"How well automata explain the model. {self.summary()}")
+
+
+def recovered_automaton(
+    states: Tensor,
+    tokens: Tensor,
+    answers: Tensor,
+    *,
+    most: int = 16,
+    tolerance: float = 0.02,
+    true: Automaton | None = None,
+    seed: int = 0,
+) -> RecoveredAutomaton:
+    """Find the smallest automaton that explains a model.
+
+    states: [B, T, ...], what the model carries after each token, real or complex: states, or a residual stream.
+    tokens: [B, T], from 0.
+    answers: [B, T], what the model says after each token.
+    most: states at most.
+    tolerance: see above.
+    true: the automaton of the task, to compare with.
+    seed: of k-means. Half of the sequences make the automaton, the others judge it.
+
+    Raises ValueError for shapes that disagree, fewer than 4 sequences, and states that are not finite.
+    """
+    if states.shape[:2] != tokens.shape or answers.shape != tokens.shape:
+        raise ValueError(f"states {list(states.shape)}, tokens {list(tokens.shape)} and answers {list(answers.shape)} disagree")
+    if len(tokens) < 4:
+        raise ValueError(f"half of the sequences judge what the others make; {len(tokens)} are too few")
+    flat = real_parts(states.detach().flatten(2)).double().numpy()
+    if not np.isfinite(flat).all():
+        raise ValueError("some state is not finite")
+    ids, said = tokens.numpy(), answers.numpy()
+    half = len(ids) // 2
+    rows, chosen, agreement = [], None, np.nan
+    distinct = len(np.unique(flat[:half].reshape(-1, flat.shape[-1]).round(12), axis=0))
+    for count in range(1, min(most, distinct) + 1):
+        means = KMeans(count, n_init=10, random_state=seed).fit(flat[:half].reshape(-1, flat.shape[-1]))
+        clusters = means.predict(flat.reshape(-1, flat.shape[-1])).reshape(ids.shape).astype(np.int64)
+        found = _by_majority(clusters[:half], ids[:half], said[:half], count)
+        if true is not None:
+            agreement = matched(clusters[half:].ravel().tolist(), true.run(ids[half:]).ravel().tolist())
+        reached = found.run(ids[half:])
+        followed = float((reached == clusters[half:]).mean())
+        answered = float((np.where(reached < 0, -1, found.answers[reached]) == said[half:]).mean())
+        explains = min(followed, answered) >= 1 - tolerance
+        rows.append((count, followed, answered, agreement, explains))
+        if explains:
+            chosen = found.minimal()
+            break
+    about = {
+        "tolerance": tolerance,
+        "sequences": len(ids),
+        "automaton": None if chosen is None else _plain(chosen),
+        "true": None if true is None else len(true.minimal().answers),
+        "equal": chosen is not None and true is not None and chosen.equals(true),
+    }
+    return RecoveredAutomaton(pd.DataFrame(rows, columns=list(RecoveredAutomaton.columns)), about)
+
+
+def _by_majority(clusters: Integers, tokens: Integers, answers: Integers, count: int) -> Automaton:
+    """The table of what comes most often. The start is no cluster, since nothing shows it; see `_placed`."""
+    before = np.concatenate([np.full((len(clusters), 1), count), clusters[:, :-1]], axis=1)
+    seen = np.zeros((count + 1, int(tokens.max()) + 1, count))
+    np.add.at(seen, (before, tokens, clusters), 1)
+    said = np.zeros((count, int(answers.max()) + 1))
+    np.add.at(said, (clusters, answers), 1)
+    table = np.where(seen.any(-1), seen.argmax(-1), -1)
+    return _placed(Automaton(table[:count], said.argmax(-1), 0), table[count])
+
+
+def _placed(automaton: Automaton, first: Integers) -> Automaton:
+    """With its start where the tokens that were seen first, first [tokens], lead on as from the start; else with a state more,
+    that answers nothing.
+    """
+    alike = np.flatnonzero(((automaton.table == first) | (first < 0)).all(1))
+    if len(np.unique(automaton.classes()[alike])) == 1:
+        return Automaton(automaton.table, automaton.answers, int(alike[0]))
+    return Automaton(np.vstack([automaton.table, first]), np.append(automaton.answers, -1), len(automaton.table))
+
+
+def _plain(automaton: Automaton) -> dict[str, object]:
+    return {"table": automaton.table.tolist(), "answers": automaton.answers.tolist(), "start": automaton.start}
+
+
+def group_automaton(table: Tensor) -> Automaton:
+    """The automaton of a word problem: states are elements, and token g leads from h to g h. table [order, order], of g h."""
+    order = len(table)
+    return Automaton(table.numpy().T.astype(np.int64), np.arange(order), 0)
+
+
+def matched(one: Sequence[int], two: Sequence[int]) -> float:
+    """The share of entries that agree once the names in `one` are matched with those in `two` as well as can be."""
+    first, second = np.unique(one, return_inverse=True)[1], np.unique(two, return_inverse=True)[1]
+    counts = np.zeros((first.max() + 1, second.max() + 1))
+    np.add.at(counts, (first, second), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    return float(counts[rows, columns].sum() / len(first))
