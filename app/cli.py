@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,36 +12,62 @@ from typing import Any, NoReturn
 import tyro
 from tyro.conf import Positional
 
+from ..probe.errors import StatescopeError
+from ..probe.results.text import visible_lines
 from .figures import figure
 
 RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FLAGSHIPS = ("parity", "source-code")
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Whatever a user or a file can cause ends in a sentence. `--debug`, or STATESCOPE_DEBUG=1 in the environment, shows where an
+    error came from.
+    """
     # Two math threads on two cores are slower than one; this must be set before numpy and torch are imported.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    from ..probe.errors import StatescopeError
-
+    debug = "--debug" in given or os.environ.get("STATESCOPE_DEBUG", "0") not in ("", "0")
     try:
-        if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
-            _run_study(given[1], given[2:])
-        elif given[:1] == ["atlas"]:
-            from .atlas import COMMANDS as OF_THE_ATLAS
-
-            _choose(OF_THE_ATLAS, given[1:], "statescope atlas", atlas.__doc__ or "")
-        else:
-            _choose(COMMANDS, given, "statescope", DESCRIPTION)
-    except StatescopeError as error:
-        _stop(str(error), FAILED)
+        _command([word for word in given if word != "--debug"])
     except KeyboardInterrupt:
         _stop("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print has no reader either
         sys.exit(0)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _stop(explain(error), FAILED)
+
+
+def _command(given: list[str]) -> None:
+    if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
+        _run_study(given[1], given[2:])
+    elif given[:1] == ["atlas"]:
+        from .atlas import COMMANDS as OF_THE_ATLAS
+
+        _choose(OF_THE_ATLAS, given[1:], "statescope atlas", atlas.__doc__ or "")
+    else:
+        _choose(COMMANDS, given, "statescope", DESCRIPTION)
+
+
+def explain(error: Exception) -> str:
+    """An error in a sentence: ours say all there is; of others also where they came from."""
+    if isinstance(error, StatescopeError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; smaller settings need less"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({last[0].filename}, line {last[0].lineno})" if last else ""
+    return f"{type(error).__name__}: {error}{where}; --debug shows the way there"
 
 
 def run(study: Positional[str]) -> None:
@@ -49,8 +76,8 @@ def run(study: Positional[str]) -> None:
     `statescope run NAME --help` lists all settings of a study. The same command goes on where an earlier one stopped.
 
     Args:
-        study: the name of a study; a .toml file with `study = "NAME"` and the settings to change; or a run folder, to go
-            on with it.
+        study: the name of a study; a Python file with a study of your own, my_study.py or my_study.py:NAME; a .toml file with
+            `study = "NAME"` and the settings to change; or a run folder, to go on with it.
 
     """
     _run_study(study, [])
@@ -96,7 +123,7 @@ def verify(run: Positional[str], folder: Path = RUNS) -> None:
     found = Run(find_run(run, folder))
     problems = found.problems()
     for problem in problems:
-        print(f"{found.path}: {problem}", file=sys.stderr)
+        print(visible_lines(f"{found.path}: {problem}"), file=sys.stderr)
     if problems:
         sys.exit(FAILED)
     print(f"{found.path}: {len(found.manifest.files)} files as they were written ({found.status})")
@@ -109,12 +136,12 @@ def demo(folder: Path = RUNS) -> None:
         folder: where runs go.
 
     """
-    from ..analyses.studies.catalogue import FLAGSHIPS, STUDIES, study_named
-    from .terminal import TerminalReporter, print_outcome
+    from ..probe.runs.study import study_named
+    from .terminal import TerminalReporter, print_outcome, say
 
     for name in FLAGSHIPS:
         study = study_named(name)
-        print(f"\n{name}: {STUDIES[name].question} (about {STUDIES[name].time})")
+        say(f"\n{name}: {study.question} (about {study.time})")
         with TerminalReporter() as reporter:
             finished = study.run(folder / study.run_name, reporter)
         print_outcome(finished)
@@ -210,5 +237,5 @@ def find_run(name: str, folder: Path) -> Path:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print(f"statescope: {message}", file=sys.stderr)
+    print(f"statescope: {visible_lines(message)}", file=sys.stderr)
     sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -18,10 +19,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from ..analyses.studies.catalogue import ENTRIES
 from ..probe.errors import StatescopeError
+from ..probe.results.text import visible, visible_lines
 from ..probe.runs.run import Run, list_runs
+from ..probe.runs.study import list_studies
 
 if TYPE_CHECKING:
     from ..probe.loaders.agreement import Parity
@@ -30,16 +33,31 @@ if TYPE_CHECKING:
 console = Console()
 
 
+def say(text: object, style: str = "") -> None:
+    """Print text as it is: no markup is read in it, and no control character reaches the terminal."""
+    console.print(Text(visible_lines(text), style=style), soft_wrap=True)
+
+
+def cells(*texts: object) -> list[Text]:
+    """Texts as the cells of a table, each on one line and as it is."""
+    return [Text(visible(text)) for text in texts]
+
+
+def titled(title: str, *columns: str) -> Table:
+    """A table with a title, both as they are."""
+    return Table(*columns, title=Text(visible(title)), title_justify="left", show_header=any(columns))
+
+
 class TerminalReporter:
     """A progress bar for each stage: step, loss, time left. Where output is no terminal, a line a stage."""
 
     def __init__(self) -> None:
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -60,22 +78,22 @@ class TerminalReporter:
     def stage(self, name: str, total: int | None) -> None:
         self.name = name
         if not console.is_terminal:
-            console.print(name)
+            say(name)
             return
         if self.task is not None:
             last = self.progress.tasks[self.task]
             self.progress.update(self.task, completed=last.total or 1, total=last.total or 1)
             self.progress.stop_task(self.task)
-        self.task = self.progress.add_task(name, total=total, note="")
+        self.task = self.progress.add_task(visible(name), total=total, note="")
 
     def warn(self, text: str) -> None:
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(text, "yellow")
 
     def advance(self, done: int, note: str) -> None:
         if self.task is not None:
-            self.progress.update(self.task, completed=done, note=note)
+            self.progress.update(self.task, completed=done, note=visible(note))
         elif done % 100 == 0:
-            console.print(f"  {self.name}: {done}, {note}")
+            say(f"  {self.name}: {done}, {note}")
 
 
 def print_runs(folder: Path, *, as_json: bool) -> None:
@@ -84,17 +102,17 @@ def print_runs(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_run_facts(entry) for entry in entries], indent=2))
         return
-    runs = Table("run", "study", "status", "created", "results", title=f"runs in {folder}/", title_justify="left")
+    runs = titled(f"runs in {folder}/", "run", "study", "status", "created", "results")
     for entry in entries:
         facts = _run_facts(entry)
-        runs.add_row(*(str(facts[key]) for key in ("run", "study", "status", "created", "results")))
+        runs.add_row(*cells(*(facts[key] for key in ("run", "study", "status", "created", "results"))))
     if entries:
         console.print(runs)
     else:
-        console.print(f"no runs in {folder}/ yet")
-    studies = Table("name", "question", "time", title="studies: statescope run NAME", title_justify="left")
-    for study in ENTRIES:
-        studies.add_row(study.name, study.question, study.time)
+        say(f"no runs in {folder}/ yet")
+    studies = titled("studies: statescope run NAME", "name", "question", "time")
+    for study in list_studies():
+        studies.add_row(*cells(study.name, study.question, study.time))
     console.print(studies)
 
 
@@ -120,7 +138,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
         more = {"configuration": manifest.configuration, "packages": manifest.packages, "seconds": manifest.seconds}
         print(json.dumps(_run_facts(run) | more | {"results": summaries}, indent=2))
         return
-    facts = Table("", "", show_header=False, title=str(run.path), title_justify="left")
+    facts = titled(str(run.path), "", "")
     spent = sum(manifest.seconds.values())
     for key, value in (
         ("study", manifest.study),
@@ -132,21 +150,27 @@ def print_run(path: Path, *, as_json: bool) -> None:
         ("commit", manifest.source.get("commit")),
         ("cpu", manifest.hardware.get("cpu")),
     ):
-        facts.add_row(key, str(value))
+        facts.add_row(*cells(key, value))
     console.print(facts)
     for name, text in summaries.items():
-        console.print(f"\n[bold]{name}[/bold]")
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(f"\n{name}", "bold")
+        say(text)
 
 
 def print_outcome(run: Run) -> None:
     """Where the numbers and figures of a finished run are."""
     spent = sum(run.manifest.seconds.values())
-    console.print(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
+    say(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
     for name in run.result_names:
-        console.print(f"\n[bold]{name}[/bold]  {run.path}/figures/{name}.svg", soft_wrap=True)
-        console.print(run.summary(name), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {run.path}", soft_wrap=True)
+        say(f"\n{name}  {figure_of(run, name)}", "bold")
+        say(run.summary(name))
+    say(f"\nnumbers: {run.path}/results/*.parquet    again: statescope show {quote(str(run.path))}")
+
+
+def figure_of(run: Run, name: str) -> str:
+    """Where the figure of a result is, or that it has none."""
+    file = f"figures/{name}.svg"
+    return f"{run.path}/{file}" if file in run.manifest.files else "not drawn"
 
 
 def _differs(parity: Parity | None, layer: int) -> str:
@@ -168,7 +192,7 @@ def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
 
     drawn = torch.randint(0, model.cfg.d_vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
     parity = check_parity(model, drawn) if can_run(model.foreign) else None
-    table = Table("layer", "mixer", "state, a sequence", "differs by", title=type(model.foreign).__name__)
+    table = titled(type(model.foreign).__name__, "layer", "mixer", "state, a sequence", "differs by")
     for layer in range(model.layers):
         mixer = model.mixer(layer)
         size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
@@ -176,13 +200,13 @@ def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
     console.print(table)
     for family, layer in {model.mixer(layer).adapter.title: layer for layer in range(model.layers)}.items():
         hooks = [name.rsplit(".", 1)[1] for name in model.hook_dict if name.startswith(f"blocks.{layer}.attn.")]
-        console.print(f"\nhooks of {family}: {', '.join(hooks) or 'none'}", soft_wrap=True, highlight=False)
+        say(f"\nhooks of {family}: {', '.join(hooks) or 'none'}")
     print()
     if parity is None:
-        console.print("its own library runs it on a GPU only: logits and states are not compared on this machine", soft_wrap=True)
+        say("its own library runs it on a GPU only: logits and states are not compared on this machine")
         return True
     right = all(error <= 1e-3 for error in (parity.logits, *parity.states.values()) if error is not None)  # a NaN is not
     verdict = "agree" if right else "DO NOT AGREE"
     differ = f"logits over {tokens} random tokens differ by {parity.logits:.1e} from the library's own: they {verdict}"
-    console.print(differ, soft_wrap=True)
+    say(differ)
     return right

@@ -70,6 +70,7 @@ Natural = Annotated[int, Range(least=0)]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(0, 1)]
+Lengths = Annotated[tuple[Count, ...], NotEmpty()]
 
 
 class Configuration:

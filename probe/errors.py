@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_NAME = 120
+
 
 class StatescopeError(Exception):
     """Base of the errors whose text is all a user needs."""
@@ -27,6 +29,7 @@ class LayerError(StatescopeError, IndexError, KeyError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
     names = list(known)
+    name = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "..."
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")

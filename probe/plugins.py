@@ -66,8 +66,11 @@ class Kinds:
         BrokenPluginError where its module cannot be imported.
         """
         places = [declaration for declaration in declarations(cls.family) if declaration.kind == kind]
-        if len({(place.module, place.name) for place in places}) > 1:
-            raise _duplicate(cls.family, kind, *(f"{place.module}.{place.name}" for place in places[:2]))
+        claims = {f"{place.module}.{place.name}" for place in places} | {
+            _place(cls.known[kind]) for _ in range(kind in cls.known)
+        }
+        if len(claims) > 1:
+            raise _duplicate(cls.family, kind, *sorted(claims)[:2])
         if kind not in cls.known:
             for place in places:
                 _import(place.module)
@@ -102,6 +105,7 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+        _refuse_taken_names(module)
     except StatescopeError:
         del sys.modules[name]
         raise
@@ -109,6 +113,17 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise BrokenPluginError(f"{path} cannot be imported: {_with_line(error, str(path))}") from error
     return module
+
+
+def _refuse_taken_names(module: ModuleType) -> None:
+    """Raise DuplicateKindError where a class of a file has the kind of one in our folders or an installed package."""
+    for kind in list(vars(module).values()):
+        if isinstance(kind, type) and issubclass(kind, Kinds) and kind.__module__ == module.__name__ and "kind" in vars(kind):
+            try:
+                kind.of_kind(kind.kind)
+            except DuplicateKindError:
+                del kind.known[kind.kind]
+                raise
 
 
 def _import_plugins() -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ...probe.errors import StatescopeError, unknown_name
+from ...probe.plugins import import_file
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
@@ -110,12 +109,9 @@ def claims_in(source: str) -> tuple[type[Claim], ...]:
 
 def classes_in(path: Path) -> tuple[type[Claim], ...]:
     """The claims that a Python file makes; the file is run."""
-    spec = spec_from_file_location(f"claims_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise unknown_name("file", str(path), ())
-    module = module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where dataclasses look up the types of fields
-    spec.loader.exec_module(module)
+    module = import_file(path)
     return tuple(kind for kind in Claim.known.values() if kind.__module__ == module.__name__ and issubclass(kind, Claim))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
+from ...probe.configuration import Count, Lengths
 from ...probe.mixers import DeltaNet, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.runs.run import Run
@@ -30,16 +32,17 @@ class Comparison(Study, kind="comparison"):
     task: Task = field(default_factory=Parity)
     """that all learn"""
     training: Training = field(default_factory=Training)
-    width: int = 64
+    width: Count = 64
     """of the residual stream"""
-    layers: int = 1
+    layers: Count = 1
     """of each model"""
-    test_lengths: tuple[int, ...] = (40,)
+    test_lengths: Lengths = (40,)
     """where accuracy is measured; of a task of real numbers, the longest is where the error is"""
-    sequences: int = 128
+    sequences: Count = 128
     """tested at each length"""
 
     question: ClassVar[str] = "Which mixer learns this task, and at which lengths does it still hold?"
+    time: ClassVar[str] = "1 min"
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.mixers):
@@ -49,10 +52,13 @@ class Comparison(Study, kind="comparison"):
     def run_name(self) -> str:
         return f"{self.name}-seed{self.seed}"
 
+    def models(self) -> dict[str, ModelConfig]:
+        config = partial(ModelConfig, self.task.vocabulary, self.width, self.layers, inputs=self.task.inputs, seed=self.seed)
+        return {name: config(mixer) for name, mixer in zip(self.names, self.mixers, strict=True)}
+
     def execute(self, run: Run) -> None:
         models, histories = {}, {}
-        for name, mixer in zip(self.names, self.mixers, strict=True):
-            config = ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, inputs=self.task.inputs, seed=self.seed)
+        for name, config in self.models().items():
             label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of(histories, real=bool(self.task.inputs)))

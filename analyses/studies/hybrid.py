@@ -12,6 +12,7 @@ from typing import ClassVar
 import pandas as pd
 import torch
 
+from ...probe.configuration import Count
 from ...probe.mixers import HGRN2, Attention, GatedDeltaNet, MixerConfig, RetNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.generate import memory_bytes, stream_logits
@@ -26,6 +27,11 @@ from ...probe.tasks.recall import AssociativeRecall
 from ...probe.tasks.sentiment import Sentiment
 
 SOFTMAX = "softmax"
+LINEAR: dict[str, MixerConfig] = {
+    "Gated DeltaNet": GatedDeltaNet(heads=2, key_size=8, value_size=8),
+    "HGRN2": HGRN2(heads=2, key_size=8, value_size=8, short_convolution=4),
+    "RetNet": RetNet(heads=2, key_size=8, value_size=8, short_convolution=4),
+}
 SHARES = {"none": 0.0, "1 of 4": 0.25, "2 of 4": 0.5, "all": 1.0}
 
 
@@ -75,30 +81,33 @@ class HybridStudy(Study, kind="hybrid"):
 
     recall: Training = field(default_factory=lambda: Training(steps=800, batch=32, length=24, learning_rate=5e-3))
     language: Training = field(default_factory=lambda: Training(steps=150, batch=32, length=32))
-    width: int = 32
+    width: Count = 32
     """of the residual stream"""
-    pairs: int = 6
+    pairs: Count = 6
     """to recall"""
-    sequences: int = 200
+    sequences: Count = 200
     """that loss and recall are measured on"""
 
     question: ClassVar[str] = "How many softmax layers does a linear model need to recall?"
+    time: ClassVar[str] = "6 min"
+
+    def models(self) -> dict[str, ModelConfig]:
+        found = {}
+        for name, mixer in LINEAR.items():
+            for share in SHARES.values():
+                for task in (self._recall, Sentiment()):
+                    pattern = self._pattern(mixer, share)
+                    found[_label(name, share, task)] = ModelConfig(task.vocabulary, self.width, 4, pattern, seed=self.seed)
+        return found
 
     def execute(self, run: Run) -> None:
-        linear: dict[str, MixerConfig] = {
-            "Gated DeltaNet": GatedDeltaNet(heads=2, key_size=8, value_size=8),
-            "HGRN2": HGRN2(heads=2, key_size=8, value_size=8, short_convolution=4),
-            "RetNet": RetNet(heads=2, key_size=8, value_size=8, short_convolution=4),
-        }
         models: dict[tuple[str, float, str], Model] = {}
-        for name, mixer in linear.items():
+        for name in LINEAR:
             for share in SHARES.values():
-                pattern = self._pattern(mixer, share)
                 for task, training in ((self._recall, self.recall), (Sentiment(), self.language)):
-                    config = ModelConfig(task.vocabulary, self.width, 4, pattern, seed=self.seed)
-                    label = f"{SOFTMAX if share == 1 else name}-{share:g}-{task.kind}".lower().replace(" ", "_")
-                    models[name, share, task.kind], _ = run.train(label, config, task, training, self.seed)
-        run.compute("hybrid", lambda: self._table(models, list(linear)))
+                    label = _label(name, share, task)
+                    models[name, share, task.kind], _ = run.train(label, self.models()[label], task, training, self.seed)
+        run.compute("hybrid", lambda: self._table(models, list(LINEAR)))
 
     @property
     def _recall(self) -> AssociativeRecall:
@@ -128,3 +137,8 @@ class HybridStudy(Study, kind="hybrid"):
 
     def _batch(self, task: Task, length: int) -> Batch:
         return task.batch(self.sequences, length, "test", generator_for(self.seed, 1))
+
+
+def _label(name: str, share: float, task: Task) -> str:
+    """Of a model. One of softmax layers alone is the same beside whichever linear mixer it stands."""
+    return f"{SOFTMAX if share == 1 else name}-{share:g}-{task.kind}".lower().replace(" ", "_")

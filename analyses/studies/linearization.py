@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...probe.captures.capture import Capture
+from ...probe.configuration import Count
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
@@ -41,26 +42,29 @@ class LinearizationStudy(Study, kind="linearization"):
 
     training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24))
     fine_tuning: Training = field(default_factory=lambda: Training(steps=200, batch=32, length=24))
-    width: int = 64
+    width: Count = 64
     """of the residual stream"""
-    transfer_steps: int = 200
+    transfer_steps: Count = 200
     """in which a new mixer learns what the old one did"""
-    rank: int = 4
+    rank: Count = 4
     """of the changes that fine-tuning learns"""
-    sequences: int = 400
+    sequences: Count = 400
     """that losses are measured on"""
-    probed: int = 768
+    probed: Count = 768
     """sequences that probes learn on; half as many test them"""
 
     question: ClassVar[str] = "How much of a softmax model survives when its attention becomes a state?"
+    time: ClassVar[str] = "2 min"
 
     @property
     def task(self) -> AssociativeRecall:
         return AssociativeRecall(pairs=4, symbols=16)
 
+    def models(self) -> dict[str, ModelConfig]:
+        return {"teacher": ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), seed=self.seed)}
+
     def execute(self, run: Run) -> None:
-        config = ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), inputs=self.task.inputs, seed=self.seed)
-        teacher, history = run.train("teacher", config, self.task, self.training, self.seed)
+        teacher, history = run.train("teacher", self.models()["teacher"], self.task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
         measured = cache(lambda: self._findings(teacher))  # once, and not where every result is there
 

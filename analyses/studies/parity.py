@@ -6,13 +6,15 @@ A linear RNN whose transitions have only eigenvalues in [0, 1] cannot compute pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
+from ...probe.configuration import Count, Lengths
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import DeltaNet
 from ...probe.models.config import ModelConfig
@@ -29,6 +31,7 @@ from ..geometry.state_trajectory import state_trajectory
 from ..spectra.transition_spectrum import transition_spectrum
 
 POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
+NAMES = {"positive": POSITIVE, "negative": NEGATIVE}
 
 
 @dataclass(frozen=True)
@@ -36,29 +39,33 @@ class ParityStudy(Study, kind="parity"):
     """One-layer DeltaNet with eigenvalues in [0, 1] and in [-1, 1]."""
 
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40, learning_rate=1e-2))
-    width: int = 64
+    width: Count = 64
     """of the residual stream"""
-    heads: int = 4
+    heads: Count = 4
     """of the mixer"""
-    test_lengths: tuple[int, ...] = (40, 64, 96, 128, 160, 192, 224, 256)
+    test_lengths: Lengths = (40, 64, 96, 128, 160, 192, 224, 256)
     """where accuracy is measured"""
-    sequences: int = 128
+    sequences: Count = 128
     """tested at each length"""
-    probe_length: int = 64
+    probe_length: Count = 64
     """tokens in the sequences that are probed"""
-    probe_sequences: int = 384
+    probe_sequences: Count = 384
     """that probes are fitted on, and as many that they are tested on"""
 
     question: ClassVar[str] = "Can a linear RNN track parity? Only with a transition whose eigenvalue can be negative."
+    time: ClassVar[str] = "1 min"
+
+    def models(self) -> dict[str, ModelConfig]:
+        config = partial(ModelConfig, Parity().vocabulary, self.width, layers=1, seed=self.seed)
+        mixer = partial(DeltaNet, heads=self.heads, short_convolution=0)
+        ranges = {"positive": (0.0, 1.0), "negative": (-1.0, 1.0)}
+        return {label: config(mixer=mixer(eigenvalue_range=eigenvalues)) for label, eigenvalues in ranges.items()}
 
     def execute(self, run: Run) -> None:
         task = Parity()
         models, histories = {}, {}
-        for name, eigenvalues in ((POSITIVE, (0.0, 1.0)), (NEGATIVE, (-1.0, 1.0))):
-            mixer = DeltaNet(heads=self.heads, eigenvalue_range=eigenvalues, short_convolution=0)
-            config = ModelConfig(task.vocabulary, self.width, layers=1, mixer=mixer, seed=self.seed)
-            label = "positive" if name == POSITIVE else "negative"
-            models[name], histories[name] = run.train(label, config, task, self.training, self.seed)
+        for label, config in self.models().items():
+            models[NAMES[label]], histories[NAMES[label]] = run.train(label, config, task, self.training, self.seed)
         run.compute("training", lambda: TrainingCurve.of(histories))
         run.compute(
             "accuracy_by_length",
@@ -91,6 +98,13 @@ class ParityStudy(Study, kind="parity"):
         return capture(model, [batch], ["blocks.0.attn.hook_state", "blocks.0.hook_resid_post"], positions=positions)
 
 
-def small() -> ParityStudy:
-    """A first run: a third of the steps, tested at fewer lengths."""
-    return replace(ParityStudy(), training=Training(steps=120, batch=32, length=24), test_lengths=(24, 64, 128), sequences=64)
+@dataclass(frozen=True)
+class SmallParityStudy(ParityStudy, kind="parity-small"):
+    """The parity study with a third of the steps, tested at fewer lengths."""
+
+    training: Training = field(default_factory=lambda: Training(steps=120, batch=32, length=24))
+    test_lengths: Lengths = (24, 64, 128)
+    sequences: Count = 64
+
+    question: ClassVar[str] = "The parity study at a third of its length: a first run to look at."
+    time: ClassVar[str] = "20 s"

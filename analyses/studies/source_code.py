@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
+from ...probe.configuration import Count, NotEmpty, Range
 from ...probe.estimators.fitted_probes import FittedProbes
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention, GatedDeltaNet
@@ -49,33 +50,34 @@ class SourceCodeStudy(Study, kind="source-code"):
     training: Training = field(
         default_factory=lambda: Training(steps=700, batch=8, length=256, learning_rate=4e-3, warm_up=40, checkpoint_every=50)
     )
-    width: int = 128
+    width: Count = 128
     """of the residual stream of both models"""
-    layers: int = 2
+    layers: Count = 2
     """of both models"""
-    heads: int = 4
+    heads: Count = 4
     """of both models"""
-    key_size: int = 16
+    key_size: Count = 16
     """of the linear model's states"""
-    value_size: int = 32
+    value_size: Count = 32
     """of the linear model's states"""
-    probe_windows: int = 128
+    probe_windows: Annotated[int, Range(least=16)] = 128
     """held-out windows that probes are fitted on, and as many that they are tested on"""
-    probe_positions: int = 24
+    probe_positions: Count = 24
     """bytes of each window that are samples"""
-    strengths: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+    strengths: Annotated[tuple[float, ...], NotEmpty()] = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
     """of steering, in gaps between the means of the two classes"""
-    tangent_samples: int = 48
+    tangent_samples: Count = 48
     """windows of the tangent kernel"""
-    tangent_length: int = 48
+    tangent_length: Count = 48
     """bytes in each of them"""
 
     question: ClassVar[str] = "What does a model of Python source keep in its state?"
+    time: ClassVar[str] = "6 min"
 
     def execute(self, run: Run) -> None:
         with run.stage("reading the corpus"):
             files = len(self.task.corpus)
-        configs = self._configs()
+        configs = self.models()
         models, histories = {}, {}
         for name, config in configs.items():
             models[name], histories[name] = run.train(short(name), config, self.task, self.training, self.seed)
@@ -86,7 +88,7 @@ class SourceCodeStudy(Study, kind="source-code"):
         self._steer(run, models, files)
         run.compute("tangent_kernel", lambda: self._tangent(run, configs, models))
 
-    def _configs(self) -> dict[str, ModelConfig]:
+    def models(self) -> dict[str, ModelConfig]:
         linear = GatedDeltaNet(heads=self.heads, key_size=self.key_size, value_size=self.value_size)
         mixers = {LINEAR: linear, SOFTMAX: Attention(heads=self.heads)}
         config = partial(ModelConfig, self.task.vocabulary, self.width, self.layers, seed=self.seed)

@@ -11,17 +11,19 @@ from shlex import quote
 
 import streamlit as st
 
-from ...analyses.studies.catalogue import SMALLEST, STUDIES
 from ...probe.runs.lock import LOCK
 from ...probe.runs.progress import read_progress
 from ...probe.runs.run import Run
+from ...probe.runs.study import list_studies
 from ..environment import runs_folder
 from .text import literal
+
+SMALLEST = "parity-small"
 
 
 def offer_first_run() -> None:
     """What a newcomer without a run sees."""
-    entry = STUDIES[SMALLEST]
+    entry = next(one for one in list_studies() if one.name == SMALLEST)
     st.header("No runs yet")
     st.markdown(
         "statescope looks inside models whose memory is a state. A study trains models, looks at their states and keeps what it "

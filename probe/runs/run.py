@@ -280,10 +280,12 @@ def list_runs(folder: str | Path) -> list[Run | DamagedRunError]:
     found: list[tuple[str, Run | DamagedRunError]] = []
     root = Path(folder)
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        if path.is_dir() and (os.path.lexists(path / FILE) or os.path.lexists(path / LOCK)):
-            try:
+        try:
+            if path.is_dir() and (os.path.lexists(path / FILE) or os.path.lexists(path / LOCK)):
                 run = Run(path)
                 found.append((run.manifest.created, run))
-            except DamagedRunError as error:
-                found.append(("", error))
+        except DamagedRunError as error:
+            found.append(("", error))
+        except OSError as error:
+            found.append(("", DamagedRunError(f"{path} cannot be read: {error.strerror}")))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]

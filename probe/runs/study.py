@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..configuration import BadSettingError, Configuration, to_plain
+from ..configuration import BadSettingError, Configuration, Natural, to_plain
+from ..declarations import declarations
 from ..plugins import Kinds
 from .progress import Reporter
 from .run import Run
@@ -34,9 +35,10 @@ class Study(Configuration, Kinds, family="study"):
     The same seed gives the same numbers. `Mine(seed=1).run("runs/mine")` runs it, and goes on where it stopped.
     """
 
-    seed: int = 0
+    seed: Natural = 0
 
     question: ClassVar[str] = ""
+    time: ClassVar[str] = ""  # that it takes on two cores, such as "1 min"
 
     @abstractmethod
     def execute(self, run: Run) -> None:
@@ -76,6 +78,27 @@ class Study(Configuration, Kinds, family="study"):
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
             self.execute(run)
         return run
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A study as a list shows it: its name, what it asks, and the time it takes."""
+
+    name: str
+    question: str
+    time: str
+
+
+def list_studies() -> tuple[Listing, ...]:
+    """The studies that say what they ask, in our folders and in installed packages; none of them is imported."""
+    found = ((declaration.kind, declaration.constants) for declaration in declarations(Study.family))
+    return tuple(Listing(name, said["question"], said.get("time", "")) for name, said in found if said.get("question"))
+
+
+def study_named(name: str) -> Study:
+    """The study of this name with its default settings. Raises UnknownNameError with the nearest name."""
+    made: Study = Study.of_kind(name)()
+    return made
 
 
 def _has_required(kind: type) -> bool:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from statescope import Run, SourceCode, Training
-from statescope.analyses.studies.catalogue import STUDIES, study_named
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy
 from statescope.probe.errors import UnknownNameError
+from statescope.probe.runs.study import list_studies, study_named
 
 TINY = ("--training.steps", "12", "--training.checkpoint-every", "4", "--training.batch", "4", "--test-lengths", "8", "256")
 TINY += ("--sequences", "8", "--width", "16", "--heads", "2", "--probe-sequences", "24", "--probe-length", "12")
@@ -155,9 +155,11 @@ def test_help_is_quick_and_imports_no_torch(tmp_path: Path) -> None:
     assert "run" in done.stdout and "atlas" in done.stdout
 
 
-def test_every_study_of_the_catalogue_can_be_made() -> None:
-    for name in STUDIES:
-        assert study_named(name).question
+def test_every_study_that_is_listed_can_be_made_and_says_what_it_asks() -> None:
+    assert {"parity", "parity-small", "source-code", "hybrid", "linearization"} <= {study.name for study in list_studies()}
+    for listed in list_studies():
+        assert study_named(listed.name).question == listed.question
+        assert listed.time
     with pytest.raises(UnknownNameError, match="did you mean 'source-code'"):
         study_named("source_code")
 
