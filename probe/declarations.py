@@ -121,7 +121,10 @@ def forget() -> None:
 @cache
 def _search() -> dict[str, tuple[Declaration, ...]]:
     """Family -> its declarations."""
+    package = _package()
     sources = {source.module: source for source in _sources()}
+    depth = package.count(".") + 1
+    subjects = [module for module in sources if module.count(".") == depth and module.startswith(f"{package}.")]
     statements = [statement for source in sources.values() for statement in source.statements]
     by_name: dict[str, list[Statement]] = {}
     for statement in statements:
@@ -130,10 +133,15 @@ def _search() -> dict[str, tuple[Declaration, ...]]:
     def meant(name: str, module: str, hops: int = 8) -> list[Statement]:
         """The class statements that a name in a module stands for; all of that name, where the text does not tell."""
         own = [statement for statement in by_name.get(name, ()) if statement.module == module]
-        if own or not hops or module not in sources or name not in sources[module].imported:
+        if own or not hops:
             return own or by_name.get(name, [])
-        home, original = sources[module].imported[name]
-        return meant(original, home, hops - 1)
+        if module in sources and name in sources[module].imported:
+            home, original = sources[module].imported[name]
+            return meant(original, home, hops - 1)
+        for subject in subjects if module == package else ():  # the front page hands on what its subjects import
+            if name in sources[subject].imported:
+                return meant(name, subject, hops - 1)
+        return by_name.get(name, [])
 
     def families(statement: Statement, seen: tuple[Statement, ...] = ()) -> set[str]:
         if "family" in statement.keywords:
@@ -149,10 +157,14 @@ def _search() -> dict[str, tuple[Declaration, ...]]:
     return {family: tuple(own) for family, own in found.items()}
 
 
+def _package() -> str:
+    return __name__.removesuffix(".probe.declarations")
+
+
 def _sources() -> Iterator[Source]:
-    root = Path(__file__).resolve().parents[1]
-    package = __name__.removesuffix(".probe.declarations")
-    yield from _read_file(root / "__init__.py", package)
+    root, package = Path(__file__).resolve().parents[1], _package()
+    for path in sorted(root.glob("*.py")):
+        yield from _read_file(path, package if path.name == "__init__.py" else f"{package}.{path.stem}")
     for room in ROOMS:
         yield from _read_folder(root / room, f"{package}.{room}")
     for module in plugin_modules():
