@@ -54,8 +54,6 @@ SLOTS = Recurrence(
     _call,
     lambda tokens: Transition.diagonal_only(tokens["log_decay"], tokens["log_decay"].shape[-1]),
     lambda tokens: outer(tokens["write"], tokens["v"]),
-    carry=lambda out: {"initial_keys": out.final_keys, "initial_values": out.final_values},
-    carry_at_taps=lambda out: {"initial_keys": out.key_states[0], "initial_values": out.value_states[0]},
     state="initial_values",
     shows={"hook_slots": "slots", "hook_key_state": "key_states"},
 )

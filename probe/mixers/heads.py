@@ -68,7 +68,7 @@ class RecurrentMixer(Mixer):
             if states is not out.states:
                 out = run(edits=(*request.edits, self._replacing(states, out)))
         if memory is not None:
-            memory["carry"] = family.carry_at_taps(out) if isinstance(memory, Snapshots) else family.carry(out)
+            memory["carry"] = out.carried_at_taps() if isinstance(memory, Snapshots) else out.carried()
         for hook, name in family.shows.items():
             if getattr(out, name) is not None:
                 observe(getattr(self, hook), getattr(out, name))

@@ -13,16 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.cell_scan import cell_scan
 from ...kernels.delta_rule import delta_rule
 from ...kernels.diagonal_plus_low_rank import diagonal_plus_low_rank
 from ...kernels.diagonal_scan import diagonal_scan, scan_attention
 from ...kernels.effective_attention import effective_attention
 from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
-from ...kernels.linear_attention import linear_attention
+from ...kernels.linear_attention import linear_attention, with_ones
 from ...kernels.linear_recurrence import linear_recurrence, linear_recurrence_attention
-from ...kernels.mlstm import MLSTMOutput, mlstm, mlstm_effective_attention
+from ...kernels.mlstm import mlstm, mlstm_effective_attention
 from ...kernels.operators.transition import Transition, householder_write
 from ...kernels.precision import widened
 from ...kernels.recurrence import RecurrenceOutput
@@ -30,18 +29,9 @@ from ...kernels.recurrence import RecurrenceOutput
 Tokens = dict[str, Any]  # of tensors
 
 
-def _final_state(out: Any) -> dict[str, Tensor]:
-    return {"initial_state": out.final_state}
-
-
-def _state_at_taps(out: Any) -> dict[str, Tensor]:
-    return {"initial_state": out.states[0]}
-
-
 @dataclass(frozen=True)
 class Recurrence:
-    """call: (**tokens, initial_state, taps, edits) -> RecurrenceOutput. carry: from its result to the keywords that continue it;
-    carry_at_taps: that behind each tap of one sequence, [taps, ...].
+    """call: (**tokens, **carried, taps, edits) -> RecurrenceOutput, which says itself what continues it.
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
     [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.
@@ -52,8 +42,6 @@ class Recurrence:
     transition: Callable[[Tokens], Transition] | None = None
     write: Callable[[Tokens], Tensor] | None = None
     attention: Callable[[Tokens], Tensor] | None = None
-    carry: Callable[[Any], dict[str, Tensor]] = _final_state
-    carry_at_taps: Callable[[Any], dict[str, Tensor]] = _state_at_taps
     shows: Mapping[str, str] = field(default_factory=dict)
     state: str = "initial_state"
 
@@ -120,20 +108,11 @@ def _low_rank_transition(tokens: Tokens) -> Transition:
 
 
 def _mlstm_write(tokens: Tokens) -> Tensor:
-    v = torch.cat([tokens["v"], torch.ones_like(tokens["v"][..., :1])], dim=-1)
-    return outer(widened(tokens["k"]) * widened(tokens["log_input"]).exp()[..., None], v)
+    return outer(widened(tokens["k"]) * widened(tokens["log_input"]).exp()[..., None], with_ones(tokens["v"]))
 
 
 def _mlstm_attention(tokens: Tokens) -> Tensor:
     return mlstm_effective_attention(*(tokens[name] for name in ("q", "k", "log_input", "log_decay")))
-
-
-def _mlstm_carry(out: MLSTMOutput) -> dict[str, Tensor]:
-    return {"initial_state": out.final_state, "initial_max": out.max_state[:, -1]}
-
-
-def _mlstm_carry_at_taps(out: MLSTMOutput) -> dict[str, Tensor]:
-    return _state_at_taps(out) | {"initial_max": out.max_state[0, list(out.tap_positions)]}
 
 
 def _scan_transition(tokens: Tokens) -> Transition:
@@ -146,13 +125,12 @@ LINEAR = Recurrence(linear_attention, _scalar, _write, _attention)
 NORMALISED = Recurrence(
     partial(linear_attention, normalise=True),
     _scalar,
-    lambda tokens: outer(tokens["k"], torch.cat([tokens["v"], torch.ones_like(tokens["v"][..., :1])], dim=-1)),
+    lambda tokens: outer(tokens["k"], with_ones(tokens["v"])),
     partial(_attention, normalise=True),
 )
 GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
 COMPLEX_GATED = Recurrence(gate_loop, _complex, _write, _complex_attention)
 DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
 LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
-MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention, _mlstm_carry, _mlstm_carry_at_taps)
+MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention)
 SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"], lambda tokens: scan_attention(tokens["decay"]))
-CELL = Recurrence(cell_scan)
