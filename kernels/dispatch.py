@@ -83,11 +83,7 @@ def run(
     else:
         run_table = _implementation(family, ran, precision)
         output, final_state, states, before_readouts = run_table(tokens, state, ChunkTable.of(layout, chunk))
-    read_from: dict[Place, Tensor] = {}
-    for (place, edit), before in zip(layout.readouts, before_readouts, strict=True):
-        read_from[place] = edit.apply(read_from.get(place, before))
-    for place, changed in read_from.items():
-        output = read_edited(output, q.to(working), changed, place, layout)
+    output = read_edited(output, q.to(working), before_readouts, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 
@@ -128,8 +124,15 @@ def _implementation(family: Family, ran: str, precision: Precision) -> RunTable:
     return partial(pass_states, partial(family.terms, gram_of=vector_gram, **solve), how=replace(PASSING, storage=storage))
 
 
-def read_edited(output: Tensor, q: Tensor, state: Tensor, place: Place, layout: Layout) -> Tensor:
-    """Replace the outputs at a place by what is read there from `state` [s, H, K, V]."""
-    at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
-    read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)
-    return output.flatten(0, 1).index_copy(0, at, read.to(output.dtype)).unflatten(0, output.shape[:2])
+def read_edited(output: Tensor, q: Tensor, before: Sequence[Tensor], layout: Layout) -> Tensor:
+    """The output [B, T, H, V] with what q [B, T, H, K] reads at the layout's read-out edits, from the states before them
+    [s, H, K, V], each place's edits in their order.
+    """
+    changed: dict[Place, Tensor] = {}
+    for (place, edit), state in zip(layout.readouts, before, strict=True):
+        changed[place] = edit.apply(changed.get(place, state))
+    for place, state in changed.items():
+        at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
+        read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)
+        output = output.flatten(0, 1).index_copy(0, at, read.to(output.dtype)).unflatten(0, output.shape[:2])
+    return output

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_finite, check_shapes
-from .chunk_table import Layout, Place
+from .chunk_table import Layout
 from .dispatch import read_edited
 from .operators.transition import Transition
 from .precision import outside_autocast, widened
@@ -50,11 +50,7 @@ def linear_recurrence(
     check_shapes(sizes, initial_state=(start.real, "B H K V"))
     tokens = (q.to(working), *transition.parts, write.to(working))
     output, final, states, before = token_loop(_step, tokens, start.to(working), layout)
-    read_from: dict[Place, Tensor] = {}
-    for (place, edit), state in zip(layout.readouts, before, strict=True):
-        read_from[place] = edit.apply(read_from.get(place, state))
-    for place, changed in read_from.items():
-        output = read_edited(output, tokens[0], changed, place, layout)
+    output = read_edited(output, tokens[0], before, layout)
     read = output.real if output.is_complex() else output
     return RecurrenceOutput(read.to(q.dtype), final, states, layout.tap_positions, "reference")
 
