@@ -43,19 +43,24 @@ def show_result(run: Run, name: str, result: Result, where: Mapping[str, Any], *
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return
     drawn = figure.specification
-    st.plotly_chart(chart, theme=None, key=f"chart-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
+    st.plotly_chart(chart, theme=None, key=f"chart-{run.path.name}-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
     if drawn.caption.strip(" ;:."):
         st.caption(literal(drawn.caption))
     if words:
         st.text(summary)
     with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):
         _offer_exports(run, name, rows, figure, own)
-        st.dataframe(frame, height=240, key=f"numbers-{name}")
+        st.dataframe(frame, height=240, key=f"numbers-{run.path.name}-{name}")
 
 
 def _offer_exports(run: Run, name: str, rows: Result, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
     """Files of the figure, drawn only when they are asked for, and the code that draws it."""
-    style = choose("style of print", list(STYLES), f"style-{name}", help="Sizes and fonts of the venue, at the size on the page.")
+    style = choose(
+        "style of print",
+        list(STYLES),
+        f"style-{run.path.name}-{name}",
+        help="Sizes and fonts of the venue, at the size on the page.",
+    )
     drawn = DrawnFigure(figure.specification, style)
     forms: dict[str, Callable[[], bytes]] = {suffix: partial(drawn.render, suffix) for suffix in SUFFIXES}
     forms["parquet"] = partial(parquet_of, drawn)
@@ -66,7 +71,7 @@ def _offer_exports(run: Run, name: str, rows: Result, figure: DrawnFigure, where
             "all" if suffix == "zip" else suffix.upper(),
             data=data,
             file_name=f"{run.path.name}-{name}.{suffix}",
-            key=f"export-{name}-{suffix}",
+            key=f"export-{run.path.name}-{name}-{suffix}",
             on_click="ignore",
             help="Every form of the figure, its numbers, a script that draws it again, and where it comes from."
             if suffix == "zip"

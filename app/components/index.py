@@ -20,7 +20,7 @@ class RunFacts:
     """A run in a line.
 
     status: one of STATUSES. done: the share of the stage under way that is behind, of a running run that says it.
-    note: the stage, or why the run is not finished.
+    note: the stage, or why the run is not finished. kinds: name and kind of each result.
     """
 
     name: str
@@ -32,11 +32,12 @@ class RunFacts:
     results: int = 0
     done: float | None = None
     note: str = ""
+    kinds: tuple[tuple[str, str], ...] = ()
 
 
-def runs_there_are() -> list[RunFacts]:
-    """Every run in the folder, newest first, damaged ones last."""
-    folder = runs_folder()
+def runs_there_are(folder: Path | None = None) -> list[RunFacts]:
+    """Every run in the folder that the app was started with, or in another, newest first, damaged ones last."""
+    folder = folder or runs_folder()
     found = [_facts(Path(entry.path)) for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
     return sorted((facts for facts in found if facts is not None), key=lambda facts: (facts.created, facts.name), reverse=True)
 
@@ -57,7 +58,9 @@ def _facts(path: Path) -> RunFacts | None:
         note, total = str(progress.get("stage", "starting")), progress.get("total")
         done = min(1.0, progress["done"] / total) if total else None
     results = sum(name.startswith("results/") for name in read.files)
-    return RunFacts(path.name, status, read.study, read.created, read.seed, sum(read.seconds.values()), results, done, note)
+    kinds = tuple((name, record.kind) for name, record in read.results.items())
+    seconds = sum(read.seconds.values())
+    return RunFacts(path.name, status, read.study, read.created, read.seed, seconds, results, done, note, kinds)
 
 
 @lru_cache(maxsize=4096)

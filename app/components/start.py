@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from shlex import quote
 
 import streamlit as st
@@ -34,21 +36,22 @@ def offer_first_run() -> None:
     )
     st.markdown(f"Or start here, with the smallest: *{entry.question}*")
     if st.button(f"Run {entry.name} (about {entry.time})", type="primary", icon=":material/play_arrow:"):
-        start(SMALLEST)
+        out = runs_folder() / SMALLEST
+        start(["run", SMALLEST, "--out", str(out)], Path(f".{SMALLEST}.log"))
+        deadline = time.monotonic() + 20
+        while not (out / "manifest.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
         st.rerun()
 
 
-def start(study: str) -> None:
-    """Run a study in a process of its own, which outlives this page."""
-    folder = runs_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "statescope", "run", study, "--out", str(folder / study)]
-    (folder / f".{study}.log").unlink(missing_ok=True)  # never written through a link that stands there
-    with (folder / f".{study}.log").open("xb") as log:
-        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 20
-    while not (folder / study / "manifest.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+def start(arguments: Sequence[str], log: Path) -> None:
+    """Run a command of statescope in a process of its own, which outlives this page. log: its output, in the folder of runs."""
+    path = runs_folder() / log.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # never written through a link that stands there
+    with path.open("xb") as output:
+        command = [sys.executable, "-m", "statescope", *arguments]
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 @st.fragment(run_every=1.0)
