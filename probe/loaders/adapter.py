@@ -91,7 +91,7 @@ class ForeignMixer(RecurrentMixer):
     def __init__(self, adapter: type[Adapter], module: nn.Module) -> None:
         super().__init__(adapter.mixer, adapter.points())
         self.adapter = adapter
-        self.axis_sizes = {"head": 1}
+        self.axis_sizes, self.ran = {"head": 1}, False
         self.settings: dict[str, Any] = {}  # what its code has shown of it when it ran
         self.request = StateRequest()
         self.mask: Tensor | None = None  # [B, T], False at padding
@@ -106,11 +106,13 @@ class ForeignMixer(RecurrentMixer):
 
     @property
     def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
-        """The output matrix, [1, inputs, width]."""
-        for name in ("out_proj", "o_proj", "linear_out", "output"):
+        """The output matrix by head, [H, V, width]; [1, inputs, width] where it does not read heads alone."""
+        for name in ("out_proj", "o_proj", "linear_out", "output", "dense", "c_proj"):
             found = getattr(self.module, name, None)
-            if isinstance(found, nn.Linear):
-                return found.weight.T[None]
+            if isinstance(found, nn.Module) and isinstance(found.weight, Tensor):
+                weight = found.weight.T if isinstance(found, nn.Linear) else found.weight  # GPT-2 keeps [inputs, outputs]
+                sizes = self.axis_sizes.get("head", 1), self.axis_sizes.get("value", 0)
+                return weight.unflatten(0, sizes if sizes[0] * sizes[1] == len(weight) else (1, -1))
         raise AttributeError(f"{type(self.module).__name__} has no output matrix that is known here")
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
@@ -132,7 +134,7 @@ class ForeignMixer(RecurrentMixer):
 
     def note_sizes(self, **axes: int) -> None:
         """Sizes of the axes of the hooks, once they are seen."""
-        self.axis_sizes = dict(axes)
+        self.axis_sizes, self.ran = dict(axes), True
 
 
 def only_from_nothing(state: object, what: str) -> None:

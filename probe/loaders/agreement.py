@@ -14,6 +14,7 @@ from torch import Tensor
 from triton import knobs
 
 from ..hooks.names import hook_name
+from .adapters.transformers.softmax_attention import NAME
 from .foreign import ForeignModel
 from .torch_modules import fused_on_cpu
 
@@ -28,15 +29,23 @@ class Parity:
 
 @contextmanager
 def torch_paths(foreign: Any) -> Iterator[None]:
-    """transformers' own torch functions: where flash-linear-attention is installed it takes those, which need a GPU."""
+    """transformers' own functions in torch, and its own attention in the place of ours.
+
+    Where flash-linear-attention is installed transformers takes its functions, which need a GPU.
+    """
     namespace = sys.modules[type(foreign).__module__]
     functions = {name: value for name, value in vars(namespace).items() if inspect.isfunction(value)}
     wrapped = {name: value for name, value in functions.items() if hasattr(value, "__wrapped__")}
     for name, value in wrapped.items():
         setattr(namespace, name, inspect.unwrap(value))
+    hooked = getattr(foreign.config, "_attn_implementation", None) == NAME
+    if hooked:
+        foreign.set_attn_implementation("eager")
     try:
         yield
     finally:
+        if hooked:
+            foreign.set_attn_implementation(NAME)
         for name, value in wrapped.items():
             setattr(namespace, name, value)
 
@@ -71,7 +80,7 @@ def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
     states = foreign_states(model, tokens)
     names = [hook_name(layer, "attn.hook_state") for layer in states]
     with torch.no_grad():
-        logits, cache = model.run_with_cache(tokens, names_filter=names, taps="last")
+        logits, cache = model.run_with_cache(tokens, names_filter=names, taps="last" if names else None)
     errors = {
         layer: None if state is None else _difference(cache[hook_name(layer, "attn.hook_state")][:, 0], state)
         for layer, state in states.items()

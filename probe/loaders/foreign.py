@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from ...kernels.recurrence import Edit, TapRequest
+from ..channel_mixers.base import HIDDEN
 from ..errors import StatescopeError, unknown_name
-from ..hooks.names import resolve_layer
+from ..hooks.names import layer_of, place_of, resolve_layer
+from ..hooks.points import Point
 from ..models.hooked import HookedModel, next_token_loss
 from .adapter import Adapter, ForeignMixer, NoMixer
+from .block import ForeignBlock
 from .torch_modules import in_torch
 
 
@@ -25,23 +28,11 @@ class UnknownArchitectureError(StatescopeError, ValueError):
     """A foreign model none of whose mixers is known here."""
 
 
-class ForeignBlock(nn.Module):
-    """The hook points of one foreign layer."""
-
-    def __init__(self, mixer: ForeignMixer) -> None:
-        super().__init__()
-        self.attn = mixer
-        self.hook_resid_pre = HookPoint()
-        self.hook_attn_out = HookPoint()
-        self.hook_resid_post = HookPoint()
-
-
 class ForeignModel(HookedModel):
-    """A causal language model of `transformers`, whose recurrences run on our kernels.
+    """A causal language model of another library, whose recurrences run on our kernels.
 
-    `model(tokens)` gives its logits. Hooks: `hook_embed`, and in each layer `hook_resid_pre`, `hook_attn_out` (what the token
-    mixer returns), `hook_resid_post` and those of its mixer's kind that its code reaches. Where a layer has a recurrent mixer and
-    softmax attention side by side, the hooks are those of the recurrence.
+    `model(tokens)` gives its logits. Hooks: `hook_embed`, in each layer those of `ForeignBlock` and those of its mixer's kind
+    that its code reaches. Where a layer has a recurrent mixer beside softmax attention, the hooks are those of the recurrence.
 
     What hangs on the foreign modules are partial functions of ours, never closures: so `copy.deepcopy` gives a model whose hooks
     fire on the copy.
@@ -53,48 +44,64 @@ class ForeignModel(HookedModel):
         layers, mixers = find_layers(foreign)
         for mixer in mixers:
             mixer.adapter.prepare(mixer, foreign)
-        self.blocks = nn.ModuleList(map(ForeignBlock, mixers))
+        self.current: list[ForeignMixer] = []  # the mixers that are running, the innermost last
         self.hook_embed = HookPoint()
-        self.layers = len(layers)
         embedding: Any = foreign.get_input_embeddings()  # type: ignore[operator]
-        width = embedding.weight.shape[1]
+        embedding.register_forward_hook(partial(_shown, self.hook_embed))
+        blocks = [ForeignBlock(layer, mixer, self.current) for layer, mixer in zip(layers, mixers, strict=True)]
+        self.blocks = nn.ModuleList(blocks)
+        self.layers = len(layers)
+        vocabulary, width = embedding.weight.shape
         self.sizes = {"width": width}
         self.cfg = SimpleNamespace(
             n_layers=self.layers,
             d_model=width,
-            d_vocab=embedding.weight.shape[0],
+            d_vocab=vocabulary,
             n_heads=1,
             n_key_value_heads=None,
             device=None,
             attn_only=False,
         )
         self.setup_hooks()
-        self.current: list[ForeignMixer] = []  # the mixers that are running, the innermost last
-        embedding.register_forward_hook(partial(_after, self.hook_embed))
-        for layer, block in zip(layers, self.blocks, strict=True):
-            assert isinstance(block, ForeignBlock)
-            self._watch(layer, block)
         self.eval()
-        with torch.no_grad():
-            self(torch.zeros(1, 2, dtype=torch.long, device=embedding.weight.device))  # axis sizes, before any budget
+        self._try(blocks, torch.arange(2, device=embedding.weight.device)[None] % vocabulary)
 
-    def _watch(self, layer: nn.Module, block: ForeignBlock) -> None:
-        """Fire the residual hooks around a foreign layer and its mixer, and know which mixer is running."""
-        layer.register_forward_pre_hook(partial(_before, block.hook_resid_pre))
-        layer.register_forward_hook(partial(_after, block.hook_resid_post))
-        mixer = block.attn
-        for name in mixer.adapter.masked:
-            layer.get_submodule(name).register_forward_hook(partial(_mask, mixer))
-        if mixer.adapter is not NoMixer:
-            module: nn.Module = mixer.module
-            module.register_forward_pre_hook(partial(_enter, self.current, mixer))
-            module.register_forward_hook(partial(_leave, self.current, block.hook_attn_out))
+    @torch.no_grad()
+    def _try(self, blocks: Sequence[ForeignBlock], tokens: Tensor) -> None:
+        """A first run, which shows the sizes of axes, and which hooks there are."""
+        shown: dict[str, Tensor] = {}
+
+        def keep(value: Tensor, hook: HookPoint) -> None:
+            shown[hook.name or ""] = value.detach().clone()
+
+        around = [name for name in self.hook_dict if layer_of(name) is not None and not place_of(name).startswith("attn.")]
+        with self.hooks(fwd_hooks=[(name, keep) for name in around]):
+            self(tokens)
+        for layer, block in enumerate(blocks):
+            block.settle({place_of(name): value for name, value in shown.items() if layer_of(name) == layer})
+            if block.attn.adapter is not NoMixer and not block.attn.ran:
+                raise UnknownArchitectureError(
+                    f"layer {layer} of {type(self.foreign).__name__}: its {type(block.attn.module).__name__} calls nothing that "
+                    f"the adapter of {block.attn.adapter.title} replaces, so that its hooks would not fire"
+                )
+        self.setup_hooks()
+        self.cfg.n_heads = self.mixer(0).axis_sizes["head"]
+
+    def block(self, layer: int) -> ForeignBlock:
+        """The hook points of a layer."""
+        block = self.blocks[resolve_layer(layer, self.layers)]
+        assert isinstance(block, ForeignBlock)
+        return block
 
     def mixer(self, layer: int) -> ForeignMixer:
         """The hook points of a layer's token mixer."""
-        block = self.blocks[resolve_layer(layer, self.layers)]
-        assert isinstance(block, ForeignBlock)
-        return block.attn
+        return self.block(layer).attn
+
+    def layer_points(self, layer: int) -> tuple[Point, ...]:
+        return (*self.mixer(layer).points, *HIDDEN)
+
+    def axis_sizes(self, layer: int | None) -> dict[str, int]:
+        return super().axis_sizes(layer) | ({} if layer is None else {"hidden": self.block(layer).hidden})
 
     @property
     def mixers(self) -> list[ForeignMixer]:
@@ -177,11 +184,11 @@ def find_layers(foreign: nn.Module) -> tuple[list[nn.Module], list[ForeignMixer]
     known = adapters()
     lists = [module for module in foreign.modules() if isinstance(module, nn.ModuleList)]
     mixers = [[_mixer_of(layer, known) for layer in layers] for layers in lists]
-    if not any(mixer.adapter.recurrence is not None for own in mixers for mixer in own):
+    if not any(mixer.adapter is not NoMixer for own in mixers for mixer in own):
         names = {type(module).__name__ for module in foreign.modules()}
         seen = sorted(name for name in names if "Mixer" in name or "Attention" in name)
         raise UnknownArchitectureError(
-            f"{type(foreign).__name__} has no recurrent mixer that is known here (its mixers: {', '.join(seen) or 'none'}); "
+            f"{type(foreign).__name__} has no token mixer that is known here (its mixers: {', '.join(seen) or 'none'}); "
             f"{known_architectures()}"
         )
     best = max(range(len(lists)), key=lambda index: sum(mixer.adapter is not NoMixer for mixer in mixers[index]))
@@ -202,27 +209,6 @@ def _mixer_of(layer: nn.Module, known: Sequence[type[Adapter]]) -> ForeignMixer:
     return ForeignMixer(NoMixer, layer)
 
 
-def _before(point: HookPoint, module: nn.Module, args: tuple[Any, ...]) -> Any:
-    return (point(args[0]), *args[1:]) if args else None
-
-
-def _after(point: HookPoint, module: nn.Module, args: Any, out: Any) -> Any:
-    """A module's output with its first tensor through a hook."""
-    if isinstance(out, Tensor):
-        return point(out)
-    if isinstance(out, tuple) and out and isinstance(out[0], Tensor):
-        return (point(out[0]), *out[1:])
-    return out
-
-
-def _enter(current: list[ForeignMixer], mixer: ForeignMixer, module: nn.Module, args: Any) -> None:
-    current.append(mixer)
-
-
-def _leave(current: list[ForeignMixer], point: HookPoint, module: nn.Module, args: Any, out: Any) -> Any:
-    current.pop()
-    return _after(point, module, args, out)
-
-
-def _mask(mixer: ForeignMixer, module: nn.Module, args: Any, out: Tensor) -> Tensor:
-    return out if mixer.mask is None else out * mixer.mask[..., None]
+def _shown(point: HookPoint, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    shown: Tensor = point(out)
+    return shown

@@ -19,6 +19,7 @@ from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 from .reading import described, read_foreign
 from .trust import refuse_foreign_code
 
+HEADS = ("ForCausalLM", "LMHeadModel")  # the ends of the names of causal language models
 LIBRARIES = {"transformers": "transformers", "flash-linear-attention": "fla.models"}
 
 
@@ -69,7 +70,7 @@ def _class_of(folder: CheckpointFolder) -> Any:
         )
     architecture = named[0]
     for package in LIBRARIES.values():
-        if architecture.endswith("ForCausalLM") and find_spec(package.partition(".")[0]) is not None:
+        if architecture.endswith(HEADS) and find_spec(package.partition(".")[0]) is not None:
             kind = getattr(import_module(package), architecture, None)
             if isinstance(kind, type) and issubclass(kind, nn.Module):
                 return kind

@@ -140,3 +140,23 @@ FOREIGN: dict[str, Callable[[], Any]] = {
     "xlstm": _make("xLSTMConfig", "xLSTMForCausalLM", num_heads=4, hidden_size=128, mode="inference"),
     "rwkv": _make("RwkvConfig", "RwkvForCausalLM", attention_hidden_size=32, intermediate_size=64, context_length=128),
 }
+
+PLAIN: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48}
+WINDOWED = PLAIN | {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
+HEADS: dict[str, Any] = {"num_attention_heads": 4, "intermediate_size": 48}
+OF_SOFTMAX: dict[str, Callable[[], Any]] = {
+    "llama": _make("LlamaConfig", "LlamaForCausalLM", **PLAIN),
+    "mistral": _make("MistralConfig", "MistralForCausalLM", **PLAIN, sliding_window=5),
+    "qwen2": _make("Qwen2Config", "Qwen2ForCausalLM", **PLAIN),
+    "qwen3": _make("Qwen3Config", "Qwen3ForCausalLM", **PLAIN),
+    "gemma": _make("GemmaConfig", "GemmaForCausalLM", **PLAIN),
+    "gemma2": _make("Gemma2Config", "Gemma2ForCausalLM", **WINDOWED, query_pre_attn_scalar=8),
+    "gemma3": _make("Gemma3TextConfig", "Gemma3ForCausalLM", **WINDOWED, query_pre_attn_scalar=8),
+    "gpt2": _make("GPT2Config", "GPT2LMHeadModel", n_embd=W, n_layer=L, n_head=4, n_positions=64),
+    "pythia": _make("GPTNeoXConfig", "GPTNeoXForCausalLM", **HEADS, use_parallel_residual=True),
+    "gpt_neox": _make("GPTNeoXConfig", "GPTNeoXForCausalLM", **HEADS, use_parallel_residual=False),
+    "olmo": _make("OlmoConfig", "OlmoForCausalLM", **HEADS),
+    "olmo2": _make("Olmo2Config", "Olmo2ForCausalLM", **HEADS),
+    "phi": _make("PhiConfig", "PhiForCausalLM", **HEADS),
+    "phi3": _make("Phi3Config", "Phi3ForCausalLM", **HEADS),
+}

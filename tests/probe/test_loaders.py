@@ -174,13 +174,10 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(UnreadableCheckpointError, match=r"pytorch_model\.bin, which are pickles and may run code"):
         load(tmp_path)
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    llama = LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes))
-    with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: LlamaAttention\); known are .*gated delta rule"):
-        load(llama)
-    llama.save_pretrained(tmp_path)
+    nothing = torch.nn.Sequential(torch.nn.Embedding(3, 2), torch.nn.ModuleList([torch.nn.MultiheadAttention(2, 1)]))
+    with pytest.raises(UnknownArchitectureError, match=r"\(its mixers: MultiheadAttention\); known are .*gated delta rule"):
+        load(nothing)
+    FOREIGN["mamba"]().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["EvilForCausalLM"]}')
     with pytest.raises(UnknownArchitectureError, match=r"config.json names 'EvilForCausalLM'"):
         load(tmp_path)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from ...adapter import Adapter, ForeignMixer
 
 NAME = "statescope"
+IN_THE_MASK = ("dropout", "sliding_window", "position_ids", "cache_position")  # or without effect in evaluation
 
 
 class SoftmaxAttentionAdapter(Adapter, kind="softmax_attention"):
@@ -45,26 +46,50 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    **_: Any,
+    softcap: float | None = None,
+    **rest: Any,
 ) -> tuple[Tensor, None]:
-    """query [B, H, T, K], key, value [B, G, T, .], an additive mask. Returns [B, T, H, V]."""
+    """query [B, H, T, K], key, value [B, G, T, .], an additive mask, which windows are in. Returns [B, T, H, V].
+
+    softcap: scores s become c tanh(s / c). Raises ValueError for an argument that would change the result and is not known.
+    """
+    unknown = [name for name, given in rest.items() if name not in IN_THE_MASK and _is_number(given)]
+    if unknown:
+        raise ValueError(f"{type(module).__name__} gives its attention {', '.join(unknown)}, which the hooks do not know")
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     mixer: ForeignMixer | None = getattr(module, NAME, None)
     if mixer is None:
-        output = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)
+        output = _pattern(_scores(query, key, attention_mask, scale, softcap)) @ value
         return output.transpose(1, 2).contiguous(), None
     mixer.note_sizes(head=query.shape[1], key=query.shape[-1], value=value.shape[-1])
     query, key, value = (
         point(x.transpose(1, 2)).transpose(1, 2)
         for point, x in ((mixer.hook_q, query), (mixer.hook_k, key), (mixer.hook_v, value))
     )
-    if mixer.hook_pattern.has_hooks() or mixer.hook_attn_scores.has_hooks():
-        scores = query @ key.mT * scale
-        scores = mixer.hook_attn_scores(scores if attention_mask is None else scores + attention_mask)
-        z = mixer.hook_pattern(scores.softmax(-1, dtype=torch.float32).to(query.dtype)) @ value
+    if softcap is not None or mixer.hook_pattern.has_hooks() or mixer.hook_attn_scores.has_hooks():
+        scores = mixer.hook_attn_scores(_scores(query, key, attention_mask, scale, softcap))
+        z = mixer.hook_pattern(_pattern(scores)) @ value
     else:
         causal = attention_mask is None and query.shape[2] > 1
         z = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, is_causal=causal, scale=scale)
     return mixer.hook_z(z.transpose(1, 2)).contiguous(), None
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, Tensor | int | float) and not isinstance(given, bool)
+
+
+def _scores(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, softcap: float | None) -> Tensor:
+    """[B, H, T, T]; causal where there is no mask."""
+    scores = query @ key.mT * scale
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    if mask is None:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(future, torch.finfo(scores.dtype).min)
+    return scores + mask
+
+
+def _pattern(scores: Tensor) -> Tensor:
+    return scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
