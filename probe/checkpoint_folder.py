@@ -90,10 +90,10 @@ def open_checkpoint(source: str | Path) -> CheckpointFolder:
     path = Path(source).expanduser()
     if not path.is_dir():
         raise UnreadableCheckpointError(f"{path} does not exist or is not a folder; nothing is downloaded here")
-    if not _within(path, CONFIGURATION):
+    if not has_file(path, CONFIGURATION):
         found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise UnreadableCheckpointError(f"{path} has no {CONFIGURATION}; it has {found}")
-    if _within(path, "adapter_config.json"):
+    if has_file(path, "adapter_config.json"):
         raise UnreadableCheckpointError(
             f"{path} holds an adapter beside the model (adapter_config.json); merge it into the weights"
         )
@@ -111,11 +111,10 @@ def open_checkpoint(source: str | Path) -> CheckpointFolder:
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """The object in a JSON file of the folder. Raises UnreadableCheckpointError for anything else."""
-    file = _checked(folder, name)
+    file = checked_file(folder, name)
     try:
         if file.stat().st_size > LARGEST_JSON:
             raise UnreadableCheckpointError(f"{folder / name} has {file.stat().st_size / 2**20:,.0f} MiB, too many for a {name}")
-        _refuse_pointer(file)
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UnreadableCheckpointError):
@@ -137,7 +136,6 @@ def read_header(file: Path) -> dict[str, Stored]:
 
 
 def _opened(file: Path) -> Any:
-    _refuse_pointer(file)
     try:
         return safe_open(file, framework="pt")
     except (OSError, SafetensorError) as error:
@@ -160,9 +158,9 @@ def _refuse_pointer(file: Path) -> None:
 
 def _weight_files(folder: Path) -> list[Path]:
     """model.safetensors, or else the files that the index names."""
-    if _within(folder, WEIGHTS):
-        return [_checked(folder, WEIGHTS)]
-    if not _within(folder, INDEX):
+    if has_file(folder, WEIGHTS):
+        return [checked_file(folder, WEIGHTS)]
+    if not has_file(folder, INDEX):
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         others = sorted(path.name for path in folder.glob("*.safetensors"))
         found = "none"
@@ -179,14 +177,15 @@ def _weight_files(folder: Path) -> list[Path]:
             raise UnreadableCheckpointError(
                 f"{folder / INDEX} puts {tensor} into {name!r}; only plain names of *.safetensors in the same folder are read"
             )
-    return [_checked(folder, name) for name in sorted(set(named.values()))]
+    return [checked_file(folder, name) for name in sorted(set(named.values()))]
 
 
-def _within(folder: Path, name: str) -> bool:
+def has_file(folder: Path, name: str) -> bool:
+    """Whether anything of this name is there, a broken link too."""
     return (folder / name).is_symlink() or (folder / name).exists()
 
 
-def _checked(folder: Path, name: str) -> Path:
+def checked_file(folder: Path, name: str) -> Path:
     """The file of this name, once it is known to be a file, and one of the folder's own."""
     own, file = folder.resolve(), (folder / name).resolve()
     cached = own.parent.name == "snapshots" and own.parent.parent.name.startswith("models--")
@@ -197,6 +196,7 @@ def _checked(folder: Path, name: str) -> Path:
         )
     if not file.is_file():
         raise UnreadableCheckpointError(f"{folder / name} is missing, or is no file")
+    _refuse_pointer(file)
     return file
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer as Backend
 from torch import nn
 from transformer_lens import ActivationCache
 
@@ -14,6 +15,7 @@ from ...kernels.effective_attention import effective_attention
 from ...kernels.recurrence import TapRequest
 from ..errors import StatescopeError
 from ..hooks.cache import StateCache
+from ..models.text import Tokenizer
 from .delta_rule import delta_tokens
 
 GATES = re.compile(r"blocks\.(\d+)\.linear_attn\.hook_log_decay")
@@ -50,6 +52,13 @@ def unbridged(bridge: Any) -> nn.Module:
             f"without the bridge the logits differ by {float((own - theirs).abs().max()):.1e}; {PROCESSED}"
         )
     return clean
+
+
+def tokenizer_of(bridge: Any) -> Tokenizer | None:
+    """The tokenizer of a bridge; None where it has none, or one that is not of the `tokenizers` library."""
+    theirs: Any = getattr(bridge, "tokenizer", None)
+    backend = getattr(theirs, "backend_tokenizer", None)
+    return Tokenizer(backend, bos=theirs.bos_token, pad=theirs.pad_token) if isinstance(backend, Backend) else None
 
 
 PROCESSED = "its weights were processed: boot it without enable_compatibility_mode, and load that"

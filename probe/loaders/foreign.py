@@ -16,9 +16,10 @@ from transformer_lens.hook_points import HookPoint
 from ...kernels.recurrence import Edit, TapRequest
 from ..channel_mixers.base import HIDDEN
 from ..errors import StatescopeError, unknown_name
-from ..hooks.names import layer_of, place_of, resolve_layer
+from ..hooks.names import hook_name, layer_of, place_of, resolve_layer
 from ..hooks.points import Point
 from ..models.hooked import HookedModel, next_token_loss
+from ..models.text import Prompt
 from .adapter import Adapter, ForeignMixer, NoMixer
 from .block import ForeignBlock
 from .torch_modules import in_torch
@@ -108,20 +109,27 @@ class ForeignModel(HookedModel):
         """Those of all layers."""
         return [self.mixer(layer) for layer in range(self.layers)]
 
+    @property
+    def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
+        """The unembedding, [width, vocabulary]."""
+        head: Any = self.foreign.get_output_embeddings()  # type: ignore[operator]
+        return head.weight.T
+
     def forward(
         self,
-        tokens: Tensor,
+        tokens: Prompt,
         return_type: str | None = "logits",
         *,
         attention_mask: Tensor | None = None,
         taps: TapRequest | None = None,
         edits: Mapping[str, Sequence[Edit]] | None = None,
     ) -> Any:
-        """Run the foreign model on tokens [B, T].
+        """Run the foreign model on tokens [B, T], or on text where there is a tokenizer.
 
         return_type: "logits", "loss" (mean next-token cross-entropy in nats), "both", or None. attention_mask: [B, T], 0 for
         padding. taps, edits: as in `Model.forward`; positions count in the padded sequence.
         """
+        tokens, attention_mask = self.as_tokens(tokens, attention_mask)
         self.check_hooks(self.extent(taps, None, None))
         requests = self._requests(tokens.shape[1], taps, edits, None)
         mask = None if attention_mask is None else attention_mask.bool()
@@ -140,6 +148,39 @@ class ForeignModel(HookedModel):
         if return_type not in ("loss", "both"):
             raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
         return loss if return_type == "loss" else (logits, loss)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        tokens: Prompt,
+        count: int,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+        edits: Mapping[str, Sequence[Edit]] | None = None,
+    ) -> Tensor:
+        """`count` tokens more behind tokens [B, T], or behind text: [B, T + count].
+
+        Every step reads the whole sequence again, and so hook functions see it again; the model in `foreign` generates by itself,
+        faster, and without hooks. temperature: 0 takes the likeliest token, else tokens are drawn from softmax(logits /
+        temperature) with `generator`. edits: as in `run_with_edits`, at positions in the whole sequence.
+        """
+        if count < 0 or temperature < 0:
+            raise ValueError(f"count and temperature must not be negative, got {count} and {temperature}")
+        made = self.as_prompt(tokens)
+        by_layer = self.edits_by_layer(made.shape[1] + count, edits or {})
+        for _ in range(count):
+            own = {
+                hook_name(layer, "attn.hook_state"): [edit for edit in given if edit.position < made.shape[1]]
+                for layer, given in by_layer.items()
+            }
+            logits = self(made, edits=own)[:, -1]
+            if temperature:
+                new = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+            else:
+                new = logits.argmax(-1, keepdim=True)
+            made = torch.cat([made, new], dim=1)
+        return made
 
     @contextmanager
     def _substituted(self) -> Iterator[None]:

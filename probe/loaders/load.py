@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoint_folder import CheckpointFolder, UnreadableCheckpointError, open_checkpoint
+from ..checkpoint_folder import CheckpointFolder, UnreadableCheckpointError, has_file, open_checkpoint
 from ..models.hooked import HookedModel
 from ..models.saved import FORMAT, load_model
-from .bridge import is_bridge, unbridged
+from ..models.text import TOKENIZER, Tokenizer
+from .bridge import is_bridge, tokenizer_of, unbridged
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures
 from .reading import described, read_foreign
 from .trust import refuse_foreign_code
@@ -36,6 +37,8 @@ def load(
     dtype, device_map, attn_implementation: for a folder of theirs, as `from_pretrained` takes them; it is given nothing else.
         Of a folder its JSON and safetensors alone are read, nothing is fetched, and no code of the folder's or of a hub's is run.
 
+    The folder's tokenizer.json comes along as `model.tokenizer`: text then goes wherever tokens go.
+
     Raises UnreadableCheckpointError where a file is missing, damaged, or does not fit the others, which names the tensor;
     UntrustedCheckpointError where code or files from elsewhere are asked for; UnknownArchitectureError with the mixers that are
     known; ValueError for an argument with a model of ours or one already loaded.
@@ -44,16 +47,24 @@ def load(
     how = {name: value for name, value in asked.items() if value is not None}
     if isinstance(source, nn.Module):
         _refuse_arguments(how, "a model that is already loaded")
-        return ForeignModel(unbridged(source) if is_bridge(source) else source)
+        if not is_bridge(source):
+            return ForeignModel(source)
+        model: HookedModel = ForeignModel(unbridged(source))
+        model.tokenizer = tokenizer_of(source)
+        return model
     folder = open_checkpoint(source)
     refuse_foreign_code(folder.configuration | how, folder.path)
     if folder.configuration.get("model_type") == FORMAT:
         _refuse_arguments(how, f"{folder.path}, a model of statescope")
-        return load_model(folder)
-    kind = _class_of(folder)
-    foreign = read_foreign(kind, folder, **how)
-    with described(folder, kind):
-        return ForeignModel(foreign)
+        model = load_model(folder)
+    else:
+        kind = _class_of(folder)
+        foreign = read_foreign(kind, folder, **how)
+        with described(folder, kind):
+            model = ForeignModel(foreign)
+    if has_file(folder.path, TOKENIZER):
+        model.tokenizer = Tokenizer.read(folder.path)
+    return model
 
 
 def _refuse_arguments(how: Mapping[str, Any], source: str) -> None:

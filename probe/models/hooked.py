@@ -25,6 +25,7 @@ from ..hooks.points import BLOCK_POINTS, MODEL_POINTS, Point
 from ..hooks.positions import PositionRequest, Positions, check_mask
 from ..mixers.base import Memory, Mixer, StateRequest
 from ..mixers.table import why_not
+from .text import Prompt, ReadsText
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -63,7 +64,7 @@ class Chosen:
         return self.function(value, hook=hook)
 
 
-class HookedModel(HookedRootModule):
+class HookedModel(ReadsText, HookedRootModule):
     """A model whose hooks are those of `hooks/points.py` and those that its mixers declare.
 
     sizes: of the axis "width", for the byte budget. layers: how many blocks there are. points: what is declared of each hook, by
@@ -165,7 +166,7 @@ class HookedModel(HookedRootModule):
             ]
         return by_layer
 
-    def run_with_edits(self, tokens: Tensor, edits: Mapping[str, Sequence[Edit]], **run: Any) -> Any:
+    def run_with_edits(self, tokens: Prompt, edits: Mapping[str, Sequence[Edit]], **run: Any) -> Any:
         """Run with changes of the state: {"blocks.0.attn.hook_state": [Edit(position, operation, value), ...]}.
 
         Each edit propagates (the recurrence goes on from the changed state) or, with verb="readout", changes what is read at
@@ -177,7 +178,7 @@ class HookedModel(HookedRootModule):
 
     def run_with_cache(  # type: ignore[override]
         self,
-        tokens: Tensor,
+        tokens: Prompt,
         *,
         names_filter: NamesFilter = None,
         taps: TapRequest | None = None,
@@ -206,6 +207,7 @@ class HookedModel(HookedRootModule):
         Raises UnknownNameError for a name that matches no hook, ValueError for a hook that cannot fire in this run,
         MemoryError over the budget.
         """
+        tokens, attention_mask = self.as_tokens(tokens, attention_mask)
         if remove_batch_dim and len(tokens) != 1:
             raise ValueError(f"remove_batch_dim needs a batch of 1, got {len(tokens)}")
         if "pos_slice" in run:

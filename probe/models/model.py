@@ -14,7 +14,7 @@ from transformer_lens.hook_points import HookPoint
 from ...kernels.arguments import can_read_values
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import unknown_name
-from ..hooks.cache import NotInThisModelError, StateCache
+from ..hooks.cache import StateCache
 from ..hooks.names import resolve_layer
 from ..hooks.points import Point
 from ..hooks.positions import check_mask, refuse_left_padding
@@ -23,6 +23,7 @@ from .blocks import Block
 from .config import ModelConfig
 from .hooked import HookedModel, next_token_loss
 from .parametrisation import parametrise
+from .text import Prompt
 
 RETURN_TYPES = ("logits", "loss", "both", None)
 
@@ -91,12 +92,11 @@ class Model(HookedModel):
         """The unembedding has no bias: zeros, [vocabulary]."""
         return self.W_U.new_zeros(self.config.vocabulary)
 
-    def tokens_to_residual_directions(self, tokens: int | Tensor) -> Tensor:
+    def tokens_to_residual_directions(self, tokens: int | str | Tensor) -> Tensor:
         """transformer-lens's name: the directions [..., width] along which the residual stream, over the final norm's scale, adds
         to the logits of token ids [...]. The final norm's gain is part of them, so that attributions sum to the logit.
         """
-        if isinstance(tokens, str):
-            raise NotInThisModelError(f"this model has no tokenizer to read {tokens!r} with; give token ids")
+        tokens = self.to_single_token(tokens) if isinstance(tokens, str) else tokens
         return (self.W_U * self.ln_final.weight[:, None]).T[torch.as_tensor(tokens, device=self.W_U.device)]
 
     def accumulated_bias(self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True) -> Tensor:
@@ -105,7 +105,7 @@ class Model(HookedModel):
 
     def forward(
         self,
-        tokens: Tensor,
+        tokens: Prompt,
         return_type: str | None = "logits",
         *,
         taps: TapRequest | None = None,
@@ -117,8 +117,8 @@ class Model(HookedModel):
     ) -> Any:
         """Run the model.
 
-        tokens: [B, T] token ids, or real numbers [B, T, inputs] for a model that takes those; with start_at_layer, the residual
-            stream [B, T, width] entering that block.
+        tokens: [B, T] token ids, or text where the model has a tokenizer; real numbers [B, T, inputs] for a model that takes
+            those; with start_at_layer, the residual stream [B, T, width] entering that block.
         return_type: "logits", "loss" (mean next-token cross-entropy in nats; of token ids), "both", or None.
         taps: the positions whose states `hook_state` and `hook_write` show, in every layer that has a state.
         edits: see `run_with_edits`.
@@ -133,6 +133,7 @@ class Model(HookedModel):
         """
         if return_type not in RETURN_TYPES:
             raise unknown_name("return_type", str(return_type), map(str, RETURN_TYPES))
+        tokens, attention_mask = self.as_tokens(tokens, attention_mask)
         if attention_mask is not None:
             check_mask(attention_mask, *tokens.shape[:2])
             refuse_left_padding(attention_mask)
@@ -178,7 +179,7 @@ class Model(HookedModel):
 
     def generate(
         self,
-        tokens: Tensor,
+        tokens: Prompt,
         count: int,
         *,
         temperature: float = 0.0,
@@ -186,16 +187,16 @@ class Model(HookedModel):
         taps: TapRequest | None = None,
         edits: Mapping[str, Sequence[Edit]] | None = None,
     ) -> Tensor:
-        """`count` tokens more behind tokens [B, T]; see `generate.generate`."""
+        """`count` tokens more behind tokens [B, T], or behind text; see `generate.generate`."""
         from .generate import generate
 
-        return generate(self, tokens, count, temperature=temperature, generator=generator, taps=taps, edits=edits)
+        return generate(self, self.as_prompt(tokens), count, temperature=temperature, generator=generator, taps=taps, edits=edits)
 
-    def generate_with_cache(self, tokens: Tensor, count: int, **run: Any) -> tuple[Tensor, StateCache]:
+    def generate_with_cache(self, tokens: Prompt, count: int, **run: Any) -> tuple[Tensor, StateCache]:
         """`count` tokens more, and what hooks saw of all of them; see `generate.generate_with_cache`."""
         from .generate import generate_with_cache
 
-        return generate_with_cache(self, tokens, count, **run)
+        return generate_with_cache(self, self.as_prompt(tokens), count, **run)
 
 
 def _embedding(config: ModelConfig, generator: torch.Generator) -> nn.Module:
