@@ -76,7 +76,7 @@ def test_the_residual_stream_adds_up(name: str, foreign: Any, tokens: torch.Tens
         if name not in PARALLEL:
             torch.testing.assert_close(cache["resid_mid", layer], pre + tokens_out, rtol=1e-4, atol=1e-5)
         hidden = cache["post", layer, "mlp"]
-        assert hidden.shape == (2, T, model.sizes["hidden"]) and tokens_out.norm() > 0.01 * pre.norm()
+        assert hidden.shape == (2, T, model.axis_sizes(layer)["hidden"]) and tokens_out.norm() > 0.01 * pre.norm()
         if name != "phi3":  # its two first matrices are one
             assert cache["pre", layer, "mlp"].shape == hidden.shape
     if name not in ("gemma2", "gemma3", "olmo2"):  # a norm stands behind their attention
