@@ -1,22 +1,35 @@
-"""Where states and concepts lie: trajectories, directions, subspaces, and how alike two representations are."""
+"""Where states and concepts lie: trajectories, directions, automata and groups, and how alike two representations are."""
 
 from __future__ import annotations
 
+from .analyses.automata.expressivity import Expressivity, expressivity
+from .analyses.automata.homomorphism import Homomorphism, homomorphism
+from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
+from .analyses.geometry.state_geometry import StateGeometry, state_geometry
 from .analyses.geometry.state_trajectory import StateTrajectory, state_trajectory
 from .analyses.similarity.compare import RepresentationSimilarity, compare_representations
 from .probe.subspaces.direction import Direction
 from .probe.subspaces.subspace import Subspace
 
 __all__ = [
+    "Automaton",
     "Direction",
     "DirectionCosines",
     "DirectionProjection",
+    "Expressivity",
+    "Homomorphism",
+    "RecoveredAutomaton",
     "RepresentationSimilarity",
+    "StateGeometry",
     "StateTrajectory",
     "Subspace",
     "compare_representations",
     "direction_cosines",
     "direction_projection",
+    "expressivity",
+    "homomorphism",
+    "recovered_automaton",
+    "state_geometry",
     "state_trajectory",
 ]

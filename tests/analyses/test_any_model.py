@@ -15,9 +15,12 @@ from torch import Tensor
 from statescope import Model, ModelConfig, empirical_ntk, load, state_trajectory, transition_spectrum
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
 from statescope.analyses.behaviour.training_curve import held_out_cost
-from statescope.probe.loaders.foreign import ADAPTERS
+from statescope.geometry import state_geometry
+from statescope.probe.loaders.foreign import adapters
 from statescope.probe.models.hooked import HookedModel
+from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, generator_for
+from statescope.spectra import memory_horizon, spectrum_by_label, transition_measures, window_spectrum
 
 VOCABULARY = 31
 OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
@@ -47,9 +50,12 @@ def shown(model: HookedModel, tokens: Tensor, place: str, **run: Any) -> dict[in
 
 
 def test_each_adapter_of_transformers_is_here() -> None:
-    kinds = {type(load(FOREIGN[name]()).mixer(0).module).__name__ for name in OF_EACH_ADAPTER}
-    of_transformers = [adapter for adapter in ADAPTERS if not any("fla" in str(runner) for runner in adapter.functions.values())]
-    assert all(kinds & set(adapter.modules) for adapter in of_transformers[:8])
+    """Those of flash-linear-attention need the library's interpreter to make a model, and have tests of their own."""
+    made: list[Any] = [load(FOREIGN[name]()) for name in OF_EACH_ADAPTER]
+    here = {type(model.mixer(layer).module).__name__ for model in made for layer in range(model.layers)}
+    for adapter in adapters():
+        if adapter.package == "transformers" and adapter.recurrence is not None:
+            assert here & set(adapter.modules), adapter.title
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,6 +108,26 @@ def test_the_trajectory_is_that_of_the_states(name: str) -> None:
         np.testing.assert_allclose((own[["axis_1", "axis_2", "axis_3"]] ** 2).sum().sum(), share * total, rtol=1e-3)
         assert (place in result.about["complex"]) == np.iscomplexobj(state)
     assert result.summary() and result.specification().panels
+
+
+OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
+    "measures": transition_measures,
+    "by token": lambda model, tokens: spectrum_by_label(model, tokens, {"token": tokens}),
+    "windows": lambda model, tokens: window_spectrum(model, tokens, 3),
+    "horizon": memory_horizon,
+    "geometry": state_geometry,
+}
+
+
+@pytest.mark.parametrize("name", OF_EACH_ADAPTER)
+def test_every_analysis_of_transitions_and_states_takes_a_loaded_model(name: str) -> None:
+    """The layers of each result are those that show what it needs; numbers are held by the analyses' own tests."""
+    model, tokens = MAKE[name](), tokens_of(2, 6)
+    transitions, states = shown(model, tokens, "hook_transition"), shown(model, tokens, "hook_state", taps="last")
+    for kind, analyse in OF_TRANSITIONS.items():
+        result = analyse(model, tokens)
+        assert set(result.table["layer"]) == set(states if kind == "geometry" else transitions), kind
+        assert result.table["model"].eq("model").all() and result.summary() and result.specification().panels
 
 
 @pytest.mark.parametrize("name", NAMES)
