@@ -43,18 +43,18 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
         """For each model, layer, head, label and class: the tokens, the shares of eigenvalues that are negative, complex and of
         modulus above 1, and the mean over tokens of the largest angle in radians.
         """
-        table = self.table.assign(value=self.table["real"] + 1j * self.table["imaginary"])
         places = ["model", "layer", "head", "label", "class"]
-        rows = []
-        for where, own in table.groupby(places, sort=False):
-            weight, value = own["multiplicity"].to_numpy(), own["value"].to_numpy()
-            turning = np.abs(value.imag) > ROUNDING
-            negative = ~turning & (value.real < -ROUNDING)
-            shares = [float((weight * mask).sum() / weight.sum()) for mask in (negative, turning, np.abs(value) > 1 + ROUNDING)]
-            angle = np.where(turning | negative, np.abs(np.angle(value)), 0.0)
-            largest = pd.Series(angle).groupby([own["sequence"].to_numpy(), own["position"].to_numpy()]).max()
-            rows.append((*where, len(largest), *shares, float(largest.mean())))
-        return pd.DataFrame(rows, columns=[*places, "tokens", "negative", "turning", "growing", "angle"])
+        value, weight = (self.table["real"] + 1j * self.table["imaginary"]).to_numpy(), self.table["multiplicity"].to_numpy()
+        turning = np.abs(value.imag) > ROUNDING
+        negative = ~turning & (value.real < -ROUNDING)
+        kinds = {"negative": negative, "turning": turning, "growing": np.abs(value) > 1 + ROUNDING}
+        weighed = self.table.assign(**{name: weight * kind for name, kind in kinds.items()})
+        sums = weighed.groupby(places, sort=False)[[*kinds, "multiplicity"]].sum()
+        angle = np.where(turning | negative, np.abs(np.angle(value)), 0.0)
+        largest = self.table.assign(angle=angle).groupby([*places, "sequence", "position"], sort=False)["angle"].max()
+        tokens = largest.groupby(level=places, sort=False)
+        shares = sums[list(kinds)].div(sums["multiplicity"], axis=0)
+        return shares.assign(tokens=tokens.size(), angle=tokens.mean()).reset_index()
 
     def liveliest(self, model: str, label: str) -> tuple[int, int]:
         """The layer and head of a model whose mean largest angle differs most between the classes of a label."""
