@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from argparse import Namespace
+from importlib import metadata
 from pathlib import Path
 
 import gpu
@@ -26,10 +28,31 @@ def read(folder: Path) -> dict[str, dict[str, dict[str, object]]]:
     return json.loads((folder / "results.json").read_text())["parts"]
 
 
+def link_packages(folder: Path, *names: str) -> None:
+    """A folder that has these packages, what they need, and nothing else."""
+    for name in names:
+        try:
+            package = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # what they need on other machines
+        for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+            link, target = folder / top, Path(str(package.locate_file(top)))
+            if not link.exists():
+                link.symlink_to(target, target_is_directory=target.is_dir())
+        needs = [re.split(r"[^\w.-]", need)[0] for need in package.requires or () if "extra ==" not in need]
+        link_packages(folder, *(need for need in needs if not list(folder.glob(f"{need.replace('-', '_')}-*.dist-info"))))
+
+
 def test_a_dry_run_from_a_bare_checkout(tmp_path: Path) -> None:
-    """In a process that finds nothing of the checkout but the script."""
-    bare = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TRITON_INTERPRET")}
-    command = [sys.executable, str(SCRIPT), "--dry", "--out", str(tmp_path / "out"), "--workers", "2"]
+    """In a process that finds the script, torch, Triton and numpy, and nothing else that is installed here."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    link_packages(packages, "torch", "triton", "numpy")
+    assert (packages / "torch").is_dir()
+    assert not {"pandas", "scipy", "pytest", "transformer_lens"} & {path.name for path in packages.iterdir()}
+    bare = os.environ | {"PYTHONPATH": str(packages)}
+    bare.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-S", str(SCRIPT), "--dry", "--out", str(tmp_path / "out"), "--workers", "2"]
     done = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     parts = read(tmp_path / "out")
