@@ -13,7 +13,8 @@ from torch import nn
 
 from ..checkpoint_folder import CheckpointFolder, UnreadableCheckpointError, has_file, open_checkpoint
 from ..models.hooked import HookedModel
-from ..models.saved import FORMAT, load_model
+from ..models.saved import load_model
+from ..models.saving import FORMAT
 from ..models.text import TOKENIZER, Tokenizer
 from .bridge import is_bridge, tokenizer_of, unbridged
 from .foreign import ForeignModel, UnknownArchitectureError, known_architectures

@@ -21,20 +21,19 @@ from ..hooks.positions import PositionRequest, at
 from ..mixers.base import Memory, StateRequest
 
 if TYPE_CHECKING:
-    from .hooked import NamesFilter
-    from .model import Model
+    from .hooked import HookedModel, NamesFilter
 
 
 @torch.no_grad()
-def stream_logits(model: Model, tokens: Tensor) -> Iterator[tuple[Tensor, list[Memory]]]:
+def stream_logits(model: HookedModel, tokens: Tensor) -> Iterator[tuple[Tensor, list[Memory]]]:
     """The logits [B, vocabulary] after each token of [B, T], one step at a time, and the memories behind it."""
-    memories: list[Memory] = [{} for _ in range(model.config.layers)]
+    memories: list[Memory] = [{} for _ in range(model.layers)]
     for position in range(tokens.shape[1]):
         yield model(tokens[:, position : position + 1], memories=memories)[:, -1], memories
 
 
 def generate(
-    model: Model,
+    model: HookedModel,
     tokens: Tensor,
     count: int,
     *,
@@ -55,7 +54,7 @@ def generate(
 
 
 def generate_with_cache(
-    model: Model,
+    model: HookedModel,
     tokens: Tensor,
     count: int,
     *,
@@ -104,7 +103,7 @@ def generate_with_cache(
 
 @torch.no_grad()
 def _grown(
-    model: Model,
+    model: HookedModel,
     tokens: Tensor,
     count: int,
     temperature: float,
@@ -116,7 +115,7 @@ def _grown(
     begin: Callable[[range], None] = lambda now: None,
 ) -> Tensor:
     """The tokens with `count` more. show_last: whether the last one is read too. begin: told the positions of each pass."""
-    _check(model, count, temperature)
+    _check(count, temperature)
     model.check_hooks(model.extent(taps))
     total = tokens.shape[1] + count
     tapped = () if taps is None else Tap.of(taps).resolve(total)
@@ -142,11 +141,9 @@ def _grown(
     return tokens
 
 
-def _check(model: Model, count: int, temperature: float) -> None:
+def _check(count: int, temperature: float) -> None:
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
-    if model.config.inputs:
-        raise ValueError("a model of real inputs generates no tokens; `stream_logits` steps through a sequence")
     if temperature < 0:
         raise ValueError(f"temperature must not be negative, got {temperature}")
 
@@ -158,7 +155,7 @@ def _next(logits: Tensor, temperature: float, generator: torch.Generator | None)
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
 
 
-def _watched(model: Model) -> bool:
+def _watched(model: HookedModel) -> bool:
     """Whether any hook function would see a pass."""
     return any(point.has_hooks() for point in model.hook_dict.values())
 

@@ -96,6 +96,10 @@ class HookedModel(ReadsText, HookedRootModule):
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
 
+    def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
+        """The logits [B, vocabulary] behind the last of tokens [B, T], going on from the memories in `requests`."""
+        raise NotInThisModelError(f"a {type(self).__name__} does not go on from memories; generate with its own library")
+
     @property
     def hook_names(self) -> list[str]:
         """The names of all hooks, in the order of the model."""

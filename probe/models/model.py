@@ -21,8 +21,10 @@ from ..hooks.positions import check_mask, refuse_left_padding
 from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
 from .blocks import Block
 from .config import ModelConfig
+from .generate import generate, generate_with_cache
 from .hooked import HookedModel, next_token_loss
 from .parametrisation import parametrise
+from .saving import save_model
 from .text import Prompt
 
 RETURN_TYPES = ("logits", "loss", "both", None)
@@ -56,7 +58,7 @@ class Model(HookedModel):
             device=None,
         )
         self.sizes = {"width": config.width}
-        parametrise(self)
+        parametrise(self, config, type(self))
         self.setup_hooks()
 
     def _new_block(self, layer: int, generator: torch.Generator) -> Block:
@@ -155,6 +157,8 @@ class Model(HookedModel):
 
     def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
         """The logits [B, vocabulary] behind the last of tokens [B, T], with what is asked of each layer's mixer."""
+        if self.config.inputs:
+            raise ValueError("a model of real inputs generates no tokens; `stream_logits` steps through a sequence")
         logits: Tensor = self.unembed(self.ln_final(self._through(self._embed(tokens), requests)))
         return logits[:, -1]
 
@@ -173,9 +177,7 @@ class Model(HookedModel):
 
     def save(self, folder: str | Path) -> Path:
         """Write the model to a folder, as config.json and model.safetensors; `statescope.load` reads it back bit for bit."""
-        from .saved import save_model
-
-        return save_model(self, folder)
+        return save_model(self.config, self.state_dict(), folder)
 
     def generate(
         self,
@@ -188,14 +190,10 @@ class Model(HookedModel):
         edits: Mapping[str, Sequence[Edit]] | None = None,
     ) -> Tensor:
         """`count` tokens more behind tokens [B, T], or behind text; see `generate.generate`."""
-        from .generate import generate
-
         return generate(self, self.as_prompt(tokens), count, temperature=temperature, generator=generator, taps=taps, edits=edits)
 
     def generate_with_cache(self, tokens: Prompt, count: int, **run: Any) -> tuple[Tensor, StateCache]:
         """`count` tokens more, and what hooks saw of all of them; see `generate.generate_with_cache`."""
-        from .generate import generate_with_cache
-
         return generate_with_cache(self, self.as_prompt(tokens), count, **run)
 
 

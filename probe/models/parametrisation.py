@@ -13,9 +13,8 @@ step on w then changes W by m times as much as Adam would change it, and by m^2 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +22,8 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from ..hooks.names import layer_of
 from ..mixers.base import ComplexLinear
-
-if TYPE_CHECKING:
-    from .model import Model
+from .config import ModelConfig
+from .hooked import HookedModel
 
 LINEAR = (nn.Linear, ComplexLinear)
 
@@ -45,18 +43,18 @@ class Multiplier(nn.Module):
         return start / self.multiplier * weight
 
 
-def parametrise(model: Model) -> None:
-    """Write the weights of a new model as its configuration's parametrisation has them.
+def parametrise(model: HookedModel, config: ModelConfig, build: Callable[[ModelConfig], HookedModel]) -> None:
+    """Write the weights of a new model as its configuration's parametrisation has them. build: makes a model of a configuration.
 
     Raises ValueError for "mup" where a weight outside linear maps grows in both directions (the recurrence of a cell), since its
     scale is not known, or where the model cannot be built at the base width.
     """
-    if model.config.parametrisation == "ntk":
+    if config.parametrisation == "ntk":
         for module in list(model.modules()):
             if isinstance(module, LINEAR):
                 _scale(module, Multiplier(module.weight.shape[1] ** -0.5))
-    if model.config.parametrisation == "mup":
-        for module, multiplier in list(_maximal_update(model)):
+    if config.parametrisation == "mup":
+        for module, multiplier in list(_maximal_update(model, _at_base_width(config, build))):
             _scale(module, multiplier)
 
 
@@ -65,9 +63,8 @@ def _scale(module: nn.Module, multiplier: Multiplier) -> None:
         register_parametrization(module, "weight", multiplier)
 
 
-def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
+def _maximal_update(model: HookedModel, base: HookedModel) -> Iterator[tuple[nn.Module, Multiplier]]:
     """The linear maps whose inputs grow with the width, and their multipliers."""
-    base = _at_base_width(model)
     small = dict(base.named_modules())
     for name, module in model.named_modules():
         if not isinstance(module, LINEAR):
@@ -86,10 +83,10 @@ def _maximal_update(model: Model) -> Iterator[tuple[nn.Module, Multiplier]]:
             yield module, Multiplier(multiplier, start)
 
 
-def _at_base_width(model: Model) -> Model:
-    config = replace(model.config, width=model.config.base_width, parametrisation="standard")
+def _at_base_width(config: ModelConfig, build: Callable[[ModelConfig], HookedModel]) -> HookedModel:
+    config = replace(config, width=config.base_width, parametrisation="standard")
     try:
-        return type(model)(config)
+        return build(config)
     except ValueError as error:
         raise ValueError(f"this model cannot be built at base_width={config.width}, which mup scales from: {error}") from error
 

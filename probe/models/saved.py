@@ -1,31 +1,15 @@
-"""A model of ours in a folder: config.json and model.safetensors."""
+"""Reading a model of ours from a folder: config.json and model.safetensors."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoint_folder import CheckpointFolder, UnreadableCheckpointError, at_most, check_layers, refuse_not_finite
-from ..configuration import from_plain, to_plain
-from ..files import write_text, write_whole
+from ..configuration import from_plain
 from .config import ModelConfig
 from .model import Model
-
-FORMAT = "statescope"
-
-
-def save_model(model: Model, folder: str | Path) -> Path:
-    """Write config.json and model.safetensors; each file appears whole or not at all. `load(folder)` reads them back."""
-    folder = Path(folder)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    write_whole(folder / "model.safetensors", lambda temporary: save_file(tensors, temporary))
-    configuration = {"model_type": FORMAT, "format": 1, "config": to_plain(model.config)}
-    write_text(folder / "config.json", json.dumps(configuration, indent=2) + "\n")
-    return folder
 
 
 def load_model(folder: CheckpointFolder) -> Model:

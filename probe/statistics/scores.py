@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ..hooks.names import site_of
 from ..results.figure import Figure, Intervals, Line, Panel
 from ..results.result import Result
 from .corrections import false_discovery_rates
@@ -153,5 +154,5 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 def short_hook(hook: str) -> str:
     """A hook's layer and site: "1 state" for "blocks.1.attn.hook_state"."""
-    site = hook.split(".")[-1].removeprefix("hook_")
+    site = site_of(hook)
     return f"{hook.split('.')[1]} {site}" if hook.startswith("blocks.") else site

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ import torch
 from every_mixer import MIXERS, label
 from transformer_lens.hook_points import HookPoint
 
+import statescope
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
-from statescope.probe.channel_mixers.base import HIDDEN
+from statescope.probe.channel_mixers.base import HIDDEN, ChannelMixerConfig
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.budget import activation_bytes
 from statescope.probe.hooks.points import BLOCK_POINTS, MODEL_POINTS
@@ -244,3 +247,18 @@ def test_edits_go_to_states_only(tokens: torch.Tensor) -> None:
         model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(9, "scale", torch.tensor(0.0))]})
     with pytest.raises(IndexError, match="tap at position 12 is outside"):
         model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=[3, 12])
+
+
+def test_nothing_in_the_package_asks_for_a_mixer_by_the_name_of_its_kind() -> None:
+    """What an object can do stands on the object: no comparison of a kind with names of mixers."""
+    root = Path(statescope.__file__).parent
+    kinds = {*MixerConfig.kinds(), *ChannelMixerConfig.kinds()}
+    found = []
+    for path in (path for room in ("kernels", "probe", "analyses", "app") for path in (root / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare) and any(
+                isinstance(part, ast.Attribute) and part.attr == "kind" for part in ast.walk(node)
+            ):
+                named = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+                found += [f"{path.relative_to(root)}:{node.lineno}" for _ in named & kinds]
+    assert not found
