@@ -23,6 +23,8 @@ from .probe.tasks import (
     WordProblem,
     generator_for,
 )
+from .probe.tasks.base import draw_split
+from .probe.tasks.check import check_task
 
 __all__ = [
     "AssociativeRecall",
@@ -43,5 +45,7 @@ __all__ = [
     "Task",
     "Text",
     "WordProblem",
+    "check_task",
+    "draw_split",
     "generator_for",
 ]

@@ -1,4 +1,4 @@
-"""A task in a user's own file: found by its kind, checked, trained on and probed, with no line of the package changed."""
+"""The task of docs/extending.md, in a file of a user's own: found by its kind, checked, trained on and probed, with no line of the package changed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from recipes import recipes
 
 from statescope import DeltaNet, Model, ModelConfig, Parity, Task, generator_for, state_trajectory
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
@@ -19,43 +20,7 @@ from statescope.probe.plugins import import_file
 from statescope.probe.tasks.base import Batch
 from statescope.probe.tasks.check import UnfitTaskError, check_task
 
-SOURCE = '''
-"""Which bracket is open? The innermost of a random well-formed beginning."""
-
-from dataclasses import dataclass
-
-import torch
-from torch import Generator
-
-from statescope.probe.tasks.base import Batch, Split, Task, draw_split
-
-
-@dataclass(frozen=True)
-class OpenBracket(Task, kind="open_bracket"):
-    """Tokens open (0 .. kinds - 1) and close (kinds) brackets; the target is the kind of the innermost open one, or `kinds`."""
-
-    kinds: int = 3
-    """of brackets"""
-
-    label_names = ("depth",)
-
-    @property
-    def vocabulary(self) -> int:
-        return self.kinds + 1
-
-    def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        tokens = draw_split(lambda count: torch.randint(0, self.kinds + 1, (count, length), generator=generator), size, split)
-        targets, depths = torch.empty_like(tokens), torch.empty_like(tokens)
-        for row, sequence in enumerate(tokens.tolist()):
-            stack: list[int] = []
-            for position, token in enumerate(sequence):
-                if token < self.kinds:
-                    stack.append(token)
-                elif stack:
-                    stack.pop()
-                targets[row, position], depths[row, position] = stack[-1] if stack else self.kinds, len(stack)
-        return Batch(tokens, targets, {"depth": depths})
-'''
+SOURCE = next(recipe.files["open_bracket.py"] for recipe in recipes() if recipe.title == "A task")
 
 
 @pytest.fixture(scope="module")
