@@ -1,16 +1,17 @@
-"""The task of docs/extending.md, in a file of a user's own: found by its kind, checked, trained on and probed, with no line of the package changed."""
+"""The task of docs/extending.md, in a file of a user's own: found by its kind, checked, trained on and captured."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from recipes import recipes
+from recipes import forgotten_afterwards, recipe
 
 from statescope import DeltaNet, Model, ModelConfig, Parity, Task, generator_for, state_trajectory
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
@@ -20,14 +21,15 @@ from statescope.probe.plugins import import_file
 from statescope.probe.tasks.base import Batch
 from statescope.probe.tasks.check import UnfitTaskError, check_task
 
-SOURCE = next(recipe.files["open_bracket.py"] for recipe in recipes() if recipe.title == "A task")
+SOURCE = recipe("A task").files["open_bracket.py"]
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     path = tmp_path_factory.mktemp("outside") / "open_bracket.py"
     path.write_text(SOURCE)
-    return import_file(path)
+    with forgotten_afterwards():
+        yield import_file(path)
 
 
 def test_it_is_known_by_its_kind(module: Any) -> None:
