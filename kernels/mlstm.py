@@ -79,7 +79,7 @@ def mlstm(
     layout = Layout.of(q.shape[0], q.shape[1], cu_seqlens, None, None)
     sequences = len(layout.starts)
     check_shapes({"S": sequences, "H": q.shape[2]}, initial_max=(initial_max, "S H"))
-    start = widened(log_input.new_zeros(sequences, q.shape[2]) if initial_max is None else initial_max)
+    start = _start(log_input, initial_max, layout)
     scaled = _stabilise(log_input, log_decay, start, layout)
     out = linear_attention(
         q,
@@ -103,18 +103,33 @@ def mlstm(
 @outside_autocast
 def mlstm_effective_attention(q: Tensor, k: Tensor, log_input: Tensor, log_decay: Tensor) -> Tensor:
     """M [B, H, T, T] with o_i = sum_j M_ij v_j, from a zero state. Arguments as in `mlstm`."""
-    layout = Layout.of(q.shape[0], q.shape[1], None, None, None)
-    scaled = _stabilise(log_input, log_decay, widened(log_input.new_zeros(q.shape[0], q.shape[2])), layout)
+    scaled = scaled_gates(log_input, log_decay)
     scores = effective_attention(widened(q), k * scaled.input_gate[..., None], log_decay=scaled.log_decay)
     return (scores / torch.maximum(scores.sum(-1).abs(), (-scaled.maxima).exp().mT)[..., None]).to(q.dtype)
 
 
 class Scaled(NamedTuple):
-    """The maxima m [B, T, H], and log f_t + m_{t-1} - m_t and i_t e^{-m_t} [B, T, H], which are at most 0 and 1."""
+    """The gates of the scaled state: the maxima m [B, T, H], and log f_t + m_{t-1} - m_t and i_t e^{-m_t} [B, T, H], which are at
+    most 0 and 1.
+    """
 
     maxima: Tensor
     log_decay: Tensor
     input_gate: Tensor
+
+
+def scaled_gates(log_input: Tensor, log_decay: Tensor, initial_max: Tensor | None = None) -> Scaled:
+    """What the scaled state of `mlstm` follows: S_t = e^{scaled.log_decay} S_{t-1} + scaled.input_gate k_t [v_t, 1]^T.
+
+    log_input, log_decay: [B, T, H]. initial_max: [B, H], zero when None.
+    """
+    layout = Layout.of(log_input.shape[0], log_input.shape[1], None, None, None)
+    return _stabilise(log_input, log_decay, _start(log_input, initial_max, layout), layout)
+
+
+def _start(log_input: Tensor, initial_max: Tensor | None, layout: Layout) -> Tensor:
+    """The maximum before the first token [S, H]."""
+    return widened(log_input.new_zeros(len(layout.starts), log_input.shape[2]) if initial_max is None else initial_max)
 
 
 def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layout) -> Scaled:

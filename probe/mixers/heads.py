@@ -95,12 +95,15 @@ class RecurrentMixer(Mixer):
     def _observe(self, tokens: Tokens, fixed: Tokens, taps: tuple[int, ...], carried: Tokens) -> None:
         """Fire the hooks that are computed only when asked for."""
         family = self.recurrence
-        if family.write is not None and taps and self.hook_write.has_hooks():
+        write = family.write if taps and family.write is not None and self.hook_write.has_hooks() else None
+        transition = family.transition if family.transition is not None and self.hook_transition.has_hooks() else None
+        applied = tokens if family.applied is None or not (write or transition) else family.applied(tokens, carried)
+        if write is not None:
             at = torch.tensor(taps, device=next(iter(tokens.values())).device)
-            tapped = {name: x.index_select(1, at) for name, x in tokens.items()}
-            observe(self.hook_write, family.write(tapped | fixed))
-        if family.transition is not None and self.hook_transition.has_hooks():
-            observe(self.hook_transition, family.transition(tokens | fixed))
+            tapped = {name: x.index_select(1, at) for name, x in applied.items()}
+            observe(self.hook_write, write(tapped | fixed))
+        if transition is not None:
+            observe(self.hook_transition, transition(applied | fixed))
         if family.attention is not None and self.hook_effective_attention.has_hooks():
             if carried:
                 raise RuntimeError(

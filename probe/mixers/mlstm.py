@@ -6,7 +6,7 @@ is [C, n] e^{-m}, with m the running maximum that keeps it finite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,9 +15,12 @@ from torch.nn import functional
 from ..hooks.points import Point
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
-from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, Z, with_normaliser
+from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, TRANSITION, Z, with_normaliser
 from .recurrences import MLSTM as RECURRENCE
 from .recurrences import Tokens
+
+SCALED = replace(TRANSITION, holds="transition of the scaled state, f_t e^{m_(t-1) - m_t}, a Transition")
+SCALED_STATE = tuple(SCALED if point is TRANSITION else point for point in MATRIX_STATE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class MLSTM(HeadsConfig, kind="mlstm"):
         *QKV,
         LOG_DECAY,
         Point("attn.hook_log_input", "batch position head", "natural log of the input gate, of any sign"),
-        *with_normaliser(MATRIX_STATE, "its last column is the normaliser, and all is scaled by e^{-m}"),
+        *with_normaliser(SCALED_STATE, "its last column is the normaliser, and all is scaled by e^{-m}"),
         GATE,
         Z,
     )

@@ -21,7 +21,7 @@ from ...kernels.gate_loop import gate_loop, gate_loop_effective_attention
 from ...kernels.gated_linear_attention import gated_linear_attention
 from ...kernels.linear_attention import linear_attention, with_ones
 from ...kernels.linear_recurrence import linear_recurrence, linear_recurrence_attention
-from ...kernels.mlstm import mlstm, mlstm_effective_attention
+from ...kernels.mlstm import mlstm, mlstm_effective_attention, scaled_gates
 from ...kernels.operators.transition import Transition, householder_write
 from ...kernels.precision import widened
 from ...kernels.recurrence import RecurrenceOutput
@@ -35,6 +35,8 @@ class Recurrence:
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
     [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.
+    applied: from the tokens, and what continues them, to those that transition and write are of, where the state follows others
+    than those that are hooked.
     state: the keyword among those that continue it which is the state that taps show.
     """
 
@@ -43,6 +45,7 @@ class Recurrence:
     write: Callable[[Tokens], Tensor] | None = None
     attention: Callable[[Tokens], Tensor] | None = None
     shows: Mapping[str, str] = field(default_factory=dict)
+    applied: Callable[[Tokens, Tokens], Tokens] | None = None
     state: str = "initial_state"
 
 
@@ -107,8 +110,11 @@ def _low_rank_transition(tokens: Tokens) -> Transition:
     return Transition.diagonal_plus_low_rank(tokens["a"], tokens["b"], tokens["log_decay"])
 
 
-def _mlstm_write(tokens: Tokens) -> Tensor:
-    return outer(widened(tokens["k"]) * widened(tokens["log_input"]).exp()[..., None], with_ones(tokens["v"]))
+def _scaled(tokens: Tokens, carried: Tokens) -> Tokens:
+    """The mLSTM's state is scaled by e^{-m}, and so are its decays and what is written to it."""
+    gates = scaled_gates(tokens["log_input"], tokens["log_decay"], carried.get("initial_max"))
+    k = widened(tokens["k"]) * gates.input_gate[..., None]
+    return {"k": k, "v": with_ones(tokens["v"]), "log_decay": gates.log_decay}
 
 
 def _mlstm_attention(tokens: Tokens) -> Tensor:
@@ -132,5 +138,5 @@ GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
 COMPLEX_GATED = Recurrence(gate_loop, _complex, _write, _complex_attention)
 DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
 LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
-MLSTM = Recurrence(mlstm, _scalar, _mlstm_write, _mlstm_attention)
+MLSTM = Recurrence(mlstm, _scalar, _write, _mlstm_attention, applied=_scaled)
 SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"], lambda tokens: scan_attention(tokens["decay"]))

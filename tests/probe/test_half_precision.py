@@ -51,7 +51,12 @@ def by_hand(family: Any, tokens: dict[str, Any]) -> Tensor:
     """The read-out by a loop over S_t = A_t S_{t-1} + B_t, written with the ordinary operations of torch, which autocast rounds
     as it does anywhere.
     """
-    transition, write = family.transition(tokens), family.write(tokens)
+    of_state = tokens
+    if "log_input" in tokens:  # the mLSTM without its running maximum
+        ones = torch.ones_like(tokens["v"][..., :1])
+        gated = tokens["k"] * tokens["log_input"].exp()[..., None]
+        of_state = {"k": gated, "v": torch.cat([tokens["v"], ones], dim=-1), "log_decay": tokens["log_decay"]}
+    transition, write = family.transition(of_state), family.write(of_state)
     vector = "q" not in tokens
     write = write[..., None] if vector else write
     write = write.to(torch.promote_types(write.dtype, transition.left.dtype))
