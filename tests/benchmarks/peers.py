@@ -32,14 +32,14 @@ class Peer:
     arguments: Callable[[Tokens], dict[str, Any]]
 
     def make(self, shape: Shape, *, gradient: bool, device: str = "cuda") -> Tokens:
-        """Tokens in bfloat16 (on a CPU float16, which Triton's interpreter rounds as it should)."""
+        """Tokens in bfloat16 (on a CPU float16, which Triton's interpreter rounds as it should), the same in every sequence."""
         batch, length, heads, size = shape
-        made = RECURRENCES[self.family].make(batch, length, heads, size, size, torch.float32, 0)
+        made = RECURRENCES[self.family].make(1, length, heads, size, size, torch.float32, 0)
         if self.module == "retention":
-            made["log_decay"] = retnet_log_decay(heads).expand(batch, length, heads)
+            made["log_decay"] = retnet_log_decay(heads).expand(1, length, heads)
         types = {"log_decay": torch.float32}  # as flash-linear-attention's layers pass it
         half = torch.float16 if device == "cpu" else torch.bfloat16
-        placed = {key: x.to(device, types.get(key, half)) for key, x in made.items()}
+        placed = {key: x.to(device, types.get(key, half)).repeat(batch, *[1] * (x.ndim - 1)) for key, x in made.items()}
         return {key: x.requires_grad_(gradient and self.trains(key)) for key, x in placed.items()}
 
     def trains(self, token: str) -> bool:
