@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import torch
+from scipy.linalg import blas
 from torch import Tensor
 
 CHUNK = 4096  # rows that are converted at a time, which bounds memory
@@ -40,6 +41,10 @@ class Sums:
             self.cross + other.cross,
         )
 
+    def over(self, scale: Tensor) -> Sums:
+        """The same of X / scale."""
+        return Sums(self.count, self.x / scale, self.y, self.gram / torch.outer(scale, scale), self.cross / scale[:, None])
+
     def solve(self, penalties: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         """(W [P, D, M], b [P, M]) that minimise |X W + b - Y|^2 / n + penalty |W|^2 for each penalty."""
         mean_x, mean_y = self.x / self.count, self.y / self.count
@@ -54,83 +59,103 @@ class Sums:
         return weights, mean_y - mean_x @ weights
 
 
-class Standardised:
-    """Features [N, D] less their mean and over their scale, a chunk of rows at a time, in float64.
+class Centred:
+    """Features [N, D] less their mean, a chunk of rows at a time.
 
-    A feature that is constant stays 0. Where there are more features than samples, or with `rotate`, they are turned into their
-    principal axes, at most N: ridge and logistic regression do not depend on the axes, and do not leave the span of the samples.
+    Where there are more features than samples, or with `rotate`, they are also standardised and turned into their principal axes,
+    at most N: ridge and logistic regression do not depend on the axes, and do not leave the span of the samples.
 
-    eigenvalues: variances along the principal axes, [axes]; only where features are turned.
+    dtype: of the chunks. mean: [D], float64. transform: to the axes, [D, size], or None. variances: along the axes, [size].
     """
 
-    def __init__(self, features: Tensor, *, rotate: bool = False) -> None:
-        self.features, self.rotation = features, None
-        chunks, nothing = features.split(CHUNK), torch.zeros(features.shape[1], dtype=torch.float64)
-        self.mean = sum((chunk.double().sum(0) for chunk in chunks), nothing) / len(features)
-        squares = sum(((chunk.double() - self.mean).square().sum(0) for chunk in chunks), nothing)
-        scale = (squares / len(features)).sqrt()
-        # What varies by no more than its numbers are rounded by is constant.
-        noise = torch.finfo(features.dtype).eps * self.mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
-        self.scale = torch.where(scale > noise, scale, torch.inf)
+    def __init__(self, features: Tensor, dtype: torch.dtype, *, rotate: bool = False) -> None:
+        self.features, self.dtype = features, dtype
+        self.mean = _sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features)
+        self.transform: Tensor | None = None
+        self.variances = torch.empty(0, dtype=torch.float64)
         if rotate or features.shape[1] > len(features):
             self._rotate()
 
     @property
     def size(self) -> int:
-        """Features behind standardising and turning."""
-        return self.features.shape[1] if self.rotation is None else self.rotation.shape[1]
+        """How many features the chunks have."""
+        return self.features.shape[1] if self.transform is None else self.transform.shape[1]
 
     def _rotate(self) -> None:
         count, size = self.features.shape
         every = torch.arange(count)
         if size <= count:
-            gram = torch.zeros(size, size, dtype=torch.float64)
-            for _, part in self.rows(every):
-                gram.addmm_(part.T, part)
-            values, rotation = torch.linalg.eigh(gram)
+            gram = _sum(square(part) for _, part in self.rows(every))
+            scale = self.scale_of(gram.diagonal() / count)
+            values, axes = torch.linalg.eigh(gram / torch.outer(scale, scale))
         else:
-            whole = torch.cat([part for _, part in self.rows(every)])
+            whole = torch.cat([part.double() for _, part in self.rows(every)])
+            scale = self.scale_of(whole.square().mean(0))
+            whole /= scale
             values, vectors = torch.linalg.eigh(whole @ whole.T)
             held = values > 1e-12 * values[-1]
-            values, rotation = values[held], whole.T @ (vectors[:, held] / values[held].sqrt())
-        self.eigenvalues, self.rotation = values.clamp(min=0) / count, rotation
+            values, axes = values[held], whole.T @ (vectors[:, held] / values[held].sqrt())
+        self.variances, self.transform = values.clamp(min=0) / count, axes / scale[:, None]
+
+    def scale_of(self, variances: Tensor) -> Tensor:
+        """The standard deviations [D] of features with these variances; infinite where they are constant, up to rounding."""
+        scale = variances.clamp(min=0).sqrt()
+        noise = torch.finfo(self.features.dtype).eps * self.mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
+        return torch.where(scale > noise, scale, torch.inf)
 
     def rows(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(index, features [n, size]) of the rows of an index, in chunks."""
         for part in index.split(CHUNK):
-            standard = (self.features[part].double() - self.mean) / self.scale
-            yield part, standard if self.rotation is None else standard @ self.rotation
+            centred = (self.features[part].double() - self.mean).to(self.dtype)
+            yield part, centred if self.transform is None else centred @ self.transform.to(self.dtype)
 
-    def unscaled(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+    def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [size, M] and intercepts [M] on these features, as weights [M, D] on the activations themselves."""
-        raw = (weights if self.rotation is None else self.rotation @ weights) / self.scale[:, None]
+        raw = weights if self.transform is None else self.transform @ weights
         return raw.T, intercepts - self.mean @ raw
 
 
 class FoldedSums:
-    """The sums of each fold of standardised features against targets [N, M]. folds: masks [N], which part the samples."""
+    """The sums of each fold of standardised features against targets [N, M]. folds: masks [N], which part the samples.
 
-    def __init__(self, features: Standardised, targets: Tensor, folds: list[Tensor]) -> None:
-        self.features, self.targets = features, targets.double()
+    parts: the sums of each fold; total: of all.
+    """
+
+    def __init__(self, features: Centred, targets: Tensor, folds: Sequence[Tensor]) -> None:
+        self.features, self.targets = features, targets.to(features.dtype)
         self.folds = [fold.nonzero()[:, 0] for fold in folds]
-        self.parts = [self._sums(rows) for rows in self.folds]
+        parts = [_sum(self._sums(rows, part) for rows, part in features.rows(index)) for index in self.folds]
+        total = _sum(iter(parts))
+        if features.transform is None:
+            self.scale = features.scale_of(total.gram.diagonal() / total.count)
+        else:
+            self.scale = torch.ones(features.size, dtype=torch.float64)
+        self.parts, self.total = [part.over(self.scale) for part in parts], total.over(self.scale)
 
-    def _sums(self, index: Tensor) -> Sums:
-        size, many = self.features.size, self.targets.shape[1]
-        x, y = torch.zeros(size, dtype=torch.float64), torch.zeros(many, dtype=torch.float64)
-        gram, cross = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, many, dtype=torch.float64)
-        for rows, part in self.features.rows(index):
-            own = self.targets[rows]
-            x += part.sum(0)
-            y += own.sum(0)
-            gram.addmm_(part.T, part)
-            cross.addmm_(part.T, own)
-        return Sums(len(index), x, y, gram, cross)
-
-    @cached_property
-    def total(self) -> Sums:
-        return sum(self.parts[1:], self.parts[0])
+    def _sums(self, rows: Tensor, part: Tensor) -> Sums:
+        own = self.targets[rows]
+        return Sums(len(rows), part.double().sum(0), own.double().sum(0), square(part), (own.T @ part).T.double())
 
     def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """[..., n, M] of a fold's samples for weights [..., D, M]."""
-        return torch.cat([part @ weights + intercepts[..., None, :] for _, part in self.features.rows(self.folds[fold])], dim=-2)
+        """[n, P, M] of a fold's samples for weights [P, D, M] and intercepts [P, M]."""
+        side_by_side = (weights / self.scale[:, None]).permute(1, 0, 2).flatten(1).to(self.features.dtype)
+        found = torch.cat([part @ side_by_side for _, part in self.features.rows(self.folds[fold])])
+        return found.view(len(found), *intercepts.shape) + intercepts.to(found)
+
+    def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights [D, M] and intercepts [M] of a solution, as weights [M, D] on the activations themselves."""
+        return self.features.on_activations(weights / self.scale[:, None], intercepts)
+
+
+def square(x: Tensor) -> Tensor:
+    """X^T X of x [n, D], in float64; multiplied in the dtype of x, half of it, since it is symmetric."""
+    multiply = blas.dsyrk if x.dtype == torch.float64 else blas.ssyrk
+    upper = torch.from_numpy(multiply(1.0, x.contiguous().numpy().T)).double().triu()
+    return upper + upper.triu(1).T
+
+
+def _sum(parts: Iterator[Any]) -> Any:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total

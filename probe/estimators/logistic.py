@@ -12,7 +12,7 @@ from torch import Tensor
 from ..configuration import Count, Positive
 from ..statistics.metrics import Accuracy, Metric
 from .estimator import Estimator, K, LinearProbe, Probe, largest_of_best
-from .gram import Standardised
+from .gram import Centred
 from .quasi_newton import Problems, solve
 
 COARSE = 3e-3  # gradient at which problems that only choose a penalty are solved well enough to be ranked
@@ -25,7 +25,7 @@ class Logistic(Estimator, kind="logistic"):
     W has a row a class, also where there are two: with scikit-learn's C it is C = 1 / (penalty N) for three classes and more, and
     C = 2 / (penalty N) for two, where its one row of weights is the difference of ours. Features are standardised by the mean and
     scale of all training samples. Penalties are ranked in float32 by solutions up to a gradient of 3e-3; the probe itself is
-    solved in float64.
+    solved in float64 where the features are, else in float32.
     """
 
     metric: ClassVar[Metric] = Accuracy()
@@ -37,27 +37,28 @@ class Logistic(Estimator, kind="logistic"):
 
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
         folds = self.inner_folds(groups)
-        standard = Standardised(features, rotate=True)
-        turned = torch.cat([part for _, part in standard.rows(torch.arange(len(features)))])
+        precise = torch.float64 if features.dtype == torch.float64 else torch.float32
+        turning = Centred(features, precise, rotate=True)
+        turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))]).T.contiguous()
         coded = {name: target.unique(return_inverse=True) for name, target in targets.items()}
         found: dict[K, Probe] = {}
         for size in sorted({len(classes) for classes, _ in coded.values()}):
             names = [name for name, (classes, _) in coded.items() if len(classes) == size]
             own = torch.stack([coded[name][1] for name in names])
-            chosen = self._choose(turned, standard.eigenvalues, own, size, folds)
+            chosen = self._choose(turned, turning.variances, own, size, folds)
             problems = Problems(
                 turned,
-                standard.eigenvalues,
+                turning.variances.to(precise),
                 own,
-                torch.ones(len(names), len(turned), dtype=torch.float64),
-                torch.tensor([choice.penalty for choice in chosen], dtype=torch.float64),
+                torch.ones(len(names), len(features), dtype=precise),
+                torch.tensor([choice.penalty for choice in chosen], dtype=precise),
                 size,
             )
-            start = torch.stack([choice.solution for choice in chosen]).double()
+            start = torch.stack([choice.solution for choice in chosen]).to(precise)
             solutions = solve(problems, self.tolerance, self.iterations, start)
             for name, choice, solution in zip(names, chosen, solutions, strict=True):
-                weights, intercepts = standard.unscaled(solution[:-1], solution[-1])
-                found[name] = LinearProbe(weights, intercepts, coded[name][0], choice.penalty, choice.score, True)
+                weights, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))
+                found[name] = LinearProbe(weights, intercepts[0], coded[name][0], choice.penalty, choice.score, True)
         return {name: found[name] for name in targets}
 
     def _choose(self, x: Tensor, variances: Tensor, targets: Tensor, size: int, folds: list[Tensor]) -> list[_Choice]:
@@ -73,14 +74,18 @@ class Logistic(Estimator, kind="logistic"):
             torch.tensor([penalty for _, _, penalty in tried]),
             size,
         )
-        solutions = solve(problems, COARSE, self.iterations)
-        right = ((problems.logits(solutions).argmax(-1) == targets[which]) & masks[fold]).sum(1)
-        counts = right.view(len(targets), len(folds), len(self.penalties))
-        scores = counts.sum(1).double() / targets.shape[1]
+        solutions = solve(problems, COARSE, self.iterations).view(len(targets), len(folds), len(self.penalties), size, -1)
+        counts = torch.zeros(len(targets), len(self.penalties))
+        for index, held_out in enumerate(folds):
+            own = solutions[:, index].flatten(0, 2)  # [targets * penalties * classes, D + 1]
+            logits = x[:, held_out].T.to(own) @ own[:, :-1].T + own[:, -1]
+            answers = logits.view(len(logits), *counts.shape, size).argmax(-1)
+            counts += (answers == targets[:, held_out].T[..., None]).sum(0)
+        scores = counts.double() / targets.shape[1]
         best = [largest_of_best(self.penalties, own.tolist()) for own in scores]
-        kept = solutions.view(*counts.shape, *solutions.shape[1:])
         return [
-            _Choice(self.penalties[index], float(scores[m, index]), kept[m, :, index].mean(0)) for m, index in enumerate(best)
+            _Choice(self.penalties[index], float(scores[m, index]), solutions[m, :, index].mean(0))
+            for m, index in enumerate(best)
         ]
 
 

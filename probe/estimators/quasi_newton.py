@@ -22,8 +22,9 @@ HALVINGS = 30
 class Problems:
     """B problems: loss_b = sum_n m_bn (-log softmax(x_n W_b + c_b)[y_bn]) / sum_n m_bn + penalty_b / 2 |W_b|^2.
 
-    x: features [N, D] along their principal axes, of mean 0. variances: along each axis, [D]. targets: y, whole numbers [B, N].
-    weights: m, [B, N], 0 or 1. penalties: [B]. classes: how many. A solution is [B, D + 1, classes], its last row c.
+    x: features [D, N] along their principal axes, of mean 0. variances: along each axis, [D]. targets: y, whole numbers [B, N].
+    weights: m, [B, N], 0 or 1. penalties: [B]. classes: C. A solution is [B, C, D + 1], its last column c. Logits are
+    [B, C, N], so that all that is done for each sample runs along memory.
     """
 
     x: Tensor
@@ -41,38 +42,38 @@ class Problems:
         return replace(self, targets=self.targets[which], weights=self.weights[which], penalties=self.penalties[which])
 
     def logits(self, solutions: Tensor) -> Tensor:
-        """[B, N, classes]."""
-        flat = solutions[:, :-1].permute(1, 0, 2).flatten(1)
-        return (self.x @ flat).view(len(self.x), len(solutions), -1).transpose(0, 1) + solutions[:, -1:]
+        """[B, C, N]."""
+        return (solutions[..., :-1].flatten(0, 1) @ self.x).unflatten(0, solutions.shape[:2]) + solutions[..., -1:]
 
-    def loss(self, logits: Tensor, squares: Tensor) -> Tensor:
-        """[B]; squares: |W_b|^2."""
-        own = logits.gather(2, self.targets[..., None])[..., 0] - logits.logsumexp(2)
-        return -(own * self.weights).sum(1) / self.weights.sum(1) + self.penalties / 2 * squares
+    def loss(self, logits: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """([B], the logarithm of the sum of exponentials [B, N]). squares: |W_b|^2."""
+        total = logits.logsumexp(1)
+        own = logits.gather(1, self.targets[:, None])[:, 0] - total
+        return -(own * self.weights).sum(1) / self.weights.sum(1) + self.penalties / 2 * squares, total
 
-    def gradient(self, logits: Tensor, solutions: Tensor) -> Tensor:
-        """As the solutions, [B, D + 1, classes]."""
-        residual = logits.softmax(2)
-        residual.scatter_add_(2, self.targets[..., None], -torch.ones_like(self.targets, dtype=residual.dtype)[..., None])
-        residual *= (self.weights / self.weights.sum(1, keepdim=True))[..., None]
-        across = self.x.T @ residual.transpose(0, 1).reshape(len(self.x), -1)
-        across = across.view(-1, len(self), self.classes).transpose(0, 1) + self.penalties[:, None, None] * solutions[:, :-1]
-        return torch.cat([across, residual.sum(1, keepdim=True)], dim=1)
+    def gradient(self, logits: Tensor, total: Tensor, solutions: Tensor) -> Tensor:
+        """As the solutions, [B, C, D + 1]. total: of `loss`."""
+        residual = (logits - total[:, None]).exp_()
+        residual.scatter_add_(1, self.targets[:, None], -torch.ones_like(residual[:, :1]))
+        residual *= (self.weights / self.weights.sum(1, keepdim=True))[:, None]
+        across = (residual.flatten(0, 1) @ self.x.T).unflatten(0, residual.shape[:2])
+        across += self.penalties[:, None, None] * solutions[..., :-1]
+        return torch.cat([across, residual.sum(2, keepdim=True)], dim=2)
 
     def inverse_curvature(self) -> Tensor:
-        """[B, D + 1, 1]: the inverse of the Hessian where all classes are equally likely, (variance / classes + penalty)."""
+        """[B, 1, D + 1]: the inverse of the Hessian where all classes are equally likely, (variance / classes + penalty)."""
         curvature = self.variances / self.classes + self.penalties[:, None]
-        return 1 / torch.cat([curvature, torch.full_like(curvature[:, :1], 1 / self.classes)], dim=1)[..., None]
+        return 1 / torch.cat([curvature, torch.full_like(curvature[:, :1], 1 / self.classes)], dim=1)[:, None]
 
 
 def solve(problems: Problems, tolerance: float, iterations: int, start: Tensor | None = None) -> Tensor:
-    """The solutions [B, D + 1, classes], up to a gradient whose largest entry is `tolerance`, or as far as `iterations` reach.
+    """The solutions [B, C, D + 1], up to a gradient whose largest entry is `tolerance`, or as far as `iterations` reach.
 
     start: where to begin, zero when None.
     """
     if start is None:
-        start = problems.x.new_zeros(len(problems), problems.x.shape[1] + 1, problems.classes)
-    together = max(1, ENTRIES // (len(problems.x) * problems.classes))
+        start = problems.x.new_zeros(len(problems), problems.classes, len(problems.x) + 1)
+    together = max(1, ENTRIES // (problems.x.shape[1] * problems.classes))
     parts = torch.arange(len(problems)).split(together)
     return torch.cat([_Descent(problems.of(part), start[part]).run(tolerance, iterations) for part in parts])
 
@@ -85,8 +86,8 @@ class _Descent:
         self.open = torch.arange(len(problems))
         self.problems, self.at = problems, start
         self.logits = problems.logits(start)
-        self.loss = problems.loss(self.logits, _squares(start))
-        self.gradient = problems.gradient(self.logits, start)
+        self.loss, total = problems.loss(self.logits, _squares(start))
+        self.gradient = problems.gradient(self.logits, total, start)
         self.scaling = problems.inverse_curvature()
         self.pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
 
@@ -118,22 +119,23 @@ class _Descent:
         slope = (direction * self.gradient).sum((1, 2))
         moved = self.problems.logits(direction)
         across, along = _inner(self.at, direction), _inner(direction, direction)
-        length, accepted = torch.ones_like(self.loss), torch.zeros_like(self.loss, dtype=torch.bool)
-        now, here = self.loss.clone(), _squares(self.at)
+        length = torch.ones_like(self.loss)
+        here = _squares(self.at)
         for _ in range(HALVINGS):
-            trial = self.problems.loss(
-                self.logits + length[:, None, None] * moved, here + 2 * length * across + length.square() * along
-            )
-            better = ~accepted & (trial <= self.loss + SUFFICIENT * length * slope)
-            now = torch.where(better, trial, now)
-            accepted |= better
+            squares = here + 2 * length * across + length.square() * along
+            logits = self.logits + length[:, None, None] * moved
+            loss, total = self.problems.loss(logits, squares)
+            accepted = loss <= self.loss + SUFFICIENT * length * slope
             if bool(accepted.all()):
                 break
             length = torch.where(accepted, length, length / 2)
-        length = torch.where(accepted, length, 0.0)[:, None, None]
-        step = length * direction
-        self.at, self.logits, self.loss = self.at + step, self.logits.add_(length * moved), now
-        gradient = self.problems.gradient(self.logits, self.at)
+        if not bool(accepted.all()):  # what cannot descend stays where it is
+            length = torch.where(accepted, length, 0.0)
+            logits = self.logits + length[:, None, None] * moved
+            loss, total = self.problems.loss(logits, here + 2 * length * across + length.square() * along)
+        step = length[:, None, None] * direction
+        self.at, self.logits, self.loss = self.at + step, logits, loss
+        gradient = self.problems.gradient(logits, total, self.at)
         change = gradient - self.gradient
         curvature = (step * change).sum((1, 2))
         self.pairs.append((step, change, torch.where(curvature > 0, 1 / curvature, 0.0)))
@@ -162,7 +164,7 @@ class _Descent:
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:
     """Over weights, without intercepts."""
-    return (left[:, :-1] * right[:, :-1]).sum((1, 2))
+    return (left[..., :-1] * right[..., :-1]).sum((1, 2))
 
 
 def _squares(solutions: Tensor) -> Tensor:

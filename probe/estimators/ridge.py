@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..statistics.metrics import Accuracy, Metric, RSquared
 from .estimator import Estimator, K, LinearProbe, Probe, largest_of_best
-from .gram import FoldedSums, Standardised, Sums
+from .gram import Centred, FoldedSums, Sums
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ class RidgeRegression(Estimator, kind="ridge_regression"):
                 answers[name][rows] = probe.predict(features[rows]).to(answers[name])
         return answers
 
+    def precision(self, features: Tensor) -> torch.dtype:
+        """What Gram matrices are multiplied in; they are added up and solved in float64.
+
+        float32 for features that are no more exact than that, where the weakest penalty is above what they are rounded by.
+        """
+        return torch.float32 if features.dtype != torch.float64 and min(self.penalties) >= 1e-5 else torch.float64
+
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
         """(classes or None, columns [N, C]) of a target [N]."""
         return None, target[:, None].double()
@@ -72,8 +79,11 @@ class _Problem:
     def __init__(self, estimator: RidgeRegression, features: Tensor, targets: Mapping[K, Tensor], folds: list[Tensor]) -> None:
         self.estimator, self.targets = estimator, targets
         self.encoded = {name: estimator.encode(target) for name, target in targets.items()}
-        self.standard = Standardised(features)
-        self.sums = FoldedSums(self.standard, torch.cat([columns for _, columns in self.encoded.values()], dim=1), folds)
+        self.sums = FoldedSums(
+            Centred(features, estimator.precision(features)),
+            torch.cat([columns for _, columns in self.encoded.values()], dim=1),
+            folds,
+        )
         self.folded = self.sums.folds
 
     def without(self, *folds: int) -> Sums:
@@ -95,7 +105,7 @@ class _Problem:
             scores = self.sums.scores(fold, *solution)
             for name, (classes, own) in self._split(scores).items():
                 truth = self.targets[name][self.folded[fold]]
-                for index, answer in enumerate(own):
+                for index, answer in enumerate(own.unbind(1)):
                     parts = metric.parts(_read(classes, answer), truth, baselines[name])
                     totals[name][:, index] += torch.stack([part.sum() for part in parts])
         values = {name: [metric.of_ratio(float(a / b)) for a, b in zip(*total, strict=True)] for name, total in totals.items()}
@@ -105,7 +115,7 @@ class _Problem:
         found: dict[Any, Probe] = {}
         for name, (classes, own) in self._split(torch.cat([weights, intercepts[:, None]], dim=1)).items():
             chosen = own[used.index(best[name])]
-            raw, offset = self.standard.unscaled(chosen[:-1], chosen[-1])
+            raw, offset = self.sums.on_activations(chosen[:-1], chosen[-1])
             found[name] = LinearProbe(raw, offset, classes, penalties[best[name]], values[name][best[name]])
         return found
 

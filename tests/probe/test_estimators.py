@@ -13,7 +13,7 @@ from torch import Tensor
 from statescope.probe.configuration import from_plain
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.estimators.estimator import CannotFitError, Estimator, LinearProbe
-from statescope.probe.estimators.gram import Standardised
+from statescope.probe.estimators.gram import Centred
 from statescope.probe.estimators.logistic import Logistic
 from statescope.probe.estimators.quasi_newton import Problems, solve
 from statescope.probe.estimators.ridge import Ridge, RidgeRegression
@@ -79,17 +79,17 @@ def test_logistic_has_scikit_learns_weights(shape: tuple[int, int], classes: int
 def test_logistic_problems_do_not_depend_on_their_neighbours() -> None:
     """Solved side by side or alone, with easier and harder ones beside: the gradient of each vanishes."""
     x, y = drawn(200, 6, 3)
-    standard = Standardised(x, rotate=True)
-    turned = torch.cat([part for _, part in standard.rows(torch.arange(200))])
+    turning = Centred(x, torch.float64, rotate=True)
+    turned = torch.cat([part for _, part in turning.rows(torch.arange(200))]).T
     targets = torch.stack([y, y.flip(0), (y + 1) % 3])
     masks = (torch.rand(3, 200) < 0.8).double()
-    problems = Problems(turned, standard.eigenvalues, targets, masks, torch.tensor([1.0, 1e-4, 1e-2], dtype=torch.float64), 3)
+    problems = Problems(turned, turning.variances, targets, masks, torch.tensor([1.0, 1e-4, 1e-2], dtype=torch.float64), 3)
     together = solve(problems, 1e-9, 500)
     for index in range(3):
         alone = problems.of(torch.tensor([index]))
         torch.testing.assert_close(solve(alone, 1e-9, 500)[0], together[index], atol=1e-4, rtol=0)
         weights = together[index : index + 1].clone().requires_grad_()
-        alone.loss(alone.logits(weights), weights[:, :-1].square().sum((1, 2))).sum().backward()
+        alone.loss(alone.logits(weights), weights[..., :-1].square().sum((1, 2)))[0].sum().backward()
         assert float(weights.grad.abs().max()) < 1e-8
 
 
