@@ -154,7 +154,7 @@ def step_bias(size: int, generator: Generator) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * gain over the last axis."""
+    """x / sqrt(mean(x^2) + eps) * gain over the last axis. The scale is float32 at least: a square leaves float16 above 255."""
 
     def __init__(self, size: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -165,10 +165,10 @@ class RMSNorm(nn.Module):
         return self._normalize(x) * self.weight
 
     def _normalize(self, x: Tensor) -> Tensor:
-        return x / self._scale(x)
+        return (widened(x) / self._scale(x)).to(x.dtype)
 
     def _scale(self, x: Tensor) -> Tensor:
-        return (x.square().mean(-1, keepdim=True) + self.eps).sqrt()
+        return (widened(x).square().mean(-1, keepdim=True) + self.eps).sqrt()
 
 
 class HookedRMSNorm(RMSNorm):
@@ -180,7 +180,7 @@ class HookedRMSNorm(RMSNorm):
         self.hook_normalized = HookPoint()
 
     def _normalize(self, x: Tensor) -> Tensor:
-        normalized: Tensor = self.hook_normalized(x / self.hook_scale(self._scale(x)))
+        normalized: Tensor = self.hook_normalized((widened(x) / self.hook_scale(self._scale(x))).to(x.dtype))
         return normalized
 
 

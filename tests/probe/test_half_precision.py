@@ -14,6 +14,8 @@ from statescope import Model, ModelConfig
 from statescope.kernels import dispatch
 from statescope.kernels.recurrence import RecurrenceOutput
 from statescope.probe.mixers import MixerConfig
+from statescope.probe.mixers.base import HookedRMSNorm, RMSNorm
+from statescope.probe.mixers.delta_net import unit
 from statescope.probe.models.generate import stream_logits
 
 STATES = [mixer for mixer in MIXERS if mixer.has_state]
@@ -131,3 +133,14 @@ def test_what_continues_a_sequence_is_not_rounded(mixer: MixerConfig, tokens: Te
     assert {x.dtype for x in carried} <= {torch.float32, torch.complex64}
     continued = torch.stack([logits.float() for logits, _ in steps], dim=1)
     assert distance(continued, truth) < 1.5 * distance(whole, truth)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_of_what_half_precision_holds(dtype: torch.dtype) -> None:
+    """Large enough that squares overflow, and zero."""
+    large = torch.tensor([[300.0, -300.0, 300.0, 300.0]], dtype=dtype)
+    for norm in (RMSNorm(4).to(dtype), HookedRMSNorm(4).to(dtype)):
+        assert norm(large).dtype == dtype
+        torch.testing.assert_close(norm(large).float(), large.float().sign(), rtol=5e-3, atol=0)
+    assert torch.equal(unit(torch.zeros(2, 4, dtype=dtype)), torch.zeros(2, 4, dtype=dtype))
+    torch.testing.assert_close(unit(large).float(), large.float().sign() / 2, rtol=5e-3, atol=0)
