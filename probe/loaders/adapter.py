@@ -126,6 +126,11 @@ class ForeignMixer(RecurrentMixer):
         read = self.recur(self.fire(**tokens) | dict(unhooked or {}), replace(self.request, memory=memory), **fixed)
         return read, memory["carry"].get("initial_state")
 
+    def fire(self, **tokens: Tensor) -> dict[str, Any]:
+        """Of hooked tensors, copies: foreign code may go on to read what it has handed over, which a change in place would reach."""
+        apart = {name: x.clone() if getattr(self, f"hook_{name}").has_hooks() else x for name, x in tokens.items()}
+        return super().fire(**apart)
+
     def _replacing(self, states: Tensor, out: RecurrenceOutput) -> Edit:
         """Among the edits of this run too, which foreign code may apply once more to what it reads."""
         edit = super()._replacing(states, out)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 
-from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, Transition
+from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, Transition, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MixerConfig
 
@@ -200,3 +201,37 @@ def test_hooks_of_attention_alone_take_no_taps(tokens: torch.Tensor) -> None:
     model = small((DeltaNet(heads=2), Attention(heads=2)))
     _, cache = model.run_with_cache(tokens, taps="last")
     assert STATE in cache.cache_dict and "blocks.1.attn.hook_state" not in cache.cache_dict
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", FOREIGN)
+def test_hook_functions_of_loaded_models(family: str) -> None:
+    """A state that is returned is gone on from; what is changed in place counts, or raises; what cannot fire raises."""
+    model = load(FOREIGN[family]())
+    tokens = torch.randint(3, 31, (2, 9))
+    with torch.no_grad():
+        plain = model(tokens)
+        edited = model.run_with_edits(tokens, {STATE: [Edit(4, "scale", torch.tensor(-0.5))]})
+        hooked = model.run_with_hooks(tokens, fwd_hooks=[(STATE, lambda value, hook: -0.5 * value)], taps=[4])
+        torch.testing.assert_close(hooked, edited, rtol=1e-5, atol=1e-5)
+        assert (hooked - plain).abs().max() > 1e-5
+        with pytest.raises(RuntimeError, match="in place"):
+            model.run_with_hooks(tokens, fwd_hooks=[(STATE, lambda value, hook: value.zero_())], taps=[4])
+        with pytest.raises(ValueError, match="cannot fire in this run"):
+            model.run_with_hooks(tokens, fwd_hooks=[(STATE, ignore)])
+        for name in (name for name, point in model.points.items() if point.access == "write" and point.firing == "always"):
+            one, other = (
+                model.run_with_hooks(tokens, fwd_hooks=[(name, change)])
+                for change in (_zero_row, lambda value, hook: _without_row(value))
+            )
+            assert torch.equal(one, other), name
+
+
+def _zero_row(value: torch.Tensor, hook: object) -> None:
+    value[1] = 0
+
+
+def _without_row(value: torch.Tensor) -> torch.Tensor:
+    changed = value.clone()
+    changed[1] = 0
+    return changed
