@@ -127,7 +127,7 @@ class ForeignMixer(RecurrentMixer):
         return read, memory["carry"].get("initial_state")
 
     def fire(self, **tokens: Tensor) -> dict[str, Any]:
-        """Of hooked tensors, copies: foreign code may go on to read what it has handed over, which a change in place would reach."""
+        """Of hooked tensors, copies: foreign code may read what it has handed over again, which a change in place would reach."""
         apart = {name: x.clone() if getattr(self, f"hook_{name}").has_hooks() else x for name, x in tokens.items()}
         return super().fire(**apart)
 
