@@ -37,4 +37,4 @@ def accuracies_of(
         models[name], _ = run.train(f"seed{seed}-{label}", config, task, training, seed)
     tested = training.length if length is None else length
     found = accuracy_by_length(models, task, (tested,), sequences=SEQUENCES, seed=seed)
-    return {name: found.at(name, tested) for name in mixers}
+    return {name: float(found.value("accuracy", model=name, length=tested)) for name in mixers}

@@ -31,13 +31,6 @@ class AccuracyByLength(Result, kind="accuracy_by_length"):
         "last": "share of sequences whose last position with a target is right",
     }
 
-    def at(self, model: str, length: int) -> float:
-        """The accuracy of a model at a length that was measured."""
-        rows = self.table[(self.table["model"] == model) & (self.table["length"] == length)]
-        if rows.empty:
-            raise KeyError(f"{model} was not measured at length {length}")
-        return float(rows["accuracy"].iloc[0])
-
     def summary(self) -> str:
         longest = self.table[self.table["length"] == self.table["length"].max()]
         return "\n".join(

@@ -35,13 +35,6 @@ class ErrorByPosition(Result, kind="error_by_position"):
         "high": "upper end",
     }
 
-    def at(self, model: str, position: int) -> float:
-        """The error of a model or an estimator at a position."""
-        rows = self.table[(self.table["model"] == model) & (self.table["position"] == position)]
-        if rows.empty:
-            raise KeyError(f"{model} was not measured at position {position}")
-        return float(rows["error"].iloc[0])
-
     def summary(self) -> str:
         last = self.table["position"].max()
         rows = self.table[self.table["position"] == last]

@@ -47,13 +47,6 @@ class Numbers(Result, kind="numbers"):
     title: ClassVar[str] = "What was measured"
     columns: ClassVar[dict[str, str]] = {"what": "what was measured", "value": "the number", "unit": "of the number"}
 
-    def at(self, what: str) -> float:
-        """A number by its name. Raises KeyError with the names there are."""
-        found = self.table.loc[self.table["what"] == what, "value"]
-        if found.empty:
-            raise KeyError(f"{what!r} was not measured; measured were {', '.join(self.table['what'])}")
-        return float(found.iloc[0])
-
     def as_dict(self) -> dict[str, float]:
         """What was measured -> its value."""
         return dict(zip(self.table["what"], self.table["value"].astype(float), strict=True))

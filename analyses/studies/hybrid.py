@@ -48,11 +48,6 @@ class HybridTable(Result, kind="hybrid"):
         "bytes": "that a sequence of the recall task leaves in memory",
     }
 
-    def at(self, mixer: str, share: float, column: str) -> float:
-        """A number of the table."""
-        rows = self.table[(self.table["mixer"] == mixer) & (self.table["share"] == share)]
-        return float(rows[column].iloc[0])
-
     def mean_over_mixers(self, column: str) -> dict[float, float]:
         """The mean of a column over the linear mixers, at each share of softmax layers."""
         means: dict[float, float] = self.table.groupby("share")[column].mean().to_dict()

@@ -103,14 +103,14 @@ class Known(torch.nn.Module):
 def test_accuracy_by_length_counts_every_position() -> None:
     models = {"all": Known(1000), "half": Known(32)}
     result = accuracy_by_length(models, Parity(), [16, 64], sequences=200, seed=0)  # type: ignore[arg-type]
-    assert result.at("all", 64) == 1.0
-    assert result.at("half", 16) == 1.0
-    assert result.at("half", 64) == pytest.approx(0.75, abs=0.02)
+    assert result.value("accuracy", model="all", length=64) == 1.0
+    assert result.value("accuracy", model="half", length=16) == 1.0
+    assert result.value("accuracy", model="half", length=64) == pytest.approx(0.75, abs=0.02)
     row = result.table[(result.table["model"] == "half") & (result.table["length"] == 64)].iloc[0]
     assert row["low"] < 0.75 < row["high"]
     assert row["last"] == pytest.approx(0.5, abs=0.1)
-    with pytest.raises(KeyError, match="not measured at length 7"):
-        result.at("all", 7)
+    with pytest.raises(KeyError, match="7"):
+        result.value("accuracy", model="all", length=7)
 
 
 def test_error_by_position_beside_the_estimators() -> None:
@@ -125,9 +125,13 @@ def test_error_by_position_beside_the_estimators() -> None:
     models: Any = {"ours": least_squares, "nothing": lambda tokens: torch.zeros(*tokens.shape[:2], 1)}
     result = error_by_position(models, task, 16, sequences=300, seed=0)
     assert sorted(result.table["position"].unique()) == list(range(0, 16, 2))
-    assert result.at("ours", 14) == pytest.approx(result.at("ols", 14))
-    assert result.at("nothing", 8) == pytest.approx(1.0, abs=0.3)
-    assert result.at("bayes", 14) < result.at("gradient_descent", 14) < result.at("nothing", 14)
+    assert result.value("error", model="ours", position=14) == pytest.approx(result.value("error", model="ols", position=14))
+    assert result.value("error", model="nothing", position=8) == pytest.approx(1.0, abs=0.3)
+    assert (
+        result.value("error", model="bayes", position=14)
+        < result.value("error", model="gradient_descent", position=14)
+        < result.value("error", model="nothing", position=14)
+    )
     assert set(result.table[result.table["estimator"]]["model"]) == {"ols", "ridge", "gradient_descent", "bayes"}
     with pytest.raises(ValueError, match="whole numbers as targets; measure accuracy_by_length"):
         error_by_position({}, Parity(), 8, sequences=2, seed=0)

@@ -139,7 +139,7 @@ def test_what_a_model_says_is_measured(name: str) -> None:
     pairs = [zip(row, targets, strict=True) for row, targets in zip(logits, batch.targets, strict=True)]
     right = [[int(one.argmax()) == int(target) for one, target in pair] for pair in pairs]
     result = accuracy_by_length({"m": model}, Parity(), [8], sequences=3, seed=0)
-    assert result.at("m", 8) == pytest.approx(np.mean(right))
+    assert result.value("accuracy", model="m", length=8) == pytest.approx(np.mean(right))
     assert result.table["last"].iloc[0] == pytest.approx(np.mean([row[-1] for row in right]))
     cost = held_out_cost({"m": model}, batch, seed=0).table["bits"].iloc[0]
     each = logits.log_softmax(-1).gather(2, batch.targets[..., None])

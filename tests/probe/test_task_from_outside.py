@@ -43,7 +43,7 @@ def test_it_is_trained_on_captured_and_measured(module: Any) -> None:
     task = module.OpenBracket(kinds=2)
     model = Model(ModelConfig(vocabulary=task.vocabulary, width=16, layers=1, mixer=DeltaNet(heads=2))).eval()
     result = accuracy_by_length({"m": model}, task, [8, 16], sequences=20, seed=0)
-    assert 0 <= result.at("m", 16) <= 1 and result.about["chance"] == 1 / 3
+    assert 0 <= result.value("accuracy", model="m", length=16) <= 1 and result.about["chance"] == 1 / 3
     batch = task.batch(4, 12, "test", generator_for(0), labels=True)
     kept = capture(model, [batch], ["blocks.0.attn.hook_state"], positions="last")
     assert kept.label("depth").tolist() == batch.labels["depth"][:, -1].tolist()

@@ -40,6 +40,6 @@ class Parity(Claim, kind="p006-parity"):
         assert isinstance(accuracy, AccuracyByLength)
         numbers = {}
         for name in (NEGATIVE, POSITIVE):
-            numbers[ACCURACY.format(name)] = accuracy.at(name, 256)
+            numbers[ACCURACY.format(name)] = float(accuracy.value("accuracy", model=name, length=256))
             numbers[EIGENVALUE.format(name)] = float(eigenvalues.loc[eigenvalues["model"] == name, "real"].min())
         return Findings(numbers)
