@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from ...probe.captures.capture import Capture
@@ -25,13 +26,19 @@ from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Split, generator_for
 from ...probe.tasks.parity import Parity
+from ..automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
+from ..geometry.state_geometry import state_geometry
 from ..geometry.state_trajectory import state_trajectory
+from ..models import states_of
+from ..spectra.by_label import spectrum_by_label
+from ..spectra.memory_horizon import memory_horizon
 from ..spectra.transition_spectrum import transition_spectrum
 
 POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
 NAMES = {"positive": POSITIVE, "negative": NEGATIVE}
+PARITY = Automaton(np.array([[0, 1], [1, 0]]), np.array([0, 1]), 0)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,10 @@ class ParityStudy(Study, kind="parity"):
         )
         example = task.batch(8, self.training.length, "test", generator_for(self.seed, 1))
         run.compute("transition_spectrum", lambda: transition_spectrum(models, example.tokens))
+        run.compute("spectrum_by_label", lambda: spectrum_by_label(models, example.tokens, {"bit": example.tokens}))
+        run.compute("memory_horizon", lambda: memory_horizon(models, example.tokens))
+        run.compute("state_geometry", lambda: state_geometry(models, example.tokens))
+        run.compute("recovered_automaton", lambda: self._automaton(models[NEGATIVE]))
         run.compute(
             "state_trajectory",
             lambda: state_trajectory(
@@ -90,6 +101,14 @@ class ParityStudy(Study, kind="parity"):
             return ProbeScores.join([fitted[name].score(self._states(model, "test"), name) for name, model in models.items()])
 
         run.compute("probes", probes)
+
+    def _automaton(self, model: Model) -> RecoveredAutomaton:
+        """The automaton behind the states of all heads together, beside that of parity."""
+        batch = Parity().batch(64, self.training.length, "test", generator_for(self.seed, 3))
+        [(_, states)] = states_of(model, batch.tokens, "all")
+        with torch.no_grad():
+            answers = model(batch.tokens).argmax(-1)
+        return recovered_automaton(states, batch.tokens, answers, most=8, true=PARITY, seed=self.seed)
 
     def _states(self, model: Model, split: Split) -> Capture:
         """States and residual stream at eight positions of sequences that no other part of the study sees."""

@@ -25,7 +25,7 @@ from statescope import Run
 from statescope.probe.runs.manifest import FileRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("overview", "transitions", "states", "probes", "directions", "tangent", "results")
+PAGES = ("overview", "transitions", "by_token", "memory", "automata", "states", "probes", "directions", "tangent", "results")
 
 
 def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overview", **query: str) -> AppTest:

@@ -1,0 +1,18 @@
+"""Groups and automata behind the states."""
+
+from __future__ import annotations
+
+from .page import Page
+
+
+class Automata(Page, kind="automata"):
+    """Whether transitions compose as a group does, and the automaton that the states amount to."""
+
+    title = "Automata"
+    icon = ":material/account_tree:"
+    order = 16
+    shows = ("recovered_automaton", "homomorphism", "expressivity")
+    intro = (
+        "States that a finite automaton explains fall into clusters, which tokens lead from one to the next. Transitions that "
+        "compose as a group does track its word problem exactly."
+    )
