@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,12 @@ import streamlit as st
 from ...probe.results.bundle import bundle, parquet_of
 from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
+from ...probe.results.screen import draw_on_screen
 from ...probe.results.style import STYLES
 from ...probe.runs.provenance import provenance_of
 from ...probe.runs.run import Run
 from .choose import choose, rows_of
-from .text import literal
+from .text import caption, literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
 
@@ -25,10 +27,19 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show_result(run: Run, name: str, result: Result, where: Mapping[str, Any], *, words: bool = True) -> None:
+def show_result(
+    run: Run,
+    name: str,
+    result: Result,
+    where: Mapping[str, Any],
+    *,
+    words: bool = True,
+    panels: slice = slice(None),
+) -> None:
     """Draw the rows of a result, with its summary and its exports below. What cannot be drawn is told, and hides nothing else.
 
-    where: a selection, which may name columns that this result does not have.
+    where: a selection, which may name columns that this result does not have. words: with the summary. panels: those to draw
+        on the page, where another chart shows the rest already; files have all.
     """
     own = {column: value for column, value in where.items() if column in result.table.columns}
     rows = rows_of(result, own)
@@ -38,14 +49,15 @@ def show_result(run: Run, name: str, result: Result, where: Mapping[str, Any], *
         return
     try:
         figure = rows.figure()
-        chart, frame, summary = figure.to_plotly(dark=is_dark()), figure.to_frame(), rows.summary()
+        drawn = figure.specification
+        chart = draw_on_screen(replace(drawn, panels=drawn.panels[panels]), dark=is_dark())
+        frame, summary = figure.to_frame(), rows.summary()
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return
-    drawn = figure.specification
     st.plotly_chart(chart, theme=None, key=f"chart-{run.path.name}-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
     if drawn.caption.strip(" ;:."):
-        st.caption(literal(drawn.caption))
+        caption(drawn.caption)
     if words:
         st.text(summary)
     with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):

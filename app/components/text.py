@@ -6,9 +6,12 @@ backslash does not stop all of them. Inside a code span nothing is read, so what
 
 from __future__ import annotations
 
+import html
 import re
 
-from ...probe.results.text import visible
+import streamlit as st
+
+from ...probe.results.text import visible, visible_lines
 
 _HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9]*([ _-][A-Za-z0-9]+)*")
 
@@ -22,3 +25,8 @@ def literal(text: object, most: int = 2000) -> str:
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     space = " " if shown.startswith(("`", " ")) or shown.endswith(("`", " ")) or not shown.strip() else ""
     return f"{fence}{space}{shown}{space}{fence}"
+
+
+def caption(text: object) -> None:
+    """Text below a chart, as it is, in small letters."""
+    st.html(f'<p style="font-size: 0.875rem; opacity: 0.65; margin: 0">{html.escape(visible_lines(text))}</p>')

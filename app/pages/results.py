@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import streamlit as st
-
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_rows
 from ..components.figure import show_result
+from ..components.text import caption
 from .page import Page
 
 
@@ -25,5 +24,5 @@ class Results(Page, kind="results"):
         if not results:
             return
         name = choose("result", list(results), "result", format_func=lambda name: name.replace("_", " "))
-        st.caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
+        caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
         show_result(run, name, results[name], choose_rows([results[name]]))

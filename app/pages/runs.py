@@ -83,7 +83,7 @@ def _table(shown: Sequence[RunFacts]) -> pd.DataFrame:
             "seed": pd.array([facts.seed for facts in shown], dtype="Int64"),
             "results": [facts.results for facts in shown],
             "time": [facts.seconds for facts in shown],
-            "done": [1.0 if facts.status == "finished" else facts.done for facts in shown],
+            "done": [facts.done for facts in shown],
             "note": [visible(facts.note) for facts in shown],
         }
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...probe.errors import StatescopeError
+from ...probe.results.palette import SERIES
 from ..environment import tell
 
 ADDRESS = "127.0.0.1"
@@ -46,6 +47,7 @@ def settings(address: str, port: int) -> dict[str, Any]:
         "client.showErrorLinks": False,
         "client.toolbarMode": "minimal",
         "logger.hideWelcomeMessage": True,
+        "theme.primaryColor": SERIES[0],  # what is chosen is not red, which says that something is wrong
     }
 
 

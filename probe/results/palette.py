@@ -1,12 +1,29 @@
 """Colours that stay apart for readers with a colour-vision deficiency (Okabe and Ito 2008), and in grey."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SYMBOLS = ("circle", "diamond-open", "square", "triangle-up-open", "x")
 MARKERS = ("o", "D", "s", "^", "x")
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu"
 REFERENCE = "#666666"
+MOST_STEPS = 12
 
 
 def color(index: int) -> str:
     return SERIES[index % len(SERIES)]
+
+
+def whole_numbers(values: NDArray[Any]) -> tuple[int, int] | None:
+    """The least and the largest of a few whole numbers; None for other numbers, which have a continuous scale."""
+    numbers = np.asarray(values, dtype=float)
+    if numbers.size == 0 or not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
+        return None
+    low, high = int(numbers.min()), int(numbers.max())
+    return (low, high) if 0 < high - low < MOST_STEPS else None

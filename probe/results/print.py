@@ -10,13 +10,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..errors import unknown_name
 from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color, whole_numbers
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib, visible
 
@@ -116,12 +117,16 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: in
     elif isinstance(mark, Points):
         if mark.joined:
             axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
+        found = None if mark.color is None else whole_numbers(mark.color)
         look: dict[str, Any] = {"color": tint} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
+        if found is not None:  # a colour for each number
+            look["norm"] = BoundaryNorm(np.arange(found[0], found[1] + 2) - 0.5, 256)
         cloud = axes.scatter(
             mark.x, mark.y, s=5, alpha=0.75, label=label, rasterized=len(mark.x) > MOST_VECTOR_POINTS, zorder=2, **look
         )
         if mark.color is not None:
-            drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label))
+            ticks = None if found is None else range(found[0], found[1] + 1)
+            drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label), ticks=ticks)
     elif isinstance(mark, Histogram):
         axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=label)
     elif isinstance(mark, Intervals):

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color, whole_numbers
 from .text import for_plotly
 
 PANEL_HEIGHT = 340
@@ -61,13 +63,18 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         across = any(isinstance(mark, Intervals) for mark in panel.marks)
         add = drawn.add_vline if across else drawn.add_hline
         add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=for_plotly(name), **place)
-    drawn.update_xaxes(title_text=for_plotly(panel.x_label), type="log" if panel.x_log else None, range=panel.x_range, **place)
-    drawn.update_yaxes(title_text=for_plotly(panel.y_label), type="log" if panel.y_log else None, range=panel.y_range, **place)
+    drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel.x_log), **place)
+    drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel.y_log), **place)
     _name_axes(drawn, panel, place)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
         anchor = axis.plotly_name.replace("axis", "")
         drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
+
+
+def _scale(log: bool) -> dict[str, Any]:
+    """A logarithmic axis has its ticks at powers of ten; plotly would put a small 2 and 5 between them."""
+    return {"type": "log", "dtick": 1, "exponentformat": "power"} if log else {}
 
 
 def _left_names(panel: Panel) -> list[str]:
@@ -105,7 +112,7 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
     if isinstance(mark, Points):
         look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": color(index)}
         if mark.color is not None:
-            look |= {"color": mark.color, "colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.color_label)}}
+            look |= {"color": mark.color, **color_scale(mark.color, mark.color_label)}
         line = {"color": REFERENCE, "width": 1}
         mode = "lines+markers" if mark.joined else "markers"
         text = None if mark.text is None else [for_plotly(entry) for entry in mark.text]
@@ -129,6 +136,20 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
         reach = float(np.nanmax(np.abs(mark.values))) or 1.0
         look |= {"colorscale": DIVERGING, "reversescale": True, "zmin": -reach, "zmax": reach}
     return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
+
+
+def color_scale(values: NDArray[Any], label: str) -> dict[str, Any]:
+    """The colours of numbers, with their bar. A few whole numbers have a step each, with a tick in its middle."""
+    bar: dict[str, Any] = {"title": {"text": for_plotly(label), "side": "right"}, "thickness": 14}
+    found = whole_numbers(values)
+    if found is None:
+        return {"colorscale": SEQUENTIAL, "colorbar": bar}
+    low, high = found
+    steps = high - low + 1
+    shades = sample_colorscale(SEQUENTIAL, [step / max(steps - 1, 1) for step in range(steps)])
+    scale = [[edge / steps, shade] for step, shade in enumerate(shades) for edge in (step, step + 1)]
+    ticks = {"tickmode": "array", "tickvals": list(range(low, high + 1)), "ticktext": [str(n) for n in range(low, high + 1)]}
+    return {"colorscale": scale, "cmin": low - 0.5, "cmax": high + 0.5, "colorbar": bar | ticks}
 
 
 def _band(mark: Line, index: int) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color, whole_numbers
 from .print import LINE_STYLES, MOST_TICKS, MOST_VECTOR_POINTS, legend_label
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib
@@ -26,6 +26,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -139,11 +140,12 @@ def _mark(panel: Panel, mark: Mark, index: int, bars: list[Bars]) -> Iterator[st
     elif isinstance(mark, Points):
         if mark.joined:
             yield f'axes.plot(own["x"], own["y"], color={REFERENCE!r}, linewidth=0.5, zorder=1)'
-        tinted = f"color={tint!r}" if mark.color is None else f"c=own['color'], cmap={SEQUENTIAL!r}"
-        raster = len(mark.x) > MOST_VECTOR_POINTS
-        yield f'cloud = axes.scatter(own["x"], own["y"], s=5, alpha=0.75, rasterized={raster}, zorder=2, {tinted}, {label})'
+        look = f"rasterized={len(mark.x) > MOST_VECTOR_POINTS}, zorder=2, {_tint(mark, tint)}, {label}"
+        yield f'cloud = axes.scatter(own["x"], own["y"], s=5, alpha=0.75, {look})'
         if mark.color is not None:
-            yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r})"
+            found = whole_numbers(mark.color)
+            ticks = "" if found is None else f", ticks=range({found[0]}, {found[1] + 1})"
+            yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r}{ticks})"
     elif isinstance(mark, Histogram):
         edges = 'np.append(own["from"].to_numpy(), own["to"].iloc[-1])'
         yield f'axes.stairs(own["y"].to_numpy(), {edges}, fill=True, alpha=0.5, color={tint!r}, {label})'
@@ -151,6 +153,15 @@ def _mark(panel: Panel, mark: Mark, index: int, bars: list[Bars]) -> Iterator[st
         yield from _heatmap(mark)
     else:
         yield from _named(panel, mark, index, bars)
+
+
+def _tint(mark: Points, tint: str) -> str:
+    """The colours of a cloud, as arguments."""
+    if mark.color is None:
+        return f"color={tint!r}"
+    found = whole_numbers(mark.color)
+    norm = "" if found is None else f", norm=BoundaryNorm(np.arange({found[0]}, {found[1] + 2}) - 0.5, 256)"
+    return f'c=own["color"], cmap={SEQUENTIAL!r}{norm}'
 
 
 def _named(panel: Panel, mark: Bars | Intervals, index: int, bars: list[Bars]) -> Iterator[str]:

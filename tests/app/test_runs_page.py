@@ -71,7 +71,7 @@ def test_each_run_stands_with_its_status_and_why(every_status: Path, monkeypatch
     assert shown.loc["busy", "done"] == 0.25 and shown.loc["busy", "note"] == "training: a"
     assert shown.loc["wrong", "note"] == "NonFiniteLossError: at step 3"
     assert "cut/manifest.json cannot be read" in shown.loc["cut", "note"]
-    assert shown.loc["done", "done"] == 1 and shown.loc["done", "results"] > 3
+    assert pd.isna(shown.loc["done", "done"]) and shown.loc["done", "results"] > 3
     assert list(shown.index)[-1] == "cut", "what says no time comes last"
     assert app.main.caption[0].value == "1 finished, 1 running, 1 interrupted, 1 failed, 1 damaged"
 

@@ -27,7 +27,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.bundle import bundle
 from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Panel, Points
-from statescope.probe.results.palette import SERIES
+from statescope.probe.results.palette import SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.result import AmbiguousSelectionError, DamagedResultError, Result, UnknownResultError
 from statescope.probe.results.screen import draw_on_screen
@@ -84,6 +84,21 @@ def test_the_complex_plane_has_equal_axes_and_a_circle_of_radius_one() -> None:
     circle = next(trace for trace in screen.data if trace.name == "unit circle")
     np.testing.assert_allclose(np.hypot(circle.x, circle.y), 1)
     assert sheet.axes[1].get_aspect() == 1
+
+
+def test_whole_numbers_have_a_colour_and_a_tick_each() -> None:
+    """Labels are no continuum: between 1 and 2 there is nothing."""
+    screen, sheet = draw_on_screen(_figure()), draw_for_print(_figure())
+    look = next(trace for trace in screen.data if trace.name == "values").marker
+    assert list(look.colorbar.tickvals) == [1, 2, 3, 4] and (look.cmin, look.cmax) == (0.5, 4.5)
+    assert len({shade for _, shade in look.colorscale}) == 4
+    bar = next(axes for axes in sheet.axes if axes.get_ylabel() == "phase")
+    assert bar.get_yticks().tolist() == [1, 2, 3, 4]
+    assert whole_numbers(np.array([0.5, 1.0])) is None and whole_numbers(np.array([0.0, 1000.0])) is None
+
+
+def test_a_logarithmic_axis_has_its_ticks_at_powers_of_ten() -> None:
+    assert draw_on_screen(_figure()).layout.xaxis.dtick == 1
 
 
 def test_diverging_colours_are_symmetric_about_zero() -> None:
@@ -462,7 +477,19 @@ def test_text_in_a_script_is_a_string(text: str) -> None:
     marked = f"{text}') or open('x', 'w').close() or ('"
     tree = ast.parse(script_of(_hostile_figure(marked), "neurips"))
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert calls <= {"rows", "draw", "range", "zip", "len", "float", "Path", "Figure", "LogLocator", "NullFormatter"}
+    assert calls <= {
+        "rows",
+        "draw",
+        "range",
+        "zip",
+        "len",
+        "float",
+        "Path",
+        "Figure",
+        "LogLocator",
+        "NullFormatter",
+        "BoundaryNorm",
+    }
 
 
 def test_a_bundle_has_all_forms_the_numbers_and_where_they_come_from(tmp_path: Path) -> None:
