@@ -14,7 +14,7 @@ from ...probe.results.text import for_plotly
 
 FADED = 0.18
 NAMED = 5  # tokens of the recent path, where the state changes most
-TITLES = ("first principal axis", "second principal axis", "third principal axis")
+TITLES = ("first principal axis", "second principal axis")
 
 
 def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str, *, space: bool, dark: bool) -> go.Figure:
@@ -33,8 +33,7 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
     past = {"mode": "lines", "opacity": FADED, "line": {"color": REFERENCE, "width": 1}, "hoverinfo": "skip"}
     look = {"size": size, "color": values[recent], **color_scale(values, label), "line": {"color": REFERENCE, "width": 0.5}}
     path = {"mode": "lines+markers", "marker": look, "line": {"color": REFERENCE, "width": 1.5}, "text": text[recent]}
-    ring = {"size": 2.4 * size, "color": CLEAR, "symbol": "circle-open", "line": {"color": color(1), "width": 3}}
-    ring |= {"color": color(1)} if space else {}
+    ring = {"size": 2.4 * size, "color": color(1), "symbol": "circle-open", "line": {"color": color(1), "width": 3}}
     turns = _turns(rows, begin, position)
     words = {"mode": "text", "text": [for_plotly(repr(rows["token"].iloc[turn])[1:-1]) for turn in turns], "hoverinfo": "skip"}
     traces = [
@@ -46,8 +45,9 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
     figure = go.Figure(traces, layout=_layout(520 if space else 420, dark))
     limits = [_limits(axis) for axis in axes]
     if space:
-        named = zip("xyz", TITLES, limits, strict=True)
-        return figure.update_layout(scene={f"{name}axis": {"title": title, "range": limit} for name, title, limit in named})
+        named = zip("xyz", ("axis 1", "axis 2", "axis 3"), limits, strict=True)
+        scene = {f"{name}axis": {"title": {"text": title, "font": {"size": 12}}, "range": limit} for name, title, limit in named}
+        return figure.update_layout(scene=scene | {"camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.1}}}, margin={"t": 0, "b": 0})
     figure.update_xaxes(title=TITLES[0], range=limits[0])
     return figure.update_yaxes(title=TITLES[1], range=limits[1])
 

@@ -13,7 +13,7 @@ import streamlit as st
 
 from ...probe.results.text import visible, visible_lines
 
-_HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9]*([ _-][A-Za-z0-9]+)*")
+_HARMLESS = re.compile(r"[A-Za-z0-9]+([ _-][A-Za-z0-9]+)*")
 
 
 def literal(text: object, most: int = 2000) -> str:

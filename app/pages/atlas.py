@@ -99,7 +99,12 @@ def _draw_table(shown: Sequence[Paper], status: Mapping[str, str]) -> None:
         on_select=lambda: open_paper(shown),
         selection_mode="single-row",
         height=min(38 + 35 * len(shown), 400),
-        column_config={"year": st.column_config.NumberColumn("year", format="%d")},
+        column_config={
+            "year": st.column_config.NumberColumn("year", format="%d", width=50),
+            "paper": st.column_config.TextColumn("paper", width=60),
+            "set": st.column_config.TextColumn("set", width=70),
+            "room": st.column_config.TextColumn("room", width=260),
+        },
     )
 
 

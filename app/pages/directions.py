@@ -32,7 +32,6 @@ class Directions(Page, kind="directions"):
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
         self.head()
         for name, result in results.items():
-            st.subheader(literal(result.title))
             if isinstance(result, DirectionProjection):
                 _walk(run, name, result)
             else:

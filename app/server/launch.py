@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from ...probe.errors import StatescopeError
 from ...probe.results.palette import SERIES
+from ...probe.results.result import Result
 from ..environment import tell
 
 ADDRESS = "127.0.0.1"
@@ -47,7 +49,9 @@ def settings(address: str, port: int) -> dict[str, Any]:
         "client.showErrorLinks": False,
         "client.toolbarMode": "minimal",
         "logger.hideWelcomeMessage": True,
-        "theme.primaryColor": SERIES[0],  # what is chosen is not red, which says that something is wrong
+        # What is chosen is not red, which says that something is wrong. A colour for all themes would do away with the dark one.
+        "theme.light.primaryColor": SERIES[0],
+        "theme.dark.primaryColor": SERIES[5],
     }
 
 
@@ -93,6 +97,7 @@ def _serve(address: str, port: int, names: Sequence[str]) -> None:
     from .gate import Gate
 
     script = Path(__file__).with_name("main.py")
+    threading.Thread(target=_warm_up, daemon=True).start()
     app = streamlit.App(script, middleware=[Middleware(Gate, names=names)], on_script_error=tell_error)
     app.run(config=settings(address, port))
 
@@ -108,6 +113,13 @@ def tell_error(error: Exception) -> bool:
         "terminal that serves the app has the details."
     )
     return True
+
+
+def _warm_up() -> None:
+    """Import, while the browser opens, what the first page needs; what cannot be imported is told where it is needed."""
+    for kind in Result.kinds():
+        with contextlib.suppress(StatescopeError):
+            Result.of_kind(kind)
 
 
 def _open_when_ready(url: str) -> None:

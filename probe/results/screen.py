@@ -63,8 +63,8 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         across = any(isinstance(mark, Intervals) for mark in panel.marks)
         add = drawn.add_vline if across else drawn.add_hline
         add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=for_plotly(name), **place)
-    drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel.x_log), **place)
-    drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel.y_log), **place)
+    drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
+    drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
     _name_axes(drawn, panel, place)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
@@ -72,9 +72,21 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
 
 
-def _scale(log: bool) -> dict[str, Any]:
-    """A logarithmic axis has its ticks at powers of ten; plotly would put a small 2 and 5 between them."""
-    return {"type": "log", "dtick": 1, "exponentformat": "power"} if log else {}
+def _scale(panel: Panel, axis: str) -> dict[str, Any]:
+    """A logarithmic axis has ticks at powers of ten, or over less than two decades at 1, 2 and 5 times these.
+
+    plotly by itself would write the 2 and the 5 alone, and small.
+    """
+    if not (panel.x_log if axis == "x" else panel.y_log):
+        return {}
+    drawn = [np.asarray(getattr(mark, axis), float) for mark in panel.marks if isinstance(mark, Line | Points)]
+    values = np.concatenate([*drawn, np.empty(0)])
+    values = values[np.isfinite(values) & (values > 0)]
+    if values.size == 0 or values.max() / values.min() >= 100:
+        return {"type": "log", "dtick": 1, "exponentformat": "power"}
+    powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
+    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _left_names(panel: Panel) -> list[str]:

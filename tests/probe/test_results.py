@@ -97,8 +97,12 @@ def test_whole_numbers_have_a_colour_and_a_tick_each() -> None:
     assert whole_numbers(np.array([0.5, 1.0])) is None and whole_numbers(np.array([0.0, 1000.0])) is None
 
 
-def test_a_logarithmic_axis_has_its_ticks_at_powers_of_ten() -> None:
-    assert draw_on_screen(_figure()).layout.xaxis.dtick == 1
+def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None:
+    short = draw_on_screen(_figure()).layout.xaxis
+    assert short.ticktext == ("1", "2", "5", "10", "20", "50") and list(short.tickvals)[:3] == [1, 2, 5]
+    x = np.array([1e-3, 1.0, 1e3])
+    assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", x_log=True)])).layout.xaxis.dtick == 1
+    assert draw_on_screen(Figure("", [Panel([Line(0 * x, x)], "x", "y", x_log=True)])).layout.xaxis.type == "log"
 
 
 def test_diverging_colours_are_symmetric_about_zero() -> None:
