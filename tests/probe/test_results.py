@@ -204,7 +204,10 @@ def test_text_is_text_in_print(text: str) -> None:
     svg = render_for_print(_hostile_figure(text), "svg").decode()
     shown = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert [entry.lstrip("\u200b") for entry in shown].count(visible(text)) > 15
-    assert render_for_print(_hostile_figure(text), "pdf").startswith(b"%PDF")
+
+
+def test_text_of_every_sort_fits_into_a_pdf() -> None:
+    assert render_for_print(_hostile_figure(" ".join(HOSTILE)), "pdf").startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -461,7 +464,7 @@ with matplotlib.rc_context(script["SETTINGS"]):
 """
 
 
-@pytest.mark.parametrize("style", ["neurips", "icml", "slide"])
+@pytest.mark.parametrize("style", ["neurips", "icml"])
 def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_path: Path, style: str) -> None:
     """Not a number, a label or a limit differs: the PDF is the same to the byte."""
     drawn = DrawnFigure(_figure(), style)
