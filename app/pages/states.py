@@ -45,7 +45,7 @@ def _walk(run: Run, name: str, result: StateTrajectory) -> None:
     heads = result.select(model=model, layer=layer).selectors["head"]
     head = choose("head", heads, "head", where=columns[2], index=heads.index(lively["head"]) if lively["head"] in heads else 0)
     view = choose("view", ["plane", "space"], "view", where=columns[3])
-    window = choose("tokens in full", [32, 16, 64, 128, ALL], "window", where=columns[4])
+    window = choose("tokens in full", ["32", "16", "64", "128", ALL], "window", where=columns[4])
     own = result.select(model=model, layer=layer, head=head)
     rows = own.table.sort_values("position")
     position = choose_position("token", len(rows) - 1, "position", default=len(rows) - 1)
