@@ -84,10 +84,12 @@ class LinearProbe(Probe):
 class Estimator(Configuration, Kinds, family="estimator"):
     """Base of the estimators.
 
-    metric: what its probes are scored by; it also says whether targets are classes or numbers.
+    metric: what its probes are scored by; it also says whether targets are classes or numbers. has_probabilities: whether its
+    probes give log-probabilities, so that they have a code length.
     """
 
     metric: ClassVar[Metric]
+    has_probabilities: ClassVar[bool] = False
 
     penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """tried by grouped cross-validation on the training samples; each is relative to the number of samples"""

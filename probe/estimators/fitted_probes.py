@@ -46,7 +46,7 @@ class FittedCell:
     """The probe of a cell and that of its control task; None where it could not be fitted, and `notes` say why.
 
     task: the control task. baseline, control_baseline: what to answer without the activations. samples: how many were fitted.
-    features: of each of them.
+    features: of each of them. code_length: bits a sample of the training labels' online code; nan without probabilities.
     """
 
     probe: Probe | None
@@ -56,6 +56,7 @@ class FittedCell:
     control_baseline: float
     samples: int
     features: int
+    code_length: float
     notes: tuple[str, ...]
 
 
@@ -136,6 +137,7 @@ class FittedProbes:
                 "penalty": float("nan") if chosen is None else chosen.penalty,
                 "validation": float("nan") if chosen is None else chosen.validation,
                 "features": cell.features,
+                "code_length": cell.code_length,
             }
             rows.append(evidence.row(model, where, found, notes) | about)
         about = {

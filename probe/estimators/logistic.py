@@ -29,6 +29,7 @@ class Logistic(Estimator, kind="logistic"):
     """
 
     metric: ClassVar[Metric] = Accuracy()
+    has_probabilities: ClassVar[bool] = True
 
     tolerance: Positive = 1e-5
     """largest entry of the gradient of the mean loss at which a probe is solved"""

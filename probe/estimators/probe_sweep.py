@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..captures.capture import Capture, labelled
 from ..configuration import Configuration, Count, Natural
+from ..statistics.code_length import code_lengths
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
 from ..statistics.groups import group_folds
@@ -38,6 +39,8 @@ class ProbeSweep(Configuration):
     """of the bootstrap over groups for the intervals"""
     permutations: Natural = 199
     """of labels between groups for the p-value; 0 leaves it out"""
+    code_length: bool = True
+    """measure the online code length too, for estimators whose probes give probabilities; it costs four more fits"""
     seed: int = 0
     """of control tasks, resamples, permutations and outer folds"""
 
@@ -67,6 +70,7 @@ class ProbeSweep(Configuration):
                 probes = self.estimator.fit_many(part.features, part.targets, part.groups) if part.targets else {}
             except CannotFitError as error:
                 flaw = (f"cannot be fitted: {error}",)
+            lengths = self._code_lengths(part) if probes else {}
             for label in part.labels:
                 cells[Cell(part.hook, part.position, label)] = FittedCell(
                     probes.get(Target(label, False)),
@@ -76,6 +80,7 @@ class ProbeSweep(Configuration):
                     self._baseline(part.targets.get(Target(label, True))),
                     len(part.groups),
                     part.features.shape[1],
+                    lengths.get(label, float("nan")),
                     (*part.notes[label], *flaw),
                 )
         if all(cell.probe is None for cell in cells.values()):
@@ -107,6 +112,7 @@ class ProbeSweep(Configuration):
                 answers = self.estimator.cross_predict(part.features, part.targets, part.groups, parting) if part.targets else {}
             except CannotFitError as error:
                 flaw = (f"cannot be fitted: {error}",)
+            lengths = self._code_lengths(part) if answers else {}
             for label in part.labels:
                 truth, notes = part.truth[label], (*part.notes[label], *flaw)
                 guess, control = (answers.get(Target(label, is_control)) for is_control in (False, True))
@@ -114,8 +120,16 @@ class ProbeSweep(Configuration):
                 baselines = (self._baselines(truth, parting), self._baselines(truth if drawn is None else drawn, parting))
                 found = Answers(guess, truth, control, drawn, *baselines, part.groups)
                 about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
+                about |= {"code_length": lengths.get(label, float("nan"))}
                 rows.append(evidence.row(model, Cell(part.hook, part.position, label), found, notes) | about)
         return ProbeScores.of(rows, self.about | {"test_groups": len(capture.groups.unique()), "folds": folds})
+
+    def _code_lengths(self, part: _Part) -> dict[str, float]:
+        """Bits a sample of each label's online code, where the estimator's probes give probabilities."""
+        if not self.code_length or not self.estimator.has_probabilities:
+            return {}
+        own = {target.label: values for target, values in part.targets.items() if not target.control}
+        return code_lengths(self.estimator, part.features, own, part.groups, self.seed)
 
     def _baseline(self, target: Tensor | None) -> float:
         return self.estimator.metric.baseline(target) if target is not None and len(target) else float("nan")

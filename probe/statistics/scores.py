@@ -42,6 +42,8 @@ class ProbeScores(Result, kind="probe_scores"):
         "q_value": "smallest false discovery rate over the table (Benjamini-Hochberg) at which this is a discovery",
         "penalty": "chosen by grouped cross-validation of the training samples",
         "validation": "score of that choice in that cross-validation",
+        "code_length": "online code of the training labels given the activations, bits a sample; needs probabilities",
+        "uniform_length": "uniform code of the labels, in bits a sample",
         "features": "inputs of the probe",
         "samples": "held-out samples",
         "note": "what was left out, or why a number is missing",

@@ -17,6 +17,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.estimators.fitted_probes import SharedGroupsError
 from statescope.probe.estimators.logistic import Logistic
 from statescope.probe.estimators.ridge import Ridge
+from statescope.probe.statistics.code_length import code_lengths
 from statescope.probe.statistics.scores import ProbeScores
 
 FIRST = "blocks.0.hook_resid_post"
@@ -271,3 +272,37 @@ def test_scores_of_models_measured_alike_can_be_joined_and_are_corrected_as_one(
     other = ProbeSweep(control_context=2).fit(planted(12, 1)).score(test, "c")
     with pytest.raises(ValueError, match="not measured in the same way"):
         ProbeScores.join([joined, other])
+
+
+def test_the_code_of_random_labels_is_no_shorter_than_the_uniform_code_and_of_a_concept_it_is() -> None:
+    excess = []
+    for seed in range(16):
+        generator = torch.Generator().manual_seed(seed)
+        x, y = torch.randn(240, 4, generator=generator), torch.randint(0, 3, (240,), generator=generator)
+        excess.append(code_lengths(Logistic(penalties=(0.1, 1.0)), x, {"y": y}, torch.arange(240) // 2, seed)["y"] - np.log2(3))
+    assert np.mean(excess) > -2 * np.std(excess) / 4
+    assert np.mean(excess) < 0.3  # and a careful probe pays little for it
+    table = ProbeSweep(estimator=Logistic()).fit(planted(40, 1)).score(planted(40, 2)).to_frame().set_index("layer")
+    assert table.loc[0, "code_length"] < 0.6 * table.loc[0, "uniform_length"] == pytest.approx(0.6 * np.log2(3))
+    assert table.loc[1, "code_length"] > table.loc[1, "uniform_length"] - 0.02
+    assert ProbeSweep().run(planted(40, 1), planted(40, 2)).table["code_length"].isna().all()
+
+
+def test_the_code_is_its_definition() -> None:
+    """Block by block, with probes of our own and a class that comes up late."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(160, 3, generator=generator)
+    y = (x[:, 0] > 0).long()
+    groups = torch.arange(160)
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(5))
+    y[order[150:]] = 2
+    estimator = Logistic(penalties=(0.1,))
+    bits = 10 * np.log2(3)
+    for begin, end in ((10, 20), (20, 40), (40, 80), (80, 160)):
+        seen, block = order[:begin], order[begin:end]
+        probe = estimator.fit_many(x[seen.sort().values], {"y": y[seen.sort().values]}, groups[seen.sort().values])["y"]
+        p = probe.log_probabilities(x[block]).exp()
+        for row, label in zip(p, y[block].tolist(), strict=True):
+            own = float(row[probe.classes == label].sum())
+            bits -= np.log2((begin * own + 1) / (begin + 3))
+    assert code_lengths(estimator, x, {"y": y}, groups, 5)["y"] == pytest.approx(bits / 160, rel=1e-6)

@@ -346,7 +346,17 @@ def _scores() -> Result:
         "control_low": 0.4,
         "control_high": 0.6,
     }
-    rest |= {"selectivity": 0.1, "null": 0.5, "p_value": 0.2, "penalty": 1.0, "validation": 0.6, "features": 8, "samples": 100}
+    rest |= {
+        "selectivity": 0.1,
+        "null": 0.5,
+        "p_value": 0.2,
+        "penalty": 1.0,
+        "validation": 0.6,
+        "code_length": 0.9,
+        "uniform_length": 1.0,
+        "features": 8,
+        "samples": 100,
+    }
     rows = [
         {"model": model, "hook": f"blocks.{layer}.attn.hook_state", "layer": layer, "site": "state", "position": -1}
         | {"label": label, "classes": 2, "accuracy": 0.5 + layer / 10, "note": ""}
