@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..captures.capture import Capture, labelled
 from ..configuration import Configuration, Count, Natural
-from ..statistics.code_length import code_lengths
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
 from ..statistics.groups import group_folds
 from ..statistics.scores import ProbeScores
+from .code_length import code_lengths
 from .estimator import CannotFitError, Estimator, Probe
 from .fitted_probes import Cell, FittedCell, FittedProbes, Target, places
 from .ridge import Ridge

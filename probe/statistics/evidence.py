@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from ..hooks.names import layer_of, site_of
-from .code_length import uniform_length
 from .groups import group_bootstrap, group_shuffles
 from .metrics import Metric
 
@@ -60,7 +60,7 @@ class Evidence:
             "site": site_of(cell.hook),
             "position": cell.position,
             "label": cell.label,
-            "uniform_length": uniform_length(answers.truth) if self.metric.of_classes and len(answers.truth) else NAN,
+            "uniform_length": math.log2(len(answers.truth.unique())) if self.metric.of_classes and len(answers.truth) else NAN,
             "classes": len(answers.truth.unique()) if self.metric.of_classes else 0,
             "metric": self.metric.name,
             "accuracy": accuracy,

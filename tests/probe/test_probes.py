@@ -14,10 +14,10 @@ from scipy import stats
 from statescope import ProbeSweep
 from statescope.probe.captures.capture import Capture
 from statescope.probe.errors import UnknownNameError
+from statescope.probe.estimators.code_length import code_lengths
 from statescope.probe.estimators.fitted_probes import SharedGroupsError
 from statescope.probe.estimators.logistic import Logistic
 from statescope.probe.estimators.ridge import Ridge
-from statescope.probe.statistics.code_length import code_lengths
 from statescope.probe.statistics.scores import ProbeScores
 
 FIRST = "blocks.0.hook_resid_post"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ..estimators.estimator import Estimator, K, Probe
+from .estimator import Estimator, K, Probe
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the groups, that have been sent when a block ends
 
@@ -44,11 +41,6 @@ def code_lengths(
             bits[name] -= float(likelihood.log2().sum())
         sent |= block
     return {name: total / len(groups) for name, total in bits.items()}
-
-
-def uniform_length(target: Tensor) -> float:
-    """Bits a sample of the uniform code."""
-    return math.log2(len(target.unique()))
 
 
 def _fitted(estimator: Estimator, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
