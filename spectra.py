@@ -7,6 +7,7 @@ from .analyses.operators.density import SpectralDensity, spectral_density
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
 from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
+from .analyses.spectra.stability import Stability, stability
 from .analyses.spectra.transition_measures import TransitionMeasures, transition_measures
 from .analyses.spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
 from .analyses.spectra.window_spectrum import WindowSpectrum, window_spectrum
@@ -19,6 +20,7 @@ __all__ = [
     "MemoryHorizon",
     "SpectralDensity",
     "SpectrumByLabel",
+    "Stability",
     "Transition",
     "TransitionMeasures",
     "TransitionSpectrum",
@@ -28,6 +30,7 @@ __all__ = [
     "memory_horizon",
     "spectral_density",
     "spectrum_by_label",
+    "stability",
     "top_eigenpairs",
     "transition_measures",
     "transition_spectrum",

@@ -20,7 +20,7 @@ from statescope.probe.loaders.foreign import adapters
 from statescope.probe.models.hooked import HookedModel
 from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, generator_for
-from statescope.spectra import memory_horizon, spectrum_by_label, transition_measures, window_spectrum
+from statescope.spectra import memory_horizon, spectrum_by_label, stability, transition_measures, window_spectrum
 
 VOCABULARY = 31
 OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
@@ -115,6 +115,7 @@ OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "by token": lambda model, tokens: spectrum_by_label(model, tokens, {"token": tokens}),
     "windows": lambda model, tokens: window_spectrum(model, tokens, 3),
     "horizon": memory_horizon,
+    "stability": lambda model, tokens: stability(model, tokens, transitions=4),
     "geometry": state_geometry,
 }
 

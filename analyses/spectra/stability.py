@@ -1,0 +1,122 @@
+"""Can products of the transitions grow? A certificate that they cannot, or a witness that they do.
+
+The joint spectral radius of a set of matrices is the fastest growth of their products, the most a token that any order of them
+can reach. For every m (Rota and Strang 1960; Daubechies and Lagarias 1992)
+
+    max over products of m of rho(P)^(1/m)   <=   joint spectral radius   <=   max over products of m of |P|_2^(1/m).
+
+With m = 1 on the right: transitions of norm at most 1 are a contraction, and no product grows. That is so for delta rules with
+unit keys, beta in [0, 2] and no growth. It is not so for RWKV-7, each of whose transitions may have a spectral radius of 1 and a
+norm above it: products of three can grow by half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.results.figure import Figure, Intervals, Panel
+from ...probe.results.result import Result
+from ..models import Models, named_models, transitions_of
+
+ROUNDING = 1e-9
+MOST_PRODUCTS = 20_000
+
+
+@dataclass(frozen=True)
+class Stability(Result, kind="stability"):
+    """Bounds of the joint spectral radius of each head's transitions."""
+
+    title: ClassVar[str] = "Growth of products"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "norm": "largest spectral norm of a transition",
+        "radius": "largest spectral radius of one",
+        "low": "lower bound of the joint spectral radius: growth a token of the witness",
+        "high": "upper bound, from products of the same lengths",
+        "witness": "tokens whose product, repeated, grows as the lower bound says, each as sequence:position",
+        "verdict": "contraction (no product grows), grows (the witness does), or open",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "verdict")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            counts = ", ".join(f"{count} {verdict}" for verdict, count in own["verdict"].value_counts().items())
+            worst = own.loc[own["low"].idxmax()]
+            lines.append(
+                f"{model}, layer {layer}: of {len(own)} heads {counts}; fastest growth found {worst['low']:.4f} a token, by a "
+                f"product of {len(worst['witness'].split())}; single radii up to {own['radius'].max():.4f}, norms up to "
+                f"{own['norm'].max():.4f}"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The bounds of each head, beside 1."""
+        panels = []
+        for model, own in self.table.groupby("model", sort=False):
+            names = [f"layer {row.layer}, head {row.head}: {row.verdict}" for row in own.itertuples()]
+            middle = (own["low"] + own["high"]).to_numpy() / 2
+            mark = Intervals(names, middle, str(model), own["low"].to_numpy(), own["high"].to_numpy())
+            panels.append(Panel([mark], "joint spectral radius, a token", "", str(model), level=(1.0, "no growth")))
+        return Figure(self.title, panels, alt=f"Bounds of the joint spectral radius of transitions. {self.summary()}")
+
+
+def stability(models: Models, tokens: Tensor, *, transitions: int = 16, longest: int = 3) -> Stability:
+    """Bound the joint spectral radius of the transitions that each head shows on some tokens.
+
+    models: a model, ours or a loaded one, or several by name. tokens: [B, T].
+    transitions: of each head that are combined, those of the largest norms. The upper bound is of these alone; the certificate of
+        a contraction is of all that were seen.
+    longest: products of 1 .. longest of them are tried, each order.
+
+    Raises ValueError for a model without linear transitions, and where there are more than 20,000 products.
+    """
+    if transitions**longest > MOST_PRODUCTS:
+        raise ValueError(
+            f"{transitions}^{longest} products are more than {MOST_PRODUCTS}; take fewer transitions or shorter ones"
+        )
+    rows = []
+    for name, model in named_models(models).items():
+        for layer, transition in transitions_of(model, tokens):
+            norms, radii = transition.norm(), transition.eigenvalues().abs().amax(-1)
+            for head in range(transition.shape[2]):
+                own = norms[:, :, head].flatten()
+                chosen = own.argsort(descending=True)[:transitions]
+                matrices = transition[:, :, head].dense().flatten(0, 1)[chosen]
+                low, high, witness = joint_spectral_radius(matrices, longest)
+                high = min(high, float(own.max()))
+                radius = float(radii[:, :, head].max())
+                verdict = "contraction" if own.max() <= 1 + ROUNDING else "grows" if low > 1 + ROUNDING else "open"
+                places = [divmod(int(chosen[index]), tokens.shape[1]) for index in witness]
+                said = " ".join(f"{sequence}:{position}" for sequence, position in places)
+                rows.append((name, layer, head, float(own.max()), radius, low, high, said, verdict))
+    about = {"transitions": transitions, "longest": longest, "sequences": len(tokens), "tokens": tokens.shape[1]}
+    return Stability(pd.DataFrame(rows, columns=list(Stability.columns)), about)
+
+
+def joint_spectral_radius(matrices: Tensor, longest: int) -> tuple[float, float, tuple[int, ...]]:
+    """A lower and an upper bound for matrices [n, K, K] from their products of 1 .. longest, and the product of the lower one.
+
+    The witness names matrices in the order in which they are applied.
+    """
+    low, witness, high = -1.0, (0,), np.inf
+    products, orders = matrices, [(index,) for index in range(len(matrices))]
+    for length in range(1, longest + 1):
+        if length > 1:
+            products = (matrices[:, None] @ products).flatten(0, 1)  # the new one is applied last
+            orders = [(*order, index) for index, order in product(range(len(matrices)), orders)]
+        growth = torch.linalg.eigvals(products).abs().amax(-1) ** (1 / length)
+        best = int(growth.argmax())
+        if float(growth[best]) > low * (1 + ROUNDING):
+            low, witness = float(growth[best]), orders[best]
+        high = min(high, float(torch.linalg.matrix_norm(products, ord=2).max()) ** (1 / length))
+    return low, max(low, high), witness
