@@ -109,7 +109,8 @@ def joint_spectral_radius(matrices: Tensor, longest: int) -> tuple[float, float,
     The witness names matrices in the order in which they are applied.
     """
     low, witness, high = -1.0, (0,), np.inf
-    products, orders = matrices, [(index,) for index in range(len(matrices))]
+    products = matrices
+    orders: list[tuple[int, ...]] = [(index,) for index in range(len(matrices))]
     for length in range(1, longest + 1):
         if length > 1:
             products = (matrices[:, None] @ products).flatten(0, 1)  # the new one is applied last
