@@ -108,7 +108,8 @@ def joint_spectral_radius(matrices: Tensor, longest: int) -> tuple[float, float,
 
     The witness names matrices in the order in which they are applied.
     """
-    low, witness, high = -1.0, (0,), np.inf
+    low, high = -1.0, np.inf
+    witness: tuple[int, ...] = (0,)
     products = matrices
     orders: list[tuple[int, ...]] = [(index,) for index in range(len(matrices))]
     for length in range(1, longest + 1):
