@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class Capture:
         no such label, and probes leave it out.
     tokens: [N, T], whole sequences; -1 (nan for real inputs) behind the end of the shorter ones.
     groups: [N], the source of each sequence.
+    classes: label -> the names that its numbers stand for, where labels were given as text.
     positions: the P token positions that all sequences share; or [N, P] where sequences differ, with -1 where a sequence has
         no such position, which is then no sample.
 
@@ -36,6 +38,7 @@ class Capture:
     tokens: Tensor
     groups: Tensor
     positions: tuple[int, ...] | Tensor
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.positions, Tensor) and len(self.positions):
@@ -128,6 +131,36 @@ class Capture:
         rows = torch.arange(len(padded))[:, None, None]
         return self._samples(padded[rows, reach])
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row a sample: sequence, position, token, group and labels, in words where they were given in words."""
+        rows = torch.arange(len(self.tokens))[:, None].expand_as(self.position_table)
+        frame = pd.DataFrame({"sequence": self._samples(rows).numpy(), "position": self.sample_positions.numpy()})
+        if self.tokens.ndim == 2:
+            frame["token"] = self.contexts(1)[:, 0].numpy()
+        frame["group"] = self.sample_groups.numpy()
+        for name in self.labels:
+            values, words = self.label(name), self.classes.get(name)
+            frame[name] = values.numpy() if words is None else [words[v] if v >= 0 else None for v in values.tolist()]
+        return frame
+
+    def select(self, sequences: Tensor) -> Capture:
+        """Some of its sequences, by number or by a mask [N]."""
+        chosen = torch.arange(len(self.tokens))[sequences]
+        positions = self.positions[chosen] if isinstance(self.positions, Tensor) else self.positions
+        activations = {name: self.activation(name)[chosen] for name in self.activations}
+        labels = {name: value[chosen] for name, value in self.labels.items()}
+        return Capture(activations, labels, self.tokens[chosen], self.groups[chosen], positions, self.classes)
+
+    def split(self, share: float = 0.25, *, seed: int = 0) -> tuple[Capture, Capture]:
+        """(the rest, about `share` of the groups): two captures that have no source in common, to fit on and to test on."""
+        unique = self.groups.unique()
+        count = round(share * len(unique))
+        if not 0 < count < len(unique):
+            raise ValueError(f"{share:g} of {len(unique)} groups leaves one side empty; give another share, or more sources")
+        drawn = unique[torch.randperm(len(unique), generator=torch.Generator().manual_seed(seed))[:count]]
+        held_out = torch.isin(self.groups, drawn)
+        return self.select(~held_out), self.select(held_out)
+
     def _samples(self, values: Tensor) -> Tensor:
         """[N, P, ...] as [S, ...]."""
         if not isinstance(self.positions, Tensor):
@@ -148,10 +181,10 @@ def pad_to(values: Tensor, size: int, fill: float) -> Tensor:
     return torch.cat([values, values.new_full((len(values), missing, *values.shape[2:]), fill)], dim=1)
 
 
-def from_columns(columns: Mapping[str, Any]) -> Capture:
+def from_columns(columns: Mapping[str, Any], classes: Mapping[str, tuple[str, ...]]) -> Capture:
     """A capture from its columns, under the names that a store has for them: hooks/..., labels/..., tokens, groups, positions."""
 
     def under(part: str) -> dict[str, Any]:
         return {name.removeprefix(part): value for name, value in columns.items() if name.startswith(part)}
 
-    return Capture(under("hooks/"), under("labels/"), columns["tokens"], columns["groups"], columns["positions"])
+    return Capture(under("hooks/"), under("labels/"), columns["tokens"], columns["groups"], columns["positions"], classes)

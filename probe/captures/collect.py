@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,49 +14,86 @@ from ...kernels.recurrence import Tap, TapRequest
 from ..models.hooked import HookedModel
 from ..tasks.base import IGNORED, Batch
 from .capture import NO_TOKEN, Capture, from_columns, pad_to
+from .inputs import Inputs
 from .store import CaptureWriter
 
 
 def capture(
     model: HookedModel,
-    batches: Iterable[Batch],
-    hooks: Sequence[str],
+    tokens: Any,
+    hooks: Sequence[str] = ("blocks.*.hook_resid_post",),
     *,
-    positions: TapRequest,
+    positions: TapRequest = "all",
+    labels: Mapping[str, Any] | Sequence[str] = (),
+    groups: Any = None,
+    mask: Any = None,
+    batch_size: int = 32,
     store: str | Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Capture:
-    """Run the model over batches and keep hooks at some positions.
+    """Run the model over sequences and keep hooks at some positions.
 
-    batches: of any lengths. "last", negative positions and Tap(every=n) mean each batch's own; where one has fewer positions than
-        another, its sequences have fewer samples.
+    tokens: a task's batches, which bring their labels and groups. Or sequences of one's own, of any lengths: token ids as a
+        tensor or array [N, T] or as lists; texts, for a model with a tokenizer; real numbers [N, T, inputs]; a DataFrame or
+        datasets.Dataset with a column "tokens" or "text". They are run in batches of one length each, without padding, and stand
+        in the capture in their own order.
     hooks: names, with wildcards. A wildcard leaves out what has no position to capture along; a name that has none raises.
-    positions: as taps are given, for states and for all other hooks alike.
+    positions: as taps are given, for states and for all other hooks alike. "last", negative positions and Tap(every=n) mean each
+        sequence's own; where one has fewer positions than another, it has fewer samples.
+    labels: name -> N values: each one for the sequence, one for each of its tokens, or one for each captured position. Whole
+        numbers, booleans and text are classes, real numbers are values; -100, nan or None says that there is no label. Of a
+        table, the names of columns.
+    groups: the source of each sequence (a document, a speaker), as numbers or names, which mean the same source in every
+        capture; of a table, a column. Without it each sequence is its own source, and equal ones are one.
+    mask: [N, T], false at padding before and behind the tokens, which is cut off before the model runs.
+    batch_size: sequences that run together at most.
     store: a folder to write to as zarr; without it the capture stays in memory. bfloat16, which zarr lacks, is stored as
         float32, which holds every bfloat16 exactly.
     advance: called with the number of batches done.
 
-    Raises UnknownNameError for a hook that does not exist, ValueError for one without a position or for no batches, IndexError
-    for a position outside a batch, and FileExistsError where the store holds a finished capture.
+    Raises UnknownNameError for a hook or column that does not exist, ValueError for a hook without a position, no sequence, or
+    labels that do not fit, IndexError for a position outside a sequence, and FileExistsError where the store holds a finished
+    capture.
     """
-    batches = list(batches)
-    if not batches:
-        raise ValueError("there is no batch to capture")
-    resolved = [Tap.of(positions).resolve(batch.tokens.shape[1]) for batch in batches]
-    most, longest = max(map(len, resolved)), max(batch.tokens.shape[1] for batch in batches)
-    writer = None if store is None else CaptureWriter(store, sum(len(batch.tokens) for batch in batches))
+    inputs = _inputs(model, tokens, labels, groups, mask, positions, batch_size)
+    resolved = [Tap.of(positions).resolve(batch.tokens.shape[1]) for batch in inputs.batches]
+    most, longest = max(map(len, resolved)), max(batch.tokens.shape[1] for batch in inputs.batches)
+    count = sum(map(len, inputs.rows))
+    writer = None if store is None else CaptureWriter(store, count, inputs.classes)
     kept: dict[str, list[Tensor]] = {}
     with torch.no_grad():
-        for done, (batch, at) in enumerate(zip(batches, resolved, strict=True)):
+        for done, (batch, at, rows) in enumerate(zip(inputs.batches, resolved, inputs.rows, strict=True)):
             columns = {f"hooks/{name}": value for name, value in _activations(model, batch, hooks, at).items()}
             columns = {name: pad_to(value, most, nan) for name, value in columns.items()} | _about(batch, at, most, longest)
             if writer is not None:
-                writer.write(columns)
+                writer.write(columns, rows)
             else:
                 for name, value in columns.items():
                     kept.setdefault(name, []).append(value)
             advance(done + 1)
-    return writer.finish() if writer is not None else from_columns({name: torch.cat(values) for name, values in kept.items()})
+    if writer is not None:
+        return writer.finish()
+    order = torch.cat(inputs.rows).argsort()
+    in_order = bool((order == torch.arange(count)).all())
+    joined = {name: torch.cat(values) for name, values in kept.items()}
+    return from_columns({name: value if in_order else value[order] for name, value in joined.items()}, inputs.classes)
+
+
+def _inputs(
+    model: HookedModel, tokens: Any, labels: Any, groups: Any, mask: Any, positions: TapRequest, batch_size: int
+) -> Inputs:
+    """The sequences of a call, in whatever form they came."""
+    given = [tokens] if isinstance(tokens, Batch) else list(tokens) if isinstance(tokens, Iterator) else tokens
+    if isinstance(given, list | tuple) and len(given) and all(isinstance(entry, Batch) for entry in given):
+        if len(labels) or groups is not None or mask is not None:
+            raise TypeError("batches bring their own labels and groups; give labels, groups and mask with plain sequences")
+        return Inputs.of_batches(given)
+
+    def encode(text: str) -> Tensor:
+        ids: Tensor = model.to_tokens(text)[0]
+        return ids
+
+    return Inputs.of(given, labels, groups, mask, positions=positions, size=batch_size, encode=encode)
 
 
 def _about(batch: Batch, at: Sequence[int], most: int, longest: int) -> dict[str, Tensor]:
@@ -79,7 +117,8 @@ def _activations(model: HookedModel, batch: Batch, hooks: Sequence[str], at: Seq
     """
     names = model.matching_hooks(list(hooks), taps=tuple(at))
     taps = tuple(at) if any(model.points[name].firing == "taps" for name in names) else None
-    _, cache = model.run_with_cache(batch.tokens, names_filter=names, taps=taps, positions=at, return_type=None)
+    tokens = batch.tokens.to(next(model.parameters()).device)
+    _, cache = model.run_with_cache(tokens, names_filter=names, taps=taps, positions=at, return_type=None)
     found = {}
     for name in names:
         value, axis = cache[name], model.hook_dict[name].pos_dim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +27,40 @@ class DamagedCaptureError(DamagedFileError):
 class CaptureWriter:
     """Writes batches one after another. What `commit.json` counts is on disk; what lies beyond it is not read.
 
-    sequences: how many there will be in all.
+    sequences: how many there will be in all. classes: of the capture.
     """
 
-    def __init__(self, path: str | Path, sequences: int) -> None:
+    def __init__(self, path: str | Path, sequences: int, classes: Mapping[str, Sequence[str]] | None = None) -> None:
         self.path = Path(path)
         if (self.path / COMMIT).exists():
             raise FileExistsError(f"{self.path} holds a capture already; delete it or choose another store")
         if os.path.lexists(self.path) and not _is_unfinished(self.path):
             raise FileExistsError(f"{self.path} is no capture of ours, and writing one would delete it; choose another store")
         self.sequences = sequences
+        self.classes = dict(classes or {})
         self.done = 0
         with explaining_failed_writes(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.group = zarr.open_group(self.path, mode="w", zarr_format=3)
 
-    def write(self, columns: Mapping[str, Tensor]) -> None:
-        """Append a batch: its columns [B, ...] by name. All batches need the same columns, of one shape behind the first axis.
+    def write(self, columns: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
+        """Write a batch: its columns [B, ...] by name. All batches need the same columns, of one shape behind the first axis.
 
-        Raises ValueError for a column that does not fit those before: nothing is cut to fit.
+        rows: which sequences of the capture they are, [B]; the next ones when None. Raises ValueError for a column that does not
+        fit those before: nothing is cut to fit.
         """
-        rows = slice(self.done, self.done + len(next(iter(columns.values()))))
+        count = len(next(iter(columns.values())))
+        at = np.arange(self.done, self.done + count) if rows is None else rows.numpy()
         with explaining_failed_writes(self.path / COMMIT):
             for name, values in columns.items():
                 array = self._array(name, _numpy(values))
-                if array.shape[1:] != tuple(values.shape[1:]) or rows.stop > self.sequences:
-                    raise ValueError(f"{name}: {tuple(values.shape)} does not fit rows {rows.start}.. of {array.shape}")
-                array[rows] = _numpy(values)
-        self.done = rows.stop
+                if array.shape[1:] != tuple(values.shape[1:]) or at.max() >= self.sequences:
+                    raise ValueError(f"{name}: {tuple(values.shape)} does not fit rows {at.min()} to {at.max()} of {array.shape}")
+                if at[-1] - at[0] == count - 1 and (np.diff(at) == 1).all():
+                    array[at[0] : at[-1] + 1] = _numpy(values)
+                else:
+                    array.oindex[at] = _numpy(values)
+        self.done += count
         self._commit()
 
     def finish(self) -> Capture:
@@ -73,7 +79,7 @@ class CaptureWriter:
         )
 
     def _commit(self) -> None:
-        counter = {"sequences": self.sequences, "written": self.done}
+        counter = {"sequences": self.sequences, "written": self.done, "classes": self.classes}
         write_text(self.path / COMMIT, json.dumps(counter))
 
 
@@ -92,8 +98,9 @@ def open_capture(path: str | Path) -> Capture:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")
         columns = {f"hooks/{name}": group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
         small = [f"labels/{name}" for name in sorted(_names(group, "labels"))] + ["tokens", "groups", "positions"]
-        return from_columns(columns | {name: torch.from_numpy(np.asarray(group[name][:])) for name in small})
-    except (OSError, KeyError, ValueError) as error:
+        columns |= {name: torch.from_numpy(np.asarray(group[name][:])) for name in small}
+        return from_columns(columns, {name: tuple(map(str, own)) for name, own in counter.get("classes", {}).items()})
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedCaptureError(f"{path} cannot be read as a capture: {error}") from error
 
 

@@ -213,5 +213,5 @@ def test_a_capture_whose_parts_do_not_agree_is_refused() -> None:
         Capture({"h": torch.zeros(4, 1, 2)}, {"y": torch.zeros(4, 2)}, tokens, groups, (0,))
     with pytest.raises(ValueError, match="4 sequences need one group each"):
         Capture({"h": torch.zeros(4, 1, 2)}, {}, tokens, groups[:3], (0,))
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(ValueError, match="no sequence to capture"):
         capture(Model(ModelConfig(2, 8, 1)), [], ["hook_embed"], positions="last")
