@@ -32,7 +32,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     recurrence: None for softmax attention.
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
         with our mixer and then its arguments. methods: the same for a method of the mixer.
-    absent: hooks of the kind that this family does not reach.
+    absent: hooks of the kind that this family does not reach. refused: why the family is not read, for one that is not.
     masked: submodules of a layer whose outputs at padding are set to 0, where the library would let padding into the sequence.
     resets: whether the library clears the state where a position is 0, and so must be told positions that do not count padding.
     """
@@ -47,6 +47,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     functions: ClassVar[Mapping[str, Runner]] = {}
     methods: ClassVar[Mapping[str, Runner]] = {}
     absent: ClassVar[tuple[str, ...]] = ("hook_gate", "hook_z")
+    refused: ClassVar[str] = ""
     masked: ClassVar[tuple[str, ...]] = ()
     resets: ClassVar[bool] = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from ..models.text import Prompt
 from .adapter import Adapter, ForeignMixer, NoMixer
 from .block import ForeignBlock
 from .torch_modules import in_torch
+
+# In the names of classes of mixers that carry a state.
+RECURRENT = re.compile(r"Mixer|Mamba|Delta(Net|Attention)|Linear.*Attention|Recurren|Rwkv|RWKV|Retention|ShortConv|LSTM|GRU")
 
 
 class UnknownArchitectureError(StatescopeError, ValueError):
@@ -214,7 +218,7 @@ class ForeignModel(HookedModel):
 def adapters() -> list[type[Adapter]]:
     """Those there are, of ours and of installed packages; the recurrent ones first."""
     found: list[type[Adapter]] = [Adapter.of_kind(kind) for kind in Adapter.kinds()]
-    return sorted(found, key=lambda adapter: adapter.recurrence is None)
+    return sorted(found, key=lambda adapter: adapter.recurrence is None and not adapter.refused)
 
 
 def find_layers(foreign: nn.Module) -> tuple[list[nn.Module], list[ForeignMixer]]:
@@ -232,13 +236,26 @@ def find_layers(foreign: nn.Module) -> tuple[list[nn.Module], list[ForeignMixer]
             f"{type(foreign).__name__} has no token mixer that is known here (its mixers: {', '.join(seen) or 'none'}); "
             f"{known_architectures()}"
         )
+    for mixer in (mixer for own in mixers for mixer in own if mixer.adapter.refused):
+        raise UnknownArchitectureError(
+            f"{type(foreign).__name__} is refused for its {type(mixer.module).__name__}: {mixer.adapter.refused}"
+        )
     best = max(range(len(lists)), key=lambda index: sum(mixer.adapter is not NoMixer for mixer in mixers[index]))
+    for number, (layer, mixer) in enumerate(zip(lists[best], mixers[best], strict=True)):
+        unknown = sorted({type(module).__name__ for module in layer.modules() if RECURRENT.search(type(module).__name__)})
+        if mixer.adapter is NoMixer and unknown:
+            raise UnknownArchitectureError(
+                f"layer {number} of {type(foreign).__name__} has {', '.join(unknown)}, which no adapter knows; "
+                f"{known_architectures()}"
+            )
     return list(lists[best]), mixers[best]
 
 
 def known_architectures() -> str:
     """The mixers that have an adapter, for an error."""
-    return "known are " + "; ".join(f"{adapter.title}: {', '.join(adapter.modules)}" for adapter in adapters() if adapter.modules)
+    return "known are " + "; ".join(
+        f"{adapter.title}: {', '.join(adapter.modules)}" for adapter in adapters() if adapter.modules and not adapter.refused
+    )
 
 
 def _mixer_of(layer: nn.Module, known: Sequence[type[Adapter]]) -> ForeignMixer:

@@ -121,6 +121,22 @@ def _rms_norm_linear(
     return functional.linear(y.to(x.dtype), weight, bias)
 
 
+def _rms_norm_gated_linear(
+    x: Tensor,
+    g: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    eps: float = 1e-6,
+    **_: Any,
+) -> Tensor:
+    y = _rms(x.float(), eps)
+    y = y if norm_weight is None else y * norm_weight
+    y = y if norm_bias is None else y + norm_bias
+    return functional.linear((y * functional.silu(g.float())).to(x.dtype), weight, bias)
+
+
 def _token_shift(x: Tensor, *_: Any, output_cache: bool = False, **__: Any) -> Any:
     """x_{t-1} - x_t."""
     difference = functional.pad(x, (0, 0, 1, -1)) - x
@@ -148,6 +164,7 @@ MODULES: dict[str, Callable[..., Any]] = {
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rms_norm_linear": _rms_norm_linear,
+    "rms_norm_swish_gate_linear": _rms_norm_gated_linear,
     "causal_conv1d": _causal_convolution,
     "token_shift": _token_shift,
     "fused_addcmul_rwkv7": _mixtures,

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-T, STEPS, V, W = 17, 6, 31, 32
+T, STEPS, V, W = 12, 3, 31, 32
 HEADS: dict[str, Any] = {"num_heads": 2}
 SIZED: dict[str, Any] = HEADS | {"head_dim": 8, "expand_v": 2}
 # Settings, and whether the library keeps states as [value, key].
@@ -30,8 +30,16 @@ MODELS: dict[str, tuple[dict[str, Any], bool]] = {
     "GatedDeltaProduct": (SIZED | {"num_householder": 2, "allow_neg_eigval": True}, False),
     "KDA": (SIZED | {"num_v_heads": 2}, True),
     "RWKV7": ({"head_dim": 16}, False),
+    "RWKV6": (HEADS | {"proj_low_rank_dim": 8, "gate_low_rank_dim": 8}, False),
+    "HGRN": ({}, False),
+    "LightNet": (HEADS | {"expand_ratio": 8, "gate_low_rank_dim": 8}, True),
+    "Comba": (SIZED, False),
     "Mamba2": ({"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1, "chunk_size": 8}, True),
 }
+
+
+# Of softmax attention: logits alone.
+OF_SOFTMAX: dict[str, dict[str, Any]] = {"ForgettingTransformer": HEADS | {"num_kv_heads": 1}}
 
 
 def write_models(folder: Path) -> None:
@@ -41,15 +49,10 @@ def write_models(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _write(name: str, folder: Path) -> list[float]:
+def _made(name: str, settings: dict[str, Any]) -> Any:
     import fla.models
     import torch
-    from safetensors.torch import save_file
 
-    from statescope import load
-    from statescope.probe.loaders.agreement import check_parity
-
-    settings, value_first = MODELS[name]
     torch.manual_seed(0)
     sizes = {"hidden_size": W, "num_hidden_layers": 2, "vocab_size": V, "pad_token_id": 0}
     config = getattr(fla.models, f"{name}Config")(**(sizes | ({} if name == "Mamba2" else {"intermediate_size": 48}) | settings))
@@ -57,6 +60,28 @@ def _write(name: str, folder: Path) -> list[float]:
     for parameter in model.parameters():
         if parameter.ndim >= 2:
             parameter.data.normal_(std=0.6 * parameter.shape[-1] ** -0.5)
+    return model
+
+
+def _write_logits(name: str, folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    model, tokens = _made(name, OF_SOFTMAX[name]), torch.randint(3, V, (2, T))
+    with torch.no_grad():
+        save_file({"tokens": tokens, "logits": model(tokens).logits}, folder / f"{name}.safetensors")
+    model.save_pretrained(folder / name)
+
+
+def _write(name: str, folder: Path) -> list[float]:
+    import torch
+    from safetensors.torch import save_file
+
+    from statescope import load
+    from statescope.probe.loaders.agreement import check_parity
+
+    settings, value_first = MODELS[name]
+    model = _made(name, settings)
     tokens = torch.randint(3, V, (2, T))
     with torch.no_grad():
         logits = model(tokens).logits
@@ -65,11 +90,13 @@ def _write(name: str, folder: Path) -> list[float]:
             cache = model(tokens[:, t : t + 1], past_key_values=cache, use_cache=True).past_key_values
             state = cache[0]["recurrent_state"]
             state = state[-1] if isinstance(state, list | tuple) else state
+            state = state[:, None] if state.ndim == 2 else state  # without heads
             states.append((state.mT if value_first else state).clone())
     model.save_pretrained(folder / name)
     truth = {"tokens": tokens, "logits": logits, "states": torch.stack(states, 1)}
     save_file({key: x.contiguous() for key, x in truth.items()}, folder / f"{name}.safetensors")
-    parities = [check_parity(loaded, tokens) for loaded in (load(folder / name), load(model))]
+    loaded = [load(folder / name), *([load(model)] if name == "Mamba2" else [])]  # whose folder transformers reads
+    parities = [check_parity(own, tokens) for own in loaded]
     return [error for parity in parities for error in (parity.logits, *parity.states.values()) if error is not None]
 
 
@@ -86,9 +113,26 @@ def _first_configuration_only() -> None:
     Autotuner.run = run_first
 
 
+def _gates_in_torch() -> None:
+    """LightNet's keys and decays, of which the interpreter cannot run the scan: z_t = log sum_{s <= t} e^{x_s}."""
+    import torch
+    from fla.ops.lightnet import chunk, fused_recurrent
+
+    def gate(x: Any, initial_state: Any = None, **_: Any) -> Any:
+        before = torch.full_like(x[:, :1], -torch.inf) if initial_state is None else initial_state
+        z = torch.cat([before, x], dim=1).float().logcumsumexp(1)
+        decay = (z[:, :-1] - z[:, 1:]).where(z[:, :-1] > -torch.inf, 0.0)
+        return (x - z[:, 1:]).exp(), decay, z[:, -1:]
+
+    chunk.fused_additive_gate = fused_recurrent.fused_additive_gate = gate
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     _first_configuration_only()
+    _gates_in_torch()
     made = Path(sys.argv[1])
+    for name in OF_SOFTMAX:
+        _write_logits(name, made)
     measured = {name: _write(name, made) for name in MODELS}
     (made / "parity.json").write_text(json.dumps(measured))

@@ -19,6 +19,7 @@ from foreign_models import FOREIGN
 from statescope import Edit, load
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
 from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
+from statescope.probe.loaders.foreign import adapters
 from statescope.probe.loaders.trust import UntrustedCheckpointError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -255,6 +256,42 @@ def test_inspect_prints_layers_hooks_and_parity(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path / "nowhere")])
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_page_of_checkpoints_is_of_the_registry() -> None:
+    from statescope.probe.loaders.table import checkpoint_page
+
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    assert page == checkpoint_page() + "\n", "python -m statescope.probe.loaders.table > docs/checkpoints.md"
+
+
+def test_what_the_page_says_of_a_family_is_so(foreign: Any) -> None:
+    model = load(foreign)
+    for layer in range(model.layers):
+        adapter = model.mixer(layer).adapter
+        declared = {point.name for point in adapter.points()}
+        held = {name.split(".", 2)[2] for name in model.hook_dict if name.startswith(f"blocks.{layer}.attn.")}
+        assert held == declared and model.has_state(layer) is ("attn.hook_state" in declared)
+
+
+def test_families_that_are_refused_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    sizes = {"vocab_size": 31, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4}
+    kinds = ["conv", "full_attention"]
+    short = Lfm2ForCausalLM(Lfm2Config(**sizes, num_key_value_heads=2, layer_types=kinds, block_multiple_of=8))
+    with pytest.raises(UnknownArchitectureError, match="is refused for its Lfm2ShortConv: it keeps the last inputs"):
+        load(short)
+    for adapter in (one for one in adapters() if one.refused):
+        theirs = type(adapter.modules[0], (torch.nn.Module,), {"__module__": f"{adapter.package}.models"})
+        with pytest.raises(UnknownArchitectureError, match=f"is refused for its {adapter.modules[0]}: {adapter.refused[:20]}"):
+            load(torch.nn.Sequential(torch.nn.Embedding(3, 2), torch.nn.ModuleList([theirs()])))
+    hybrid = FOREIGN["qwen3_next"]()
+    from statescope.probe.loaders.adapters.transformers.gated_delta_rule import GatedDeltaRuleAdapter
+
+    monkeypatch.setattr(GatedDeltaRuleAdapter, "modules", ())
+    with pytest.raises(UnknownArchitectureError, match="layer 0 of Qwen3NextForCausalLM has Qwen3NextGatedDeltaNet, which no"):
+        load(hybrid)
 
 
 OUTSIDE = """

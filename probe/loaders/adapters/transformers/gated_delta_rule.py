@@ -11,8 +11,14 @@ class GatedDeltaRuleAdapter(Adapter, kind="gated_delta_rule"):
     """S_t = e^{g_t} (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T, with one decay a head."""
 
     title = "gated delta rule"
-    checkpoints = ("Qwen3-Next", "Qwen3.5", "OLMo-hybrid")
+    checkpoints = ("Qwen3-Next", "Qwen3.5", "Qwen3.5-MoE", "OLMo-hybrid", "Lara mini")
     mixer = "gated_delta_net"
-    modules = ("Qwen3NextGatedDeltaNet", "Qwen3_5GatedDeltaNet", "Qwen3_5MoeGatedDeltaNet", "OlmoHybridGatedDeltaNet")
+    modules = (
+        "Qwen3NextGatedDeltaNet",
+        "Qwen3_5GatedDeltaNet",
+        "Qwen3_5MoeGatedDeltaNet",
+        "OlmoHybridGatedDeltaNet",
+        "LaraMiniGatedDeltaNet",
+    )
     recurrence = DELTA
     functions = dict.fromkeys(("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule"), transformers_delta_rule)

@@ -11,8 +11,8 @@ class KimiDeltaAttentionAdapter(Adapter, kind="kimi_delta_attention"):
     """S_t = (I - beta_t k_t k_t^T) Diag(e^{g_t}) S_{t-1} + beta_t k_t v_t^T, with a decay by channel."""
 
     title = "Kimi delta attention"
-    checkpoints = ("Kimi Linear",)
+    checkpoints = ("Kimi Linear", "Bailing hybrid")
     mixer = "kimi_delta_attention"
-    modules = ("KimiLinearDeltaAttention",)
+    modules = ("KimiLinearDeltaAttention", "BailingHybridDeltaAttention")
     recurrence = DELTA
     functions = dict.fromkeys(("chunk_kimi_delta_attention", "recurrent_kimi_delta_attention"), transformers_delta_rule)

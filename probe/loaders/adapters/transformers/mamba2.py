@@ -49,9 +49,16 @@ class Mamba2Adapter(Adapter, kind="mamba2"):
     """S_t = e^{Delta_t A} S_{t-1} + Delta_t B_t u_t^T, read by C_t."""
 
     title = "Mamba-2"
-    checkpoints = ("Mamba-2", "Bamba", "Zamba2", "FalconH1", "NemotronH")
+    checkpoints = ("Mamba-2", "Bamba", "Zamba2", "FalconH1", "NemotronH", "Granite 4 hybrid")
     mixer = "mamba2"
-    modules = ("Mamba2Mixer", "BambaMixer", "Zamba2MambaMixer", "FalconH1Mixer", "NemotronHMamba2Mixer")
+    modules = (
+        "Mamba2Mixer",
+        "BambaMixer",
+        "Zamba2MambaMixer",
+        "FalconH1Mixer",
+        "NemotronHMamba2Mixer",
+        "GraniteMoeHybridMambaLayer",
+    )
     recurrence = LINEAR
     functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": _unfused}
 

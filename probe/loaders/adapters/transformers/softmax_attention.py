@@ -18,6 +18,7 @@ class SoftmaxAttentionAdapter(Adapter, kind="softmax_attention"):
     """z_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s, in every layer whose attention goes through the library's interface."""
 
     title = "softmax attention"
+    checkpoints = ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma 1 to 3", "GPT-2", "GPT-NeoX (Pythia)", "OLMo", "Phi")
     mixer = "attention"
     absent = ()
 

@@ -1,0 +1,50 @@
+"""LightNet of flash-linear-attention: keys that sum to one over the tokens so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....mixers.recurrences import GATED
+from ...adapter import ForeignMixer
+from .layers import FlashLinearAttention, Read, run, ways, working
+
+NOWHERE = -1e9  # the logit of a key at padding
+
+
+def _lightnet(
+    mixer: ForeignMixer,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None = None,
+    initial_state: Any = None,
+    **_: Any,
+) -> tuple[Tensor, Read]:
+    """k [B, T, H, K] are logits: with z_t = log sum_{s <= t} e^{k_s} the key is e^{k_t - z_t}, and the log-decay z_{t-1} - z_t.
+
+    Where nothing came before the decay is of no effect, and shown as 0.
+    """
+    queries, logits, values = working(q, k, v)
+    if mixer.mask is not None:
+        logits = logits.where(mixer.mask[..., None, None], NOWHERE)
+    total = logits.logcumsumexp(1)
+    before = torch.cat([total[:, :1], total[:, :-1]], dim=1)
+    log_decay = (before - total).where(before > NOWHERE / 2, 0.0)
+    tokens = {"q": queries, "k": (logits - total).exp(), "v": values, "log_decay": log_decay}
+    started = None if initial_state is None else initial_state[0]
+    return run(mixer, tokens, v, scale, started)[0], (None, None)  # type: ignore[return-value]
+
+
+class LightNetAdapter(FlashLinearAttention, kind="fla_lightnet"):
+    """S_t = Diag(e^{z_{t-1} - z_t}) S_{t-1} + e^{k_t - z_t} v_t^T."""
+
+    title = "LightNet"
+    checkpoints = ("LightNet",)
+    mixer = "gated_linear_attention"
+    modules = ("LightNetAttention",)
+    recurrence = GATED
+    functions = ways("lightnet", _lightnet, "chunk", "fused_recurrent")
+    value_first = True
