@@ -6,6 +6,7 @@ from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
+from .analyses.geometry.singular_values import SingularValues, singular_values
 from .analyses.geometry.state_geometry import StateGeometry, state_geometry
 from .analyses.geometry.state_trajectory import StateTrajectory, state_trajectory
 from .analyses.similarity.compare import RepresentationSimilarity, compare_representations
@@ -21,6 +22,7 @@ __all__ = [
     "Homomorphism",
     "RecoveredAutomaton",
     "RepresentationSimilarity",
+    "SingularValues",
     "StateGeometry",
     "StateTrajectory",
     "Subspace",
@@ -30,6 +32,7 @@ __all__ = [
     "expressivity",
     "homomorphism",
     "recovered_automaton",
+    "singular_values",
     "state_geometry",
     "state_trajectory",
 ]

@@ -11,7 +11,9 @@ from every_mixer import MIXERS, label
 from foreign_models import FOREIGN
 
 from statescope import DeltaNet, Model, ModelConfig, load
+from statescope.analyses.geometry.singular_values import singular_values
 from statescope.analyses.geometry.state_geometry import interference, ranks_of, state_geometry
+from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MLSTM, Attention, GatedLinearAttention
 
 CELLS = ("elman", "gru", "lstm", "slstm")
@@ -91,3 +93,26 @@ def test_a_model_without_a_state_is_refused_and_a_scaled_one_is_said() -> None:
         {"a": small(GatedLinearAttention(heads=2)), "b": small((DeltaNet(heads=2), Attention(heads=2)), layers=2)}, tokens
     )
     assert set(zip(both.table["model"], both.table["layer"], strict=True)) == {("a", 0), ("b", 0)}
+
+
+@pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer.kind != "attention"], ids=label)
+def test_singular_values_are_numpys(mixer: Any) -> None:
+    model, tokens = small(mixer), torch.randint(0, 5, (2, 5))
+    result = singular_values(model, tokens)
+    hook = "blocks.0.attn.hook_state"
+    state = model.run_with_cache(tokens, names_filter=hook, taps=[3])[1][hook][1, 0, 0].numpy()
+    state = state if state.ndim == 2 and mixer.kind not in CELLS else state.reshape(-1, 1)
+    own = result.select(sequence=1, position=3, head=0).table.sort_values("index")
+    np.testing.assert_allclose(own["value"], np.linalg.svd(state, compute_uv=False), atol=1e-9)
+    assert result.summary() and result.specification().panels
+    if "blocks.0.attn.hook_transition" in model.hook_dict:
+        shown = (
+            model.run_with_cache(tokens, names_filter="*.hook_transition")[1]["transition", 0].double().dense()[1, 3, 0].numpy()
+        )
+        own = singular_values(model, tokens, of="transition").select(sequence=1, position=3, head=0).table
+        np.testing.assert_allclose(own["value"], np.linalg.svd(shown, compute_uv=False), atol=1e-9)
+    else:
+        with pytest.raises(ValueError, match="linear transition"):
+            singular_values(model, tokens, of="transition")
+    with pytest.raises(UnknownNameError, match="did you mean 'state'"):
+        singular_values(model, tokens, of="states")  # type: ignore[arg-type]
