@@ -65,12 +65,16 @@ class Centred:
     Where there are more features than samples, or with `rotate`, they are also standardised and turned into their principal axes,
     at most N: ridge and logistic regression do not depend on the axes, and do not leave the span of the samples.
 
+    Raises ValueError for features that are not finite.
+
     dtype: of the chunks. mean: [D], float64. transform: to the axes, [D, size], or None. variances: along the axes, [size].
     """
 
     def __init__(self, features: Tensor, dtype: torch.dtype, *, rotate: bool = False) -> None:
-        self.features, self.dtype = features, dtype
+        self.features, self.dtype = features if features.is_floating_point() else features.double(), dtype
         self.mean = _sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features)
+        if not bool(self.mean.isfinite().all()):
+            raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
         self.transform: Tensor | None = None
         self.variances = torch.empty(0, dtype=torch.float64)
         if rotate or features.shape[1] > len(features):

@@ -177,6 +177,28 @@ def test_collinear_and_constant_features_are_handled() -> None:
     assert (Ridge().fit_many(single, {"y": y}, torch.arange(100))["y"].weights[:, 8:] == 0).all()
 
 
+def test_features_that_are_not_finite_are_refused_and_whole_numbers_read() -> None:
+    x, y = drawn(40, 3, 2)
+    for estimator in (Ridge(), Logistic()):
+        for bad in (torch.nan, torch.inf):
+            broken = x.clone()
+            broken[3, 1] = bad
+            with pytest.raises(ValueError, match="features must be finite"):
+                estimator.fit_many(broken, {"y": y}, torch.arange(40))
+        counts = (10 * x).round()
+        whole = estimator.fit_many(counts.long(), {"y": y}, torch.arange(40))["y"]
+        torch.testing.assert_close(whole.weights, estimator.fit_many(counts, {"y": y}, torch.arange(40))["y"].weights)
+
+
+def test_a_fold_that_lacks_a_class_is_fitted_all_the_same() -> None:
+    x, y = drawn(120, 4, 3)
+    groups = torch.arange(120)
+    y = torch.where(groups < 115, y.clamp(max=1), 2)  # five samples of the last class, which some folds hold all but one of
+    for estimator in (Ridge(folds=40), Logistic(folds=40, penalties=(1e-3, 1e-1))):
+        probe = estimator.fit_many(x, {"y": y}, groups // 3)["y"]
+        assert probe.weights.isfinite().all() and probe.classes.tolist() == [0, 1, 2]
+
+
 def test_estimators_are_settings() -> None:
     assert from_plain(Estimator, {"kind": "logistic", "penalties": [0.5]}) == Logistic(penalties=(0.5,))
     assert {"ridge", "ridge_regression", "logistic"} <= set(Estimator.kinds())

@@ -138,6 +138,23 @@ def test_samples_without_the_label_are_left_out_and_said() -> None:
     assert row["samples"] == left and f"{360 - left} test samples without the label left out" in row["note"]
 
 
+def test_labels_that_different_samples_have_are_fitted_to_their_own() -> None:
+    train, test = planted(30, 1), planted(30, 2)
+    both = []
+    for capture in (train, test):
+        concept = capture.labels["concept"]
+        first, second = concept.clone(), concept.clone()
+        first[:, ::2], second[:, 1::2] = -100, -100
+        both.append(replace(capture, labels={"odd places": first, "even places": second, "all": concept}))
+    table = ProbeSweep().run(*both, hooks=[FIRST]).to_frame().set_index("label")
+    assert table["samples"].to_dict() == {"odd places": 180, "even places": 180, "all": 360}
+    assert (table["accuracy"] > 0.93).all()
+    alone = replace(both[0], labels={"odd places": both[0].labels["odd places"]})
+    own = ProbeSweep().fit(alone, hooks=[FIRST]).probe(FIRST, "odd places")
+    together = ProbeSweep().fit(both[0], hooks=[FIRST]).probe(FIRST, "odd places")
+    torch.testing.assert_close(own.weights, together.weights)
+
+
 def test_real_labels_are_a_regression_or_an_error() -> None:
     def numbers(seed: int) -> Capture:
         capture = planted(30, seed)
