@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 
-from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Tap, capture, patch_states
+from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Tap, capture, load, patch_states
 from statescope.probe.interventions.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 from statescope.probe.tasks.base import Batch
@@ -137,3 +138,19 @@ def test_positions_of_patterns_are_those_of_queries(tokens: torch.Tensor) -> Non
     mask = torch.arange(T) < torch.tensor([4, 9, 6])[:, None]
     _, rows = model.run_with_cache(tokens, names_filter=name, positions="last", attention_mask=mask)
     assert torch.equal(rows[name][:, :, 0], whole[name][torch.arange(3), :, [3, 8, 5]])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("left", [False, True])
+def test_last_of_each_row_of_a_padded_batch_in_a_loaded_model(left: bool) -> None:
+    model, lengths, name = load(FOREIGN["mamba2"]()), [4, 9], "blocks.1.hook_resid_post"
+    tokens = torch.randint(3, 31, (2, T))
+    mask = torch.arange(T) < torch.tensor(lengths)[:, None]
+    tokens, mask = (x.flip(1) if left else x for x in (tokens, mask))
+    with torch.no_grad():
+        run: dict[str, Any] = {"names_filter": [name, STATE], "positions": "last", "taps": "last"}
+        _, padded = model.run_with_cache(tokens, attention_mask=mask.long(), **run)
+        for row, own in enumerate(mask):
+            _, alone = model.run_with_cache(tokens[row : row + 1, own], **run)
+            for hook in (name, STATE):
+                torch.testing.assert_close(padded[hook][row : row + 1], alone[hook], rtol=1e-4, atol=1e-5)
