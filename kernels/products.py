@@ -77,14 +77,14 @@ def _largest(logs: Tensor) -> Tensor:
 
 def _log_gain(transitions: Transition) -> Tensor:
     """Log |d e^g|, [..., T, 1 or K]."""
-    log_diagonal = transitions.diagonal.abs().log()
+    log_diagonal = transitions.undecayed.abs().log()
     return log_diagonal if transitions.log_decay is None else log_diagonal + transitions.log_decay.real
 
 
 def _without_scale(transitions: Transition) -> tuple[Transition, Tensor]:
     """The transitions divided by their scalar gain, if they have one that is nowhere 0, and the sum over time of its logs."""
-    diagonal = transitions.diagonal
+    diagonal = transitions.undecayed
     if not transitions.is_scalar or bool((diagonal == 0).any()):
         return transitions, torch.zeros_like(diagonal.real[..., 0, 0])
-    core = Transition(torch.ones_like(diagonal), transitions.left / diagonal[..., None], transitions.right)
+    core = Transition(torch.ones_like(diagonal), transitions.left / diagonal[..., None], transitions.reads)
     return core, _log_gain(transitions)[..., 0].sum(-1)

@@ -105,7 +105,7 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
         logs = torch.stack([_log_gain(token) for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         angle = torch.stack([_turn(token) for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         return logs, torch.atan2(angle.sin(), angle.cos()), torch.ones_like(logs, dtype=torch.bool)
-    product, log_scale = tokens[0], torch.zeros_like(tokens[0].diagonal.real[..., 0])
+    product, log_scale = tokens[0], torch.zeros_like(tokens[0].undecayed.real[..., 0])
     for token in tokens[1:]:
         product = token.compose(product)
         if product.rank >= product.size:
@@ -114,7 +114,7 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
             product, log_scale = _divided(product, scale), log_scale + scale.log()
     if product.log_decay is not None and product.log_decay.shape[-1] == 1:
         log_scale = log_scale + product.log_decay.real[..., 0]
-        product = Transition(product.diagonal, product.left, product.right)
+        product = Transition(product.undecayed, product.left, product.reads)
     values = product.eigenvalues()
     resolved = values.abs() > RESOLVED * product.norm()[..., None]
     return values.abs().log() + log_scale[..., None], values.angle(), resolved
@@ -126,14 +126,14 @@ def _at(transitions: Transition, axis: int, t: int) -> Transition:
 
 def _log_gain(transition: Transition) -> Tensor:
     """log |d e^g| of a diagonal transition, [..., 1|K]."""
-    logs = transition.diagonal.abs().log()
+    logs = transition.undecayed.abs().log()
     return logs if transition.log_decay is None else logs + transition.log_decay.real
 
 
 def _turn(transition: Transition) -> Tensor:
     """The angle of d e^g, [..., 1|K]."""
     decay = transition.log_decay
-    angle = transition.diagonal.angle()
+    angle = transition.undecayed.angle()
     return angle + decay.imag if decay is not None and decay.is_complex() else angle
 
 
@@ -141,14 +141,14 @@ def _dense(transition: Transition) -> Transition:
     """The same as 0 + A I^T, so that the next token is multiplied in; its scalar decay stays a logarithm."""
     decay = transition.log_decay
     kept = decay if decay is not None and decay.shape[-1] == 1 else None
-    own = transition if kept is None else Transition(transition.diagonal, transition.left, transition.right)
+    own = transition if kept is None else Transition(transition.undecayed, transition.left, transition.reads)
     matrix = own.dense()
     identity = torch.eye(own.size, dtype=matrix.dtype).expand(matrix.shape)
     return Transition(torch.zeros_like(matrix[..., 0]), matrix, identity, kept)
 
 
 def _divided(transition: Transition, scale: Tensor) -> Transition:
-    return Transition(transition.diagonal, transition.left / scale[..., None, None], transition.right, transition.log_decay)
+    return Transition(transition.undecayed, transition.left / scale[..., None, None], transition.reads, transition.log_decay)
 
 
 def _table(log_modulus: Tensor, angle: Tensor, resolved: Tensor) -> pd.DataFrame:

@@ -1,9 +1,10 @@
-"""Structured transitions: A = (diag(d) + L R^T) Diag(e^g), batched; their spectra through the small problem of the low rank."""
+"""Structured transitions: A = diag(d) + L R^T, batched; their spectra through the small problem of the low rank."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,39 +20,42 @@ SINGULAR = 8  # roundings: what is nearer to a singular matrix than so many is t
 
 @dataclass(frozen=True)
 class Transition(Operator):
-    """A = (diag(diagonal) + left @ right^T) Diag(e^{log_decay}), acting on the key axis of a state [..., K, V].
+    """A = diag(diagonal) + left @ right^T, acting on the key axis of a state [..., K, V].
+
+    It is kept as (diag(undecayed) + left @ reads^T) Diag(e^{log_decay}), so that `diagonal` is undecayed * e^{log_decay} and
+    `right` is e^{log_decay} * reads: without a log-decay they are what was given.
 
     Real or complex. Leading dimensions are batched, and all parts are brought to one dtype, float32 at least. right^T is no
     conjugate transpose.
 
-    diagonal: [..., K], or [..., 1] for a multiple of the identity.
-    left, right: [..., K, r]; r = 0 is a diagonal matrix.
+    undecayed: [..., K], or [..., 1] for a multiple of the identity.
+    left, reads: [..., K, r]; r = 0 is a diagonal matrix.
     log_decay: [..., K] or [..., 1], of what is applied to the state first, or None. It is kept as a logarithm because e^g leaves
         float32 below -87: `log_abs_det` and `lyapunov_exponents` never exponentiate it.
 
     Raises ValueError where the shapes disagree.
     """
 
-    diagonal: Tensor
+    undecayed: Tensor
     left: Tensor
-    right: Tensor
+    reads: Tensor
     log_decay: Tensor | None = None
 
     def __post_init__(self) -> None:
         lead = self.left.shape[:-2]
-        if self.left.shape != self.right.shape or self.diagonal.shape[:-1] != lead:
+        if self.left.shape != self.reads.shape or self.undecayed.shape[:-1] != lead:
             raise ValueError(
-                f"Transition: diagonal {tuple(self.diagonal.shape)}, left {tuple(self.left.shape)} and right "
-                f"{tuple(self.right.shape)} must agree as [..., 1|K], [..., K, r], [..., K, r]"
+                f"Transition: diagonal {tuple(self.undecayed.shape)}, left {tuple(self.left.shape)} and right "
+                f"{tuple(self.reads.shape)} must agree as [..., 1|K], [..., K, r], [..., K, r]"
             )
-        for name, of_channels in (("diagonal", self.diagonal), ("log_decay", self.log_decay)):
+        for name, of_channels in (("undecayed", self.undecayed), ("log_decay", self.log_decay)):
             if of_channels is not None and (of_channels.shape[:-1] != lead or of_channels.shape[-1] not in (1, self.size)):
                 raise ValueError(f"Transition: {name} {tuple(of_channels.shape)} needs {(*lead, 1)} or {(*lead, self.size)}")
-        parts = [self.diagonal, self.left, self.right] + ([] if self.log_decay is None else [self.log_decay])
+        parts = [self.undecayed, self.left, self.reads] + ([] if self.log_decay is None else [self.log_decay])
         dtype = torch.float32
         for part in parts:
             dtype = torch.promote_types(dtype, working_dtype(part.dtype))
-        for name in ("diagonal", "left", "right"):
+        for name in ("undecayed", "left", "reads"):
             object.__setattr__(self, name, getattr(self, name).to(dtype))
         if self.log_decay is not None:
             real = dtype.to_real()  # a decay may be real where the rest is complex
@@ -103,7 +107,7 @@ class Transition(Operator):
     @property
     def is_scalar(self) -> bool:
         """Whether the matrix is a multiple of the identity but for its low rank."""
-        return self.diagonal.shape[-1] == 1 and (self.log_decay is None or self.log_decay.shape[-1] == 1)
+        return self.undecayed.shape[-1] == 1 and (self.log_decay is None or self.log_decay.shape[-1] == 1)
 
     @property
     def shape(self) -> torch.Size:
@@ -118,10 +122,15 @@ class Transition(Operator):
     def device(self) -> torch.device:
         return self.left.device
 
-    @property
-    def gain(self) -> Tensor:
-        """The diagonal of the matrix without its low rank, d e^g: [..., K], or [..., 1]."""
-        return self.diagonal if self.log_decay is None else self.diagonal * self.log_decay.exp()
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """The diagonal of the matrix without its low rank, [..., K], or [..., 1] for a multiple of the identity."""
+        return self.undecayed if self.log_decay is None else self.undecayed * self.log_decay.exp()
+
+    @cached_property
+    def right(self) -> Tensor:
+        """What the low-rank part reads from the state, [..., K, r]."""
+        return self.reads if self.log_decay is None else self.log_decay.exp()[..., None] * self.reads
 
     def __getitem__(self, index: Any) -> Transition:
         """Index the batch dimensions; `...` stands for those that are not named, as in a tensor of their shape."""
@@ -130,12 +139,12 @@ class Transition(Operator):
             index = (*index, Ellipsis)
         channels, columns = (*index, slice(None)), (*index, slice(None), slice(None))
         decay = None if self.log_decay is None else self.log_decay[channels]
-        return Transition(self.diagonal[channels], self.left[columns], self.right[columns], decay)
+        return Transition(self.undecayed[channels], self.left[columns], self.reads[columns], decay)
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """The tensors it is made of, all of the same batch dimensions."""
-        held = (self.diagonal, self.left, self.right)
+        """The tensors it is kept as, all of the same batch dimensions: undecayed, left, reads, and log_decay if it has one."""
+        held = (self.undecayed, self.left, self.reads)
         return held if self.log_decay is None else (*held, self.log_decay)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Transition:
@@ -168,14 +177,14 @@ class Transition(Operator):
         self.check(x)
         if self.log_decay is not None:
             x = self.log_decay.exp()[..., None] * x
-        low_rank = self.left.to(x.dtype) @ (self.right.to(x.dtype).mT @ x)
-        return self.diagonal[..., None] * x + low_rank
+        low_rank = self.left.to(x.dtype) @ (self.reads.to(x.dtype).mT @ x)
+        return self.undecayed[..., None] * x + low_rank
 
     def adjoint(self) -> Transition:
         """A^* = conj(diag(d) + R L^T), a decay by channel being multiplied in: it would be applied last."""
         own = self if self.is_scalar else self._multiplied_in()
         log_decay = None if own.log_decay is None else own.log_decay.conj()
-        return Transition(own.diagonal.conj(), own.right.conj(), own.left.conj(), log_decay)
+        return Transition(own.undecayed.conj(), own.reads.conj(), own.left.conj(), log_decay)
 
     def dense(self) -> Tensor:
         """A as [..., K, K]."""
@@ -191,13 +200,13 @@ class Transition(Operator):
             raise ValueError(f"cannot compose transitions of size {self.size} and {earlier.size}")
         if not _is_scalar(self.log_decay):
             return self._multiplied_in().compose(earlier)
-        left = self.diagonal[..., None] * earlier.left + _product(self.left, self.right.mT, earlier.left)
-        right = earlier.diagonal[..., None] * self.right
+        left = self.undecayed[..., None] * earlier.left + _product(self.left, self.reads.mT, earlier.left)
+        right = earlier.undecayed[..., None] * self.reads
         decays = [decay for decay in (self.log_decay, earlier.log_decay) if decay is not None]
         return Transition(
-            self.diagonal * earlier.diagonal,
+            self.undecayed * earlier.undecayed,
             torch.cat([left, self.left.expand(*left.shape[:-1], self.rank).to(left.dtype)], dim=-1),
-            torch.cat([earlier.right.expand(*right.shape[:-1], earlier.rank).to(right.dtype), right], dim=-1),
+            torch.cat([earlier.reads.expand(*right.shape[:-1], earlier.rank).to(right.dtype), right], dim=-1),
             sum(decays[1:], decays[0]) if decays else None,
         )
 
@@ -255,23 +264,23 @@ class Transition(Operator):
         beta = 1 erases its key, and |k| is 1 only so far. Where an entry of the diagonal is 0 the lemma does not apply and the
         dense matrix is factorised.
         """
-        decayed = self.diagonal.real.new_zeros(self.diagonal.shape[:-1])
+        decayed = self.undecayed.real.new_zeros(self.undecayed.shape[:-1])
         if self.log_decay is not None:
             decayed = self.log_decay.real.expand(*self.log_decay.shape[:-1], self.size).sum(-1)
-        log_diagonal = self.diagonal.abs().log().expand(*self.diagonal.shape[:-1], self.size).sum(-1)
+        log_diagonal = self.undecayed.abs().log().expand(*self.undecayed.shape[:-1], self.size).sum(-1)
         if self.rank == 0:
             return decayed + log_diagonal
-        if bool((self.diagonal == 0).any()):
-            return decayed + _log_abs_det(Transition(self.diagonal, self.left, self.right).dense(), 0.0)
+        if bool((self.undecayed == 0).any()):
+            return decayed + _log_abs_det(Transition(self.undecayed, self.left, self.reads).dense(), 0.0)
         identity = torch.eye(self.rank, dtype=self.left.dtype, device=self.left.device)
-        small = identity + self.right.mT @ (self.left / self.diagonal[..., None])
+        small = identity + self.reads.mT @ (self.left / self.undecayed[..., None])
         return decayed + log_diagonal + _log_abs_det(small, 1.0)
 
     def _multiplied_in(self) -> Transition:
         """The same without a log-decay."""
         if self.log_decay is None:
             return self
-        return Transition(self.gain, self.left, self.log_decay.exp()[..., None] * self.right)
+        return Transition(self.diagonal, self.left, self.right)
 
     def _simplest(self) -> Transition:
         """The same without a log-decay, and with a scalar diagonal where all its entries are equal."""

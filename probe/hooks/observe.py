@@ -45,7 +45,7 @@ def show(point: HookPoint, value: Any) -> Any:
         own.is_inference() and not torch.allclose(seen, own, rtol=0, atol=0, equal_nan=True)
         for own, seen in zip(_parts(value), _parts(given), strict=True)
     ]
-    if before != after or any(changed):
+    if before != after or any(changed) or _derived_changed(given):
         raise RuntimeError(
             f"a hook function changed {point.name} in place, which the forward pass does not read; return a changed copy "
             f"instead, or {OTHER_WAYS}"
@@ -55,6 +55,15 @@ def show(point: HookPoint, value: Any) -> Any:
 
 def _parts(value: Any) -> tuple[Tensor, ...]:
     return value.parts if isinstance(value, Transition) else (value,)
+
+
+def _derived_changed(value: Any) -> bool:
+    """Whether what a Transition multiplied out for a hook function, such as its diagonal, is no longer that."""
+    if not isinstance(value, Transition) or value.log_decay is None:
+        return False
+    fresh = Transition(*value.parts)
+    held = [name for name in ("diagonal", "right") if name in vars(value)]
+    return not all(torch.equal(getattr(value, name), getattr(fresh, name)) for name in held)
 
 
 def _each(value: Any, change: Any) -> Any:

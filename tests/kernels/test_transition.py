@@ -253,9 +253,24 @@ def test_a_transition_is_one_step_of_its_recurrence(name: str) -> None:
 def test_shapes_that_disagree_are_refused() -> None:
     with pytest.raises(ValueError, match="must agree"):
         Transition(rand(2, K), rand(2, K, 1), rand(2, K, 2))
-    with pytest.raises(ValueError, match=r"diagonal \(2, 3\) needs \(2, 1\) or \(2, 8\)"):
+    with pytest.raises(ValueError, match=r"undecayed \(2, 3\) needs \(2, 1\) or \(2, 8\)"):
         Transition(rand(2, 3), rand(2, K, 1), rand(2, K, 1))
     with pytest.raises(ValueError, match="must agree"):
         Transition.householders(rand(2, K), rand(3))
     with pytest.raises(ValueError, match="compose"):
         Transition.diagonal_only(-rand(1), 4).compose(Transition.diagonal_only(-rand(1), 5))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_what_it_is_made_of_multiplies_out_to_the_matrix(channels: int) -> None:
+    """`diagonal`, `left` and `right` are those of the matrix itself, however its decay is kept."""
+    keys = torch.nn.functional.normalize(torch.randn(3, 2, 5, dtype=torch.float64), dim=-1)
+    log_decay = torch.complex(-torch.rand(3, channels, dtype=torch.float64), torch.rand(3, channels, dtype=torch.float64))
+    rank = Transition.householders(
+        keys, torch.rand(3, 2, dtype=torch.float64) * 2, log_decay.real if channels > 1 else log_decay.real[:, 0]
+    )
+    for transition in (rank, Transition.diagonal_only(log_decay, 5)):
+        whole = torch.diag_embed(transition.diagonal.expand(3, 5)) + transition.left @ transition.right.mT
+        torch.testing.assert_close(whole, transition.dense())
+        torch.testing.assert_close(transition.matmat(torch.eye(5, dtype=whole.dtype)), whole)
+    assert transition.diagonal.imag.abs().max() > 0.1

@@ -153,7 +153,7 @@ def test_state_is_transition_times_state_plus_write(kind: type, householders: in
     expected = transition[:, 1:].matmat(state[:, :-1]) + write[:, 1:]
     torch.testing.assert_close(state[:, 1:], expected, rtol=1e-10, atol=1e-12)
     # Without the erasure (a transition that only decays) the identity must fail.
-    decayed = transition[:, 1:].gain[..., None] * state[:, :-1] + write[:, 1:]
+    decayed = transition[:, 1:].diagonal[..., None] * state[:, :-1] + write[:, 1:]
     assert (state[:, 1:] - decayed).norm() > 1e-2 * state[:, 1:].norm()
 
 
