@@ -24,6 +24,10 @@ class TooFewSeedsError(StatescopeError, ValueError):
     """A verdict was asked for on so few seeds that it has no interval."""
 
 
+class ChangedClaimError(StatescopeError, ValueError):
+    """A run holds the verdicts of a claim that has been changed since."""
+
+
 @dataclass(frozen=True)
 class Claim(Study):
     """Base of the claims. A claim says what it expects in `measurements`, and measures it in `experiment`, once a seed:
@@ -76,7 +80,11 @@ class Claim(Study):
     def execute(self, run: Run) -> None:
         numbers = {seed: self._measure(seed, run).as_dict() for seed in self.seeds}
         about = {"claim": self.kind, "paper": self.paper, "statement": self.statement, "note": self.note}
-        run.compute("verdicts", lambda: verdicts_of(self.measurements, numbers, self.scope, about))
+        verdicts = run.compute("verdicts", lambda: verdicts_of(self.measurements, numbers, self.scope, about))
+        if tuple(verdicts.measurements) != self.measurements:
+            raise ChangedClaimError(
+                f"{run.path} holds verdicts on other numbers or thresholds than {self.kind} has now; delete it to measure again"
+            )
 
     def _measure(self, seed: int, run: Run) -> Numbers:
         """The numbers of a seed, stored when they are found, so that a run that was interrupted goes on with the next."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from ...probe.runs.run import Run
 from ..studies.findings import Findings, Numbers
@@ -16,6 +17,12 @@ class LinearizedClaim(Claim):
 
     study: LinearizationStudy = field(default_factory=LinearizationStudy)
     """run once a seed, and shared by the claims beside each other"""
+
+    def small(self) -> Self:
+        training = replace(self.study.training, steps=200, batch=16, length=12)
+        tuning = replace(self.study.fine_tuning, steps=40, batch=16, length=12)
+        study = replace(self.study, training=training, fine_tuning=tuning, width=32, transfer_steps=40, sequences=64, probed=64)
+        return replace(self, study=study)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         numbers = beside(run, replace(self.study, seed=seed)).result("numbers")

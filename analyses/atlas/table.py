@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...probe.files import write_text
 from ...probe.runs.manifest import Manifest
-from .catalogue import Paper, papers
+from .catalogue import Paper, every_claim, papers
 from .verdicts import Verdicts, stored_verdicts
 
 HEAD = """# The atlas: what papers claim, and what was found here
@@ -27,18 +27,20 @@ def write_table(folder: Path, out: Path) -> None:
 
 
 def table_of(folder: Path) -> str:
-    """The table of the verdicts in the run folders of `folder`."""
+    """The table of the verdicts in the run folders of `folder`, with the claims and papers that have none."""
     found = stored_verdicts(folder)
-    measured = {verdicts.about["paper"] for verdicts, _ in found.values()}
     lines = [HEAD, "| paper | claim | scope | verdict | seeds | seconds |", "|---|---|---|---|---|---|"]
     for kind in sorted(found):
         verdicts, run = found[kind]
         about = verdicts.about
         row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, len(about["seeds"]), _seconds(run))
         lines.append("| " + " | ".join(map(str, row)) + " |")
+    for claim in every_claim():
+        if claim.kind not in found:
+            lines.append(f"| {claim.paper} | {claim.kind} | {claim.scope} | not measured yet | | |")
     for kind in sorted(found):
         lines += ["", *_section(kind, found[kind][0])]
-    absent = [paper for paper in papers().values() if paper.number not in measured]
+    absent = [paper for paper in papers().values() if not paper.has_claims]
     lines += ["", f"## absent: {len(absent)} papers whose claims nothing here measures", ""]
     lines += ["| paper | name | set | room |", "|---|---|---|---|"]
     lines += [f"| {paper.number} | {_cell(paper.name)} | {paper.set} | {paper.room} |" for paper in absent]

@@ -72,10 +72,14 @@ class HybridTable(Result, kind="hybrid"):
 
 @dataclass(frozen=True)
 class HybridStudy(Study, kind="hybrid"):
-    """Three linear mixers in four layers, with none, one, two or only softmax layers."""
+    """Linear mixers in four layers, with none, one, two or only softmax layers."""
 
     recall: Training = field(default_factory=lambda: Training(steps=800, batch=32, length=24, learning_rate=5e-3))
     language: Training = field(default_factory=lambda: Training(steps=150, batch=32, length=32))
+    names: tuple[str, ...] = tuple(LINEAR)
+    """of the linear mixers"""
+    mixers: tuple[MixerConfig, ...] = tuple(LINEAR.values())
+    """the linear mixers themselves"""
     width: Count = 32
     """of the residual stream"""
     pairs: Count = 6
@@ -88,7 +92,7 @@ class HybridStudy(Study, kind="hybrid"):
 
     def models(self) -> dict[str, ModelConfig]:
         found = {}
-        for name, mixer in LINEAR.items():
+        for name, mixer in zip(self.names, self.mixers, strict=True):
             for share in SHARES.values():
                 for task in (self._recall, Sentiment()):
                     pattern = self._pattern(mixer, share)
@@ -97,12 +101,12 @@ class HybridStudy(Study, kind="hybrid"):
 
     def execute(self, run: Run) -> None:
         models: dict[tuple[str, float, str], Model] = {}
-        for name in LINEAR:
+        for name in self.names:
             for share in SHARES.values():
                 for task, training in ((self._recall, self.recall), (Sentiment(), self.language)):
                     label = _label(name, share, task)
                     models[name, share, task.kind], _ = run.train(label, self.models()[label], task, training, self.seed)
-        run.compute("hybrid", lambda: self._table(models, list(LINEAR)))
+        run.compute("hybrid", lambda: self._table(models, list(self.names)))
 
     @property
     def _recall(self) -> AssociativeRecall:

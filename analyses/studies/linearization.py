@@ -31,6 +31,9 @@ from ..behaviour.training_curve import TrainingCurve
 from .findings import Axes, Findings, curves_of, numbers_of
 
 TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
+TRANSFERRED = ("hedgehog", "mamba")  # Liger ("gla") goes from the conversion straight to fine-tuning
+CONTROLLED = ("gla", "mamba")  # whose worth lies in the projections they take over
+RANDOM, CLOSED = "projections drawn at random", "share of the gap closed in all"
 TRANSFER = Axes(
     "loss of the mixers alone, as they learn what softmax did", "step", "cross-entropy of the maps, or relative error", y_log=True
 )
@@ -80,33 +83,47 @@ class LinearizationStudy(Study, kind="linearization"):
         content = [self._content("softmax", teacher)]
         batch = self.task.batch(self.sequences, self.training.length, "test", generator_for(self.seed, 1))
         own = found.put("softmax: loss", _loss(teacher, batch), "nats")
-        panel = TRANSFER.title
         for target in TARGETS:
             student = linearize(teacher, target)
             found.put(f"{target}: parameters added", _count(student) - _count(teacher), "parameters")
             converted = found.put(f"{target}: loss when converted", _loss(student, batch), "nats")
-            losses = self._transfer(student, teacher)
-            found.curves[panel, target] = (list(range(1, len(losses) + 1)), losses)
-            moved = found.put(f"{target}: loss after transfer", _loss(student, batch), "nats")
-            if target == "hedgehog":
-                self._compare_maps(student, teacher, batch, found)
-            add_low_rank(student, self.rank, seed=self.seed)
-            train(student, self.task, self.fine_tuning, seed=self.seed + 1)
-            tuned = found.put(f"{target}: loss after fine-tuning", _loss(student, batch), "nats")
+            self._recover(target, target, student, teacher, batch, converted - own, found)
             content.append(self._content(target, student))
-            found.put(f"{target}: share of the gap closed by transfer", (converted - moved) / (converted - own), "share")
-            found.put(f"{target}: share of the gap closed in all", (converted - tuned) / (converted - own), "share")
+            if target in CONTROLLED:
+                drawn = self._drawn_at_random(teacher, target)
+                self._recover(f"{target}, {RANDOM}", target, drawn, teacher, batch, converted - own, found)
+                more = [found.numbers[f"{name}: {CLOSED}"] for name in (target, f"{target}, {RANDOM}")]
+                found.put(f"{target}: {CLOSED}, less that of {RANDOM}", more[0] - more[1], "share")
         seeded_error = _seeded_is_linear_attention(teacher, batch)
         found.put("mamba without decay and step 1, against linear attention", seeded_error, "relative error")
-        drawn = linearize(teacher, "mamba")
-        fresh = Model(replace(drawn.config, seed=self.seed + 5))
-        for layer in range(teacher.layers):
-            drawn.mixer(layer).load_state_dict(fresh.mixer(layer).state_dict())
-        losses = self._transfer(drawn, teacher)
-        found.curves[panel, "mamba, projections drawn at random"] = (list(range(1, len(losses) + 1)), losses)
-        seeded = found.curves[panel, "mamba"][1]
-        found.put("mamba: transfer loss, random projections over the teacher's", losses[-1] / seeded[-1], "ratio")
+        seeded, drawn_losses = (found.curves[TRANSFER.title, name][1][-1] for name in ("mamba", f"mamba, {RANDOM}"))
+        found.put("mamba: transfer loss, random projections over the teacher's", drawn_losses / seeded, "ratio")
         return found, ProbeScores.join(content)
+
+    def _recover(
+        self, name: str, target: Target, student: Model, teacher: Model, batch: Batch, gap: float, found: Findings
+    ) -> None:
+        """Transfer, where the method has it, and fine-tuning by changes of low rank; the share of the gap in loss they close."""
+        converted = found.numbers["softmax: loss"] + gap
+        if target in TRANSFERRED:
+            losses = self._transfer(student, teacher)
+            found.curves[TRANSFER.title, name] = (list(range(1, len(losses) + 1)), losses)
+            moved = found.put(f"{name}: loss after transfer", _loss(student, batch), "nats")
+            found.put(f"{name}: share of the gap closed by transfer", (converted - moved) / gap, "share")
+        if target == "hedgehog":
+            self._compare_maps(student, teacher, batch, found)
+        add_low_rank(student, self.rank, seed=self.seed)
+        train(student, self.task, self.fine_tuning, seed=self.seed + 1)
+        tuned = found.put(f"{name}: loss after fine-tuning", _loss(student, batch), "nats")
+        found.put(f"{name}: {CLOSED}", (converted - tuned) / gap, "share")
+
+    def _drawn_at_random(self, teacher: Model, target: Target) -> Model:
+        """The control: the same linear mixers, with projections of their own in place of the teacher's."""
+        student = linearize(teacher, target)
+        fresh = Model(replace(student.config, seed=self.seed + 5))
+        for layer in range(teacher.layers):
+            student.mixer(layer).load_state_dict(fresh.mixer(layer).state_dict())
+        return student
 
     def _content(self, name: str, model: Model) -> ProbeScores:
         train, test = self._kept(model, "validation", self.probed), self._kept(model, "test", self.probed // 2)
@@ -136,8 +153,11 @@ class LinearizationStudy(Study, kind="linearization"):
         return transfer(student, teacher, self.task, steps=self.transfer_steps, batch=16, length=length, seed=self.seed)
 
     def _compare_maps(self, student: Model, teacher: Model, batch: Batch, found: Findings) -> None:
-        """Divergence from the softmax map, entropy, and monotony in q . k, of Hedgehog's features and of a control's."""
+        """Divergence from the softmax map, entropy, and monotony in q . k, of Hedgehog's features and of a control's that has
+        been trained on the teacher's maps for as many steps.
+        """
         control = linearize(teacher, "hedgehog", feature_map="elu_plus_one")
+        self._transfer(control, teacher)
         for name, model in (("hedgehog", student), ("elu + 1", control)):
             divergence, entropy, monotony = [], [], []
             for layer in range(teacher.layers):

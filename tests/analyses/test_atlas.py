@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from statescope.analyses.atlas.catalogue import claims_of, every_claim, paper, papers
-from statescope.analyses.atlas.claim import Claim, TooFewSeedsError, claims_in
+from statescope.analyses.atlas.claim import ChangedClaimError, Claim, TooFewSeedsError, claims_in
 from statescope.analyses.atlas.measurement import Measurement, Scope, at_least, at_most, equals, interval, weakest
 from statescope.analyses.atlas.table import table_of
 from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts, verdicts_of
@@ -165,6 +165,13 @@ def test_a_claim_goes_on_with_the_seed_it_was_stopped_at(tmp_path: Path) -> None
     assert where == run.path and verdicts.table["high"].item() == 0.2
 
 
+def test_verdicts_on_other_thresholds_are_not_shown_as_the_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Counted().run(tmp_path / "run")
+    monkeypatch.setattr(Counted, "measurements", (at_most("error", 0.1),))
+    with pytest.raises(ChangedClaimError, match="delete it to measure again"):
+        Counted().run(tmp_path / "run")
+
+
 OUTSIDE = """
 from dataclasses import dataclass
 
@@ -247,7 +254,9 @@ def test_the_table_is_drawn_from_stored_verdicts(runs: Path) -> None:
     assert f"| P155 | [p155-taylor](#p155-taylor) | identity | {verdicts.verdict} | 3 |" in table
     for row in verdicts.table.itertuples():
         assert f"| {row.found:.4g} | {row.low:.4g} to {row.high:.4g} | {row.verdict} |" in table
-    assert "| P000 |" in table.split("## absent")[1]
+    assert "| P006 | p006-parity | trained | not measured yet | | |" in table
+    absent = table.split("## absent: 190 papers")[1]
+    assert "| P000 |" in absent and "| P155 |" not in absent
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0..4", (0, 1, 2, 3, 4)), ("0,2,5", (0, 2, 5)), ("7", (7,))])

@@ -94,7 +94,7 @@ MORE = "share recalled, DeltaNet less linear attention"
 class Recall(Claim, kind="p001-recall"):
     """Associative recall of more pairs than key channels."""
 
-    training: Training = Training(steps=1000, batch=32, length=24, learning_rate=1e-2)
+    training: Training = Training(steps=1000, batch=32, length=24, learning_rate=5e-3)
     """of both models"""
     pairs: int = 8
     """to recall, in a state of half as many key channels"""
@@ -109,7 +109,7 @@ class Recall(Claim, kind="p001-recall"):
     measurements = (at_least(MORE, 0.05),)
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=120, length=12), pairs=4, symbols=8)
+        return replace(self, training=replace(self.training, steps=250, length=12, learning_rate=1e-2), pairs=4, symbols=8)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         sizes: dict[str, Any] = {"heads": 1, "key_size": self.pairs // 2, "value_size": 16, "short_convolution": 4}
@@ -118,5 +118,5 @@ class Recall(Claim, kind="p001-recall"):
             "linear": LinearAttention(**sizes, feature_map="identity", normalise=False),
         }
         task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
-        found = accuracies_of(run, seed, mixers, task, self.training, width=32)
+        found = accuracies_of(run, seed, mixers, task, self.training)
         return Findings({DELTA: found["DeltaNet"], ADDITIVE: found["linear"], MORE: found["DeltaNet"] - found["linear"]})

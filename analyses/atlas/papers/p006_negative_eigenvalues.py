@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from ....probe.runs.run import Run
 from ...behaviour.accuracy_by_length import AccuracyByLength
@@ -33,6 +34,11 @@ class Parity(Claim, kind="p006-parity"):
         at_most(EIGENVALUE.format(NEGATIVE), -0.9, "eigenvalue"),
         at_least(EIGENVALUE.format(POSITIVE), -1e-9, "eigenvalue"),
     )
+
+    def small(self) -> Self:
+        training = replace(self.study.training, steps=150, batch=32, length=24)
+        study = replace(self.study, training=training, test_lengths=(256,), sequences=32, probe_sequences=32, probe_length=16)
+        return replace(self, study=study)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         finished = beside(run, replace(self.study, seed=seed))

@@ -11,8 +11,8 @@ class Hedgehog(LinearizedClaim, kind="p017-mimicry"):
 
     paper, scope = "P017", Scope.TRAINED
     statement = (
-        "After a few hundred steps of distillation Hedgehog's maps are several times nearer to softmax's than "
-        "those of elu + 1, in divergence and in entropy, and its weights rise with q . k."
+        "After a few hundred steps of distillation Hedgehog's maps are several times nearer to softmax's, in divergence and in "
+        "entropy, than those of elu + 1 after the same distillation, and its weights rise with q . k."
     )
     measurements = (
         at_least("divergence from the softmax map, nats: elu + 1 over hedgehog", 2.0, "ratio"),

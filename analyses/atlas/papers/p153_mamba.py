@@ -94,10 +94,12 @@ SELECTIVE, FIXED = "selective: share of places right", "time-invariant: share of
 class Copying(Claim, kind="p153-selective-copying"):
     """Selective copying."""
 
-    training: Training = Training(steps=500, batch=32, length=40, learning_rate=5e-3)
+    training: Training = Training(steps=500, batch=16, length=24, learning_rate=5e-3)
     """of both models"""
     items: int = 4
     """to copy"""
+    width: int = 32
+    """of the residual stream"""
 
     paper, scope = "P153", Scope.TRAINED
     statement = (
@@ -107,11 +109,11 @@ class Copying(Claim, kind="p153-selective-copying"):
     measurements = (at_least(SELECTIVE, 0.95, "accuracy"), at_most(FIXED, 0.8, "accuracy"))
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=150, length=16), items=2)
+        return replace(self, training=replace(self.training, steps=60, batch=16, length=16), items=2, width=16)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         open_to, closed = Mamba(state_size=16), Mamba(state_size=16, selective=False)
         mixers = {"selective": (open_to, open_to), "time-invariant": (closed, closed)}
         task = SelectiveCopying(items=self.items, symbols=8)
-        found = accuracies_of(run, seed, mixers, task, self.training)
+        found = accuracies_of(run, seed, mixers, task, self.training, width=self.width)
         return Findings({SELECTIVE: found["selective"], FIXED: found["time-invariant"]})

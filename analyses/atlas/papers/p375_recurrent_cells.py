@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, replace
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +137,9 @@ class StateTracking(Claim):
         at_most(RIGHT.format("GLA"), 0.6, "accuracy"),
     )
 
+    def small(self) -> Self:
+        return replace(self, training=replace(self.training, steps=200, batch=32, length=12, learning_rate=5e-3), length=48)
+
     def experiment(self, seed: int, run: Run) -> Findings:
         found = accuracies_of(run, seed, MODELS, self.task, self.training, length=self.length)
         return Findings({RIGHT.format(name): share for name, share in found.items()})
@@ -156,7 +159,7 @@ class TracksParity(StateTracking, kind="p375-parity"):
 class TracksS3(StateTracking, kind="p375-s3"):
     """The word problem of S3."""
 
-    training: Training = Training(steps=400, batch=64, length=16, learning_rate=5e-3)
+    training: Training = Training(steps=1000, batch=64, length=16, learning_rate=1e-2)
     """of each model"""
     length: int = 64
     """tokens of the sequences tested"""
@@ -168,12 +171,15 @@ class TracksS3(StateTracking, kind="p375-s3"):
         "gates in (0, 1) does not."
     )
 
+    def small(self) -> Self:
+        return replace(self, training=replace(self.training, steps=100, batch=16, length=6), length=12, task=WordProblem("S3"))
+
 
 @dataclass(frozen=True)
 class TracksA5(StateTracking, kind="p375-a5"):
     """The word problem of A5."""
 
-    training: Training = Training(steps=1200, batch=64, length=12, learning_rate=5e-3)
+    training: Training = Training(steps=1200, batch=64, length=12, learning_rate=1e-2)
     """of each model"""
     length: int = 48
     """tokens of the sequences tested"""
@@ -184,3 +190,6 @@ class TracksA5(StateTracking, kind="p375-a5"):
         "Trained on the word problem of A5 to length 12 and tested at 48, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
+
+    def small(self) -> Self:
+        return replace(self, training=replace(self.training, steps=100, batch=16, length=6), length=12, task=WordProblem("S3"))
