@@ -35,9 +35,8 @@ def table_of(folder: Path) -> str:
         about = verdicts.about
         row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, len(about["seeds"]), _seconds(run))
         lines.append("| " + " | ".join(map(str, row)) + " |")
-    for claim in every_claim():
-        if claim.kind not in found:
-            lines.append(f"| {claim.paper} | {claim.kind} | {claim.scope} | not measured yet | | |")
+    left = [claim for claim in every_claim() if claim.kind not in found]
+    lines += [f"| {claim.paper} | {claim.kind} | {claim.scope} | not measured yet | | |" for claim in left]
     for kind in sorted(found):
         lines += ["", *_section(kind, found[kind][0])]
     absent = [paper for paper in papers().values() if not paper.has_claims]
