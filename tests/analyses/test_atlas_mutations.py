@@ -23,6 +23,7 @@ from statescope.probe.models.model import Model
 from statescope.probe.runs.run import Run
 
 CLAIMS = {claim.kind: claim for claim in every_claim()}
+GATES = "probe.channel_mixers.gated_linear_units"
 SLOTS = "probe.mixers.gated_slot_attention"
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -58,6 +59,16 @@ def result_of(place: str, name: str, wrong: Callable[[Any], Any]) -> Mutation:
     return mutate
 
 
+def result_of_method(place: str, kind: str, method: str, wrong: Callable[[Any], Any]) -> Mutation:
+    """What a method of a class of the package returns is changed."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        right = getattr(getattr(module(place), kind), method)
+        patch.setattr(getattr(module(place), kind), method, lambda *given, **how: wrong(right(*given, **how)))
+
+    return mutate
+
+
 def entry_of(place: str, table: str, key: str, wrong: Callable[[Any], Any]) -> Mutation:
     """An entry of a table of the package is changed."""
     return lambda patch: patch.setitem(getattr(module(place), table), key, wrong(getattr(module(place), table)[key]))
@@ -74,11 +85,16 @@ def built(place: str, config: str, **settings: Any) -> Mutation:
     return mutate
 
 
-def decay_of_the_mamba_mixer(patch: pytest.MonkeyPatch) -> None:
-    mixer = module("probe.mixers.mamba").MambaMixer
-    right = mixer.recurrence
-    wrong = lambda *, decay, **how: right.call(decay=0.9 * decay, **how)  # noqa: E731
-    patch.setattr(mixer, "recurrence", replace(right, call=wrong))
+def mamba_decay(factor: float) -> Mutation:
+    """The states of the Mamba mixer decay by another factor than its transitions say."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        mixer = module("probe.mixers.mamba").MambaMixer
+        right = mixer.recurrence
+        wrong = lambda *, decay, **how: right.call(decay=factor * decay, **how)  # noqa: E731
+        patch.setattr(mixer, "recurrence", replace(right, call=wrong))
+
+    return mutate
 
 
 def bound_of_hgrn2(patch: pytest.MonkeyPatch) -> None:
@@ -113,14 +129,6 @@ def blind_cells(patch: pytest.MonkeyPatch) -> None:
         entry_of("kernels.cell_scan", "CELLS", name, blind_cell)(patch)
 
 
-def blank(gate: Any) -> Any:
-    """A gate that lets nothing through."""
-    return lambda x: 0 * x
-
-
-closed_gate = entry_of("probe.models.channel_mixer", "GATES", "swiglu", blank)
-
-
 def projections_are_lost(patch: pytest.MonkeyPatch) -> None:
     """A linearised model does not take over what the teacher's mixers project on."""
     study = module("analyses.studies.linearization")
@@ -141,6 +149,7 @@ def hedgehog_without_spikes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(maps.Hedgehog, "forward", lambda self, x: maps.elu_plus_one(x @ self.weight.T))
 
 
+closed_gate = result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like)
 MUTATIONS: list[tuple[str, Mutation]] = [
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),
@@ -150,7 +159,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p004-forms", chunk_terms("gated_linear_attention", 3)),
     ("p013-views", entry_of("probe.mixers.hippo", "SHARES", "bilinear", lambda share: 0.0)),
     ("p029-blocks", result_of("probe.mixers.ret_net", "lightning_log_decay", lambda decay: 1.1 * decay)),
-    ("p068-bilinear", entry_of("probe.models.channel_mixer", "GATES", "bilinear", lambda gate: torch.tanh)),
+    ("p068-bilinear", result_of_method(GATES, "Bilinear", "activation", torch.tanh)),
     ("p080-bases", result_of("analyses.atlas.papers.p080_hippo", "legs", lambda system: (system[0], -system[1]))),
     ("p117-two-passes", result_of("kernels.gated_slot_attention", "_read_keys", lambda scores: 1.1 * scores)),
     ("p120-recurrences", chunk_terms("gated_linear_attention", 3)),
@@ -158,7 +167,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p128-modes", result_of("kernels.gate_loop", "_angles", lambda angle: 1.01 * angle)),
     ("p128-counting", result_of("kernels.gate_loop", "_angles", lambda angle: 1.01 * angle)),
     ("p128-modes", result_of("probe.mixers.ret_net", "retnet_log_decay", lambda decay: 1.1 * decay)),
-    ("p153-scan", decay_of_the_mamba_mixer),
+    ("p153-scan", mamba_decay(0.9)),
     ("p154-bounds", bound_of_hgrn2),
     ("p155-taylor", result_of("probe.mixers.feature_maps", "_square", lambda squares: 1.1 * squares)),
     ("p304-averages", even_attention),
@@ -174,10 +183,15 @@ WEAKENED: list[tuple[str, str, int, Mutation]] = [
     ("p005-gates-without-parameters", f"gla: {CLOSED}, less that of {RANDOM}", -1, projections_are_lost),
     ("p009-shares", "recall, half softmax less none", -1, even_attention),
     ("p017-mimicry", "divergence from the softmax map, nats: elu + 1 over hedgehog", -1, hedgehog_without_spikes),
-    ("p068-improvement", "held-out loss, swiglu less the MLP", 1, closed_gate),
+    (
+        "p068-improvement",
+        "held-out loss, swiglu less the MLP",
+        1,
+        closed_gate,
+    ),
     ("p089-reuse", "mamba: transfer loss, random projections over the teacher's", -1, projections_are_lost),
     ("p117-recall", "gated slot attention: share recalled", -1, built(SLOTS, "GatedSlotAttention", slots=1)),
-    ("p153-selective-copying", "selective: share of places right", -1, built("probe.mixers.mamba", "Mamba", selective=False)),
+    ("p153-selective-copying", "selective: share of places right", -1, mamba_decay(0.0)),
     ("p154-expansion", "share recalled with an expansion of 8", -1, built("probe.mixers.hgrn2", "HGRN2", key_size=1)),
     ("p155-recall", "4 channels: share recalled", -1, built("probe.mixers.linear_attention", "LinearAttention", key_size=1)),
     ("p375-s3", "sLSTM: share of positions right, beyond the length of training", -1, blind_cells),

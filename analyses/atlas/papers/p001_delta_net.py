@@ -100,6 +100,8 @@ class Recall(Claim, kind="p001-recall"):
     """to recall, in a state of half as many key channels"""
     symbols: int = 16
     """that keys and values are drawn from"""
+    width: int = 64
+    """of the residual stream"""
 
     paper, scope = "P001", Scope.TRAINED
     statement = (
@@ -109,7 +111,8 @@ class Recall(Claim, kind="p001-recall"):
     measurements = (at_least(MORE, 0.05),)
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=250, length=12, learning_rate=1e-2), pairs=4, symbols=8)
+        training = replace(self.training, steps=200, length=12, learning_rate=1e-2)
+        return replace(self, training=training, pairs=4, symbols=4, width=32)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         sizes: dict[str, Any] = {"heads": 1, "key_size": self.pairs // 2, "value_size": 16, "short_convolution": 4}
@@ -118,5 +121,5 @@ class Recall(Claim, kind="p001-recall"):
             "linear": LinearAttention(**sizes, feature_map="identity", normalise=False),
         }
         task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
-        found = accuracies_of(run, seed, mixers, task, self.training)
+        found = accuracies_of(run, seed, mixers, task, self.training, width=self.width)
         return Findings({DELTA: found["DeltaNet"], ADDITIVE: found["linear"], MORE: found["DeltaNet"] - found["linear"]})

@@ -109,7 +109,7 @@ class Copying(Claim, kind="p153-selective-copying"):
     measurements = (at_least(SELECTIVE, 0.95, "accuracy"), at_most(FIXED, 0.8, "accuracy"))
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=60, batch=16, length=16), items=2, width=16)
+        return replace(self, training=replace(self.training, steps=100, batch=16, length=8), items=1)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         open_to, closed = Mamba(state_size=16), Mamba(state_size=16, selective=False)
