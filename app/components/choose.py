@@ -13,21 +13,32 @@ from .text import literal
 
 T = TypeVar("T")
 SIDE_BY_SIDE = 4
+CHOSEN = "chosen"  # by key; Streamlit forgets what is chosen when the page changes
+PAGE, NEW_PAGE = "page", "page is new"
 
 
 def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **more: Any) -> T:
     """A select box bound to the address as `key`. A value in the address that is no option is told and dropped."""
     shown = more.get("format_func", str)
     _check_address(key, [shown(option) for option in options])
+    _recall(key, options)
     chosen: T = where.selectbox(literal(label), options, key=key, bind="query-params", **more)
-    return chosen
+    return _remember(key, chosen)
 
 
 def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     """A slider over token positions, bound to the address as `key`."""
-    _check_address(key, [str(position) for position in range(last + 1)])
+    positions = range(last + 1)
+    _check_address(key, [str(position) for position in positions])
+    _recall(key, positions)
     position: int = st.slider(label, 0, last, default, key=key, bind="query-params")
-    return position
+    return _remember(key, position)
+
+
+def enter(page: str) -> None:
+    """Say which page is drawn, before it is: on a new one the selectors begin with what was chosen on the last."""
+    st.session_state[NEW_PAGE] = st.session_state.get(PAGE) != page
+    st.session_state[PAGE] = page
 
 
 def search(label: str, key: str, *, where: Any = st) -> str:
@@ -63,6 +74,18 @@ def rows_of(result: Result, where: dict[str, Any]) -> Result | None:
         return result.select(**{column: value for column, value in where.items() if column in result.table.columns})
     except UnknownNameError:
         return None
+
+
+def _recall(key: str, options: Sequence[object]) -> None:
+    """On a page that is new, choose what was chosen on the last one, unless the address says otherwise."""
+    remembered = st.session_state.get(CHOSEN, {})
+    if st.session_state.get(NEW_PAGE) and key not in st.query_params and key in remembered and remembered[key] in options:
+        st.session_state[key] = remembered[key]
+
+
+def _remember(key: str, value: T) -> T:
+    st.session_state.setdefault(CHOSEN, {})[key] = value
+    return value
 
 
 def _all_or(value: object) -> str:

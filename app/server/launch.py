@@ -35,6 +35,7 @@ def settings(address: str, port: int) -> dict[str, Any]:
     A server that calls itself headless neither opens a browser nor offers to install things; the browser is opened by `launch`.
     """
     return {
+        "global.disableWidgetStateDuplicationWarning": True,  # a default, and what was chosen on the page before
         "server.address": address,
         "server.port": port,
         "server.headless": True,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from statescope.app.components.choose import enter
 from statescope.app.components.index import RunFacts, runs_there_are
 from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
@@ -33,7 +34,9 @@ def main() -> None:
             choose_run(sound)
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
-    st.navigation(menu(current_run() if sound else None)).run()
+    page = st.navigation(menu(current_run() if sound else None))
+    enter(page.url_path)
+    page.run()
 
 
 def tell_damaged(damaged: Sequence[RunFacts]) -> None:

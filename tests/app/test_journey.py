@@ -110,6 +110,16 @@ def test_a_layer_is_chosen_and_stands_in_the_address(page: Page, port: int) -> N
     page.screenshot(path=SCREENSHOTS / "transitions.png", full_page=True)
 
 
+def test_what_is_chosen_on_one_page_is_chosen_on_the_next(page: Page, port: int) -> None:
+    page.goto(f"http://127.0.0.1:{port}/transitions?run=source&layer=1&head=1")
+    settle(page)
+    page.get_by_role("link", name="State over time").click()
+    page.wait_for_url("**/states?**", timeout=WAIT)
+    settle(page)
+    for label in ("layer", "head"):
+        expect(page.get_by_role("combobox", name=label)).to_have_value("1", timeout=WAIT)
+
+
 def test_the_camera_stays_while_tokens_are_walked(page: Page, port: int) -> None:
     page.goto(f"http://127.0.0.1:{port}/states?run=source&view=space")
     settle(page)
