@@ -60,6 +60,19 @@ def _within_layers(method: C) -> C:
     return checked  # type: ignore[return-value]
 
 
+def _of_parts(method: C) -> C:
+    """A method that takes norms, neurons and the unembedding apart: refused where the model says why it cannot be done."""
+
+    @wraps(method)
+    def checked(self: StateCache, *args: Any, **kwargs: Any) -> Any:
+        reason = getattr(self.model, "undivided", None)
+        if reason is not None:
+            raise NotInThisModelError(f"{method.__name__} is not possible: {reason}")
+        return method(self, *args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
 class StateCache(ActivationCache):
     """Activations by hook name: `cache["blocks.0.attn.hook_k"]`, or `cache["state", 0]`, `cache["resid_post", -1]`.
 
@@ -142,9 +155,12 @@ class StateCache(ActivationCache):
     accumulated_resid = _within_layers(ActivationCache.accumulated_resid)
     decompose_resid = _within_layers(ActivationCache.decompose_resid)
     stack_activation = _within_layers(ActivationCache.stack_activation)
-    stack_neuron_results = _within_layers(ActivationCache.stack_neuron_results)
-    apply_ln_to_stack = _within_layers(ActivationCache.apply_ln_to_stack)
-    get_full_resid_decomposition = _within_layers(ActivationCache.get_full_resid_decomposition)
+    stack_neuron_results = _of_parts(_within_layers(ActivationCache.stack_neuron_results))
+    apply_ln_to_stack = _of_parts(_within_layers(ActivationCache.apply_ln_to_stack))
+    get_full_resid_decomposition = _of_parts(_within_layers(ActivationCache.get_full_resid_decomposition))
+    get_neuron_results = _of_parts(ActivationCache.get_neuron_results)
+    logit_attrs = _of_parts(ActivationCache.logit_attrs)
+    logit_lens = _of_parts(ActivationCache.logit_lens)
 
     def _ensure_head_results(self) -> bool:
         """Cache what each head adds, `hook_result` [..., H, width]; whether all were there already."""

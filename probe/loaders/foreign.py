@@ -43,6 +43,10 @@ class ForeignModel(HookedModel):
     fire on the copy.
     """
 
+    undivided = (
+        "the norms, channel mixers and unembedding of a loaded model are its library's; decompose what its hooks show with those"
+    )
+
     def __init__(self, foreign: nn.Module) -> None:
         super().__init__()
         self.foreign = foreign

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -68,7 +68,8 @@ class HookedModel(ReadsText, HookedRootModule):
     """A model whose hooks are those of `hooks/points.py` and those that its mixers declare.
 
     sizes: of the axis "width", for the byte budget. layers: how many blocks there are. points: what is declared of each hook, by
-    its full name.
+    its full name. undivided: why methods of a cache that take norms, neurons and the unembedding apart are refused; None where
+    they work.
 
     Layer numbers are those of transformer-lens: a negative one counts from the last, and one outside the model raises LayerError.
     Positions are those of `hooks/positions.py`.
@@ -77,6 +78,7 @@ class HookedModel(ReadsText, HookedRootModule):
     sizes: dict[str, int]
     layers: int
     points: dict[str, Point]
+    undivided: ClassVar[str | None] = None
 
     @abstractmethod
     def mixer(self, layer: int) -> Mixer:

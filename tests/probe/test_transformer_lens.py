@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
-from statescope import Attention, DeltaNet, GatedDeltaNet, Mamba, Model, ModelConfig
+from statescope import Attention, DeltaNet, GatedDeltaNet, Mamba, Model, ModelConfig, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.cache import NotInThisModelError, StateCache
 from statescope.probe.mixers import MixerConfig
+from statescope.probe.models.hooked import HookedModel
+from statescope.probe.models.text import NoTokenizerError
 
 Cache = Callable[[StateCache], Any]
 STACK = torch.randn(2, 2, 9, 12).double()
@@ -78,7 +81,7 @@ def tokens() -> torch.Tensor:
     return torch.randint(0, 7, (2, 9))
 
 
-def cached(model: Model, tokens: torch.Tensor) -> StateCache:
+def cached(model: HookedModel, tokens: torch.Tensor) -> StateCache:
     """Everything a run can show, on request or not."""
     taps = "all" if any(map(model.has_state, range(model.layers))) else None
     return model.run_with_cache(tokens, names_filter=lambda name: True, taps=taps)[1]
@@ -125,8 +128,8 @@ def test_what_has_no_meaning_here_is_refused_by_name(method: str, tokens: torch.
         getattr(model, method)({})
     with pytest.raises(NotInThisModelError, match="pos_slice is not taken.*positions="):
         model.run_with_cache(tokens, pos_slice=-1)
-    with pytest.raises(NotInThisModelError, match="no tokenizer"):
-        model.tokens_to_residual_directions("a")  # type: ignore[arg-type]
+    with pytest.raises(NoTokenizerError, match="no tokenizer"):
+        model.tokens_to_residual_directions("a")
     with pytest.raises(NotInThisModelError, match="exact"):
         cached(model, tokens).compute_ssm_effective_attention(include_dt_scaling=True)
 
@@ -248,3 +251,21 @@ def test_hook_names_are_listed(tokens: torch.Tensor) -> None:
     model = small(DeltaNet(heads=2))
     assert model.hook_names == list(model.hook_dict) and "blocks.1.attn.hook_state" in model.hook_names
     assert all(isinstance(model.hook_dict[name], HookPoint) for name in model.hook_names)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["mamba2", "qwen3_next"])
+def test_methods_on_the_cache_of_a_loaded_model_work_or_are_refused_by_name(family: str) -> None:
+    model = load(FOREIGN[family]())
+    cache = cached(model, torch.randint(3, 31, (2, 9)))
+    refused = set()
+    for name, method in OF_THE_CACHE.items():
+        try:
+            method(cache)
+        except NotInThisModelError as error:
+            assert "its library's" in str(error)
+            refused.add(name)
+        except UnknownNameError as error:  # of a hook that the family does not reach
+            assert "hook in this cache" in str(error)
+    assert {"logit_lens", "apply_ln_to_stack", "get_neuron_results", "stack_neuron_results"} <= refused
+    assert {"compute_ssm_state", "stack_activation", "remove_batch_dim"}.isdisjoint(refused)
