@@ -149,20 +149,19 @@ def demo(folder: Path = RUNS) -> None:
 
 
 def inspect(folder: Positional[Path], tokens: int = 32) -> None:
-    """What is in someone else's checkpoint: layers, families, state sizes, hooks; and whether it runs here as in its own library.
+    """What is in a checkpoint: layers, families, state sizes, hooks; and whether it runs here as in its own library.
 
     Args:
         folder: with config.json and safetensors.
         tokens: how many random tokens logits and states are compared on.
 
     """
-    from ..probe.loaders import ForeignModel, load
+    from ..probe.loaders import load
     from .terminal import print_checkpoint
 
-    model = load(folder)
-    if not isinstance(model, ForeignModel):
-        _stop(f"{folder} is a model of statescope's own: there is no other library to compare it with", FAILED)
-    if not print_checkpoint(model, tokens):
+    if tokens < 1:
+        _stop(f"--tokens {tokens}: at least 1 token is compared", USAGE)
+    if not print_checkpoint(load(folder), tokens):
         sys.exit(FAILED)
 
 

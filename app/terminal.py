@@ -28,7 +28,7 @@ from ..probe.runs.study import list_studies
 
 if TYPE_CHECKING:
     from ..probe.loaders.agreement import Parity
-    from ..probe.loaders.foreign import ForeignModel
+    from ..probe.models.hooked import HookedModel
 
 console = Console()
 
@@ -183,30 +183,37 @@ def _differs(parity: Parity | None, layer: int) -> str:
     return "not shown by its cache" if error is None else f"{error:.1e}"
 
 
-def print_checkpoint(model: ForeignModel, tokens: int) -> bool:
-    """The layers of a loaded model, and its parity with its own library. Returns whether they agree to 1e-3."""
+def print_checkpoint(model: HookedModel, tokens: int) -> bool:
+    """The layers of a loaded model, and its parity with its own library. Returns whether they agree to 1e-3, where they can."""
     import torch
 
     from ..probe.hooks.budget import activation_bytes
     from ..probe.loaders.agreement import can_run, check_parity
+    from ..probe.loaders.foreign import ForeignModel
 
     drawn = torch.randint(0, model.cfg.d_vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
-    parity = check_parity(model, drawn) if can_run(model.foreign) else None
-    table = titled(type(model.foreign).__name__, "layer", "mixer", "state, a sequence", "differs by")
+    foreign = model if isinstance(model, ForeignModel) else None
+    parity = check_parity(foreign, drawn) if foreign is not None and can_run(foreign.foreign) else None
+    name = type(model if foreign is None else foreign.foreign).__name__
+    table = titled(name, "layer", "mixer", "state, a sequence", "differs by")
     for layer in range(model.layers):
-        mixer = model.mixer(layer)
         size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
-        table.add_row(str(layer), mixer.adapter.title, f"{size / 1024:,.1f} KiB" if size else "none", _differs(parity, layer))
+        kept = f"{size / 1024:,.1f} KiB" if size else "none"
+        table.add_row(str(layer), model.mixer(layer).title, kept, "" if foreign is None else _differs(parity, layer))
     console.print(table)
-    for family, layer in {model.mixer(layer).adapter.title: layer for layer in range(model.layers)}.items():
-        hooks = [name.rsplit(".", 1)[1] for name in model.hook_dict if name.startswith(f"blocks.{layer}.attn.")]
+    for family, layer in {model.mixer(layer).title: layer for layer in range(model.layers)}.items():
+        places = [own.split(".", 2)[2] for own in model.hook_dict if own.startswith(f"blocks.{layer}.")]
+        hooks = [place.rsplit(".", 1)[1] for place in places if place.startswith("attn.")]
         say(f"\nhooks of {family}: {', '.join(hooks) or 'none'}")
-    print()
+        say(f"around it: {', '.join(place for place in places if not place.startswith('attn.'))}")
+    say(f"\ntokenizer: {'its own, so that prompts may be text' if model.tokenizer else 'none in the folder; give token ids'}")
+    if foreign is None:
+        say("it is a model of statescope's own: there is no other library to compare it with")
+        return True
     if parity is None:
         say("its own library runs it on a GPU only: logits and states are not compared on this machine")
         return True
     right = all(error <= 1e-3 for error in (parity.logits, *parity.states.values()) if error is not None)  # a NaN is not
     verdict = "agree" if right else "DO NOT AGREE"
-    differ = f"logits over {tokens} random tokens differ by {parity.logits:.1e} from the library's own: they {verdict}"
-    say(differ)
+    say(f"logits over {tokens} random tokens differ by {parity.logits:.1e} from the library's own: they {verdict}")
     return right

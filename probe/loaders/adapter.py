@@ -106,6 +106,10 @@ class ForeignMixer(RecurrentMixer):
         return found
 
     @property
+    def title(self) -> str:
+        return self.adapter.title
+
+    @property
     def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
         """The output matrix by head, [H, V, width]; [1, inputs, width] where it does not read heads alone."""
         for name in ("out_proj", "o_proj", "linear_out", "output", "dense", "c_proj"):

@@ -29,6 +29,17 @@ from .torch_modules import in_torch
 RECURRENT = re.compile(r"Mixer|Mamba|Delta(Net|Attention)|Linear.*Attention|Recurren|Rwkv|RWKV|Retention|ShortConv|LSTM|GRU")
 
 
+MARK = "statescope_mark"
+
+
+class _Stopped(Exception):  # noqa: N818 (no error)
+    """A run has come to the layer at which it stops."""
+
+    def __init__(self, stream: Tensor) -> None:
+        super().__init__()
+        self.stream = stream
+
+
 class UnknownArchitectureError(StatescopeError, ValueError):
     """A foreign model none of whose mixers is known here."""
 
@@ -51,6 +62,10 @@ class ForeignModel(HookedModel):
         super().__init__()
         self.foreign = foreign
         layers, mixers = find_layers(foreign)
+        self.foreign_layers = layers  # a plain list: they are the foreign model's
+        self.mark: list[None] = []  # whose hooks hang on the foreign modules
+        _unhook(foreign)
+        object.__setattr__(foreign, MARK, self.mark)
         for mixer in mixers:
             mixer.adapter.prepare(mixer, foreign)
         self.current: list[ForeignMixer] = []  # the mixers that are running, the innermost last
@@ -131,14 +146,23 @@ class ForeignModel(HookedModel):
         attention_mask: Tensor | None = None,
         taps: TapRequest | None = None,
         edits: Mapping[str, Sequence[Edit]] | None = None,
+        stop_at_layer: int | None = None,
     ) -> Any:
         """Run the foreign model on tokens [B, T], or on text where there is a tokenizer.
 
         return_type: "logits", "loss" (mean next-token cross-entropy in nats), "both", or None. attention_mask: [B, T], 0 for
-        padding. taps, edits: as in `Model.forward`; positions count in the padded sequence.
+        padding. taps, edits: as in `Model.forward`; positions count in the padded sequence. stop_at_layer: return the residual
+        stream entering this block, and run no more; the number of layers gives the one leaving the last.
+
+        Raises RuntimeError where another `load` of the same module has taken its hooks.
         """
+        if getattr(self.foreign, MARK, None) is not self.mark:
+            raise RuntimeError(
+                "this module was hooked again by a later load: use what that returned, or load a copy of the module"
+            )
         tokens, attention_mask = self.as_tokens(tokens, attention_mask)
-        self.check_hooks(self.extent(taps, None, None))
+        extent = self.extent(taps, None, stop_at_layer)
+        self.check_hooks(extent)
         requests = self._requests(tokens.shape[1], taps, edits, None)
         mask = None if attention_mask is None else attention_mask.bool()
         positions = {}
@@ -146,6 +170,8 @@ class ForeignModel(HookedModel):
             positions = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
         for mixer, request in zip(self.mixers, requests, strict=True):
             mixer.request, mixer.mask = request, mask
+        if extent.last is not None:
+            return self._entering(extent.last, tokens, attention_mask, positions)
         with self._substituted(), in_torch(self.foreign):
             logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions).logits
         if return_type is None:
@@ -156,6 +182,21 @@ class ForeignModel(HookedModel):
         if return_type not in ("loss", "both"):
             raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
         return loss if return_type == "loss" else (logits, loss)
+
+    def _entering(self, layer: int, tokens: Tensor, attention_mask: Tensor | None, positions: Mapping[str, Tensor]) -> Tensor:
+        """The residual stream entering a layer, or leaving the last."""
+        if layer < self.layers:
+            handle = self.foreign_layers[layer].register_forward_pre_hook(_stop_before, prepend=True)
+        else:
+            handle = self.foreign_layers[-1].register_forward_hook(_stop_behind)
+        try:
+            with self._substituted(), in_torch(self.foreign):
+                self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions)
+        except _Stopped as stopped:
+            return stopped.stream
+        finally:
+            handle.remove()
+        raise RuntimeError(f"layer {layer} of {type(self.foreign).__name__} was not reached")
 
     @torch.no_grad()
     def generate(
@@ -274,3 +315,22 @@ def _mixer_of(layer: nn.Module, known: Sequence[type[Adapter]]) -> ForeignMixer:
 def _shown(point: HookPoint, module: nn.Module, args: Any, out: Tensor) -> Tensor:
     shown: Tensor = point(out)
     return shown
+
+
+def _stop_before(module: nn.Module, args: tuple[Any, ...]) -> None:
+    raise _Stopped(args[0])
+
+
+def _stop_behind(module: nn.Module, args: Any, out: Any) -> None:
+    raise _Stopped(out if isinstance(out, Tensor) else out[0])
+
+
+def _unhook(foreign: nn.Module) -> None:
+    """Take away the hooks of an earlier hooked model."""
+    for module in foreign.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if isinstance(hook, partial) and hook.func.__module__ in OWN]:
+                del hooks[key]
+
+
+OWN = (__name__, ForeignBlock.__module__)

@@ -97,6 +97,11 @@ class Mixer(nn.Module):
             setattr(self, point.name.removeprefix("attn."), HookPoint())
 
     @property
+    def title(self) -> str:
+        """Its family's name for people."""
+        return self.kind
+
+    @property
     @abstractmethod
     def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
         """The output matrix by head, [H, V, width]."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 from foreign_models import FOREIGN
 
-from statescope import Edit, load
+from statescope import Edit, Model, ModelConfig, load
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
 from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
 from statescope.probe.loaders.foreign import adapters
@@ -75,6 +75,34 @@ def test_a_copy_is_a_model_of_its_own(foreign: Any, tokens: torch.Tensor) -> Non
         with torch.no_grad():
             next(copied.foreign.parameters()).zero_()
         assert torch.equal(model(tokens), plain)
+
+
+def test_a_module_that_is_loaded_again_belongs_to_the_later_model(foreign: Any, tokens: torch.Tensor) -> None:
+    first = load(foreign)
+    plain = first(tokens)
+    second = load(foreign)
+    seen: list[str] = []
+    second.add_hook("blocks.0.hook_resid_pre", lambda value, hook: seen.append(str(hook.name)))
+    torch.testing.assert_close(second(tokens), plain)
+    assert seen == ["blocks.0.hook_resid_pre"]
+    with pytest.raises(RuntimeError, match="was hooked again by a later load"):
+        first(tokens)
+
+
+def test_a_run_stops_at_a_layer(foreign: Any, tokens: torch.Tensor) -> None:
+    model = load(foreign)
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter="*.hook_resid_*")
+        for layer in (0, 1):
+            assert torch.equal(model(tokens, stop_at_layer=layer), cache["resid_pre", layer])
+        assert torch.equal(model(tokens, stop_at_layer=2), cache["resid_post", 1])
+        _, first = model.run_with_cache(tokens, stop_at_layer=1)
+        assert "blocks.0.hook_resid_post" in first.cache_dict and not any(
+            name.startswith("blocks.1") for name in first.cache_dict
+        )
+        with pytest.raises(ValueError, match="the run stops at layer 1"):
+            model.run_with_cache(tokens, names_filter="blocks.1.hook_resid_pre", stop_at_layer=1)
+        assert model(tokens).shape == (2, T, 31)
 
 
 def test_parity_is_measured_and_a_wrong_model_fails_it(tokens: torch.Tensor) -> None:
@@ -251,11 +279,17 @@ def test_inspect_prints_layers_hooks_and_parity(tmp_path: Path, capsys: pytest.C
     FOREIGN["qwen3_next"]().save_pretrained(tmp_path / "saved")
     main(["inspect", str(tmp_path / "saved")])
     printed = capsys.readouterr().out
+    assert "tokenizer: none" in printed and "hook_resid_mid" in printed
     for part in ("Qwen3NextForCausalLM", "gated delta rule", "softmax attention", "hook_log_decay", "1.0 KiB", "agree"):
         assert part in printed, part
-    with pytest.raises(SystemExit):
-        main(["inspect", str(tmp_path / "nowhere")])
-    assert "does not exist" in capsys.readouterr().err
+    for arguments, said in (([str(tmp_path / "nowhere")], "does not exist"), ([str(tmp_path), "--tokens", "0"], "at least 1")):
+        with pytest.raises(SystemExit):
+            main(["inspect", *arguments])
+        assert said in capsys.readouterr().err
+    Model(ModelConfig(vocabulary=9)).save(tmp_path / "ours")
+    main(["inspect", str(tmp_path / "ours")])
+    printed = capsys.readouterr().out
+    assert "delta_net" in printed and "a model of statescope's own" in printed
 
 
 def test_the_page_of_checkpoints_is_of_the_registry() -> None:
@@ -377,7 +411,7 @@ def test_a_family_from_outside_is_one_file(tmp_path: Path, tokens: torch.Tensor)
     (tmp_path / "use.py").write_text(
         """
 import torch, fading
-from statescope import Edit, load
+from statescope import Edit, Model, ModelConfig, load
 
 torch.manual_seed(0)
 theirs, tokens = fading.Fading(), torch.randint(0, 31, (2, 9))
