@@ -5,6 +5,7 @@ from __future__ import annotations
 from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
+from .analyses.automata.requirements import TrackingRequirements, tracking_requirements
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
 from .analyses.geometry.singular_values import SingularValues, singular_values
 from .analyses.geometry.state_geometry import StateGeometry, state_geometry
@@ -26,6 +27,7 @@ __all__ = [
     "StateGeometry",
     "StateTrajectory",
     "Subspace",
+    "TrackingRequirements",
     "compare_representations",
     "direction_cosines",
     "direction_projection",
@@ -35,4 +37,5 @@ __all__ = [
     "singular_values",
     "state_geometry",
     "state_trajectory",
+    "tracking_requirements",
 ]

@@ -27,6 +27,7 @@ from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Split, generator_for
 from ...probe.tasks.parity import Parity
 from ..automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
+from ..automata.requirements import tracking_requirements
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
 from ..geometry.state_geometry import state_geometry
@@ -81,6 +82,7 @@ class ParityStudy(Study, kind="parity"):
         example = task.batch(8, self.training.length, "test", generator_for(self.seed, 1))
         run.compute("transition_spectrum", lambda: transition_spectrum(models, example.tokens))
         run.compute("spectrum_by_label", lambda: spectrum_by_label(models, example.tokens, {"bit": example.tokens}))
+        run.compute("tracking_requirements", lambda: tracking_requirements(models, example.tokens))
         run.compute("memory_horizon", lambda: memory_horizon(models, example.tokens))
         run.compute("state_geometry", lambda: state_geometry(models, example.tokens))
         run.compute("recovered_automaton", lambda: self._automaton(models[NEGATIVE]))
