@@ -110,7 +110,7 @@ class Centred:
     def rows(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(index, features [n, size]) of the rows of an index, in chunks."""
         for part in index.split(CHUNK):
-            centred = (self.features[part].double() - self.mean).to(self.dtype)
+            centred = self.features[part].to(self.dtype) - self.mean.to(self.dtype)
             yield part, centred if self.transform is None else centred @ self.transform.to(self.dtype)
 
     def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
