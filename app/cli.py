@@ -215,12 +215,13 @@ def _choose(commands: dict[str, Callable[..., Any]], given: list[str], program: 
 
 def _run_study(name: str, given: list[str]) -> None:
     """Run the study `name` with settings from flags: defaults < file < flags."""
-    from .study_arguments import read_study
+    from .study_arguments import read_study, read_workers
     from .terminal import TerminalReporter, print_outcome
 
+    given, workers = read_workers(given)
     study, out = read_study(name, given)
     with TerminalReporter() as reporter:
-        finished = study.run(out, reporter)
+        finished = study.run(out, reporter, workers=workers)
     print_outcome(finished)
 
 

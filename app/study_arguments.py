@@ -11,13 +11,17 @@ from shlex import quote
 
 import tyro
 
-from ..probe.configuration import from_plain
+from ..probe.configuration import BadSettingError, from_plain
 from ..probe.errors import StatescopeError, UnknownNameError, unknown_name
 from ..probe.plugins import import_file
 from ..probe.runs.manifest import FILE as MANIFEST
 from ..probe.runs.manifest import Manifest
 from ..probe.runs.study import Study, list_studies, study_named
+from .seeds import parse_seeds
 
+OPTIONS = """--out DIR: the run folder (default runs/{run}).
+--seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
+--workers N: seeds that are done at a time, each in a process of its own."""
 WAYS = """
 studies: {names}; `statescope list` says what each of them asks
 a study of your own: statescope run my_study.py (or my_study.py:NAME), a file with a class made from statescope.Study
@@ -43,6 +47,7 @@ def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
     flag that does not fit ends the program with the nearest one that would.
     """
     flags, out = take_out("--out", given)
+    flags, seeds = take_out("--seeds", flags)
     file, _, wanted = name.partition(":")
     base: Study | None = study_from_python(Path(file), wanted) if file.endswith(".py") else None
     behind = base is not None and bool(flags) and not flags[0].startswith("-")
@@ -53,14 +58,17 @@ def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
         raise unknown_name("run", str(held), ())
     if base is None:
         base = study_from_file(Path(name)) if name.endswith(".toml") else _named(name)
+    base, held_seeds = base.split()
     study = tyro.cli(
         type(base),
         default=base,
         args=flags,
         prog=f"statescope run {quote(name)}",
-        description=f"{base.question}\n\n--out DIR: the run folder (default runs/{base.run_name}).",
+        description=f"{base.question}\n\n{OPTIONS.format(run=base.run_name)}",
         config=(tyro.conf.AvoidSubcommands,),
     )
+    chosen = held_seeds if seeds is None else parse_seeds(seeds)
+    study = study if chosen is None else study.over(chosen)
     return study, None if out is None else Path(out)
 
 
@@ -137,6 +145,14 @@ def study_from_python(path: Path, wanted: str = "") -> Study:
 
 def _has_no_default(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def read_workers(given: list[str]) -> tuple[list[str], int]:
+    """Split --workers N from the other flags. Raises BadSettingError for what is no count."""
+    flags, text = take_out("--workers", given)
+    if text is not None and not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= 99 and len(text) < 5):
+        raise BadSettingError(f"--workers needs a number from 1 to 99, got {text[:40]!r}")
+    return flags, int(text or 1)
 
 
 @contextmanager

@@ -87,13 +87,19 @@ class Kinds:
         return list(dict.fromkeys([*(declaration.kind for declaration in declarations(cls.family)), *cls.known]))
 
 
+def module_name(path: Path) -> str:
+    """Under which name a file of the user's own is imported: no other module has it, whatever the file is called."""
+    path = path.resolve()
+    return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
 def import_file(path: Path) -> ModuleType:
     """A Python file of the user's own as a module, imported once. Raises BrokenPluginError where that fails.
 
     What lies beside the file can be imported by it. The user names the file; never give a path that was read from another file.
     """
     path = path.resolve()
-    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = module_name(path)
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)

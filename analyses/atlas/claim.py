@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ...probe.errors import StatescopeError, unknown_name
 from ...probe.plugins import import_file
+from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
 from .catalogue import claims_of
 from .measurement import Measurement, Scope
-from .verdicts import verdicts_of
+from .verdicts import Verdicts, verdicts_of
 
 LEAST_SEEDS = 3
 
@@ -78,22 +78,29 @@ class Claim(Study):
         return super().run_name.replace(f"-seed{self.seed}", "", 1)
 
     def execute(self, run: Run) -> None:
-        numbers = {seed: self._measure(seed, run).as_dict() for seed in self.seeds}
-        about = {"claim": self.kind, "paper": self.paper, "statement": self.statement, "note": self.note}
-        verdicts = run.compute("verdicts", lambda: verdicts_of(self.measurements, numbers, self.scope, about))
+        numbers = {seed: self._stored(seed, run) for seed in self.seeds}
+        verdicts = run.compute("verdicts", self._judge, numbers=numbers)
         if tuple(verdicts.measurements) != self.measurements:
             raise ChangedClaimError(
                 f"{run.path} holds verdicts on other numbers or thresholds than {self.kind} has now; delete it to measure again"
             )
 
-    def _measure(self, seed: int, run: Run) -> Numbers:
+    def _stored(self, seed: int, run: Run) -> Result:
         """The numbers of a seed, stored when they are found, so that a run that was interrupted goes on with the next."""
-        measured = cache(lambda: self.experiment(seed, run))
+        drawn = bool(self.panels) and seed == self.seeds[0]
+        names = (f"seed{seed}", "curves") if drawn else (f"seed{seed}",)
+        return run.compute(names, self._measure, seed=seed, drawn=drawn, run=run)[f"seed{seed}"]
+
+    def _measure(self, seed: int, drawn: bool, run: Run) -> dict[str, Result]:
+        found = self.experiment(seed, run)
         units = {measurement.what: measurement.unit for measurement in self.measurements}
-        numbers = run.compute(f"seed{seed}", lambda: numbers_of(measured().numbers, measured().units | units))
-        if self.panels and seed == self.seeds[0]:
-            run.compute("curves", lambda: curves_of(measured().curves, self.panels))
-        return numbers
+        numbers: dict[str, Result] = {f"seed{seed}": numbers_of(found.numbers, found.units | units)}
+        return numbers | ({"curves": curves_of(found.curves, self.panels)} if drawn else {})
+
+    def _judge(self, numbers: dict[int, Numbers]) -> Verdicts:
+        found = {seed: own.as_dict() for seed, own in numbers.items()}
+        about = {"claim": self.kind, "paper": self.paper, "statement": self.statement, "note": self.note}
+        return verdicts_of(self.measurements, found, self.scope, about)
 
 
 def beside(run: Run, study: Study) -> Run:

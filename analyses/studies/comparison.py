@@ -61,15 +61,9 @@ class Comparison(Study, kind="comparison"):
         for name, config in self.models().items():
             label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
-        run.compute("training", lambda: TrainingCurve.of(histories, real=bool(self.task.inputs)))
+        run.compute("training", TrainingCurve.of, histories=histories, real=bool(self.task.inputs))
+        measured = {"models": models, "task": self.task, "sequences": self.sequences, "seed": self.seed}
         if self.task.inputs:
-            length = max(self.test_lengths)
-            run.compute(
-                "error_by_position",
-                lambda: error_by_position(models, self.task, length, sequences=self.sequences, seed=self.seed),
-            )
+            run.compute("error_by_position", error_by_position, length=max(self.test_lengths), **measured)
         else:
-            run.compute(
-                "accuracy_by_length",
-                lambda: accuracy_by_length(models, self.task, self.test_lengths, sequences=self.sequences, seed=self.seed),
-            )
+            run.compute("accuracy_by_length", accuracy_by_length, lengths=self.test_lengths, **measured)

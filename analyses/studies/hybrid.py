@@ -106,7 +106,7 @@ class HybridStudy(Study, kind="hybrid"):
                 for task, training in ((self._recall, self.recall), (Sentiment(), self.language)):
                     label = _label(name, share, task)
                     models[name, share, task.kind], _ = run.train(label, self.models()[label], task, training, self.seed)
-        run.compute("hybrid", lambda: self._table(models, list(self.names)))
+        run.compute("hybrid", self._table, models=models, names=list(self.names))
 
     @property
     def _recall(self) -> AssociativeRecall:

@@ -7,7 +7,6 @@ projections, trained alone to do what the layer did, and fine-tuned by changes o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
 from ...probe.models.linearize import Target, add_low_rank, attention_map, linearize, transfer
 from ...probe.models.model import Model
+from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training, task_loss, train
@@ -68,14 +68,10 @@ class LinearizationStudy(Study, kind="linearization"):
 
     def execute(self, run: Run) -> None:
         teacher, history = run.train("teacher", self.models()["teacher"], self.task, self.training, self.seed)
-        run.compute("training", lambda: TrainingCurve.of({"softmax teacher": history}))
-        measured = cache(lambda: self._findings(teacher))  # once, and not where every result is there
+        run.compute("training", TrainingCurve.of, histories={"softmax teacher": history})
+        run.compute(("numbers", "curves", "probes"), self._findings, teacher=teacher)
 
-        run.compute("numbers", lambda: numbers_of(measured()[0].numbers, measured()[0].units))
-        run.compute("curves", lambda: curves_of(measured()[0].curves, [TRANSFER]))
-        run.compute("probes", lambda: measured()[1])
-
-    def _findings(self, teacher: Model) -> tuple[Findings, ProbeScores]:
+    def _findings(self, teacher: Model) -> dict[str, Result]:
         """Numbers and curves; and what of the first pair's value, which nobody asks for again, probes find at the last token in
         the keys and values that softmax keeps, in each layer's state, and in what attention reads out.
         """
@@ -98,7 +94,8 @@ class LinearizationStudy(Study, kind="linearization"):
         found.put("mamba without decay and step 1, against linear attention", seeded_error, "relative error")
         seeded, drawn_losses = (found.curves[TRANSFER.title, name][1][-1] for name in ("mamba", f"mamba, {RANDOM}"))
         found.put("mamba: transfer loss, random projections over the teacher's", drawn_losses / seeded, "ratio")
-        return found, ProbeScores.join(content)
+        numbers, curves = numbers_of(found.numbers, found.units), curves_of(found.curves, [TRANSFER])
+        return {"numbers": numbers, "curves": curves, "probes": ProbeScores.join(content)}
 
     def _recover(
         self, name: str, target: Target, student: Model, teacher: Model, batch: Batch, gap: float, found: Findings

@@ -24,18 +24,18 @@ from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
-from ...probe.tasks.base import Split, generator_for
+from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.parity import Parity
 from ..automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
-from ..automata.requirements import tracking_requirements
+from ..automata.requirements import TrackingRequirements, tracking_requirements
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
-from ..geometry.state_geometry import state_geometry
-from ..geometry.state_trajectory import state_trajectory
+from ..geometry.state_geometry import StateGeometry, state_geometry
+from ..geometry.state_trajectory import StateTrajectory, state_trajectory
 from ..models import states_of
-from ..spectra.by_label import spectrum_by_label
-from ..spectra.memory_horizon import memory_horizon
-from ..spectra.transition_spectrum import transition_spectrum
+from ..spectra.by_label import SpectrumByLabel, spectrum_by_label
+from ..spectra.memory_horizon import MemoryHorizon, memory_horizon
+from ..spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
 
 POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
 NAMES = {"positive": POSITIVE, "negative": NEGATIVE}
@@ -74,35 +74,53 @@ class ParityStudy(Study, kind="parity"):
         models, histories = {}, {}
         for label, config in self.models().items():
             models[NAMES[label]], histories[NAMES[label]] = run.train(label, config, task, self.training, self.seed)
-        run.compute("training", lambda: TrainingCurve.of(histories))
+        run.compute("training", TrainingCurve.of, histories=histories)
         run.compute(
             "accuracy_by_length",
-            lambda: accuracy_by_length(models, task, self.test_lengths, sequences=self.sequences, seed=self.seed),
+            accuracy_by_length,
+            models=models,
+            task=task,
+            lengths=self.test_lengths,
+            sequences=self.sequences,
+            seed=self.seed,
         )
-        example = task.batch(8, self.training.length, "test", generator_for(self.seed, 1))
-        run.compute("transition_spectrum", lambda: transition_spectrum(models, example.tokens))
-        run.compute("spectrum_by_label", lambda: spectrum_by_label(models, example.tokens, {"bit": example.tokens}))
-        run.compute("tracking_requirements", lambda: tracking_requirements(models, example.tokens))
-        run.compute("memory_horizon", lambda: memory_horizon(models, example.tokens))
-        run.compute("state_geometry", lambda: state_geometry(models, example.tokens))
-        run.compute("recovered_automaton", lambda: self._automaton(models[NEGATIVE]))
-        run.compute(
-            "state_trajectory",
-            lambda: state_trajectory(
-                models,
-                example.tokens[0],
-                texts=[str(bit) for bit in example.tokens[0].tolist()],
-                labels=example.targets[0],
-                label="parity",
-            ),
-        )
+        run.compute("transition_spectrum", self._spectrum, models=models)
+        run.compute("spectrum_by_label", self._spectrum_by_label, models=models)
+        run.compute("tracking_requirements", self._requirements, models=models)
+        run.compute("memory_horizon", self._horizon, models=models)
+        run.compute("state_geometry", self._geometry, models=models)
+        run.compute("recovered_automaton", self._automaton, model=models[NEGATIVE])
+        run.compute("state_trajectory", self._trajectory, models=models)
+        run.compute("probes", self._probes, models=models)
+
+    def _example(self) -> Batch:
+        return Parity().batch(8, self.training.length, "test", generator_for(self.seed, 1))
+
+    def _spectrum(self, models: dict[str, Model]) -> TransitionSpectrum:
+        return transition_spectrum(models, self._example().tokens)
+
+    def _spectrum_by_label(self, models: dict[str, Model]) -> SpectrumByLabel:
+        tokens = self._example().tokens
+        return spectrum_by_label(models, tokens, {"bit": tokens})
+
+    def _requirements(self, models: dict[str, Model]) -> TrackingRequirements:
+        return tracking_requirements(models, self._example().tokens)
+
+    def _horizon(self, models: dict[str, Model]) -> MemoryHorizon:
+        return memory_horizon(models, self._example().tokens)
+
+    def _geometry(self, models: dict[str, Model]) -> StateGeometry:
+        return state_geometry(models, self._example().tokens)
+
+    def _trajectory(self, models: dict[str, Model]) -> StateTrajectory:
+        example = self._example()
+        tokens, parity = example.tokens[0], example.targets[0]
+        return state_trajectory(models, tokens, texts=[str(bit) for bit in tokens.tolist()], labels=parity, label="parity")
+
+    def _probes(self, models: dict[str, Model]) -> ProbeScores:
         sweep = ProbeSweep(by_position=True, control_context=6, seed=self.seed)
-
-        def probes() -> ProbeScores:
-            fitted = {name: sweep.fit(self._states(model, "validation")) for name, model in models.items()}
-            return ProbeScores.join([fitted[name].score(self._states(model, "test"), name) for name, model in models.items()])
-
-        run.compute("probes", probes)
+        fitted = {name: sweep.fit(self._states(model, "validation")) for name, model in models.items()}
+        return ProbeScores.join([fitted[name].score(self._states(model, "test"), name) for name, model in models.items()])
 
     def _automaton(self, model: Model) -> RecoveredAutomaton:
         """The automaton behind the states of all heads together, beside that of parity."""

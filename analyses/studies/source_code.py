@@ -21,6 +21,7 @@ from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
+from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training
@@ -29,14 +30,14 @@ from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.python_labels import LABELS
 from ...probe.tasks.source_code import SourceCode
-from ..behaviour.steering import Steering, log_odds, steering
+from ..behaviour.steering import log_odds, steering
 from ..behaviour.survival import survival
-from ..behaviour.training_curve import TrainingCurve, held_out_cost
-from ..geometry.direction_map import DirectionProjection, direction_cosines, direction_projection
+from ..behaviour.training_curve import HeldOutCost, TrainingCurve, held_out_cost
+from ..geometry.direction_map import direction_cosines, direction_projection
 from ..geometry.state_trajectory import StateTrajectory, state_trajectory
 from ..ntk.empirical_ntk import empirical_ntk
 from ..ntk.spectrum import TangentSpectrum, tangent_spectrum
-from ..spectra.transition_spectrum import transition_spectrum
+from ..spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
 
 LINEAR, SOFTMAX = "Gated DeltaNet", "softmax attention"
 CONCEPT = "in_string"
@@ -76,17 +77,19 @@ class SourceCodeStudy(Study, kind="source-code"):
 
     def execute(self, run: Run) -> None:
         with run.stage("reading the corpus"):
-            files = len(self.task.corpus)
-        configs = self.models()
+            _ = self.task.corpus
         models, histories = {}, {}
-        for name, config in configs.items():
+        for name, config in self.models().items():
             models[name], histories[name] = run.train(short(name), config, self.task, self.training, self.seed)
-        run.compute("training", lambda: TrainingCurve.of(histories))
-        run.compute("held_out_cost", lambda: held_out_cost(models, self._batch(64, "test", 1), seed=self.seed))
-        self._look_at_states(run, models)
-        self._probe(run, models)
-        self._steer(run, models, files)
-        run.compute("tangent_kernel", lambda: self._tangent(run, configs, models))
+        run.compute("training", TrainingCurve.of, histories=histories)
+        run.compute("held_out_cost", self._cost, models=models)
+        linear = {LINEAR: models[LINEAR]}
+        run.compute("transition_spectrum", self._spectrum, models=linear)
+        run.compute("state_trajectory", self._trajectory, models=linear)
+        captures = {name: self._stored(run, name, model) for name, model in models.items()}
+        run.compute(("probes", "survival"), self._probe, models=models, captures=captures, run=run)
+        run.compute(("direction_cosines", "direction_projection", "steering"), self._steer, models=models, run=run)
+        run.compute("tangent_kernel", self._tangent, models=models, run=run)
 
     def models(self) -> dict[str, ModelConfig]:
         linear = GatedDeltaNet(heads=self.heads, key_size=self.key_size, value_size=self.value_size)
@@ -104,69 +107,69 @@ class SourceCodeStudy(Study, kind="source-code"):
         best = int((varied > 0.1).sum(0).double().add(varied.sum(0)).argmax())
         return batch.tokens[best], {label: batch.labels[label][best] for label in LABELS}
 
-    def _look_at_states(self, run: Run, models: dict[str, Model]) -> None:
-        linear = {LINEAR: models[LINEAR]}
-        run.compute("transition_spectrum", lambda: transition_spectrum(linear, self._batch(4, "test", 2).tokens))
+    def _cost(self, models: dict[str, Model]) -> HeldOutCost:
+        return held_out_cost(models, self._batch(64, "test", 1), seed=self.seed)
 
-        def trajectory() -> StateTrajectory:
-            tokens, labels = self._example()
-            depth = labels["bracket_depth"]
-            return state_trajectory(linear, tokens, texts=texts_of(tokens), labels=depth, label="bracket depth")
+    def _spectrum(self, models: dict[str, Model]) -> TransitionSpectrum:
+        return transition_spectrum(models, self._batch(4, "test", 2).tokens)
 
-        run.compute("state_trajectory", trajectory)
+    def _trajectory(self, models: dict[str, Model]) -> StateTrajectory:
+        tokens, labels = self._example()
+        return state_trajectory(models, tokens, texts=texts_of(tokens), labels=labels["bracket_depth"], label="bracket depth")
 
-    def _probe(self, run: Run, models: dict[str, Model]) -> None:
+    def _hooks(self, model: Model) -> list[str]:
+        states = [hook for hook in model.hook_dict if hook.endswith("hook_state")]
+        return [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)] + states
+
+    def _stored(self, run: Run, name: str, model: Model) -> Capture:
+        """The held-out capture of a model, kept in the run."""
+        with run.stage(f"capture: {name}"):
+            return run.capture(short(name), model, self._windows("test", 4), self._hooks(model), self._positions())
+
+    def _probe(self, models: dict[str, Model], captures: dict[str, Capture], run: Run) -> dict[str, Result]:
         """Probes of every label in residual stream and state, and how the labels survive with distance."""
-        if {"survival", "probes"} <= set(run.result_names):
-            return
         fitted: dict[str, FittedProbes] = {}
-        captures: dict[str, Capture] = {}
         for name, model in models.items():
-            hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)]
-            hooks += [hook for hook in model.hook_dict if hook.endswith("hook_state")]
-            with run.stage(f"capture: {name}"):
-                train = self._capture(model, hooks, "validation", 3)
-                captures[name] = self._capture(model, hooks, "test", 4, run=run, store=short(name))
             with run.stage(f"probes: {name}"):
+                seen = self._capture(model, self._hooks(model), "validation", 3)
                 # A byte alone says too little to be a type of its own: the control task labels each three bytes.
-                fitted[name] = ProbeSweep(control_context=3, seed=self.seed).fit(train, labels=LABELS)
-        run.compute("probes", lambda: ProbeScores.join([fitted[name].score(captures[name], name) for name in models]))
+                fitted[name] = ProbeSweep(control_context=3, seed=self.seed).fit(seen, labels=LABELS)
         last = self.layers - 1
         hooks = [*(f"blocks.{layer}.attn.hook_state" for layer in range(self.layers)), f"blocks.{last}.hook_resid_post"]
-        run.compute("survival", lambda: survival(fitted, captures, hooks, LABELS, seed=self.seed))
+        return {
+            "probes": ProbeScores.join([fitted[name].score(captures[name], name) for name in models]),
+            "survival": survival(fitted, captures, hooks, LABELS, seed=self.seed),
+        }
 
-    def _capture(
-        self, model: Model, hooks: list[str], split: Split, stream: int, run: Run | None = None, store: str | None = None
-    ) -> Capture:
-        batches = [self._batch(16, split, stream * 1000 + index, labels=True) for index in range(self.probe_windows // 16)]
-        # From an eighth of the window on: before that there is little to remember.
-        positions = torch.linspace(self.training.length // 8, self.training.length - 1, self.probe_positions).long().tolist()
-        if run is None or store is None:
-            return capture(model, batches, hooks, positions=positions)
-        return run.capture(store, model, batches, hooks, positions)
+    def _windows(self, split: Split, stream: int) -> list[Batch]:
+        return [self._batch(16, split, stream * 1000 + index, labels=True) for index in range(self.probe_windows // 16)]
 
-    def _steer(self, run: Run, models: dict[str, Model], files: int) -> None:
+    def _positions(self) -> list[int]:
+        """From an eighth of the window on: before that there is little to remember."""
+        last = self.training.length - 1
+        found: list[int] = torch.linspace(self.training.length // 8, last, self.probe_positions).long().tolist()
+        return found
+
+    def _capture(self, model: Model, hooks: list[str], split: Split, stream: int) -> Capture:
+        return capture(model, self._windows(split, stream), hooks, positions=self._positions())
+
+    def _steer(self, models: dict[str, Model], run: Run) -> dict[str, Result]:
+        """How the concepts' directions lie, how a sequence projects on them, and whether moving along one moves the output."""
         hook = f"blocks.{self.layers // 2 - 1}.hook_resid_post"
         directions = {name: self._directions(model, hook) for name, model in models.items()}
         for name, found in directions.items():
             run.keep_direction(f"{short(name)}_{CONCEPT}", found[CONCEPT])
-        run.compute("direction_cosines", lambda: direction_cosines(list(directions[LINEAR].values())))
-
-        def projection() -> DirectionProjection:
-            tokens, labels = self._example()
-            chosen = list(directions[LINEAR].values())
-            return direction_projection(models[LINEAR], chosen, tokens, texts_of(tokens), labels)
-
-        run.compute("direction_projection", projection)
-
-        def effect() -> Steering:
-            seen = self._batch(64, "validation", 6, labels=True)
-            concept = log_odds(seen.targets.flatten(), seen.labels[CONCEPT].flatten() > 0, self.task.vocabulary)
-            pairs = {name: (models[name], directions[name][CONCEPT]) for name in models}
-            batch = self._batch(16, "test", 7, labels=True)
-            return steering(pairs, batch, concept, strengths=self.strengths, seed=self.seed, text_of=BYTE_TEXTS)
-
-        run.compute("steering", effect)
+        chosen = list(directions[LINEAR].values())
+        tokens, labels = self._example()
+        seen = self._batch(64, "validation", 6, labels=True)
+        concept = log_odds(seen.targets.flatten(), seen.labels[CONCEPT].flatten() > 0, self.task.vocabulary)
+        pairs = {name: (models[name], directions[name][CONCEPT]) for name in models}
+        batch = self._batch(16, "test", 7, labels=True)
+        return {
+            "direction_cosines": direction_cosines(chosen),
+            "direction_projection": direction_projection(models[LINEAR], chosen, tokens, texts_of(tokens), labels),
+            "steering": steering(pairs, batch, concept, strengths=self.strengths, seed=self.seed, text_of=BYTE_TEXTS),
+        }
 
     def _directions(self, model: Model, hook: str) -> dict[str, Direction]:
         """Differences of means of each label, present against absent, in one residual stream."""
@@ -177,10 +180,10 @@ class SourceCodeStudy(Study, kind="source-code"):
             for label in LABELS
         }
 
-    def _tangent(self, run: Run, configs: dict[str, ModelConfig], models: dict[str, Model]) -> TangentSpectrum:
+    def _tangent(self, models: dict[str, Model], run: Run) -> TangentSpectrum:
         batch = self.task.batch(self.tangent_samples, self.tangent_length, "validation", generator_for(self.seed, 8))
         kernels = {}
-        for name, config in configs.items():
+        for name, config in self.models().items():
             for when, model in (("initialisation", Model(config).eval()), ("trained", models[name])):
                 with run.stage(f"tangent kernel: {name}, {when}", self.task.vocabulary):
                     kernels[name, when] = empirical_ntk(

@@ -76,6 +76,11 @@ class Checkpoints:
         newest = self.newest
         return Progress(0, ()) if newest is None else load_checkpoint(newest, model, optimizer)
 
+    def progress(self) -> Progress:
+        """Where the newest checkpoint stands, without a model; step 0 when there is none."""
+        newest = self.newest
+        return Progress(0, ()) if newest is None else read_progress(newest)
+
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
 
@@ -98,21 +103,28 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     Raises DamagedCheckpointError for a file that cannot be read, or whose tensors are not those of the model by name, shape and
     type.
     """
+    progress = read_progress(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    _check_fit(path, _strip(tensors, "model."), model)
+    if optimizer is not None:
+        _restore(path, model, optimizer, tensors)
+    model.load_state_dict(_strip(tensors, "model."))
+    return progress
+
+
+def read_progress(path: Path) -> Progress:
+    """Where a checkpoint stands. Raises DamagedCheckpointError for a file that cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             step = _read_step((file.metadata() or {}).get("statescope", ""))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        losses = tensors["losses"]
+            losses = file.get_tensor("losses")
         if losses.dtype != torch.float64 or losses.shape != (step,):
             raise ValueError(f"it has losses of shape {list(losses.shape)} for {step} steps")
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as a checkpoint ({error}); delete it to train again from the start"
         ) from error
-    _check_fit(path, _strip(tensors, "model."), model)
-    if optimizer is not None:
-        _restore(path, model, optimizer, tensors)
-    model.load_state_dict(_strip(tensors, "model."))
     return Progress(step, tuple(losses.tolist()))
 
 

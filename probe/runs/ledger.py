@@ -138,7 +138,12 @@ class Ledger:
             self.manifest.write(self.folder)
 
     def merge(self) -> None:
-        """Take over the records that workers left, in the order of their making. Raises DamagedRunError for what is none."""
+        """Take over the records that workers left, in the order of their making; a worker leaves that to the one that writes.
+
+        Raises DamagedRunError for what is no record.
+        """
+        if self.worker:
+            return
         found = sorted((self.folder / RECORDS).glob("*.json"))
         for path in found:
             try:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import StatescopeError, unknown_name
 from ..files import UnwritableError, is_leftover, remove_leftovers
+from .job import Job, Stored, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
 from .ledger import Entry, Ledger
 from .lock import LOCK, WORKERS, is_locked, locked
 from .manifest import FILE, DamagedRunError, Manifest, ResultRecord
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=Result)
 
+T = TypeVar("T")
+Executor = Callable[["Run", Job], None]  # has a job done, in this process or another, before it returns
 FIGURES = ("svg", "png")
 LONGEST_ERROR = 2000
 
@@ -50,6 +54,11 @@ class Run:
         self.path = Path(path)
         self.ledger = Ledger(self.path)
         self.reporter: Reporter = Silent()
+        self.executor: Executor = Run.perform
+        self.workers = 1  # processes that may work at a time
+        self.prefix = ""
+        self._things: dict[Stored, Any] = {}
+        self._names: dict[int, Stored] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self.manifest.study}, {self.status})"
@@ -115,8 +124,9 @@ class Run:
     @property
     def result_names(self) -> list[str]:
         """The names of the results there are."""
-        names = [Path(name) for name in self.manifest.files]
-        return [name.stem for name in names if name.parent.as_posix() == "results"]
+        start = f"results/{self.prefix}"
+        names = [name.removeprefix(start).removesuffix(".parquet") for name in self.manifest.files if name.startswith(start)]
+        return [name for name in names if "/" not in name]
 
     def result(self, name: str) -> Result:
         """A result by name.
@@ -126,46 +136,87 @@ class Run:
         """
         from ..results.result import Result
 
-        if name not in self.result_names:
+        if f"results/{self.prefix}{name}.parquet" not in self.manifest.files:
             raise unknown_name(f"result of {self.path}", name, self.result_names)
-        return Result.load(self.ledger.checked(f"results/{name}.parquet"))
+        return Result.load(self.ledger.checked(f"results/{self.prefix}{name}.parquet"))
 
     def summary(self, name: str) -> str:
         """What a result says in words, without opening it where the manifest knows; its file is compared all the same."""
-        known = self.manifest.results.get(name)
+        known = self.manifest.results.get(self.prefix + name)
         if known is None:
             return self.result(name).summary()
-        self.ledger.checked(f"results/{name}.parquet")
+        self.ledger.checked(f"results/{self.prefix}{name}.parquet")
         return known.summary
 
     def direction(self, name: str) -> Direction:
         """A direction that was kept in the run. Raises AlteredFileError where the file is not as it was written."""
         from ..subspaces.direction import Direction
 
-        return Direction.load(self.ledger.checked(f"directions/{name}.safetensors"))
+        return Direction.load(self.ledger.checked(f"directions/{self.prefix}{name}.safetensors"))
 
     def problems(self) -> list[str]:
         """Files that are missing, cut short or altered."""
         return self.manifest.problems(self.path)
 
-    def compute(self, name: str, analysis: Callable[[], R]) -> R:
-        """The result `name`: read if it is there already, else computed and saved; then drawn for paper.
+    @overload
+    def compute(self, names: str, function: Callable[..., R], /, **inputs: Any) -> R: ...
 
-        A figure that cannot be drawn is told, does not end the run, and is tried again when the run goes on.
+    @overload
+    def compute(
+        self, names: tuple[str, ...], function: Callable[..., Mapping[str, Result]], /, **inputs: Any
+    ) -> dict[str, Result]: ...
+
+    def compute(self, names: str | tuple[str, ...], function: Callable[..., Any], /, **inputs: Any) -> Any:
+        """A result, or several that one function gives: read where they are there already, else computed, saved, and then drawn.
+
+            run.compute("spectrum", spectrum_of, models=models, task=self.task, seed=self.seed)
+            run.compute(("numbers", "curves"), self.measure, teacher=teacher)
+
+        names: of the result; or of all that the function gives, as a dict by these names.
+        function: one that stands in a module, or a method of the study; so that another process finds it by name.
+        inputs: its arguments: settings, and what `train`, `capture` and `compute` of this run gave; `run` itself for work that
+            reports its progress.
+
+        Raises UnnamedWorkError for a function or an input without a name. A figure that cannot be drawn is told, does not end the
+        run, and is tried again when the run goes on.
         """
-        path = self.path / "results" / f"{name}.parquet"
-        if self.ledger.holds(path):
-            result: R = self.result(name)  # type: ignore[assignment]
-        else:
-            with self.stage(f"analysis: {name}"):
-                result = analysis()
-                result.save(self.ledger.clear(path))
-                self.ledger.record([path], results={name: ResultRecord(result.kind, result.summary())})
-        self._draw(name, result)
-        return result
+        wanted = (names,) if isinstance(names, str) else tuple(names)
+        if not all(self.ledger.holds(self._result_path(name)) for name in wanted):
+            self.executor(self, Job.of(wanted, function, inputs, self._named))
+            self.ledger.merge()
+        found = {name: self.opened(StoredResult(name)) for name in wanted}
+        for name, result in found.items():
+            self._draw(name, result)
+        return found[names] if isinstance(names, str) else found
+
+    def perform(self, job: Job) -> None:
+        """Do a job in this process, and save what it gives."""
+        with self.stage(f"analysis: {self.prefix}{', '.join(job.names)}"):
+            for name, result in job.perform(self).items():
+                path = self._result_path(name)
+                if not self.ledger.holds(path):
+                    result.save(self.ledger.clear(path))
+                    self.ledger.record([path], results={self.prefix + name: ResultRecord(result.kind, result.summary())})
+
+    def opened(self, stored: Stored) -> Any:
+        """A thing of the run by its name, read once."""
+        if stored not in self._things:
+            self._remember(stored, stored.open(self))
+        return self._things[stored]
+
+    def _remember(self, stored: Stored, thing: T) -> T:
+        self._things[stored] = thing
+        self._names[id(thing)] = stored
+        return thing
+
+    def _named(self, thing: Any) -> Stored | None:
+        return ThisRun() if thing is self else self._names.get(id(thing))
+
+    def _result_path(self, name: str) -> Path:
+        return self.path / "results" / f"{self.prefix}{name}.parquet"
 
     def _draw(self, name: str, result: Result) -> None:
-        base = self.path / "figures" / name
+        base = self.path / "figures" / f"{self.prefix}{name}"
         wanted = [base.with_name(f"{base.name}.{suffix}") for suffix in FIGURES]
         if all(self.ledger.name_of(path) in self.manifest.files and path.exists() for path in wanted):
             return
@@ -174,7 +225,7 @@ class Run:
         self.ledger.refuse_links(base)
         try:
             drawn = save_for_print(result.specification(), base)
-        except StatescopeError:
+        except UnwritableError:
             raise
         except Exception as error:
             self.reporter.warn(
@@ -191,40 +242,55 @@ class Run:
 
         model = Model(config)
         checkpoints = self.checkpoints(label)
-        done = checkpoints.restore(model)
-        if done.step >= training.steps:
-            return model.eval(), done
-        with self.stage(f"training: {label}", training.steps):
+        progress = checkpoints.restore(model)
+        if progress.step < training.steps:
+            with self.stage(f"training: {self.prefix}{label}", training.steps):
 
-            def report(step: int, _: int, loss: float) -> None:
-                self.reporter.advance(step, f"loss {loss:.4f}")
+                def report(step: int, _: int, loss: float) -> None:
+                    self.reporter.advance(step, f"loss {loss:.4f}")
 
-            progress = train(model, task, training, seed=seed, checkpoints=checkpoints, report=report)
-        return model, progress
+                progress = train(model, task, training, seed=seed, checkpoints=checkpoints, report=report)
+        return self._remember(StoredModel(label, config), model.eval()), self._remember(StoredHistory(label), progress)
 
     def capture(self, name: str, model: Model, batches: Sequence[Batch], hooks: Sequence[str], positions: TapRequest) -> Capture:
         """A capture stored in the run: read if it is there already, else captured."""
         from ..captures.collect import capture
+
+        path = self._capture_path(name)
+        if not self.ledger.holds(path):
+            capture(model, batches, hooks, positions=positions, store=self.ledger.clear(path))
+            self.ledger.record([path])
+        found: Capture = self.opened(StoredCapture(name))
+        return found
+
+    def open_capture(self, name: str) -> Capture:
+        """A capture of the run by its name. Raises AlteredFileError where it is not as it was written."""
         from ..captures.store import open_capture
 
-        path = self.path / "captures" / f"{name}.zarr"
-        if self.ledger.holds(path):
-            return open_capture(path)
-        found = capture(model, batches, hooks, positions=positions, store=self.ledger.clear(path))
-        self.ledger.record([path])
-        return found
+        return open_capture(self.ledger.checked(self.ledger.name_of(self._capture_path(name))))
+
+    def _capture_path(self, name: str) -> Path:
+        return self.path / "captures" / f"{self.prefix}{name}.zarr"
 
     def keep_direction(self, name: str, direction: Direction) -> None:
         """Save a direction in the run, under directions/."""
-        path = self.path / "directions" / name
+        path = self.path / "directions" / f"{self.prefix}{name}"
         self.ledger.refuse_links(path)
         self.ledger.record([direction.save(path)])
+        self._remember(StoredDirection(name), direction)
 
     def checkpoints(self, label: str) -> Checkpoints:
         """The checkpoints of a model of the run."""
         from .checkpoint import Checkpoints
 
-        return Checkpoints(self.path / "checkpoints" / label, self.ledger)
+        return Checkpoints(self.path / "checkpoints" / f"{self.prefix}{label}", self.ledger)
+
+    def part(self, name: str) -> Run:
+        """The same run, where whatever is made stands under a name of its own: a study in a study, such as one seed of it."""
+        part = copy.copy(self)
+        part.prefix = f"{self.prefix}{name}/"
+        part._things, part._names = {}, {}
+        return part
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:

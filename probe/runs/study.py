@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..configuration import BadSettingError, Configuration, Natural, to_plain
+from ..configuration import BadSettingError, Configuration, Natural, from_plain, to_plain
 from ..declarations import declarations
 from ..plugins import Kinds
 from .progress import Reporter
@@ -30,7 +30,10 @@ class Study(Configuration, Kinds, family="study"):
 
             def execute(self, run: Run) -> None:
                 model, _ = run.train("model", ModelConfig(...), Parity(), self.training, self.seed)
-                run.compute("spectrum", lambda: transition_spectrum(model, ...))
+                run.compute("spectrum", self.spectrum, model=model)
+
+            def spectrum(self, model: Model) -> TransitionSpectrum:
+                return transition_spectrum(model, ...)
 
     The same seed gives the same numbers. `Mine(seed=1).run("runs/mine")` runs it, and goes on where it stopped.
     """
@@ -43,6 +46,18 @@ class Study(Configuration, Kinds, family="study"):
     @abstractmethod
     def execute(self, run: Run) -> None:
         """Do the work, through `run.train` and `run.compute`, which do nothing twice."""
+
+    def over(self, seeds: tuple[int, ...]) -> Study:
+        """The study with several seeds, in one run: its own field `seeds` where it has one, else a run of each, joined."""
+        from .seeds import Seeds
+
+        own = {"seeds": seeds} if "seeds" in {field.name for field in fields(self)} else None
+        made: Study = Seeds(study=self, seeds=seeds) if own is None else from_plain(type(self), own, base=self)
+        return made
+
+    def split(self) -> tuple[Study, tuple[int, ...] | None]:
+        """The study whose settings a user changes, and the seeds that it is run over, where those are no setting of its own."""
+        return self, None
 
     def models(self) -> Mapping[str, ModelConfig]:
         """The models that the study trains, by label. Each is built once before a folder is made, so that settings which do not
@@ -68,14 +83,19 @@ class Study(Configuration, Kinds, family="study"):
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.kind}-seed{self.seed}" + ("" if plain == standard else f"-{digest}")
 
-    def run(self, out: str | Path | None = None, reporter: Reporter | None = None) -> Run:
-        """Run the study in the folder `out` (default runs/<name>), on one math thread, and return the run."""
+    def run(self, out: str | Path | None = None, reporter: Reporter | None = None, *, workers: int = 1) -> Run:
+        """Run the study and return the run.
+
+        out: the folder (default runs/<name>). workers: processes that may work at a time, each on one math thread; the numbers do
+            not depend on it.
+        """
         import torch
 
         torch.set_num_threads(1)
         self.check()
         configuration = to_plain(self)
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
+            run.workers = workers
             self.execute(run)
         return run
 

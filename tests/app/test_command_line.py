@@ -51,7 +51,10 @@ class Counting(Study, kind="command_line_counting"):
     def execute(self, run: Run) -> None:
         if self.fails:
             raise RuntimeError(self.fails)
-        run.compute("counts", lambda: Counts(pd.DataFrame({"x": range(self.upto)})))
+        run.compute("counts", self.counts)
+
+    def counts(self) -> Counts:
+        return Counts(pd.DataFrame({"x": range(self.upto)}))
 
 
 @pytest.fixture(scope="module")
@@ -451,8 +454,10 @@ class Sweep(Study, kind="my-sweep"):
     question = "What are the squares?"
 
     def execute(self, run: Run) -> None:
-        x = list(range(self.upto))
-        run.compute("squares", lambda: Squares(pd.DataFrame({"x": x, "square": [value * value for value in x]})))
+        run.compute("squares", squares, upto=self.upto)
+
+def squares(upto: int) -> Squares:
+    return Squares(pd.DataFrame({"x": range(upto), "square": [value * value for value in range(upto)]}))
 """
 
 

@@ -53,8 +53,12 @@ class HorizonStudy(Study, kind="outside_horizons"):
     question: ClassVar[str] = "How long is the memory?"
 
     def execute(self, run: Run) -> None:
-        rows = [("a", layer, lag, 0.5 ** (lag * (layer + 1))) for layer in (0, 1) for lag in range(5)]
-        run.compute("horizon_of_all", lambda: Horizon(pd.DataFrame(rows, columns=list(Horizon.columns))))
+        run.compute("horizon_of_all", horizon)
+
+
+def horizon() -> Horizon:
+    rows = [("a", layer, lag, 0.5 ** (lag * (layer + 1))) for layer in (0, 1) for lag in range(5)]
+    return Horizon(pd.DataFrame(rows, columns=list(Horizon.columns)))
 '''
 
 PAGE = '''

@@ -43,7 +43,10 @@ class Counting(Study, kind="test_counting"):
 
     def execute(self, run: Run) -> None:
         for name in ("first", "second"):
-            run.compute(name, lambda: Numbers(pd.DataFrame({"x": range(self.upto)})))
+            run.compute(name, self.numbers)
+
+    def numbers(self) -> Numbers:
+        return Numbers(pd.DataFrame({"x": range(self.upto)}))
 
 
 @pytest.fixture

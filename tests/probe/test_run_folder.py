@@ -67,7 +67,15 @@ class Learning(Study, kind="folder_learning"):
         features = found.features("blocks.0.hook_resid_post")
         present = torch.arange(len(features)) % 2 > 0
         run.keep_direction("odd", Direction.difference_of_means(features, present, hook="blocks.0.hook_resid_post", name="odd"))
-        run.compute("losses", lambda: Losses(pd.DataFrame({"loss": history.losses})))
+        run.compute("losses", losses_of, history=history)
+
+
+def losses_of(history: Progress) -> Losses:
+    return Losses(pd.DataFrame({"loss": history.losses}))
+
+
+def loss(value: float = 1.0) -> Losses:
+    return Losses(pd.DataFrame({"loss": [value]}))
 
 
 FILES = [
@@ -290,7 +298,7 @@ def test_a_run_in_which_nothing_was_finished_gives_way_to_other_settings(tmp_pat
         def execute(self, run: Run) -> None:
             if self.wrong:
                 raise ValueError("too late to know")
-            run.compute("losses", lambda: Losses(pd.DataFrame({"loss": [1.0]})))
+            run.compute("losses", loss)
 
     with pytest.raises(ValueError, match="too late"):
         Failing().run(tmp_path / "run")
@@ -472,13 +480,12 @@ WORKER = textwrap.dedent(
     import sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[3])
-    from test_run_folder import Losses
-    import pandas as pd
+    from test_run_folder import loss
     from statescope import Run
     with Run.worker(sys.argv[1]) as run:
         for index in range(5):
             name = f"{sys.argv[2]}{index}"
-            run.compute(name, lambda: Losses(pd.DataFrame({"loss": [float(index)]})))
+            run.compute(name, loss, value=float(index))
     """
 )
 

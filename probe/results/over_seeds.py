@@ -1,0 +1,102 @@
+"""A result of several seeds: all their rows in one table, and their figures as one, with means and intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from .figure import Bars, Figure, Intervals, Line, Mark, Panel
+from .result import Result
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class OverSeeds(Result, kind="over_seeds"):
+    """The rows of one result for each seed, with the column `seed`; `about` holds the kind and what each seed's result says.
+
+    Its figure is that of the kind. Where a curve, a bar or an interval stands at the same places for every seed, it is drawn as
+    the mean over seeds with the 95% interval of Student's t; what differs from seed to seed, such as a cloud of points, is drawn
+    of the first seed, and the caption says so.
+    """
+
+    title: ClassVar[str] = "Over seeds"
+    columns: ClassVar[dict[str, str]] = {"seed": "of the row"}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in their order."""
+        return [int(seed) for seed in self.table["seed"].drop_duplicates()]
+
+    def of_seed(self, seed: int) -> Result:
+        """The result of one seed. Raises UnknownNameError for a seed that is not there."""
+        rows = self.select(seed=seed).table.drop(columns="seed").reset_index(drop=True)
+        made: Result = Result.of_kind(self.about["kind"])(rows, self.about["about"][str(seed)])
+        return made
+
+    def summary(self) -> str:
+        return "\n".join(f"seed {seed}: {line}" for seed in self.seeds for line in self.of_seed(seed).summary().split("\n"))
+
+    def specification(self) -> Figure:
+        figures = [self.of_seed(seed).specification() for seed in self.seeds]
+        panels, single = [], False
+        for index, panel in enumerate(figures[0].panels):
+            others = [figure.panels[index] for figure in figures if len(figure.panels) > index]
+            marks = [_mean(mark, [_same(mark, other) for other in others]) for mark in panel.marks]
+            single |= any(mark is None for mark in marks)
+            kept = [own if mark is None else mark for own, mark in zip(panel.marks, marks, strict=True)]
+            panels.append(_without_range(replace(panel, marks=kept)))
+        said = f"mean and 95% interval over {len(figures)} seeds" + (f"; points are of seed {self.seeds[0]}" if single else "")
+        return replace(figures[0], panels=panels, caption=said, alt=self.summary())
+
+
+def over_seeds(results: Mapping[int, Result]) -> OverSeeds:
+    """One result of several: seed -> result, all of one kind. Raises ValueError for several kinds, or for none."""
+    kinds = {result.kind for result in results.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"results over seeds are of one kind, got {sorted(kinds) or 'none'}")
+    tables = [result.table.assign(seed=seed)[["seed", *result.table.columns]] for seed, result in results.items()]
+    about = {str(seed): dict(result.about) for seed, result in results.items()}
+    return OverSeeds(pd.concat(tables, ignore_index=True), {"kind": kinds.pop(), "about": about})
+
+
+def _same(mark: Mark, panel: Panel) -> Mark | None:
+    """The mark of another seed's panel with the same kind and label."""
+    found = [other for other in panel.marks if type(other) is type(mark) and other.label == mark.label]
+    return found[0] if len(found) == 1 else None
+
+
+def _mean(mark: Mark, others: Sequence[Mark | None]) -> Mark | None:
+    """The mean of a mark over seeds with its interval; None where it does not stand at the same places for every seed."""
+    if isinstance(mark, Line):
+        lines = [other for other in others if isinstance(other, Line) and np.array_equal(other.x, mark.x)]
+        if len(lines) == len(others) and not mark.dashed:
+            mean, low, high = _interval([line.y for line in lines])
+            return replace(mark, y=mean, low=low, high=high)
+        return mark if mark.dashed else None
+    if isinstance(mark, Bars | Intervals):
+        bars = [other for other in others if isinstance(other, Bars | Intervals) and list(other.names) == list(mark.names)]
+        if len(bars) == len(others):
+            mean, low, high = _interval([bar.values for bar in bars])
+            return replace(mark, values=mean, low=low, high=high)
+    return None
+
+
+def _interval(values: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """Mean and 95% interval of Student's t over the first axis; of one seed, the value alone."""
+    stacked = np.stack([np.asarray(value, float) for value in values])
+    mean, count = stacked.mean(0), len(stacked)
+    if count < 2:
+        return mean, None, None
+    half = student.ppf((1 + LEVEL) / 2, count - 1) * stacked.std(0, ddof=1) / np.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def _without_range(panel: Panel) -> Panel:
+    """A panel whose vertical axis follows the data: a range chosen for one seed would cut others off."""
+    return replace(panel, y_range=None)
