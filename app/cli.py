@@ -18,6 +18,9 @@ from .figures import figure
 
 RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+STUDY_OPTIONS = """--out DIR: the run folder (default runs/{run}).
+--seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
+--workers N: seeds that are done at a time, each in a process of its own."""
 FLAGSHIPS = ("parity", "source-code")
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
 
@@ -215,11 +218,18 @@ def _choose(commands: dict[str, Callable[..., Any]], given: list[str], program: 
 
 def _run_study(name: str, given: list[str]) -> None:
     """Run the study `name` with settings from flags: defaults < file < flags."""
+    if {"--help", "-h"} & set(given):
+        from .study_help import study_help
+
+        text = study_help(name, STUDY_OPTIONS)
+        if text is not None:
+            print(visible_lines(text))
+            return
     from .study_arguments import read_study, read_workers
     from .terminal import TerminalReporter, print_outcome
 
     given, workers = read_workers(given)
-    study, out = read_study(name, given)
+    study, out = read_study(name, given, STUDY_OPTIONS)
     with TerminalReporter() as reporter:
         finished = study.run(out, reporter, workers=workers)
     print_outcome(finished)

@@ -19,9 +19,6 @@ from ..probe.runs.manifest import Manifest
 from ..probe.runs.study import Study, list_studies, study_named
 from .seeds import parse_seeds
 
-OPTIONS = """--out DIR: the run folder (default runs/{run}).
---seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
---workers N: seeds that are done at a time, each in a process of its own."""
 WAYS = """
 studies: {names}; `statescope list` says what each of them asks
 a study of your own: statescope run my_study.py (or my_study.py:NAME), a file with a class made from statescope.Study
@@ -37,11 +34,12 @@ class UnknownStudyError(UnknownNameError):
     """A name that is no study; the text says what there is, and how to run one's own."""
 
 
-def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
+def read_study(name: str, given: list[str], options: str = "") -> tuple[Study, Path | None]:
     """The study and the folder of --out. Settings: the study's own < the file's or the run's < flags.
 
     name: of a study; a TOML file; a Python file, with `:NAME` of the class or the kind where it holds several studies; or a run
         folder. Behind a Python file a run folder may stand, whose settings are gone on with: no file is run that a run names.
+    options: what the help says beside the settings.
 
     Raises UnknownNameError for an unknown study or setting, BadStudyFileError for a file that cannot be read as a study. A
     flag that does not fit ends the program with the nearest one that would.
@@ -64,7 +62,7 @@ def read_study(name: str, given: list[str]) -> tuple[Study, Path | None]:
         default=base,
         args=flags,
         prog=f"statescope run {quote(name)}",
-        description=f"{base.question}\n\n{OPTIONS.format(run=base.run_name)}",
+        description=f"{base.question}\n\n{options.format(run=base.run_name)}",
         config=(tyro.conf.AvoidSubcommands,),
     )
     chosen = held_seeds if seeds is None else parse_seeds(seeds)

@@ -114,39 +114,106 @@ def plugin_modules() -> tuple[str, ...]:
 
 def forget() -> None:
     """Search again at the next question: packages were installed, or files changed, since the last."""
-    for cached in (_search, plugin_modules):
+    for cached in (_search, _index, plugin_modules):
         cached.cache_clear()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a configuration, as its source says it. path: such as "training.steps". default: as text, or None."""
+
+    path: str
+    type: str
+    default: str | None
+    text: str
+
+
+def settings(declaration: Declaration) -> tuple[Setting, ...]:
+    """The fields of a class and of the configurations in them, with their defaults, read as text."""
+    found = [one for one in _index().by_name.get(declaration.name, ()) if one.module == declaration.module]
+    return tuple(_settings(found[0], {}, "")) if found else ()
+
+
+def _settings(statement: Statement, given: Mapping[str, str], path: str) -> Iterator[Setting]:
+    for name, (home, annotation, default, text) in _fields(statement).items():
+        nested = [one for one in _index().meant(annotation, home) if annotation.isidentifier() and _fields(one)]
+        if nested:
+            yield from _settings(nested[0], _keywords(default), f"{path}{name}.")
+        else:
+            shown = given.get(name, None if default is None else ast.unparse(default))
+            yield Setting(path + name, annotation, shown, text)
+
+
+def _fields(statement: Statement, hops: int = 8) -> dict[str, tuple[str, str, ast.expr | None, str]]:
+    """Field -> the module of its class, its type, its default and its text; those of the bases first."""
+    found: dict[str, tuple[str, str, ast.expr | None, str]] = {}
+    for base in statement.bases if hops else ():
+        for one in _index().meant(base, statement.module)[:1]:
+            found |= _fields(one, hops - 1)
+    tree = ast.parse(_index().sources[statement.module].text)
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == statement.name]
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            annotation, name = ast.unparse(node.annotation), node.target.id
+            if not annotation.startswith("ClassVar"):
+                text = following.value.value if _is_text(following) else found.get(name, ("", "", None, ""))[3]  # type: ignore[union-attr]
+                found[name] = statement.module, annotation, node.value, str(text)
+    return found
+
+
+def _is_text(node: ast.stmt | None) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _keywords(default: ast.expr | None) -> dict[str, str]:
+    """What `Training(steps=3)`, or a factory that returns that, gives by name."""
+    calls = [node for node in ast.walk(default) if isinstance(node, ast.Call)] if default is not None else []
+    inner = [call for call in calls if not (isinstance(call.func, ast.Name) and call.func.id == "field")]
+    return {one.arg: ast.unparse(one.value) for one in inner[0].keywords if one.arg} if inner else {}
+
+
+@dataclass(frozen=True)
+class _Index:
+    """All modules as text, and their class statements by name."""
+
+    sources: Mapping[str, Source]
+    by_name: Mapping[str, list[Statement]]
+
+    def meant(self, name: str, module: str, hops: int = 8) -> list[Statement]:
+        """The class statements that a name in a module stands for; all of that name, where the text does not tell."""
+        own = [statement for statement in self.by_name.get(name, ()) if statement.module == module]
+        if own or not hops:
+            return own or list(self.by_name.get(name, ()))
+        if module in self.sources and name in self.sources[module].imported:
+            home, original = self.sources[module].imported[name]
+            return self.meant(original, home, hops - 1)
+        package = _package()
+        for subject, source in self.sources.items() if module == package else ():  # the front page hands on what these import
+            if subject.rpartition(".")[0] == package and name in source.imported:
+                return self.meant(name, subject, hops - 1)
+        return list(self.by_name.get(name, ()))
+
+
+@cache
+def _index() -> _Index:
+    sources = {source.module: source for source in _sources()}
+    by_name: dict[str, list[Statement]] = {}
+    for source in sources.values():
+        for statement in source.statements:
+            by_name.setdefault(statement.name, []).append(statement)
+    return _Index(sources, by_name)
 
 
 @cache
 def _search() -> dict[str, tuple[Declaration, ...]]:
     """Family -> its declarations."""
-    package = _package()
-    sources = {source.module: source for source in _sources()}
-    depth = package.count(".") + 1
-    subjects = [module for module in sources if module.count(".") == depth and module.startswith(f"{package}.")]
-    statements = [statement for source in sources.values() for statement in source.statements]
-    by_name: dict[str, list[Statement]] = {}
-    for statement in statements:
-        by_name.setdefault(statement.name, []).append(statement)
-
-    def meant(name: str, module: str, hops: int = 8) -> list[Statement]:
-        """The class statements that a name in a module stands for; all of that name, where the text does not tell."""
-        own = [statement for statement in by_name.get(name, ()) if statement.module == module]
-        if own or not hops:
-            return own or by_name.get(name, [])
-        if module in sources and name in sources[module].imported:
-            home, original = sources[module].imported[name]
-            return meant(original, home, hops - 1)
-        for subject in subjects if module == package else ():  # the front page hands on what its subjects import
-            if name in sources[subject].imported:
-                return meant(name, subject, hops - 1)
-        return by_name.get(name, [])
+    index = _index()
+    statements = [statement for source in index.sources.values() for statement in source.statements]
 
     def families(statement: Statement, seen: tuple[Statement, ...] = ()) -> set[str]:
         if "family" in statement.keywords:
             return {statement.keywords["family"]}
-        bases = [one for base in statement.bases for one in meant(base, statement.module) if one not in seen]
+        bases = [one for base in statement.bases for one in index.meant(base, statement.module) if one not in seen]
         return set().union(*(families(one, (*seen, one)) for one in bases))
 
     found: dict[str, list[Declaration]] = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..configuration import Configuration
 from ..errors import StatescopeError
@@ -23,7 +23,7 @@ from ..plugins import import_file, module_name
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
     from ..results.result import Result
-    from .run import Run
+    from .checkpoint import Checkpoints
 
 
 class UnnamedWorkError(StatescopeError, TypeError):
@@ -34,12 +34,26 @@ class WrongResultsError(StatescopeError, ValueError):
     """A function gave other results than those it was asked for."""
 
 
+class Holder(Protocol):
+    """What holds things under names: a run."""
+
+    def checkpoints(self, label: str) -> Checkpoints: ...
+
+    def open_capture(self, name: str) -> Any: ...
+
+    def result(self, name: str) -> Any: ...
+
+    def direction(self, name: str) -> Any: ...
+
+    def opened(self, stored: Stored) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Stored:
     """Base of the names of things in a run."""
 
     @abstractmethod
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         """The thing itself, read from the run's folder; its files are compared with their digests."""
 
 
@@ -47,7 +61,7 @@ class Stored:
 class ThisRun(Stored):
     """The run, for work that reports its progress or keeps directions."""
 
-    def open(self, run: Run) -> Run:
+    def open(self, run: Holder) -> Holder:
         return run
 
 
@@ -58,7 +72,7 @@ class StoredModel(Stored):
     label: str
     config: ModelConfig
 
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         from ..models.model import Model
 
         model = Model(self.config)
@@ -72,7 +86,7 @@ class StoredHistory(Stored):
 
     label: str
 
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         return run.checkpoints(self.label).progress()
 
 
@@ -82,7 +96,7 @@ class StoredCapture(Stored):
 
     name: str
 
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         return run.open_capture(self.name)
 
 
@@ -92,7 +106,7 @@ class StoredResult(Stored):
 
     name: str
 
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         return run.result(self.name)
 
 
@@ -102,7 +116,7 @@ class StoredDirection(Stored):
 
     name: str
 
-    def open(self, run: Run) -> Any:
+    def open(self, run: Holder) -> Any:
         return run.direction(self.name)
 
 
@@ -138,7 +152,7 @@ class Job:
         file = Path(place) if place is not None and module_name(Path(place)) == module else None
         return cls(names, module, path, {name: _name(value, named, name) for name, value in given.items()}, file)
 
-    def perform(self, run: Run) -> dict[str, Result]:
+    def perform(self, run: Holder) -> dict[str, Result]:
         """Do the work: the results by name. Raises WrongResultsError where the function gives others."""
         if self.file is not None:
             import_file(self.file)
@@ -178,7 +192,7 @@ def _name(value: Any, named: Named, path: str) -> Any:
     )
 
 
-def _open(value: Any, run: Run) -> Any:
+def _open(value: Any, run: Holder) -> Any:
     if isinstance(value, Stored):
         return run.opened(value)
     if isinstance(value, Mapping):
@@ -186,15 +200,3 @@ def _open(value: Any, run: Run) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_open(item, run) for item in value)
     return value
-
-
-def do_in(folder: Path, job: Job, prefix: str = "") -> None:
-    """Do a job in the folder of a run, as one of its workers: what an executor calls in another process.
-
-    prefix: of the names, where the job is of a part of the run.
-    """
-    from .run import Run
-
-    with Run.worker(folder) as run:
-        run.prefix = prefix
-        run.perform(job)

@@ -49,11 +49,11 @@ class Study(Configuration, Kinds, family="study"):
 
     def over(self, seeds: tuple[int, ...]) -> Study:
         """The study with several seeds, in one run: its own field `seeds` where it has one, else a run of each, joined."""
-        from .seeds import Seeds
-
         own = {"seeds": seeds} if "seeds" in {field.name for field in fields(self)} else None
-        made: Study = Seeds(study=self, seeds=seeds) if own is None else from_plain(type(self), own, base=self)
-        return made
+        if own is not None:
+            return from_plain(type(self), own, base=self)
+        plain = {"kind": "seeds", "study": self, "seeds": seeds}
+        return from_plain(Study, plain)  # type: ignore[type-abstract]
 
     def split(self) -> tuple[Study, tuple[int, ...] | None]:
         """The study whose settings a user changes, and the seeds that it is run over, where those are no setting of its own."""

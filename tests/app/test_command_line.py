@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import math
 import os
@@ -25,10 +27,12 @@ from statescope.analyses.studies.source_code import SourceCodeStudy
 from statescope.app.cli import main
 from statescope.app.study_arguments import study_from_file
 from statescope.probe.configuration import from_plain, to_plain
+from statescope.probe.declarations import declarations, settings
 from statescope.probe.errors import StatescopeError
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import Result
 from statescope.probe.runs.run import list_runs
+from statescope.probe.runs.study import list_studies, study_named
 
 
 @dataclass(frozen=True)
@@ -404,6 +408,7 @@ HEAVY = {"torch", "streamlit", "transformers", "transformer_lens", "sklearn", "s
         ["--help"],
         *([command, "--help"] for command in ("run", "list", "show", "verify", "demo", "inspect", "app", "atlas")),
         *(["atlas", command, "--help"] for command in ("list", "verify", "measure")),
+        *(["run", study, "--help"] for study in ("parity", "source-code", "comparison")),
         ["list"],
         ["list", "--json"],
         ["show", "runs/one"],
@@ -426,6 +431,54 @@ print("imported", sorted({HEAVY!r} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=run.parents[1])
     assert done.stdout.splitlines()[-1] == "imported []", done.stdout[-500:] + done.stderr[-500:]
+
+
+def flat(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(plain, dict):
+        for name, item in plain.items():
+            yield from flat(item, f"{path}.{name}" if path else name)
+    else:
+        yield path, plain
+
+
+@pytest.mark.parametrize("name", [study.name for study in list_studies()])
+def test_the_help_of_a_study_has_every_setting_with_its_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is read from the source; the object says what is true."""
+    (declared,) = [one for one in declarations("study") if one.kind == name]
+    found = {one.path: one.default for one in settings(declared)}
+    true = dict(flat(to_plain(study_named(name))))
+    kept = {path: value for path, value in true.items() if path.rpartition(".")[2] != "kind"}
+    assert {path.split(".")[0] for path in found} == {path.split(".")[0] for path in true} - {"kind"}
+    for path in kept.keys() & found.keys():
+        with contextlib.suppress(ValueError):  # a default that is an expression
+            shown = ast.literal_eval(found[path] or "None")
+            assert (list(shown) if isinstance(shown, tuple) else shown) == kept[path], path
+    told = call(capsys, "run", name, "--help")
+    assert told.code == 0 and told.is_a_sentence()
+    assert all("--" + path.replace("_", "-") in told.out for path in found)
+    assert "--seeds 0..4" in told.out and "--out DIR" in told.out
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "x", "1e9", "9" * 5000])
+def test_a_count_of_workers_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str], workers: str) -> None:
+    told = call(capsys, "run", "command_line_counting", "--workers", workers)
+    assert told.code == 1 and told.is_a_sentence() and "--workers needs a number from 1 to 99" in told.err
+
+
+def test_seeds_on_the_command_line_make_one_run_that_goes_on_by_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(capsys, "run", "command_line_counting", "--upto", "2", "--seeds", "0..2")
+    assert done.code == 0, done.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("command_line_counting-seeds0-2-")
+    table = Run(folder).result("counts").table
+    assert table["seed"].tolist() == [0, 0, 1, 1, 2, 2] and table["x"].tolist() == [0, 1, 0, 1, 0, 1]
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    assert call(capsys, "run", str(folder)).code == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == times
+    assert "seeds are a range" in call(capsys, "run", "command_line_counting", "--seeds", "a..b").err
 
 
 # A study in a file of one's own

@@ -33,9 +33,9 @@ from statescope.probe.runs.job import (
     StoredResult,
     UnnamedWorkError,
     WrongResultsError,
-    do_in,
 )
 from statescope.probe.runs.seeds import Seeds, WorkerError
+from statescope.probe.runs.worker import do_in
 
 
 @dataclass(frozen=True)
