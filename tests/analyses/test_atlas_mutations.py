@@ -208,9 +208,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def numbers_of(claim: Claim, folder: Path) -> dict[str, float]:
     """What a claim measures on one seed; found again in its folder."""
     with Run.working(folder / claim.kind, claim.kind, to_plain(claim), 0) as run:
-        numbers = run.compute("seed0", lambda: stored(claim.experiment(0, run).numbers, {}))
-    assert isinstance(numbers, Numbers)
-    return numbers.as_dict()
+        return run.compute("seed0", measure, claim=claim, run=run).as_dict()
+
+
+def measure(claim: Claim, run: Run) -> Numbers:
+    return stored(claim.experiment(0, run).numbers, {})
 
 
 def failing(claim: Claim, numbers: dict[str, float]) -> list[str]:
