@@ -49,7 +49,7 @@ class Compare(FolderPage, kind="compare"):
         for column, (run, result) in zip(st.columns(2), sound, strict=False):
             with column:
                 st.subheader(literal(run.path.name))
-                show_result(run, name, result, where)
+                show_result(run, name, result, where, narrow=True)
 
 
 def _tell_differences(one: Run, other: Run) -> None:

@@ -18,6 +18,7 @@ from .text import for_plotly
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
+MOST_POWERS = 6  # of ten, along an axis
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -59,10 +60,7 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         circle = {"x": np.cos(angle), "y": np.sin(angle), "mode": "lines", "line": {"color": REFERENCE, "width": 1}}
         drawn.add_trace(go.Scatter(**circle, name="unit circle", showlegend=False, hoverinfo="skip"), **place)
     if panel.level is not None:
-        height, name = panel.level
-        across = any(isinstance(mark, Intervals) for mark in panel.marks)
-        add = drawn.add_vline if across else drawn.add_hline
-        add(height, line={"color": REFERENCE, "dash": "dot"}, annotation_text=for_plotly(name), **place)
+        _draw_level(drawn, panel, *panel.level, place)
     drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
     drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
     _name_axes(drawn, panel, place)
@@ -72,6 +70,23 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         drawn.update_yaxes(scaleanchor=anchor, scaleratio=1, **place)
 
 
+def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: dict[str, int]) -> None:
+    """A line across the panel with its name on it. On a logarithmic axis plotly wants a text's place as a logarithm."""
+    line = {"color": REFERENCE, "dash": "dot"}
+    text = {"text": for_plotly(name), "showarrow": False}
+    across = any(isinstance(mark, Intervals) for mark in panel.marks)
+    if value <= 0 and (panel.x_log if across else panel.y_log):
+        return  # it has no place there
+    if across:
+        drawn.add_vline(value, line=line, **place)
+        at = math.log10(value) if panel.x_log else value
+        drawn.add_annotation(x=at, y=1, yref="y domain", xanchor="left", yanchor="bottom", **text, **place)
+    else:
+        drawn.add_hline(value, line=line, **place)
+        at = math.log10(value) if panel.y_log else value
+        drawn.add_annotation(x=1, xref="x domain", y=at, xanchor="right", yanchor="bottom", **text, **place)
+
+
 def _scale(panel: Panel, axis: str) -> dict[str, Any]:
     """A logarithmic axis has ticks at powers of ten, or over less than two decades at 1, 2 and 5 times these.
 
@@ -79,11 +94,15 @@ def _scale(panel: Panel, axis: str) -> dict[str, Any]:
     """
     if not (panel.x_log if axis == "x" else panel.y_log):
         return {}
-    drawn = [np.asarray(getattr(mark, axis), float) for mark in panel.marks if isinstance(mark, Line | Points)]
-    values = np.concatenate([*drawn, np.empty(0)])
+    drawn = [getattr(mark, axis) for mark in panel.marks if isinstance(mark, Line | Points)]
+    drawn += [mark.values for mark in panel.marks if isinstance(mark, Intervals) and axis == "x"]
+    banded = Line if axis == "y" else Intervals
+    drawn += [edge for mark in panel.marks if isinstance(mark, banded) for edge in (mark.low, mark.high) if edge is not None]
+    values = np.concatenate([*(np.asarray(one, float) for one in drawn), np.empty(0)])
     values = values[np.isfinite(values) & (values > 0)]
-    if values.size == 0 or values.max() / values.min() >= 100:
-        return {"type": "log", "dtick": 1, "exponentformat": "power"}
+    decades = math.log10(values.max() / values.min()) if values.size else MOST_POWERS
+    if decades >= 2:
+        return {"type": "log", "dtick": math.ceil(decades / MOST_POWERS), "exponentformat": "power"}
     powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
     ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
     return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

@@ -103,6 +103,24 @@ def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None
     x = np.array([1e-3, 1.0, 1e3])
     assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", x_log=True)])).layout.xaxis.dtick == 1
     assert draw_on_screen(Figure("", [Panel([Line(0 * x, x)], "x", "y", x_log=True)])).layout.xaxis.type == "log"
+    wide = Panel([Line(x, x, low=x / 10, high=x * 1e6)], "x", "y", y_log=True)
+    assert draw_on_screen(Figure("", [wide])).layout.yaxis.dtick == 3, "its band counts: 13 decades"
+    rows = Panel([Intervals(["a", "b"], np.array([1e-16, 1.0]))], "x", "", x_log=True)
+    assert draw_on_screen(Figure("", [rows])).layout.xaxis.dtick == 3
+
+
+def test_the_name_of_a_level_stands_on_its_line() -> None:
+    """Where an axis is logarithmic, plotly takes the place of a text as a logarithm, and that of a line as it is."""
+    x = np.array([1.0, 1000.0])
+    for logarithmic, expected in ((False, 10.0), (True, 1.0)):
+        panels = [Panel([Line(x, x)], "x", "y"), Panel([Line(x, x)], "x", "y", y_log=logarithmic, level=(10.0, "chance"))]
+        layout = draw_on_screen(Figure("", panels)).layout
+        (text,) = [one for one in layout.annotations if one.text == "chance"]
+        assert (text.y, text.yref, text.xref) == (expected, "y2", "x2 domain")
+        assert layout.shapes[0].y0 == 10.0 and layout.shapes[0].yref == "y2"
+    zero = Panel([Line(x, x)], "x", "y", x_log=True, level=(0.0, "none"))
+    assert draw_on_screen(Figure("", [zero])).layout.shapes[0].y0 == 0
+    assert not draw_on_screen(Figure("", [dataclasses.replace(zero, y_log=True)])).layout.shapes
 
 
 def test_diverging_colours_are_symmetric_about_zero() -> None:
