@@ -34,6 +34,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
         with our mixer and then its arguments. methods: the same for a method of the mixer.
     absent: hooks of the kind that this family does not reach. refused: why the family is not read, for one that is not.
     masked: submodules of a layer whose outputs at padding are set to 0, where the library would let padding into the sequence.
+    adds: submodule of a layer whose output is added to the residual stream, where that is not the mixer's own.
     resets: whether the library clears the state where a position is 0, and so must be told positions that do not count padding.
     """
 
@@ -49,6 +50,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     absent: ClassVar[tuple[str, ...]] = ("hook_gate", "hook_z")
     refused: ClassVar[str] = ""
     masked: ClassVar[tuple[str, ...]] = ()
+    adds: ClassVar[str] = ""
     resets: ClassVar[bool] = False
 
     @classmethod

@@ -12,8 +12,11 @@ from transformer_lens.hook_points import HookPoint
 from .adapter import ForeignMixer, NoMixer
 
 # The names that libraries give to the parts of a layer.
-CHANNEL_MIXERS = ("mlp", "feed_forward")
-SECOND_NORMS = ("pre_feedforward_layernorm", "pre_ff_layernorm", "pre_mlp_layernorm", "ln_2", "post_attention_layernorm")
+CHANNEL_MIXERS = ("mlp", "feed_forward", "mlp_block", "ffn", "block_sparse_moe")
+SECOND_NORMS = (
+    *("pre_feedforward_layernorm", "pre_ff_layernorm", "pre_mlp_layernorm", "channel_pre_norm", "norm_ffn", "ln_2", "ln2"),
+    "post_attention_layernorm",
+)
 AFTER_TOKENS, AFTER_CHANNELS = "post_attention_layernorm", "post_feedforward_layernorm"  # norms of what is added, where both are
 BEFORE_ACTIVATION = ("gate_proj", "c_fc", "dense_h_to_4h", "fc1")
 BACK_TO_WIDTH = ("down_proj", "c_proj", "dense_4h_to_h", "fc2")
@@ -63,7 +66,8 @@ class ForeignBlock(nn.Module):
         module: nn.Module = mixer.module
         module.register_forward_pre_hook(partial(_enter, current, mixer))
         module.register_forward_hook(partial(_leave, current))
-        adds = getattr(layer, AFTER_TOKENS) if _sandwiched(layer) else module
+        adds = layer.get_submodule(mixer.adapter.adds) if mixer.adapter.adds else module
+        adds = getattr(layer, AFTER_TOKENS) if _sandwiched(layer) else adds
         adds.register_forward_hook(partial(_after, self.hook_attn_out))
 
     def _watch_channels(self, layer: nn.Module) -> None:

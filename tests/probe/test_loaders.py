@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from foreign_models import FOREIGN
+from recipes import recipe
 
 from statescope import Edit, Model, ModelConfig, load
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
@@ -87,6 +88,31 @@ def test_a_module_that_is_loaded_again_belongs_to_the_later_model(foreign: Any, 
     assert seen == ["blocks.0.hook_resid_pre"]
     with pytest.raises(RuntimeError, match="was hooked again by a later load"):
         first(tokens)
+
+
+def test_the_residual_stream_is_the_sum_of_what_is_shown(foreign: Any, tokens: torch.Tensor) -> None:
+    """On many tokens, where the first run that chose the hooks had two."""
+    model = load(foreign)
+    _, cache = model.run_with_cache(tokens, names_filter="blocks.*.hook_*")
+    for layer in range(model.layers):
+        shown = {name: cache[f"blocks.{layer}.hook_{name}"] for name in ("resid_pre", "resid_post")}
+        for name in ("attn_out", "resid_mid", "mlp_out"):
+            if f"blocks.{layer}.hook_{name}" in model.hook_dict:
+                shown[name] = cache[f"blocks.{layer}.hook_{name}"]
+        if "mlp_out" in shown:
+            added = shown.get("attn_out", 0) + shown["mlp_out"]
+            torch.testing.assert_close(shown["resid_pre"] + added, shown["resid_post"], rtol=1e-4, atol=1e-5)
+        if "resid_mid" in shown:
+            entering = shown["resid_pre"] + shown.get("attn_out", 0)
+            torch.testing.assert_close(entering, shown["resid_mid"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_layers_of_a_family_that_adds_up_are_seen_whole() -> None:
+    """Where all of a layer's parts are in the list, none of its hooks may be lost."""
+    for name in ("qwen3_next", "kimi_linear", "recurrent_gemma", "xlstm", "jamba", "bamba"):
+        model = load(FOREIGN[name]())
+        wanted = {f"blocks.{layer}.hook_{part}" for layer in range(2) for part in ("attn_out", "resid_mid", "mlp_out")}
+        assert wanted <= set(model.hook_dict), name
 
 
 def test_a_run_stops_at_a_layer(foreign: Any, tokens: torch.Tensor) -> None:
@@ -328,83 +354,9 @@ def test_families_that_are_refused_say_why(monkeypatch: pytest.MonkeyPatch) -> N
         load(hybrid)
 
 
-OUTSIDE = """
-import torch
-from torch import nn
-
-from statescope.probe.loaders.adapter import Adapter, ForeignMixer
-from statescope.probe.mixers.recurrences import LINEAR
-
-
-def fading_sums(mixer: ForeignMixer, q, k, v, log_decay):
-    mixer.note_sizes(head=q.shape[2], key=k.shape[-1], value=v.shape[-1], householder=1)
-    return mixer.run({"q": q, "k": k, "v": v, "log_decay": log_decay.expand(q.shape[:3])})[0]
-
-
-class FadingAdapter(Adapter, kind="fading"):
-    title = "fading sums"
-    package = "fading"
-    mixer = "ret_net"
-    modules = ("FadingMixer",)
-    recurrence = LINEAR
-    functions = {"sums": fading_sums}
-"""
-LIBRARY = '''
-import torch
-from torch import nn
-from types import SimpleNamespace
-
-
-def sums(q, k, v, log_decay):
-    """The library's own loop."""
-    state, out = 0, []
-    for t in range(q.shape[1]):
-        state = log_decay.exp()[:, None, None] * state + k[:, t, :, :, None] * v[:, t, :, None]
-        out.append((q[:, t, :, :, None] * state).sum(-2))
-    return torch.stack(out, 1)
-
-
-class FadingMixer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.project, self.out_proj = nn.Linear(8, 24), nn.Linear(8, 8)
-        self.log_decay = nn.Parameter(-torch.rand(2))
-
-    def forward(self, x):
-        q, k, v = self.project(x).unflatten(-1, (3, 2, 4)).unbind(2)
-        return self.out_proj(sums(q, k, v, self.log_decay).flatten(-2))
-
-
-class Layer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.mixer = FadingMixer()
-
-    def forward(self, x):
-        return x + self.mixer(x)
-
-
-class Fading(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.head = nn.Embedding(31, 8), nn.Linear(8, 31)
-        self.layers = nn.ModuleList(Layer() for _ in range(2))
-
-    def get_input_embeddings(self):
-        return self.embed
-
-    def forward(self, input_ids, **_):
-        x = self.embed(input_ids)
-        for layer in self.layers:
-            x = layer(x)
-        return SimpleNamespace(logits=self.head(x))
-'''
-
-
 def test_a_family_from_outside_is_one_file(tmp_path: Path, tokens: torch.Tensor) -> None:
     """In a process of its own, with the adapter's file offered by an installed package's entry point."""
-    (tmp_path / "fading.py").write_text(LIBRARY)
-    (tmp_path / "fading_adapter.py").write_text(OUTSIDE)
+    recipe("A family of checkpoints").write(tmp_path)
     (tmp_path / "fading-1.dist-info").mkdir()
     (tmp_path / "fading-1.dist-info" / "METADATA").write_text("Name: fading\nVersion: 1\n")
     (tmp_path / "fading-1.dist-info" / "entry_points.txt").write_text("[statescope.plugins]\nfading = fading_adapter\n")

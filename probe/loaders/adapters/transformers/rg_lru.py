@@ -34,6 +34,7 @@ class RGLRUAdapter(Adapter, kind="rg_lru"):
     recurrence = SCAN
     methods: ClassVar = {"_rnn_scan": _rnn_scan}
     masked = ("temporal_block.linear_x",)
+    adds = "temporal_block"
     resets = True
 
     @classmethod
