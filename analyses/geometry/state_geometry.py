@@ -99,8 +99,8 @@ def state_geometry(models: Models, tokens: Tensor, *, tolerance: float = 1e-5) -
     tokens: [B, T].
     tolerance: of `rank`, beside the largest singular value.
 
-    A vector state is a matrix of one column, and a cell's parts are one vector. Where a mixer keeps its state on a scale of its
-    own (mLSTM), S_t is not A_t S_{t-1} + B_t in what its hooks show; "erased" is nan there and `about["scaled"]` names where.
+    A vector state is a matrix of one column, and a cell's parts are one vector. Where what the hooks of a mixer show is not
+    S_t = A_t S_{t-1} + B_t, as where it keeps its state on a scale of its own, "erased" is nan and `about["scaled"]` names where.
     Raises ValueError for a model without a state.
     """
     named, tables, scaled = named_models(models), [], []

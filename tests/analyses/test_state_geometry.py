@@ -13,8 +13,9 @@ from foreign_models import FOREIGN
 from statescope import DeltaNet, Model, ModelConfig, load
 from statescope.analyses.geometry.singular_values import singular_values
 from statescope.analyses.geometry.state_geometry import interference, ranks_of, state_geometry
+from statescope.analyses.models import writes_of
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.mixers import MLSTM, Attention, GatedLinearAttention
+from statescope.probe.mixers import Attention, GatedLinearAttention
 
 CELLS = ("elman", "gru", "lstm", "slstm")
 
@@ -40,8 +41,7 @@ def test_it_is_that_of_the_states_by_numpy(mixer: Any) -> None:
         assert row["effective_rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
         assert row["stable_rank"] == pytest.approx(np.linalg.norm(state) ** 2 / singular[0] ** 2)
     kept = result.table["erased"].notna().all()
-    assert kept == (mixer.kind not in CELLS and not result.about["scaled"])
-    assert bool(result.about["scaled"]) == (mixer.kind == "mlstm")
+    assert kept == (mixer.kind not in CELLS) and not result.about["scaled"]
     assert result.summary() and result.specification().panels
 
 
@@ -84,15 +84,18 @@ def test_an_empty_state_has_no_rank_and_orthogonal_keys_do_not_interfere() -> No
     assert shares[:3] == pytest.approx([9 / 25, 0, 1]) and np.isnan(shares[3])
 
 
-def test_a_model_without_a_state_is_refused_and_a_scaled_one_is_said() -> None:
+def test_a_model_without_a_state_is_refused_and_a_scaled_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = torch.randint(0, 5, (2, 6))
     with pytest.raises(ValueError, match="no layer of this model has a state"):
         state_geometry(small(Attention(heads=2)), tokens)
-    assert "kept on a scale of its own" in state_geometry(small(MLSTM(heads=2)), tokens).summary()
     both = state_geometry(
         {"a": small(GatedLinearAttention(heads=2)), "b": small((DeltaNet(heads=2), Attention(heads=2)), layers=2)}, tokens
     )
     assert set(zip(both.table["model"], both.table["layer"], strict=True)) == {("a", 0), ("b", 0)}
+    doubled = lambda *given: ((layer, 2 * write) for layer, write in writes_of(*given))  # noqa: E731
+    monkeypatch.setattr("statescope.analyses.geometry.state_geometry.writes_of", doubled)
+    scaled = state_geometry(small(GatedLinearAttention(heads=2)), tokens)
+    assert scaled.table["erased"].isna().all() and "kept on a scale of its own" in scaled.summary()
 
 
 @pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer.kind != "attention"], ids=label)
