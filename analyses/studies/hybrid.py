@@ -32,7 +32,7 @@ LINEAR: dict[str, MixerConfig] = {
     "HGRN2": HGRN2(heads=2, key_size=8, value_size=8, short_convolution=4),
     "RetNet": RetNet(heads=2, key_size=8, value_size=8, short_convolution=4),
 }
-SHARES = {"none": 0.0, "1 of 4": 0.25, "2 of 4": 0.5, "all": 1.0}
+SHARES = (0.0, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class HybridStudy(Study, kind="hybrid"):
     """of the linear mixers"""
     mixers: tuple[MixerConfig, ...] = tuple(LINEAR.values())
     """the linear mixers themselves"""
+    shares: tuple[float, ...] = SHARES
+    """of softmax layers"""
     width: Count = 32
     """of the residual stream"""
     pairs: Count = 6
@@ -93,7 +95,7 @@ class HybridStudy(Study, kind="hybrid"):
     def models(self) -> dict[str, ModelConfig]:
         found = {}
         for name, mixer in zip(self.names, self.mixers, strict=True):
-            for share in SHARES.values():
+            for share in self.shares:
                 for task in (self._recall, Sentiment()):
                     pattern = self._pattern(mixer, share)
                     found[_label(name, share, task)] = ModelConfig(task.vocabulary, self.width, 4, pattern, seed=self.seed)
@@ -102,7 +104,7 @@ class HybridStudy(Study, kind="hybrid"):
     def execute(self, run: Run) -> None:
         models: dict[tuple[str, float, str], Model] = {}
         for name in self.names:
-            for share in SHARES.values():
+            for share in self.shares:
                 for task, training in ((self._recall, self.recall), (Sentiment(), self.language)):
                     label = _label(name, share, task)
                     models[name, share, task.kind], _ = run.train(label, self.models()[label], task, training, self.seed)
@@ -122,7 +124,7 @@ class HybridStudy(Study, kind="hybrid"):
     def _table(self, models: dict[tuple[str, float, str], Model], names: list[str]) -> HybridTable:
         rows = []
         for name in names:
-            for share in SHARES.values():
+            for share in self.shares:
                 recall, language = models[name, share, self._recall.kind], models[name, share, Sentiment.kind]
                 batch = self._batch(self._recall, self.recall.length)
                 asked = batch.targets != IGNORED

@@ -205,6 +205,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutations")
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take longer than most claims."""
+    monkeypatch.setattr(Run, "_draw", lambda self, name, result: None)
+
+
 def numbers_of(claim: Claim, folder: Path) -> dict[str, float]:
     """What a claim measures on one seed; found again in its folder."""
     with Run.working(folder / claim.kind, claim.kind, to_plain(claim), 0) as run:
