@@ -140,3 +140,18 @@ def test_what_a_model_cannot_read_is_refused(folder: Path, tmp_path: Path) -> No
     (folder / "tokenizer.json").symlink_to(Path(__file__))
     with pytest.raises(UnreadableCheckpointError, match="is a link to"):
         load(folder)
+
+
+def test_a_bridge_brings_its_tokenizer(tmp_path: Path) -> None:
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformers import PreTrainedTokenizerFast
+
+    write_tokenizer(tmp_path)
+    foreign = FOREIGN["mamba"]()
+    bridge = build_bridge_from_module(foreign, type(foreign).__name__, hf_config=foreign.config)
+    assert load(bridge).tokenizer is None
+    bridge.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "tokenizer.json"), bos_token="<s>", pad_token="<pad>"
+    )
+    model: Any = load(bridge)
+    assert model.to_tokens("the cat").tolist() == [[1, 3, 4]] and model.to_tokens("cat", prepend_bos=True).tolist() == [[1, 4]]
