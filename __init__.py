@@ -51,7 +51,7 @@ _HOME = {
     "replay": ".probe.loaders.bridge",
 }
 
-__all__ = ["__version__", *SUBJECTS, *sorted(_HOME)]
+_TOP = ["__version__", *SUBJECTS, *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,6 +61,8 @@ def __getattr__(name: str) -> Any:
     """
     if name in SUBJECTS:
         return import_module(f".{name}", __name__)
+    if name == "__all__":  # asked for by `from statescope import *` alone, which means the parts too
+        return [*_TOP, *(part for subject in SUBJECTS for part in import_module(f".{subject}", __name__).__all__)]
     for home in _homes(name):
         value = getattr(import_module(home, __name__), name, None)
         if value is not None:
@@ -81,4 +83,4 @@ def _homes(name: str) -> list[str]:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return _TOP

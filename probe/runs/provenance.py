@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from .run import Run
@@ -27,6 +28,6 @@ def provenance_of(run: Run, name: str, where: Mapping[str, Any], **more: Any) ->
         "packages": dict(manifest.packages),
         "source": dict(manifest.source),
         "hardware": dict(manifest.hardware),
-        "command": f"statescope run {manifest.study} --seed {manifest.seed}",
+        "command": f"statescope run {quote(run.path.name)} --out {quote(run.path.name + '-again')}",  # beside the run's folder
         **more,
     }

@@ -133,6 +133,10 @@ def test_every_public_name_can_be_imported() -> None:
     assert statescope.SUBJECTS == SUBJECTS
     for name in statescope.__all__:
         assert getattr(statescope, name) is not None
+    everything: dict[str, object] = {}
+    exec("from statescope import *", everything)
+    assert {"Model", "DeltaNet", "Parity", "generator_for", "mixers"} <= set(everything)
+    assert "DeltaNet" not in dir(statescope)
     for subject in SUBJECTS:
         module = import_module(f"statescope.{subject}")
         assert module is getattr(statescope, subject) and module.__doc__
