@@ -121,7 +121,7 @@ def test_every_method_of_the_model_works(method: str, tokens: torch.Tensor) -> N
     OF_THE_MODEL[method](small(DeltaNet(heads=2)), tokens)
 
 
-@pytest.mark.parametrize("method", REFUSED)
+@pytest.mark.parametrize("method", sorted(REFUSED))
 def test_what_has_no_meaning_here_is_refused_by_name(method: str, tokens: torch.Tensor) -> None:
     model = small(DeltaNet(heads=2))
     with pytest.raises(NotInThisModelError, match=f"{method} is deprecated in transformer-lens; use run_with_cache"):
