@@ -6,6 +6,8 @@ was written is an error.
 
 One process, which holds the run's lock, writes the manifest. Others that work for it leave their records in `records/`, one
 file a record, which that process merges.
+
+Whatever writes, deletes or looks for files in a folder of a run asks `refuse_links` first: nothing is touched through a link.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ RECORDS = "records"
 
 @dataclass(frozen=True)
 class Entry(Configuration):
-    """One change of a run's record: files that appeared, files that are about to go, results in words, seconds of stages."""
+    """One change of a run's record: files that appeared, files that are about to go, results in words, seconds of stages.
+
+    Raises ValueError for one that changes nothing, which no process writes.
+    """
 
     added: Mapping[str, FileRecord] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
@@ -40,6 +45,8 @@ class Entry(Configuration):
     def __post_init__(self) -> None:
         for name in (*self.added, *self.removed):
             check_name(name)
+        if not (self.added or self.removed or self.results or self.seconds):
+            raise ValueError("a record changes nothing")
 
     def applied_to(self, manifest: Manifest) -> Manifest:
         """The manifest with the change."""
@@ -126,8 +133,9 @@ class Ledger:
         """Make a change: in the manifest, or as a record for the process that writes it."""
         self.manifest = entry.applied_to(self.manifest)
         if self.worker:
-            name = f"{time.time_ns():020d}-{os.getpid()}-{next(self.count):06d}.json"
-            write_text(self.folder / RECORDS / name, json.dumps(asdict(entry), sort_keys=True))
+            path = self.folder / RECORDS / f"{time.time_ns():020d}-{os.getpid()}-{next(self.count):06d}.json"
+            self.refuse_links(path)
+            write_text(path, json.dumps(asdict(entry), sort_keys=True))
         else:
             self.manifest.write(self.folder)
 
@@ -140,10 +148,11 @@ class Ledger:
     def merge(self) -> None:
         """Take over the records that workers left, in the order of their making; a worker leaves that to the one that writes.
 
-        Raises DamagedRunError for what is no record.
+        Raises DamagedRunError for what is no record, AlteredFileError where `records/` leads out of the run by a link.
         """
         if self.worker:
             return
+        self.refuse_links(self.folder / RECORDS / "*.json")
         found = sorted((self.folder / RECORDS).glob("*.json"))
         for path in found:
             try:

@@ -28,7 +28,7 @@ from statescope.probe.results.result import Result
 from statescope.probe.runs.checkpoint import Checkpoints, Progress, save_checkpoint
 from statescope.probe.runs.ledger import Ledger
 from statescope.probe.runs.lock import ForeignLockError
-from statescope.probe.runs.manifest import AlteredFileError
+from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
 from statescope.probe.runs.progress import RunWarning, read_progress
 from statescope.probe.runs.run import OtherRunError
 
@@ -367,6 +367,50 @@ def test_a_folder_that_leads_out_of_the_run_is_refused(run: Path, outside: Path,
     with pytest.raises(AlteredFileError, match="leads out of the run by a link"):
         Learning().run(run)
     assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("text", ["{}", '{"seconds": {"training": 1.0}}'])
+def test_records_that_lie_outside_the_run_are_neither_read_nor_deleted(run: Path, outside: Path, text: str) -> None:
+    (outside / "package.json").write_text(text)
+    before = snapshot(outside), snapshot(run)
+    (run / "records").symlink_to(outside)
+    with pytest.raises(AlteredFileError, match="records leads out of the run by a link"):
+        Learning().run(run)
+    with pytest.raises(AlteredFileError, match="records leads out of the run by a link"), Run.worker(run) as worker:
+        worker.compute("more", loss)
+    assert snapshot(outside) == before[0]
+    (run / "records").unlink()
+    (run / "results" / "more.parquet").unlink()  # what the worker finished and could not record counts for nothing
+    assert snapshot(run) == before[1]
+
+
+def test_a_checkpoint_is_not_kept_through_a_link(run: Path, outside: Path) -> None:
+    before = snapshot(outside)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"] = {name: record for name, record in manifest["files"].items() if not name.startswith("checkpoints")}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    shutil.rmtree(run / "checkpoints" / "model")
+    (run / "checkpoints" / "model").symlink_to(outside)
+    with pytest.raises(AlteredFileError, match="leads out of the run by a link"):
+        Learning().run(run)
+    assert snapshot(outside) == before
+
+
+def test_leftovers_behind_a_link_are_left(run: Path, outside: Path) -> None:
+    (outside / ".thesis.tex.abcd1234.part").write_text("keep me")
+    before = snapshot(outside)
+    (run / "mine").symlink_to(outside)
+    Learning().run(run)
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("text", ["{}", '{"added": {}}', '{"name": "package"}', "[]"])
+def test_what_is_no_record_is_told_and_kept(run: Path, text: str) -> None:
+    (run / "records").mkdir(exist_ok=True)
+    (run / "records" / "package.json").write_text(text)
+    with pytest.raises(DamagedRunError, match=r"records/package\.json cannot be read"):
+        Learning().run(run)
+    assert (run / "records" / "package.json").read_text() == text
 
 
 @pytest.mark.parametrize("name", FILES)
