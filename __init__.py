@@ -2,8 +2,9 @@
 
 What a script begins with stands here. The parts that come in kinds, and the analyses, stand by subject:
 
-    statescope.mixers  statescope.tasks  statescope.kernels  statescope.estimators
-    statescope.spectra  statescope.geometry  statescope.theory
+    statescope.mixers  statescope.tasks  statescope.estimators  statescope.spectra  statescope.geometry  statescope.theory
+
+and the recurrences in `statescope.kernels`, a file a call: `from statescope.kernels.gate_loop import gate_loop`.
 
 `__init__.pyi` beside this file has the same names with their types, for editors and type checkers.
 """
@@ -59,7 +60,7 @@ def __getattr__(name: str) -> Any:
 
     Parts are found by their name alone too: `from statescope import DeltaNet, Parity, gate_loop`.
     """
-    if name in SUBJECTS:
+    if name in (*SUBJECTS, "kernels"):  # a folder with a file a call: `from statescope.kernels.gate_loop import gate_loop`
         return import_module(f".{name}", __name__)
     if name == "__all__":  # asked for by `from statescope import *` alone, which means the parts too
         return [*_TOP, *(part for subject in SUBJECTS for part in import_module(f".{subject}", __name__).__all__)]

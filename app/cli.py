@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from ..probe.errors import StatescopeError
 from ..probe.results.text import visible_lines
 from .figures import figure
+from .find_run import find_run
 
 RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -233,17 +234,6 @@ def _run_study(name: str, given: list[str]) -> None:
     with TerminalReporter() as reporter:
         finished = study.run(out, reporter, workers=workers)
     print_outcome(finished)
-
-
-def find_run(name: str, folder: Path) -> Path:
-    """The folder of a run that is named by its path, or by its name in the folder of runs. Raises UnknownNameError."""
-    path = folder / name if not Path(name).exists() else Path(name)
-    if not path.is_dir():
-        from ..probe.errors import unknown_name
-
-        known = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
-        raise unknown_name(f"run in {folder}/", name, known)
-    return path
 
 
 def _stop(message: str, code: int) -> NoReturn:

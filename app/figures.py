@@ -48,7 +48,7 @@ def figure(
     from ..probe.results.drawn import SUFFIXES
     from ..probe.runs.provenance import provenance_of
     from ..probe.runs.run import Run
-    from .cli import find_run
+    from .find_run import find_run
 
     if format not in (*SUFFIXES, ARCHIVE):
         raise unknown_name("figure format", format, (*SUFFIXES, ARCHIVE))

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..probe.errors import StatescopeError
+from ..probe.hooks.names import layer_of, place_of
 from ..probe.results.text import visible, visible_lines
 from ..probe.runs.run import Run, list_runs
 from ..probe.runs.study import list_studies
@@ -202,8 +203,8 @@ def print_checkpoint(model: HookedModel, tokens: int) -> bool:
         table.add_row(str(layer), model.mixer(layer).title, kept, "" if foreign is None else _differs(parity, layer))
     console.print(table)
     for family, layer in {model.mixer(layer).title: layer for layer in range(model.layers)}.items():
-        places = [own.split(".", 2)[2] for own in model.hook_dict if own.startswith(f"blocks.{layer}.")]
-        hooks = [place.rsplit(".", 1)[1] for place in places if place.startswith("attn.")]
+        places = [place_of(own) for own in model.hook_dict if layer_of(own) == layer]
+        hooks = [place.removeprefix("attn.") for place in places if place.startswith("attn.")]
         say(f"\nhooks of {family}: {', '.join(hooks) or 'none'}")
         say(f"around it: {', '.join(place for place in places if not place.startswith('attn.'))}")
     say(f"\ntokenizer: {'its own, so that prompts may be text' if model.tokenizer else 'none in the folder; give token ids'}")

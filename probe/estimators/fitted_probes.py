@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,16 +14,35 @@ from ..errors import StatescopeError, unknown_name
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
 from ..statistics.scores import ProbeScores
-from .estimator import Probe
-
-if TYPE_CHECKING:
-    from .probe_sweep import ProbeSweep
+from .estimator import Estimator, Probe
 
 EVERYWHERE = -1  # the position of a probe for all positions
 
 
 class SharedGroupsError(StatescopeError, ValueError):
     """Sources that probes were fitted on are among those they are tested on."""
+
+
+class Settings(Protocol):
+    """What scores need to know of the sweep that the probes were fitted in."""
+
+    @property
+    def estimator(self) -> Estimator: ...
+
+    @property
+    def control_context(self) -> int: ...
+
+    @property
+    def resamples(self) -> int: ...
+
+    @property
+    def permutations(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def about(self) -> dict[str, Any]: ...
 
 
 class Cell(NamedTuple):
@@ -64,7 +83,7 @@ class FittedCell:
 class FittedProbes:
     """The probes of a sweep by cell."""
 
-    sweep: ProbeSweep
+    sweep: Settings
     cells: Mapping[Cell, FittedCell]
     train: Capture
 

@@ -74,9 +74,7 @@ def replay(cache: ActivationCache, *, taps: TapRequest | None = None, attention:
     `hook_effective_attention` [B, H, T, T]. transformer-lens's own reconstruction leaves out what the delta rule erases. Raises
     ValueError where the cache has no such layer.
     """
-    layers = sorted(
-        {int(found[1]) for name in cache if (found := re.match(r"blocks\.(\d+)\.linear_attn\.hook_log_decay$", name))}
-    )
+    layers = sorted({int(found[1]) for name in cache if (found := GATES.fullmatch(name))})
     if not layers:
         raise ValueError(
             "this cache has no blocks.*.linear_attn.hook_log_decay: make it with run_with_cache(tokens, use_cache=False) of a "
