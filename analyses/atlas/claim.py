@@ -47,7 +47,7 @@ class Claim(Study):
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    """at least three: each draws its own numbers"""
+    """A claim is measured once for each of these seeds, at least three; each draws its own numbers."""
 
     paper: ClassVar[str]  # its number, or the reference of a paper that the atlas does not list
     scope: ClassVar[Scope]

@@ -16,7 +16,7 @@ class LinearizedClaim(Claim):
     """A claim whose numbers a LinearizationStudy reports under the same names."""
 
     study: LinearizationStudy = field(default_factory=LinearizationStudy)
-    """run once a seed, and shared by the claims beside each other"""
+    """This study runs once for each seed, and all claims beside each other share its run."""
 
     def small(self) -> Self:
         training = replace(self.study.training, steps=200, batch=16, length=12)

@@ -24,22 +24,22 @@ class Comparison(Study, kind="comparison"):
     """One model a mixer."""
 
     name: str = "comparison"
-    """of the run folder"""
+    """The name of the run folder begins with this."""
     names: tuple[str, ...] = ("DeltaNet",)
-    """of the models, in the order of `mixers`"""
+    """Results call the models by these names, which stand in the order of `mixers`."""
     mixers: tuple[MixerConfig, ...] = (DeltaNet(),)
-    """of the models"""
+    """Each of these mixers is compared, in a model of its own."""
     task: Task = field(default_factory=Parity)
-    """that all learn"""
+    """This is the task that all models learn."""
     training: Training = field(default_factory=Training)
     width: Count = 64
-    """of the residual stream"""
+    """The residual stream has this many channels."""
     layers: Count = 1
-    """of each model"""
+    """Each model has this many layers."""
     test_lengths: Lengths = (40,)
-    """where accuracy is measured; of a task of real numbers, the longest is where the error is"""
+    """Accuracy is measured at these lengths in tokens; on a task of real numbers, the error is measured at the longest."""
     sequences: Count = 128
-    """tested at each length"""
+    """Each length is tested on this many sequences."""
 
     question: ClassVar[str] = "Which mixer learns this task, and at which lengths does it still hold?"
     time: ClassVar[str] = "1 min"

@@ -77,17 +77,17 @@ class HybridStudy(Study, kind="hybrid"):
     recall: Training = field(default_factory=lambda: Training(steps=800, batch=32, length=24, learning_rate=5e-3))
     language: Training = field(default_factory=lambda: Training(steps=150, batch=32, length=32))
     names: tuple[str, ...] = tuple(LINEAR)
-    """of the linear mixers"""
+    """Results call the linear mixers by these names, which stand in the order of `mixers`."""
     mixers: tuple[MixerConfig, ...] = tuple(LINEAR.values())
-    """the linear mixers themselves"""
+    """These linear mixers are each combined with softmax layers."""
     shares: tuple[float, ...] = SHARES
-    """of softmax layers"""
+    """Models are trained with these shares of softmax layers among their four, each 0, 0.25, 0.5 or 1."""
     width: Count = 32
-    """of the residual stream"""
+    """The residual stream has this many channels."""
     pairs: Count = 6
-    """to recall"""
+    """The model is shown this many pairs of a key and a value, and has to recall the values."""
     sequences: Count = 200
-    """that loss and recall are measured on"""
+    """Loss and recall are each measured on this many test sequences."""
 
     question: ClassVar[str] = "How many softmax layers does a linear model need to recall?"
     time: ClassVar[str] = "6 min"

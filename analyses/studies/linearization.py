@@ -46,15 +46,15 @@ class LinearizationStudy(Study, kind="linearization"):
     training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24))
     fine_tuning: Training = field(default_factory=lambda: Training(steps=200, batch=32, length=24))
     width: Count = 64
-    """of the residual stream"""
+    """The residual stream has this many channels."""
     transfer_steps: Count = 200
-    """in which a new mixer learns what the old one did"""
+    """A new mixer learns for this many steps to do what the old one did."""
     rank: Count = 4
-    """of the changes that fine-tuning learns"""
+    """Fine-tuning learns changes of the weights that have this rank."""
     sequences: Count = 400
-    """that losses are measured on"""
+    """Losses are measured on this many test sequences."""
     probed: Count = 768
-    """sequences that probes learn on; half as many test them"""
+    """Probes learn on this many sequences; half as many others test them."""
 
     question: ClassVar[str] = "How much of a softmax model survives when its attention becomes a state?"
     time: ClassVar[str] = "2 min"

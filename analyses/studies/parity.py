@@ -48,17 +48,17 @@ class ParityStudy(Study, kind="parity"):
 
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, length=40, learning_rate=1e-2))
     width: Count = 64
-    """of the residual stream"""
+    """The residual stream has this many channels."""
     heads: Count = 4
-    """of the mixer"""
+    """The mixer has this many heads."""
     test_lengths: Lengths = (40, 64, 96, 128, 160, 192, 224, 256)
-    """where accuracy is measured"""
+    """Accuracy is measured on sequences of these lengths, in tokens."""
     sequences: Count = 128
-    """tested at each length"""
+    """Each length is tested on this many sequences."""
     probe_length: Count = 64
-    """tokens in the sequences that are probed"""
+    """The sequences that are probed have this many tokens."""
     probe_sequences: Count = 384
-    """that probes are fitted on, and as many that they are tested on"""
+    """Probes are fitted on this many sequences, and tested on as many others."""
 
     question: ClassVar[str] = "Can a linear RNN track parity? Only with a transition whose eigenvalue can be negative."
     time: ClassVar[str] = "1 min"

@@ -52,25 +52,25 @@ class SourceCodeStudy(Study, kind="source-code"):
         default_factory=lambda: Training(steps=700, batch=8, length=256, learning_rate=4e-3, warm_up=40, checkpoint_every=50)
     )
     width: Count = 128
-    """of the residual stream of both models"""
+    """The residual stream of both models has this many channels."""
     layers: Count = 2
-    """of both models"""
+    """Both models have this many layers."""
     heads: Count = 4
-    """of both models"""
+    """Each layer of both models has this many heads."""
     key_size: Count = 16
-    """of the linear model's states"""
+    """A state of the linear model has this many key channels for each head."""
     value_size: Count = 32
-    """of the linear model's states"""
+    """A state of the linear model has this many value channels for each head."""
     probe_windows: Annotated[int, Range(least=16)] = 128
-    """held-out windows that probes are fitted on, and as many that they are tested on"""
+    """Probes are fitted on this many held-out windows, and tested on as many others."""
     probe_positions: Count = 24
-    """bytes of each window that are samples"""
+    """This many bytes of each window are taken as samples of the probes."""
     strengths: Annotated[tuple[float, ...], NotEmpty()] = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-    """of steering, in gaps between the means of the two classes"""
+    """Steering moves activations by these strengths, in gaps between the means of the two classes."""
     tangent_samples: Count = 48
-    """windows of the tangent kernel"""
+    """The tangent kernel is computed between this many windows."""
     tangent_length: Count = 48
-    """bytes in each of them"""
+    """Each window of the tangent kernel has this many bytes."""
 
     question: ClassVar[str] = "What does a model of Python source keep in its state?"
     time: ClassVar[str] = "6 min"

@@ -29,13 +29,13 @@ class Page(Kinds, family="page"):
     title: ClassVar[str] = ""
     icon: ClassVar[str] = ":material/insights:"
     order: ClassVar[int] = 50
-    """of the menu: small first"""
+    """The menu lists pages in ascending order of this number."""
     intro: ClassVar[str] = ""
-    """what a reader has to know, as Markdown; never text of a run"""
+    """This tells a reader, in Markdown, what to know before the figures; it is never text of a run."""
     shows: ClassVar[tuple[str, ...]] = ()
-    """kinds of result"""
+    """The page shows results of these kinds."""
     always: ClassVar[bool] = False
-    """whether there is something to see without a result of these kinds"""
+    """If true, the menu lists the page even where a run has no result of these kinds."""
 
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
         """Draw the page. results: those of the run that it shows, by name."""

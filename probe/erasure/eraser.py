@@ -70,7 +70,7 @@ class EraserFitter(Configuration, Kinds, family="eraser"):
     """Base of what fits erasers. `fit` takes all samples at once; `fit_batches` takes them as they come, and keeps none."""
 
     tolerance: Positive = 1e-10
-    """singular values below this share of the largest count as 0"""
+    """Singular values below this share of the largest count as 0."""
 
     @abstractmethod
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:

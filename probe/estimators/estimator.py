@@ -92,11 +92,11 @@ class Estimator(Configuration, Kinds, family="estimator"):
     has_probabilities: ClassVar[bool] = False
 
     penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """tried by grouped cross-validation on the training samples; each is relative to the number of samples"""
+    """Grouped cross-validation on the training samples chooses among these; each is relative to the number of samples."""
     folds: Count = 4
-    """of that cross-validation; it needs as many groups"""
+    """The cross-validation that chooses the penalty has this many folds, and needs at least as many groups."""
     seed: int = 0
-    """of the order in which groups are put into folds"""
+    """This seed decides the order in which groups are put into folds."""
 
     @abstractmethod
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:

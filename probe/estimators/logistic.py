@@ -32,9 +32,9 @@ class Logistic(Estimator, kind="logistic"):
     has_probabilities: ClassVar[bool] = True
 
     tolerance: Positive = 1e-5
-    """largest entry of the gradient of the mean loss at which a probe is solved"""
+    """A probe counts as solved when no entry of the gradient of the mean loss is larger than this."""
     iterations: Count = 300
-    """at most, of the quasi-Newton method"""
+    """The quasi-Newton method stops after at most this many iterations."""
 
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
         folds = self.inner_folds(groups)

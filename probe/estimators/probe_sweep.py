@@ -30,19 +30,19 @@ class ProbeSweep(Configuration):
     """
 
     estimator: Estimator = Ridge()
-    """what is fitted, with its penalties; a name such as "logistic" is that estimator with its defaults"""
+    """This is fitted, with its penalties; a name such as "logistic" stands for that estimator with its defaults."""
     by_position: bool = False
-    """fit a probe for each position instead of one for all"""
+    """Fit a probe for each position instead of one for all."""
     control_context: Count = 1
-    """the control task labels each sample by its last so many tokens"""
+    """The control task gives each sample a random label that depends on its last so many tokens."""
     resamples: Count = 1000
-    """of the bootstrap over groups for the intervals"""
+    """The bootstrap over groups draws this many resamples for the intervals."""
     permutations: Natural = 199
-    """of labels between groups for the p-value; 0 leaves it out"""
+    """The p-value is found from this many permutations of labels between groups; 0 leaves it out."""
     code_length: bool = True
-    """measure the online code length too, for estimators whose probes give probabilities; it costs four more fits"""
+    """Measure the online code length too, if the estimator's probes give probabilities; it costs four more fits."""
     seed: int = 0
-    """of control tasks, resamples, permutations and outer folds"""
+    """Control tasks, resamples, permutations and outer folds are drawn from this seed."""
 
     def run(
         self,

@@ -57,9 +57,9 @@ class Result(Kinds, family="result"):
 
     title: ClassVar[str] = ""
     columns: ClassVar[dict[str, str]] = {}
-    """column -> what it holds, with units"""
+    """This maps each column of the table to what it holds, with units."""
     selected_by: ClassVar[tuple[str, ...] | None] = None
-    """columns that tell one measurement from another, in the order in which a reader chooses; None: all of text"""
+    """These columns tell one measurement from another, in the order in which a reader chooses; None takes all of text."""
 
     def __post_init__(self) -> None:
         missing = [name for name in self.columns if name not in self.table.columns]

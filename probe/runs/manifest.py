@@ -41,9 +41,9 @@ class FileRecord(Configuration):
     """A file, or a folder of files that belong together, as it was written."""
 
     sha256: str
-    """of the file; of a folder, of the lines `<sha256>  <name>` of its files, in the order of their names"""
+    """This is the digest of the file; that of a folder is of lines `<sha256>  <name>`, sorted by the names of its files."""
     bytes: Natural
-    """in all"""
+    """The file, or the files of the folder together, have this many bytes."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):

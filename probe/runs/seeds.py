@@ -39,9 +39,9 @@ class Seeds(Study, kind="seeds"):
     """
 
     study: Study | None = None
-    """that is run for each seed"""
+    """This study is run for each of the seeds."""
     seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (0, 1, 2)
-    """each draws its own models, batches and folds"""
+    """Each of these seeds draws its own models, batches and folds."""
 
     def __post_init__(self) -> None:
         if self.study is None:

@@ -25,21 +25,21 @@ class Training(Configuration):
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
     steps: Count = 300
-    """batches in all"""
+    """Training takes this many steps, each on one batch."""
     batch: Count = 64
-    """sequences in a batch"""
+    """A batch holds this many sequences."""
     length: Count = 40
-    """tokens in a sequence"""
+    """A training sequence has this many tokens."""
     learning_rate: Positive = 3e-3
-    """at its peak"""
+    """The learning rate reaches this at its peak, after the warm-up."""
     warm_up: Count = 20
-    """steps to reach the peak"""
+    """The learning rate rises for this many steps until it reaches its peak."""
     weight_decay: NotNegative = 0.01
-    """as in AdamW"""
+    """Each step shrinks the weights by this times the learning rate, as in AdamW."""
     clip: Positive = 1.0
-    """largest gradient norm"""
+    """Gradients whose norm over all parameters is larger than this are scaled down to it."""
     checkpoint_every: Count = 50
-    """steps between checkpoints"""
+    """A checkpoint is written each time this many steps have been taken."""
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

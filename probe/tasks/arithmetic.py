@@ -23,7 +23,7 @@ class ModularArithmetic(Task, kind="modular_arithmetic"):
     modulus: int = 5
     brackets: bool = False
     deepest: int = 4
-    """brackets that may be open at once"""
+    """At most this many brackets are open at once."""
 
     label_names = ("value", "depth")
 

@@ -25,7 +25,7 @@ class Othello(Task, kind="othello"):
     """
 
     board: int = 6
-    """squares a side: 4 or 6"""
+    """The board has this many squares on each side, 4 or 6."""
 
     def __post_init__(self) -> None:
         if self.board not in (4, 6):

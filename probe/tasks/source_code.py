@@ -27,9 +27,9 @@ class SourceCode(Task, kind="source_code"):
     """
 
     folder: str | None = None
-    """searched for *.py; None means the standard library of the running Python, without tests and data"""
+    """This folder is searched for *.py; None means the running Python's standard library, without tests and data."""
     most_bytes: int = 8_000_000
-    """files are taken until they hold this many bytes"""
+    """Files are taken until they hold this many bytes together."""
 
     label_names = LABELS
 

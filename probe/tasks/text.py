@@ -21,11 +21,11 @@ class Text(Task, kind="text"):
     """
 
     folder: str = "."
-    """searched for files, with its sub-folders"""
+    """This folder is searched for files, with its sub-folders."""
     pattern: str = "*.txt"
-    """of the file names"""
+    """Only files whose names match this pattern are read."""
     most_bytes: int = 8_000_000
-    """files are taken until they hold this many bytes"""
+    """Files are taken until they hold this many bytes together."""
 
     label_names = ("word_place", "line_place")
 

@@ -25,7 +25,7 @@ class WordProblem(Task, kind="word_problem"):
     """Labels: "element", and for a permutation group "sign" (0 even, 1 odd)."""
 
     group: str = "S3"
-    """S3, S4, S5, A4, A5, or Z2, Z3, ..."""
+    """The tokens are elements of this group: S3, S4, S5, A4, A5, or Z2, Z3, ... (cyclic)."""
 
     label_names = ("element", "sign")
 

@@ -95,13 +95,13 @@ class Recall(Claim, kind="p001-recall"):
     """Associative recall of more pairs than key channels."""
 
     training: Training = Training(steps=1000, batch=32, length=24, learning_rate=5e-3)
-    """of both models"""
+    """Both models are trained with these settings."""
     pairs: int = 8
-    """to recall, in a state of half as many key channels"""
+    """The model has to recall this many pairs, in a state of half as many key channels."""
     symbols: int = 16
-    """that keys and values are drawn from"""
+    """Keys are drawn from this many symbols, and values from as many others."""
     width: int = 64
-    """of the residual stream"""
+    """The residual stream has this many channels."""
 
     paper, scope = "P001", Scope.TRAINED
     statement = (

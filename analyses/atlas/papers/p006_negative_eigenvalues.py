@@ -21,7 +21,7 @@ class Parity(Claim, kind="p006-parity"):
     """Parity beyond the length of training."""
 
     study: ParityStudy = field(default_factory=ParityStudy)
-    """run once a seed"""
+    """This study runs once for each seed."""
 
     paper, scope = "P006", Scope.TRAINED
     statement = (

@@ -23,7 +23,7 @@ class Shares(Claim, kind="p009-shares"):
     """What the share of softmax layers buys."""
 
     study: HybridStudy = field(default_factory=HybridStudy)
-    """run once a seed"""
+    """This study runs once for each seed."""
 
     paper, scope = "P009", Scope.TRAINED
     statement = "The loss on language varies little with the share of softmax layers, and recall rises with it."

@@ -85,13 +85,13 @@ class Improvement(Claim, kind="p068-improvement"):
     """What the gate buys."""
 
     training: Training = Training(steps=300, batch=64, length=16, learning_rate=3e-3)
-    """of each model"""
+    """Each model is trained with these settings."""
     task: Task = WordProblem("S3")
-    """that the models learn"""
+    """This is the task that the models learn."""
     width: int = 32
-    """of the residual stream"""
+    """The residual stream has this many channels."""
     sequences: int = 256
-    """that the loss is measured on"""
+    """The loss is measured on this many test sequences."""
 
     paper, scope = "P068", Scope.TRAINED
     statement = (

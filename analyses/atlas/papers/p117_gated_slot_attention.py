@@ -98,11 +98,11 @@ class Recall(Claim, kind="p117-recall"):
     """Associative recall at equal state size."""
 
     training: Training = Training(steps=600, batch=32, length=24, learning_rate=1e-2)
-    """of both models"""
+    """Both models are trained with these settings."""
     pairs: int = 8
-    """to recall"""
+    """The model is shown this many pairs of a key and a value, and has to recall the values."""
     symbols: int = 16
-    """that keys and values are drawn from"""
+    """Keys are drawn from this many symbols, and values from as many others."""
 
     paper, scope = "P117", Scope.TRAINED
     statement = "Trained on associative recall with states of 128 numbers, gated slot attention recalls more than GLA."

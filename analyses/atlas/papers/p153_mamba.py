@@ -95,11 +95,11 @@ class Copying(Claim, kind="p153-selective-copying"):
     """Selective copying."""
 
     training: Training = Training(steps=500, batch=16, length=24, learning_rate=5e-3)
-    """of both models"""
+    """Both models are trained with these settings."""
     items: int = 4
-    """to copy"""
+    """Each sequence holds this many symbols among noise, which the model has to copy in order."""
     width: int = 32
-    """of the residual stream"""
+    """The residual stream has this many channels."""
 
     paper, scope = "P153", Scope.TRAINED
     statement = (

@@ -80,11 +80,11 @@ class Expansion(Claim, kind="p154-expansion"):
     """What the expansion of the state buys."""
 
     training: Training = Training(steps=600, batch=32, length=12, learning_rate=1e-2)
-    """of each model"""
+    """Each model is trained with these settings."""
     pairs: int = 4
-    """to recall"""
+    """The model is shown this many pairs of a key and a value, and has to recall the values."""
     symbols: int = 16
-    """that keys and values are drawn from"""
+    """Keys are drawn from this many symbols, and values from as many others."""
 
     paper, scope = "P154", Scope.TRAINED
     statement = "Trained on associative recall, HGRN2 recalls the more the further its state is expanded, d_k = 2, 4, 8."

@@ -76,13 +76,13 @@ class Recall(Claim, kind="p155-recall"):
     """Recall against memory."""
 
     training: Training = Training(steps=600, batch=32, length=12, learning_rate=1e-2)
-    """of each model"""
+    """Each model is trained with these settings."""
     pairs: int = 4
-    """to recall"""
+    """The model is shown this many pairs of a key and a value, and has to recall the values."""
     symbols: int = 16
-    """that keys and values are drawn from"""
+    """Keys are drawn from this many symbols, and values from as many others."""
     window: int = 4
-    """tokens that the softmax half sees"""
+    """Softmax attention sees this many of the last tokens."""
 
     paper, scope = "P155", Scope.TRAINED
     statement = (

@@ -124,11 +124,11 @@ class StateTracking(Claim):
     """Base of the claims on what is tracked beyond the length of training."""
 
     training: Training = Training(steps=400, batch=64, length=40)
-    """of each model"""
+    """Each model is trained with these settings."""
     length: int = 256
-    """tokens of the sequences tested"""
+    """The sequences that test the models have this many tokens."""
     task: Task = Parity()
-    """that the models learn"""
+    """This is the task that the models learn."""
 
     paper, scope = "P375", Scope.TRAINED
     measurements = (
@@ -160,11 +160,11 @@ class TracksS3(StateTracking, kind="p375-s3"):
     """The word problem of S3."""
 
     training: Training = Training(steps=1000, batch=64, length=16, learning_rate=1e-2)
-    """of each model"""
+    """Each model is trained with these settings."""
     length: int = 64
-    """tokens of the sequences tested"""
+    """The sequences that test the models have this many tokens."""
     task: Task = WordProblem("S3")
-    """that the models learn"""
+    """This is the task that the models learn."""
 
     statement = (
         "Trained on the word problem of S3 to length 16 and tested at 64, LSTM and sLSTM solve it; a linear recurrence with "
@@ -180,11 +180,11 @@ class TracksA5(StateTracking, kind="p375-a5"):
     """The word problem of A5."""
 
     training: Training = Training(steps=1200, batch=64, length=12, learning_rate=1e-2)
-    """of each model"""
+    """Each model is trained with these settings."""
     length: int = 48
-    """tokens of the sequences tested"""
+    """The sequences that test the models have this many tokens."""
     task: Task = WordProblem("A5")
-    """that the models learn"""
+    """This is the task that the models learn."""
 
     statement = (
         "Trained on the word problem of A5 to length 12 and tested at 48, LSTM and sLSTM solve it; a linear recurrence with "
