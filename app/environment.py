@@ -17,10 +17,10 @@ def tell(folder: Path, plugins: Sequence[Path]) -> None:
 
 
 def runs_folder() -> Path:
-    """Where runs are."""
+    """Tell the folder in which runs are."""
     return Path(os.environ.get(RUNS_VARIABLE, "runs"))
 
 
 def plugin_files() -> list[Path]:
-    """Python files with results and pages."""
+    """Tell which Python files hold the user's own results and pages."""
     return [Path(path) for path in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if path]

@@ -36,7 +36,7 @@ def of_every_state(
 
 
 def frobenius_norm(states: Tensor) -> Tensor:
-    """|S|_F of [..., K, V]."""
+    """Compute |S|_F of states [..., K, V], which has the shape [...]."""
     return states.flatten(-2).norm(dim=-1)
 
 

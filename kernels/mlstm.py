@@ -31,7 +31,7 @@ class MLSTMOutput(RecurrenceOutput):
     final_max: Tensor
 
     def carried(self) -> dict[str, Tensor]:
-        """The state and its maximum."""
+        """The state and its maximum, by the names of the arguments that continue from them."""
         return super().carried() | {"initial_max": self.final_max}
 
     def carried_at_taps(self) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def take_rows(blocks: Sequence[Tensor], blocks_of: Sequence[Sequence[Row]], leng
 
 
 class ToRows(torch.autograd.Function):
-    """`fill_rows` of several blocks; its gradient is `take_rows`."""
+    """`fill_rows` is run forward for several blocks, and `take_rows` gives its gradient."""
 
     generate_vmap_rule = True
 
@@ -56,7 +56,7 @@ class ToRows(torch.autograd.Function):
 
 
 class FromRows(torch.autograd.Function):
-    """`take_rows`; its gradient is `fill_rows`."""
+    """`take_rows` is run forward, and `fill_rows` gives its gradient."""
 
     generate_vmap_rule = True
 

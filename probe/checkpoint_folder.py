@@ -291,7 +291,7 @@ def not_finite(tensor: Tensor) -> bool:
 
 
 def size_text(count: float) -> str:
-    """Bytes for people."""
+    """Write a count of bytes for people, such as 1.5 MiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:,.1f} {unit}"

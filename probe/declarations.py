@@ -61,7 +61,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """A module as text."""
+    """A module that is read as text, and not imported."""
 
     module: str
     path: Path

@@ -15,12 +15,12 @@ VOCABULARY = 9
 
 
 def small_model(mixer: MixerConfig, seed: int, *, layers: int = 1, width: int = 16) -> Model:
-    """An untrained model in float64."""
+    """Build an untrained model in float64."""
     return Model(ModelConfig(vocabulary=VOCABULARY, width=width, layers=layers, mixer=mixer, seed=seed)).double().eval()
 
 
 def drawn_tokens(seed: int, length: int, batch: int = 2) -> Tensor:
-    """[batch, length]."""
+    """Draw tokens [batch, length] from a generator with this seed."""
     return torch.randint(0, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 

@@ -36,7 +36,7 @@ class Verdicts(Result, kind="verdicts"):
 
     @property
     def verdict(self) -> Verdict:
-        """On the whole claim."""
+        """The verdict on the whole claim, which is the weakest that one of its numbers has."""
         return weakest(list(self.table["verdict"]))
 
     def summary(self) -> str:

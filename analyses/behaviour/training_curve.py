@@ -41,7 +41,7 @@ class TrainingCurve(Result, kind="training_curve"):
 
     @property
     def unit(self) -> str:
-        """Of the loss."""
+        """The unit in which the loss is given."""
         return str(self.about.get("unit", "bits a token"))
 
     def summary(self) -> str:

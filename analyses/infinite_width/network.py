@@ -85,6 +85,6 @@ class Scaled(nn.Module):
         self.scales = (weight_variance / inputs) ** 0.5, bias_variance**0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs]."""
+        """Map x [..., inputs] to [..., outputs]."""
         out: Tensor = self.scales[0] * (x @ self.weight.T)
         return out if self.bias is None else out + self.scales[1] * self.bias

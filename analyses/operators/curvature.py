@@ -59,7 +59,7 @@ class _OfParameters(Operator):
 
     @property
     def shape(self) -> torch.Size:
-        """[P, P]."""
+        """The shape is [P, P], for P parameters."""
         return torch.Size([sum(leaf.numel() for leaf in self.leaves.values())] * 2)
 
     @property

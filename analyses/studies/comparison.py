@@ -21,7 +21,7 @@ from ..behaviour.training_curve import TrainingCurve
 
 @dataclass(frozen=True)
 class Comparison(Study, kind="comparison"):
-    """One model a mixer."""
+    """Train one model for each mixer on the same task, and compare them."""
 
     name: str = "comparison"
     """The name of the run folder begins with this."""

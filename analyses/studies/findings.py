@@ -17,7 +17,7 @@ Series = tuple[Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True)
 class Axes:
-    """One panel of curves, under its title."""
+    """The axes of one panel of curves, under its title."""
 
     title: str
     x_label: str
@@ -28,7 +28,7 @@ class Axes:
 
 @dataclass
 class Findings:
-    """numbers: what was measured -> its value. curves: (panel, series) -> x and y. units: of the numbers that have one."""
+    """What was found. numbers: what was measured -> its value. curves: (panel, series) -> x and y. units: of numbers."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     curves: dict[tuple[str, str], Series] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Numbers(Result, kind="numbers"):
-    """Named numbers."""
+    """A table of numbers, each of which says what was measured and in which unit."""
 
     title: ClassVar[str] = "What was measured"
     columns: ClassVar[dict[str, str]] = {"what": "what was measured", "value": "the number", "unit": "of the number"}
@@ -55,7 +55,7 @@ class Numbers(Result, kind="numbers"):
         return "\n".join(f"{row.what}: {row.value:.4g}" for row in self.table.itertuples())
 
     def specification(self) -> Figure:
-        """One panel a unit."""
+        """Draw one panel for each unit."""
         panels = [_panel_of(str(unit), own) for unit, own in self.table.groupby("unit", sort=False)]
         return Figure(self.title, panels, columns=1, alt=self.summary())
 

@@ -47,7 +47,7 @@ class Page(Kinds, family="page"):
             show_result(run, name, result, where)
 
     def head(self) -> None:
-        """The title and the intro."""
+        """Show the title and the intro."""
         st.header(self.title)
         if self.intro:
             st.markdown(self.intro)
@@ -61,5 +61,5 @@ class FolderPage(Kinds, family="folder page"):
     order: ClassVar[int] = 50
 
     def draw(self) -> None:
-        """Draw the page."""
+        """Draw the page, which belongs to no single run."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ from .page import Page
 
 
 class Probes(Page, kind="probes"):
-    """Probes beside their controls."""
+    """The page shows probes beside their controls."""
 
     title = "Probes"
     icon = ":material/ssid_chart:"

@@ -6,7 +6,7 @@ from .page import Page
 
 
 class Tangent(Page, kind="tangent"):
-    """Spectrum and targets."""
+    """The page shows the kernel's spectrum, and how it turns to the targets."""
 
     title = "Tangent kernel"
     icon = ":material/stacked_line_chart:"

@@ -10,12 +10,12 @@ from .vector_gram import Gram, vector_gram
 
 
 def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, *, gram_of: Gram = vector_gram) -> ChunkTerms:
-    """q, k, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
+    """Compute the terms of a chunk from q, k, log_decay [J, S, H, C, K] and v [J, S, H, C, V]."""
     return with_scores(gram_of(q[..., None, :], k[..., None, :], log_decay), q, k, v, log_decay)
 
 
 def with_scores(scores: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> ChunkTerms:
-    """The terms, given the scores."""
+    """Compute the terms of a chunk whose scores are given."""
     c = cumulative(log_decay)
     end = c[..., -1:, :]
     return ChunkTerms(

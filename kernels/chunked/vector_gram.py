@@ -95,7 +95,7 @@ class VectorGram(torch.autograd.Function):
 
     @classmethod
     def gradients(cls, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor, ...]:
-        """Of left, right and log_decay."""
+        """The gradients of left, right and log_decay."""
         left, right, log_decay = inputs
         tokens, (p, r) = left.shape[-3], (left.shape[-2], right.shape[-2])
         d_left, d_right = cls.far_gradients(left, right, log_decay, gradient)

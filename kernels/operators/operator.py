@@ -20,17 +20,17 @@ class Operator(ABC):
     @property
     @abstractmethod
     def shape(self) -> torch.Size:
-        """[..., rows, columns]."""
+        """The shape is [..., rows, columns]."""
 
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
-        """Of what comes out."""
+        """The dtype of the vectors that come out."""
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where vectors must lie."""
+        """The device on which vectors must lie."""
 
     @abstractmethod
     def matmat(self, x: Tensor) -> Tensor:

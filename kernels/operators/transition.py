@@ -96,7 +96,7 @@ class Transition(Operator):
 
     @property
     def size(self) -> int:
-        """K."""
+        """K, the number of key channels that A acts on."""
         return self.left.shape[-2]
 
     @property
@@ -111,7 +111,7 @@ class Transition(Operator):
 
     @property
     def shape(self) -> torch.Size:
-        """[..., K, K]."""
+        """The shape of A is [..., K, K]."""
         return torch.Size((*self.left.shape[:-1], self.size))
 
     @property
@@ -169,7 +169,7 @@ class Transition(Operator):
         return self.each(convert)
 
     def double(self) -> Transition:
-        """In float64, or complex128."""
+        """The same transition in float64, or in complex128 where it is complex."""
         return self.to(torch.float64)
 
     def matmat(self, x: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class Transition(Operator):
         return Transition(own.undecayed.conj(), own.reads.conj(), own.left.conj(), log_decay)
 
     def dense(self) -> Tensor:
-        """A as [..., K, K]."""
+        """A as a dense matrix [..., K, K]."""
         own = self._multiplied_in()
         return torch.diag_embed(own.diagonal.expand(*own.diagonal.shape[:-1], own.size)) + own.left @ own.right.mT
 

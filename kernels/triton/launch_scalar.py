@@ -38,7 +38,7 @@ class Tokens:
 
     @property
     def lead(self) -> tuple[int, int, int]:
-        """J, S, H."""
+        """The sizes J, S and H: rows, sequences and heads."""
         return self.table.shape[0], self.table.shape[1], self.q.shape[2]
 
     @property
@@ -60,7 +60,7 @@ class Tokens:
         kernel[grid](*arguments, **constants, num_warps=chosen.warps, num_stages=chosen.stages)
 
     def width(self, chosen: Configuration) -> int:
-        """Values a program."""
+        """The number of value channels that one program takes."""
         return min(chosen.block, block(self.v.shape[4]))
 
     def over_values(self, chosen: Configuration) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from .launch import launch_scan
 
 
 class TritonScan(torch.autograd.Function):
-    """`chunked.scan.Scan` on the kernel `scan`."""
+    """`chunked.scan.Scan`, which the kernel `scan` runs."""
 
     @staticmethod
     def forward(decay: Tensor, x: Tensor, state: Tensor) -> Tensor:

@@ -67,5 +67,5 @@ class ChannelMixer(nn.Module):
 
     @property
     def W_out(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
-        """The output matrix, [hidden, width]."""
+        """The output matrix has the shape [hidden, width]."""
         return self.outward.weight.T

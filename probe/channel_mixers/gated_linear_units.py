@@ -22,7 +22,7 @@ class GatedLinearUnit(ChannelMixerConfig):
 
     @abstractmethod
     def activation(self, gate: Tensor) -> Tensor:
-        """f."""
+        """Apply f to the pre-activation of the gate."""
 
     def build(self, width: int, hidden: int, generator: Generator) -> ChannelMixer:
         return GatedLinearUnitMixer(self, width, hidden, generator)
@@ -30,7 +30,7 @@ class GatedLinearUnit(ChannelMixerConfig):
 
 @dataclass(frozen=True)
 class GLU(GatedLinearUnit, kind="glu"):
-    """f = sigmoid."""
+    """The gate passes through f = sigmoid."""
 
     def activation(self, gate: Tensor) -> Tensor:
         return torch.sigmoid(gate)
@@ -38,7 +38,7 @@ class GLU(GatedLinearUnit, kind="glu"):
 
 @dataclass(frozen=True)
 class ReGLU(GatedLinearUnit, kind="reglu"):
-    """f = ReLU."""
+    """The gate passes through f = ReLU."""
 
     def activation(self, gate: Tensor) -> Tensor:
         return torch.relu(gate)
@@ -46,7 +46,7 @@ class ReGLU(GatedLinearUnit, kind="reglu"):
 
 @dataclass(frozen=True)
 class GEGLU(GatedLinearUnit, kind="geglu"):
-    """f = GELU."""
+    """The gate passes through f = GELU."""
 
     def activation(self, gate: Tensor) -> Tensor:
         return functional.gelu(gate)
@@ -54,7 +54,7 @@ class GEGLU(GatedLinearUnit, kind="geglu"):
 
 @dataclass(frozen=True)
 class SwiGLU(GatedLinearUnit, kind="swiglu"):
-    """f = SiLU."""
+    """The gate passes through f = SiLU."""
 
     def activation(self, gate: Tensor) -> Tensor:
         return functional.silu(gate)
@@ -62,7 +62,7 @@ class SwiGLU(GatedLinearUnit, kind="swiglu"):
 
 @dataclass(frozen=True)
 class Bilinear(GatedLinearUnit, kind="bilinear"):
-    """f(x) = x: a quadratic form of the input for each output."""
+    """The gate stays as it is, f(x) = x, so that each output is a quadratic form of the input."""
 
     def activation(self, gate: Tensor) -> Tensor:
         return gate
@@ -72,7 +72,7 @@ class Bilinear(GatedLinearUnit, kind="bilinear"):
 
 
 class GatedLinearUnitMixer(ChannelMixer):
-    """The module of the five."""
+    """The module that applies a gated linear unit; all five share it, and differ in f."""
 
     def __init__(self, config: GatedLinearUnit, width: int, hidden: int, generator: Generator) -> None:
         super().__init__(config, hidden)
@@ -88,7 +88,7 @@ class GatedLinearUnitMixer(ChannelMixer):
 
 
 class BilinearMixer(GatedLinearUnitMixer):
-    """The module of Bilinear."""
+    """The module that applies the bilinear unit, whose interactions have a closed form."""
 
     def interactions(self) -> Tensor:
         """B [width, width, width], symmetric in its last two axes, with output_k = x^T B_k x.

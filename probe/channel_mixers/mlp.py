@@ -22,7 +22,7 @@ class MLP(ChannelMixerConfig, kind="mlp"):
 
 
 class MLPMixer(ChannelMixer):
-    """The module of MLP."""
+    """The module that applies the MLP."""
 
     def __init__(self, config: MLP, width: int, hidden: int, generator: Generator) -> None:
         super().__init__(config, hidden)

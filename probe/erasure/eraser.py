@@ -51,7 +51,7 @@ class Eraser:
         return change_vectors(activations, self.side, size, self.name, self._erase)
 
     def ablate(self) -> HookFunction:
-        """A hook for `run_with_hooks`."""
+        """Give a hook for `run_with_hooks` that erases the concept."""
         return self.hook, lambda value, hook: self(value)
 
     def _erase(self, vectors: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class LinearProbe(Probe):
         return self.labels
 
     def scores(self, features: Tensor) -> Tensor:
-        """[n, C]."""
+        """Compute W x + b for features [n, D]: [n, C], a score of each class, or [n, 1] for a number."""
         return features.to(self.weights) @ self.weights.T + self.intercepts
 
     def predict(self, features: Tensor) -> Tensor:

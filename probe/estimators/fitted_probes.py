@@ -89,7 +89,7 @@ class FittedProbes:
 
     @property
     def hooks(self) -> list[str]:
-        """The probed hooks."""
+        """The hooks that have probes, in order."""
         return list(dict.fromkeys(cell.hook for cell in self.cells))
 
     def has(self, hook: str, label: str, position: int = EVERYWHERE) -> bool:

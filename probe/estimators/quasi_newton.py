@@ -38,11 +38,11 @@ class Problems:
         return len(self.targets)
 
     def of(self, which: Tensor) -> Problems:
-        """Some of the problems."""
+        """Select some of the problems, by index or mask."""
         return replace(self, targets=self.targets[which], weights=self.weights[which], penalties=self.penalties[which])
 
     def logits(self, solutions: Tensor) -> Tensor:
-        """[B, C, N]."""
+        """Compute the logits of solutions [B, C, D + 1]: [B, C, N]."""
         return (solutions[..., :-1].flatten(0, 1) @ self.x).unflatten(0, solutions.shape[:2]) + solutions[..., -1:]
 
     def loss(self, logits: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +52,7 @@ class Problems:
         return -(own * self.weights).sum(1) / self.weights.sum(1) + self.penalties / 2 * squares, total
 
     def gradient(self, logits: Tensor, total: Tensor, solutions: Tensor) -> Tensor:
-        """As the solutions, [B, C, D + 1]. total: of `loss`."""
+        """Compute the gradient, which has the shape of the solutions, [B, C, D + 1]. total: of `loss`."""
         residual = (logits - total[:, None]).exp_()
         residual.scatter_add_(1, self.targets[:, None], -torch.ones_like(residual[:, :1]))
         residual *= (self.weights / self.weights.sum(1, keepdim=True))[:, None]

@@ -102,7 +102,7 @@ class ForeignMixer(RecurrentMixer):
 
     @property
     def recurrence(self) -> Recurrence:  # type: ignore[override]
-        """What its tokens run through."""
+        """The recurrence that its tokens run through."""
         found = self.adapter.recurrence_of(self)
         assert found is not None
         return found

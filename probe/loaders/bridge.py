@@ -27,7 +27,7 @@ class ProcessedWeightsError(StatescopeError, ValueError):
 
 
 def is_bridge(source: object) -> bool:
-    """Whether this is a TransformerBridge."""
+    """Tell whether this is a TransformerBridge."""
     return any(kind.__name__ == "TransformerBridge" for kind in type(source).__mro__)
 
 

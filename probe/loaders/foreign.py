@@ -129,12 +129,12 @@ class ForeignModel(HookedModel):
 
     @property
     def mixers(self) -> list[ForeignMixer]:
-        """Those of all layers."""
+        """The mixers of all layers, in order."""
         return [self.mixer(layer) for layer in range(self.layers)]
 
     @property
     def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
-        """The unembedding, [width, vocabulary]."""
+        """The unembedding has the shape [width, vocabulary]."""
         head: Any = self.foreign.get_output_embeddings()  # type: ignore[operator]
         return head.weight.T
 

@@ -37,7 +37,7 @@ installed packages that offer it as an entry point of the group `statescope.plug
 
 
 def checkpoint_page() -> str:
-    """The page, in Markdown."""
+    """Write the page about checkpoints, in Markdown."""
     read, refused = ([adapter for adapter in _ordered() if bool(adapter.refused) is which] for which in (False, True))
     return "\n".join(
         [

@@ -98,7 +98,7 @@ class Mixer(nn.Module):
 
     @property
     def title(self) -> str:
-        """Its family's name for people."""
+        """The name by which people know its family."""
         return self.kind
 
     @property
@@ -112,7 +112,7 @@ class Mixer(nn.Module):
 
     @property
     def is_complex(self) -> bool:
-        """Whether the state is complex."""
+        """True where the state of the mixer is complex."""
         state = state_point(self.points)
         return state is not None and state.is_complex
 
@@ -242,7 +242,7 @@ class PerHead(nn.Module):
         self.value = nn.Parameter(value)
 
     def forward(self, batch: int) -> Tensor:
-        """[batch, 1, H]."""
+        """Expand the number of each head to [batch, 1, H]."""
         return self.value.expand(batch, 1, -1).clone()
 
 

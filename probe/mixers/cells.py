@@ -47,12 +47,12 @@ class Elman(Cell, kind="elman"):
 
 @dataclass(frozen=True)
 class GRU(Cell, kind="gru"):
-    """The gated recurrent unit."""
+    """The gated recurrent unit, whose gates say how much of the state is renewed."""
 
 
 @dataclass(frozen=True)
 class LSTM(Cell, kind="lstm"):
-    """Long short-term memory."""
+    """The long short-term memory, whose gates say what a cell forgets, takes in and shows."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def _square(x: Tensor) -> Tensor:
 
 
 class FixedMap(nn.Module):
-    """A map without parameters."""
+    """A feature map that has no parameters."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ class GateLoop(HeadsConfig, kind="gate_loop"):
 
 
 class GateLoopMixer(HeadMixer):
-    """The module of GateLoop."""
+    """The module that runs GateLoop."""
 
     recurrence = COMPLEX_GATED
 

@@ -30,7 +30,7 @@ class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
 
 
 class GatedLinearAttentionMixer(HeadMixer):
-    """The module of GatedLinearAttention."""
+    """The module that runs gated linear attention."""
 
     recurrence = GATED
     config: GatedLinearAttention

@@ -48,7 +48,7 @@ class HeadsConfig(MixerConfig):
             raise ValueError(f"short_convolution must not be negative, got {self.short_convolution}")
 
     def sizes(self, width: int) -> tuple[int, int]:
-        """K and V."""
+        """The sizes K and V that each head has in a stream of this width."""
         return self.key_size or head_size(width, self.heads), self.value_size or head_size(width, self.heads)
 
 

@@ -39,7 +39,7 @@ class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
 
 
 class KimiDeltaAttentionMixer(HeadMixer):
-    """The module of KimiDeltaAttention."""
+    """The module that runs Kimi delta attention."""
 
     recurrence = DELTA
     config: KimiDeltaAttention

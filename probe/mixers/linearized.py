@@ -23,7 +23,7 @@ from .recurrences import LINEAR, Tokens
 
 @dataclass(frozen=True)
 class Linearized(HeadsConfig, kind="linearized"):
-    """form: "gla" or "mamba"."""
+    """A linear mixer that takes over a softmax layer's projections. form: which it is, "gla" or "mamba", as above."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, Z)
 

@@ -25,7 +25,7 @@ SCALED_STATE = tuple(SCALED if point is TRANSITION else point for point in MATRI
 
 @dataclass(frozen=True)
 class MLSTM(HeadsConfig, kind="mlstm"):
-    """The matrix LSTM of xLSTM."""
+    """The LSTM of xLSTM whose state is a matrix."""
 
     points = (
         *QKV,

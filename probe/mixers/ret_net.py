@@ -24,7 +24,7 @@ from .recurrences import LINEAR, Tokens
 
 @dataclass(frozen=True)
 class RetNet(HeadsConfig, kind="ret_net"):
-    """Retention."""
+    """Retention: each head's memory decays at a fixed rate, and q and k are turned by their positions."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 

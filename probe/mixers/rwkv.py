@@ -69,7 +69,7 @@ class Shift(nn.Module):
 
 
 class RWKV6Mixer(HeadMixer):
-    """The module of RWKV6."""
+    """The module that runs RWKV-6."""
 
     recurrence = GATED
     config: RWKV6

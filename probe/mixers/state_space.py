@@ -108,7 +108,7 @@ class StateSpaceMixer(RecurrentMixer):
 
 
 class LRUMixer(StateSpaceMixer):
-    """The module of LRU."""
+    """The module that runs the LRU."""
 
     def __init__(self, config: LRU, width: int, generator: Generator) -> None:
         super().__init__(config, width, 1, config.state_size, generator)
@@ -128,7 +128,7 @@ class LRUMixer(StateSpaceMixer):
 
 
 class S5Mixer(StateSpaceMixer):
-    """The module of S5."""
+    """The module that runs S5."""
 
     def __init__(self, config: S5, width: int, generator: Generator) -> None:
         pairs = config.state_size // 2

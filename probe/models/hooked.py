@@ -399,11 +399,11 @@ class HookedModel(ReadsText, HookedRootModule):
         return held, [(name, keep) for name in names], [(name, partial(keep, suffix="_grad")) for name in backward]
 
     def cache_all(self, *_: Any, **__: Any) -> None:
-        """Refused: transformer-lens has deprecated it."""
+        """Raise NotInThisModelError, as transformer-lens has deprecated it."""
         raise NotInThisModelError("cache_all is deprecated in transformer-lens; use run_with_cache or add_caching_hooks")
 
     def cache_some(self, *_: Any, **__: Any) -> None:
-        """Refused: transformer-lens has deprecated it."""
+        """Raise NotInThisModelError, as transformer-lens has deprecated it."""
         raise NotInThisModelError("cache_some is deprecated in transformer-lens; use run_with_cache with names_filter")
 
 

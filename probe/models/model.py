@@ -86,7 +86,7 @@ class Model(HookedModel):
 
     @property
     def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
-        """The unembedding, [width, vocabulary]."""
+        """The unembedding has the shape [width, vocabulary]."""
         return self.unembed.weight.T
 
     @property

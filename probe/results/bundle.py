@@ -34,7 +34,7 @@ def bundle(result: Result, figure: DrawnFigure, provenance: Mapping[str, Any]) -
 
 
 def parquet_of(figure: DrawnFigure) -> bytes:
-    """The drawn numbers as Parquet."""
+    """Write the drawn numbers as the bytes of a Parquet file."""
     held = io.BytesIO()
     numbered_frame(figure.specification).to_parquet(held, index=False)
     return held.getvalue()

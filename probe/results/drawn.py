@@ -66,13 +66,13 @@ class DrawnFigure:
         self.to_plotly().show()
 
     def to_plotly(self, *, dark: bool = False) -> PlotlyFigure:
-        """For the screen."""
+        """Draw the figure for the screen."""
         from .screen import draw_on_screen
 
         return draw_on_screen(self.specification, dark=dark)
 
     def to_matplotlib(self) -> MatplotlibFigure:
-        """For print, to change it further."""
+        """Draw the figure for print, so that it can be changed further."""
         from .print import draw_for_print
 
         return draw_for_print(self.specification, self.style)

@@ -30,7 +30,7 @@ class OverSeeds(Result, kind="over_seeds"):
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, in their order."""
+        """The seeds that were joined, in their order."""
         return [int(seed) for seed in self.table["seed"].drop_duplicates()]
 
     def of_seed(self, seed: int) -> Result:

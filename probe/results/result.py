@@ -67,7 +67,7 @@ class Result(Kinds, family="result"):
             raise ValueError(f"{type(self).__name__} needs the columns {', '.join(missing)}")
 
     def to_frame(self) -> pd.DataFrame:
-        """The table, as a copy."""
+        """Give the table as a copy."""
         return self.table.copy()
 
     def summary(self) -> str:

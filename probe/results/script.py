@@ -72,7 +72,7 @@ def numbered_frame(figure: Figure) -> pd.DataFrame:
 
 
 def script_of(figure: Figure, style: str | PrintStyle) -> str:
-    """The lines of the script."""
+    """Write the script that draws the figure again."""
     look = style_named(style)
     columns = min(figure.columns, len(figure.panels), look.columns)
     rows = math.ceil(len(figure.panels) / columns)

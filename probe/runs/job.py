@@ -92,7 +92,7 @@ class StoredHistory(Stored):
 
 @dataclass(frozen=True)
 class StoredCapture(Stored):
-    """A capture of the run."""
+    """A capture that is stored in the run."""
 
     name: str
 
@@ -102,7 +102,7 @@ class StoredCapture(Stored):
 
 @dataclass(frozen=True)
 class StoredResult(Stored):
-    """A result of the run."""
+    """A result that is stored in the run."""
 
     name: str
 
@@ -112,7 +112,7 @@ class StoredResult(Stored):
 
 @dataclass(frozen=True)
 class StoredDirection(Stored):
-    """A direction kept in the run."""
+    """A direction that is kept in the run."""
 
     name: str
 

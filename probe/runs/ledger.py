@@ -49,7 +49,7 @@ class Entry(Configuration):
             raise ValueError("a record changes nothing")
 
     def applied_to(self, manifest: Manifest) -> Manifest:
-        """The manifest with the change."""
+        """Give the manifest as it is with the change."""
         files = {name: record for name, record in manifest.files.items() if name not in self.removed} | dict(self.added)
         seconds = dict(manifest.seconds)
         for name, spent in self.seconds.items():
@@ -140,7 +140,7 @@ class Ledger:
             self.manifest.write(self.folder)
 
     def update(self, **changes: Any) -> None:
-        """Change fields of the manifest."""
+        """Change fields of the manifest, and write it unless this is a worker's."""
         self.manifest = replace(self.manifest, **changes)
         if not self.worker:
             self.manifest.write(self.folder)

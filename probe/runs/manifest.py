@@ -51,7 +51,7 @@ class FileRecord(Configuration):
 
     @classmethod
     def of(cls, path: Path) -> FileRecord:
-        """As it is now. Raises OSError for what is missing or not a file or folder of files."""
+        """Make the record of a file as it is now. Raises OSError for what is missing or not a file or folder of files."""
         if path.is_symlink() or not path.is_dir():
             return cls(sha256(path), path.stat().st_size)
         inner = {one.relative_to(path).as_posix(): one for one in path.rglob("*") if one.is_symlink() or not one.is_dir()}

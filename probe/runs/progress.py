@@ -19,7 +19,7 @@ FILE = "progress.json"
 
 
 class Reporter(Protocol):
-    """What shows progress."""
+    """What shows the progress of a run."""
 
     def stage(self, name: str, total: int | None) -> None:
         """A stage begins, of `total` steps where that is known."""

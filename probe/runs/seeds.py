@@ -64,7 +64,7 @@ class Seeds(Study, kind="seeds"):
         return self.study, self.seeds
 
     def of_seed(self, seed: int) -> Study:
-        """The study of one seed."""
+        """Give the study that runs with one seed."""
         assert self.study is not None
         return replace(self.study, seed=seed)
 

@@ -38,7 +38,7 @@ class Metric(ABC):
         """Why a probe cannot be fitted to these training targets; None where it can."""
 
     def score(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> float:
-        """Of all samples together."""
+        """The score of all samples together."""
         above, below = self.parts(guess, truth, baseline)
         return self.of_ratio(float(above.sum() / below.sum()))
 

@@ -41,7 +41,7 @@ class Direction(Subspace):
 
     @property
     def vector(self) -> Tensor:
-        """The unit vector, [D]."""
+        """The unit vector has the shape [D]."""
         return self.basis[:, 0]
 
     @classmethod

@@ -81,7 +81,7 @@ class Subspace:
 
     @property
     def rank(self) -> int:
-        """r, its number of dimensions."""
+        """r, the number of its dimensions."""
         return self.basis.shape[1]
 
     @property

@@ -99,7 +99,7 @@ def legal_moves(board: Board, n: int, player: int) -> dict[int, list[int]]:
 
 
 def place(board: Board, square: int, turned: list[int], player: int) -> Board:
-    """The board after a move."""
+    """Give the board as it is after a move."""
     after = list(board)
     for one in (square, *turned):
         after[one] = player

@@ -31,7 +31,7 @@ class Sentiment(Task, kind="sentiment"):
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The vocabulary."""
+        """The words of the vocabulary, in the order of their tokens."""
         fixed = {word for opening in OPENINGS for word in opening if "{" not in word}
         return tuple(sorted(fixed | {*GOOD, *BAD, *JOINS} | {noun for nouns in TOPICS.values() for noun in nouns}))
 

@@ -54,7 +54,7 @@ class SourceCode(Task, kind="source_code"):
 
 @dataclass(frozen=True)
 class SourceFile(Document):
-    """A file of Python source."""
+    """A file of Python source, which is labelled when its labels are asked for."""
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.int32]]:

@@ -29,7 +29,7 @@ TRIANGULAR = "one triangular solve against the token loop"
 
 
 class Forms(Claim, kind="p001-forms"):
-    """The chunkwise form."""
+    """The chunkwise form is compared with the recurrence."""
 
     paper, scope = "P001", Scope.IDENTITY
     statement = "The chunkwise form is the recurrence at any chunk size, and its attention matrix one triangular solve."
@@ -53,7 +53,7 @@ RULES = ("delta rule", "linear attention")
 
 
 class Capacity(Claim, kind="p001-capacity"):
-    """What a state holds."""
+    """A state of known keys shows how many pairs it holds."""
 
     paper, scope = "P001", Scope.CONSTRUCTION
     statement = (
@@ -92,7 +92,7 @@ MORE = "share recalled, DeltaNet less linear attention"
 
 @dataclass(frozen=True)
 class Recall(Claim, kind="p001-recall"):
-    """Associative recall of more pairs than key channels."""
+    """Models are trained to recall more pairs than a state has key channels."""
 
     training: Training = Training(steps=1000, batch=32, length=24, learning_rate=5e-3)
     """Both models are trained with these settings."""

@@ -25,7 +25,7 @@ NORM = "largest norm of a transition, beta in [0, 2]"
 
 
 class Forms(Claim, kind="p002-forms"):
-    """Several keys a token."""
+    """The product form, with several keys a token, is compared with the recurrence."""
 
     paper, scope = "P002", Scope.IDENTITY
     statement = "The product form is the recurrence; one key a token is DeltaNet; transitions contract for beta in [0, 2]."
@@ -58,7 +58,7 @@ TURN = Axes("drift of a rotation of order 3", "tokens", "distance from where it 
 
 
 class Reflections(Claim, kind="p002-reflections"):
-    """Groups as products of reflections."""
+    """Groups are built as products of reflections."""
 
     paper, scope = "P002", Scope.CONSTRUCTION
     statement = (

@@ -28,7 +28,7 @@ LINE = Axes("where discretisation puts -0.1 + i w", "w times step", "modulus", y
 
 
 class Views(Claim, kind="p013-views"):
-    """Recurrence, convolution, and discretisation."""
+    """Recurrence, convolution and discretisation are compared with each other."""
 
     paper, scope = "P013", Scope.IDENTITY
     statement = (

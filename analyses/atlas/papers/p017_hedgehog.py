@@ -7,7 +7,7 @@ from ..measurement import Scope, at_least
 
 
 class Hedgehog(LinearizedClaim, kind="p017-mimicry"):
-    """The learned feature map."""
+    """The learned feature map is compared with softmax and with elu + 1."""
 
     paper, scope = "P017", Scope.TRAINED
     statement = (

@@ -33,7 +33,7 @@ SIZES = Axes("size of the output for a scaled input", "scale of the input", "|f(
 
 
 class Bilinear(Claim, kind="p068-bilinear"):
-    """Sizes, and the quadratic form."""
+    """The sizes of the mixers are counted, and the bilinear one is written as a quadratic form."""
 
     paper, scope = "P068", Scope.IDENTITY
     statement = (
@@ -82,7 +82,7 @@ COMPARED = (MLP(), GEGLU(), SwiGLU())
 
 @dataclass(frozen=True)
 class Improvement(Claim, kind="p068-improvement"):
-    """What the gate buys."""
+    """Models with gated channel mixers are compared with one that has none."""
 
     training: Training = Training(steps=300, batch=64, length=16, learning_rate=3e-3)
     """Each model is trained with these settings."""

@@ -75,7 +75,7 @@ def _reconstruction(size: int) -> float:
 
 
 class Bases(Claim, kind="p080-bases"):
-    """The equations."""
+    """LegS is compared with warped Legendre polynomials, and LegT and FouT with a finite window."""
 
     paper, scope = "P080", Scope.IDENTITY
     statement = (

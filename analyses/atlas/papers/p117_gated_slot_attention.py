@@ -31,7 +31,7 @@ ALONG = Axes("slot weights along a sequence", "token", "weight of the slot")
 
 
 class TwoPasses(Claim, kind="p117-two-passes"):
-    """The two-pass form."""
+    """The two-pass form is compared with the recurrence of the slots."""
 
     paper, scope = "P117", Scope.IDENTITY
     statement = (
@@ -95,7 +95,7 @@ MORE = "share recalled, slots less gated linear attention of the same state"
 
 @dataclass(frozen=True)
 class Recall(Claim, kind="p117-recall"):
-    """Associative recall at equal state size."""
+    """Models are trained on associative recall at equal state size."""
 
     training: Training = Training(steps=600, batch=32, length=24, learning_rate=1e-2)
     """Both models are trained with these settings."""

@@ -67,7 +67,7 @@ FORM = "{}: Theta against the nearest that is {}"
 
 
 class Recurrences(Claim, kind="p120-recurrences"):
-    """The recurrence of each model."""
+    """The recurrence of each model is compared with the shared form."""
 
     paper, scope = "P120", Scope.IDENTITY
     statement = (

@@ -28,7 +28,7 @@ RETNET = "constant real gates 1 - 2^(-5 - h) against the RetNet mixer"
 
 
 class Modes(Claim, kind="p128-modes"):
-    """The modes of computation."""
+    """The three modes of computation are compared with each other."""
 
     paper, scope = "P128", Scope.IDENTITY
     statement = "Recurrent, scan and surrogate-attention modes agree; a constant real gate is RetNet."
@@ -83,7 +83,7 @@ GAPS = Axes("distance between the states after n and n + 1 ones", "n", "distance
 
 
 class Counting(Claim, kind="p128-counting"):
-    """Counting by phase."""
+    """A phase that the token chooses is made to count."""
 
     paper, scope = "P128", Scope.CONSTRUCTION
     statement = (

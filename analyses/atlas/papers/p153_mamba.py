@@ -31,7 +31,7 @@ ALONG = Axes("eigenvalues along a sequence", "token", "exp(step A)")
 
 
 class Scan(Claim, kind="p153-scan"):
-    """The selective scan."""
+    """The selective scan is compared with the recurrence."""
 
     paper, scope = "P153", Scope.IDENTITY
     statement = (
@@ -92,7 +92,7 @@ SELECTIVE, FIXED = "selective: share of places right", "time-invariant: share of
 
 @dataclass(frozen=True)
 class Copying(Claim, kind="p153-selective-copying"):
-    """Selective copying."""
+    """Models with and without selection are trained to copy."""
 
     training: Training = Training(steps=500, batch=16, length=24, learning_rate=5e-3)
     """Both models are trained with these settings."""

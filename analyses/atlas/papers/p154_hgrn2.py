@@ -77,7 +77,7 @@ IN_ALL = "rise of the share recalled from the least expansion to the largest"
 
 @dataclass(frozen=True)
 class Expansion(Claim, kind="p154-expansion"):
-    """What the expansion of the state buys."""
+    """Models whose states are expanded by different factors are compared."""
 
     training: Training = Training(steps=600, batch=32, length=12, learning_rate=1e-2)
     """Each model is trained with these settings."""

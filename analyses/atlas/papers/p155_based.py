@@ -30,7 +30,7 @@ SCORES = Axes("a score s becomes", "s", "weight before normalising", y_log=True)
 
 
 class Taylor(Claim, kind="p155-taylor"):
-    """The features."""
+    """The Taylor features are compared with the polynomial that they stand for."""
 
     paper, scope = "P155", Scope.IDENTITY
     statement = "Taylor features give 1 + s + s^2 / 2, which is never negative; chunked, recurrent and quadratic forms agree."
@@ -73,7 +73,7 @@ MEMORY = Axes("recall against memory", "features of a head", "share recalled", x
 
 @dataclass(frozen=True)
 class Recall(Claim, kind="p155-recall"):
-    """Recall against memory."""
+    """Models are trained on associative recall with states of different sizes."""
 
     training: Training = Training(steps=600, batch=32, length=12, learning_rate=1e-2)
     """Each model is trained with these settings."""

@@ -36,7 +36,7 @@ LARGEST = Axes("largest eigenvalue of d s_t / d s_(t-1)", "token", "modulus")
 
 
 class Cells(Claim, kind="p375-cells"):
-    """The cells, and their Jacobians."""
+    """The cells are compared with torch's, and their Jacobians with finite differences."""
 
     paper, scope = "P375", Scope.IDENTITY
     statement = (
@@ -121,7 +121,7 @@ MODELS = {"LSTM": LSTM(heads=4), "sLSTM": SLSTM(heads=4), "GLA": GatedLinearAtte
 
 @dataclass(frozen=True)
 class StateTracking(Claim):
-    """Base of the claims on what is tracked beyond the length of training."""
+    """Base of the claims on what models track beyond the length of training."""
 
     training: Training = Training(steps=400, batch=64, length=40)
     """Each model is trained with these settings."""
@@ -147,7 +147,7 @@ class StateTracking(Claim):
 
 @dataclass(frozen=True)
 class TracksParity(StateTracking, kind="p375-parity"):
-    """Parity."""
+    """Models are trained to track parity."""
 
     statement = (
         "Trained on parity to length 40 and tested at 256, LSTM and sLSTM solve it; a linear recurrence with gates in (0, 1) "
@@ -157,7 +157,7 @@ class TracksParity(StateTracking, kind="p375-parity"):
 
 @dataclass(frozen=True)
 class TracksS3(StateTracking, kind="p375-s3"):
-    """The word problem of S3."""
+    """Models are trained on the word problem of S3."""
 
     training: Training = Training(steps=1000, batch=64, length=16, learning_rate=1e-2)
     """Each model is trained with these settings."""
@@ -177,7 +177,7 @@ class TracksS3(StateTracking, kind="p375-s3"):
 
 @dataclass(frozen=True)
 class TracksA5(StateTracking, kind="p375-a5"):
-    """The word problem of A5."""
+    """Models are trained on the word problem of A5."""
 
     training: Training = Training(steps=1200, batch=64, length=12, learning_rate=1e-2)
     """Each model is trained with these settings."""
