@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json as plain
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from ..probe.results.text import visible
+
 if TYPE_CHECKING:
     from ..analyses.atlas.claim import Claim
-    from ..analyses.atlas.verdicts import Verdicts
+    from ..analyses.atlas.verdicts import Damaged, Verdicts
 
 RUNS = Path("runs")
 FAILED = 1
@@ -20,6 +22,8 @@ FAILED = 1
 
 def list_papers(folder: Path = RUNS, json: bool = False) -> None:
     """List the papers of the atlas, and what became of the claims of each.
+
+    Verdicts that are not as they were written are told, and count for nothing: their paper is "damaged".
 
     Args:
         folder: where runs are, whose verdicts are shown.
@@ -76,6 +80,7 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
     """
     from ..analyses.atlas.catalogue import every_claim
     from ..analyses.atlas.table import write_table
+    from ..analyses.atlas.verdicts import stored_verdicts
     from ..probe.errors import StatescopeError
 
     for claim in every_claim():
@@ -85,6 +90,7 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
         except StatescopeError as error:
             print(f"{claim.kind}: {error}", file=sys.stderr, flush=True)
         write_table(folder, out)
+    _tell(stored_verdicts(folder)[1])
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_papers, "verify": verify, "measure": measure}
@@ -101,16 +107,27 @@ def _measure(claim: Claim, folder: Path) -> Verdicts:
 
 
 def _stored(folder: Path) -> dict[str, str]:
-    """The verdict on each paper whose claims have been measured, the weakest of them."""
+    """The verdict on each paper whose claims have been measured, the weakest of them; "damaged" where one cannot be shown."""
     if not any(folder.glob("*/results/verdicts.parquet")):
         return {}
+    from ..analyses.atlas.catalogue import paper_of
     from ..analyses.atlas.measurement import weakest
-    from ..analyses.atlas.verdicts import stored_verdicts
+    from ..analyses.atlas.verdicts import DAMAGED, stored_verdicts
 
+    stored, damaged = stored_verdicts(folder)
+    _tell(damaged)
     found: dict[str, list[Verdicts]] = {}
-    for verdicts, _ in stored_verdicts(folder).values():
+    for verdicts, _ in stored.values():
         found.setdefault(verdicts.about["paper"], []).append(verdicts)
-    return {number: weakest([one.verdict for one in own]) for number, own in found.items()}
+    status: dict[str, str] = {number: weakest([one.verdict for one in own]) for number, own in found.items()}
+    spoilt = {one.claim for one in damaged if one.claim is not None} - stored.keys()
+    return status | dict.fromkeys(filter(None, map(paper_of, spoilt)), DAMAGED)
+
+
+def _tell(damaged: Sequence[Damaged]) -> None:
+    """Each of the verdicts that cannot be shown, in a line."""
+    for one in damaged:
+        print(f"statescope: {visible(one.why)}", file=sys.stderr, flush=True)
 
 
 def _print(found: Verdicts) -> None:

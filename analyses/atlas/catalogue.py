@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...probe.declarations import declarations
 from ...probe.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def claims_of(number: str) -> tuple[type[Claim], ...]:
         raise unknown_name("paper with claims", wanted, _modules())
     import_module(f".papers.{_modules()[wanted]}", __package__)
     return tuple(kind for kind in Claim.known.values() if issubclass(kind, Claim) and kind.paper == wanted)
+
+
+def paper_of(claim: str) -> str | None:
+    """The number of the paper whose file makes a claim, by the claim's name; None for a claim of no file here. Imports none."""
+    files = {declared.module.rpartition(".")[2] for declared in declarations("study") if declared.kind == claim}
+    return next((number for number, file in _modules().items() if file in files), None)
 
 
 def every_claim() -> tuple[type[Claim], ...]:

@@ -15,7 +15,7 @@ from ...probe.runs.study import Study
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
 from .catalogue import claims_of
 from .measurement import Measurement, Scope
-from .verdicts import Verdicts, verdicts_of
+from .verdicts import NAME, Verdicts, verdicts_of
 
 LEAST_SEEDS = 3
 
@@ -79,7 +79,7 @@ class Claim(Study):
 
     def execute(self, run: Run) -> None:
         numbers = {seed: self._stored(seed, run) for seed in self.seeds}
-        verdicts = run.compute("verdicts", self._judge, numbers=numbers)
+        verdicts = run.compute(NAME, self._judge, numbers=numbers)
         if tuple(verdicts.measurements) != self.measurements:
             raise ChangedClaimError(
                 f"{run.path} holds verdicts on other numbers or thresholds than {self.kind} has now; delete it to measure again"

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...probe.files import write_text
 from ...probe.runs.manifest import Manifest
 from .catalogue import Paper, every_claim, papers
-from .verdicts import Verdicts, stored_verdicts
+from .verdicts import DAMAGED, Verdicts, stored_verdicts
 
 HEAD = """# The atlas: what papers claim, and what was found here
 
@@ -27,8 +27,11 @@ def write_table(folder: Path, out: Path) -> None:
 
 
 def table_of(folder: Path) -> str:
-    """The table of the verdicts in the run folders of `folder`, with the claims and papers that have none."""
-    found = stored_verdicts(folder)
+    """The table of the verdicts in the run folders of `folder`, with the claims and papers that have none, and the claims whose
+    verdicts are not as they were written.
+    """
+    found, damaged = stored_verdicts(folder)
+    spoilt = {one.claim for one in damaged}
     lines = [HEAD, "| paper | claim | scope | verdict | seeds | seconds |", "|---|---|---|---|---|---|"]
     for kind in sorted(found):
         verdicts, run = found[kind]
@@ -36,7 +39,8 @@ def table_of(folder: Path) -> str:
         row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, len(about["seeds"]), _seconds(run))
         lines.append("| " + " | ".join(map(str, row)) + " |")
     left = [claim for claim in every_claim() if claim.kind not in found]
-    lines += [f"| {claim.paper} | {claim.kind} | {claim.scope} | not measured yet | | |" for claim in left]
+    status = {claim.kind: DAMAGED if claim.kind in spoilt else "not measured yet" for claim in left}
+    lines += [f"| {claim.paper} | {claim.kind} | {claim.scope} | {status[claim.kind]} | | |" for claim in left]
     for kind in sorted(found):
         lines += ["", *_section(kind, found[kind][0])]
     absent = [paper for paper in papers().values() if not paper.has_claims]

@@ -58,7 +58,7 @@ def _facts(path: Path) -> RunFacts | None:
         note, total = str(progress.get("stage", "starting")), progress.get("total")
         done = min(1.0, progress["done"] / total) if total else None
     results = sum(name.startswith("results/") for name in read.files)
-    kinds = tuple((name, record.kind) for name, record in read.results.items())
+    kinds = tuple((name, record.kind) for name, record in read.results.items() if f"results/{name}.parquet" in read.files)
     seconds = sum(read.seconds.values())
     return RunFacts(path.name, status, read.study, read.created, read.seed, seconds, results, done, note, kinds)
 

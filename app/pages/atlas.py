@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ...analyses.atlas.catalogue import Paper, papers
+from ...analyses.atlas.catalogue import Paper, paper_of, papers
 from ...analyses.atlas.measurement import weakest
-from ...analyses.atlas.verdicts import Verdicts
+from ...analyses.atlas.verdicts import DAMAGED, Verdicts
 from ...probe.runs.run import Run
 from ..components.choose import choose, search
 from ..components.figure import show_result
@@ -23,7 +23,7 @@ from .page import FolderPage
 ALL = "all"
 FIRST = "P001"
 NOT_YET, ABSENT = "not measured yet", "no claim here"
-SIGNS = {"holds": "✔", "does not reproduce": "✘", "inconclusive": "?", NOT_YET: "…", ABSENT: "-"}
+SIGNS = {"holds": "✔", "does not reproduce": "✘", "inconclusive": "?", DAMAGED: "⚠", NOT_YET: "…", ABSENT: "-"}
 Measured = Mapping[str, Sequence[tuple[Run, str, Verdicts]]]
 
 
@@ -37,8 +37,8 @@ class Atlas(FolderPage, kind="atlas"):
     def draw(self) -> None:
         st.header(self.title)
         st.markdown("What papers claim, and what was found here: each verdict with its numbers, their intervals and the seeds.")
-        measured = _measured()
-        status = {number: _status(paper, measured) for number, paper in papers().items()}
+        measured, damaged = _measured()
+        status = {number: DAMAGED if number in damaged else _status(paper, measured) for number, paper in papers().items()}
         left, *boxes = st.columns([2, 2, 1.5, 1])
         words = search("search", "search", where=left)
         room = choose("room", [ALL, *sorted({paper.room for paper in papers().values()})], "room", where=boxes[0])
@@ -57,16 +57,25 @@ class Atlas(FolderPage, kind="atlas"):
         _draw_paper(papers()[number], measured.get(number, ()))
 
 
-def _measured() -> Measured:
-    """The verdicts there are, by paper: in the folder of runs, and in that of `make atlas` inside it."""
+def _measured() -> tuple[Measured, set[str]]:
+    """The verdicts there are, by paper: in the folder of runs, and in that of `make atlas` inside it; and the papers with a
+    claim whose verdicts cannot be shown, which the page tells.
+    """
     found: dict[str, list[tuple[Run, str, Verdicts]]] = {}
+    sound, damaged = set[str](), set[str]()
     for folder in (runs_folder(), runs_folder() / "atlas"):
         for facts in runs_there_are(folder):
             for name, kind in facts.kinds:
-                result = read_result(Run(folder / facts.name), name) if kind == Verdicts.kind else None
+                if kind != Verdicts.kind:
+                    continue
+                run = Run(folder / facts.name)
+                result = read_result(run, name)
                 if isinstance(result, Verdicts):
-                    found.setdefault(str(result.about.get("paper")), []).append((Run(folder / facts.name), name, result))
-    return found
+                    found.setdefault(result.about["paper"], []).append((run, name, result))
+                    sound.add(result.about["claim"])
+                else:
+                    damaged.add(facts.study)
+    return found, set(filter(None, map(paper_of, damaged - sound)))
 
 
 def _status(paper: Paper, measured: Measured) -> str:
@@ -123,7 +132,7 @@ def _draw_paper(paper: Paper, found: Sequence[tuple[Run, str, Verdicts]]) -> Non
         st.text(f"What it is known for: {paper.headline}")
     for run, name, verdicts in found:
         about = verdicts.about
-        st.text(f"{about.get('scope', '')}: {about.get('statement', '')} {about.get('note', '')}".strip())
+        st.text(f"{about['scope']}: {about['statement']} {about['note']}".strip())
         show_result(run, name, verdicts, {}, words=False)
         columns = ["what", "relation", "expected", "tolerance", "found", "low", "high", "verdict"]
         st.dataframe(verdicts.table[columns], hide_index=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from statescope.analyses.atlas.catalogue import claims_of, papers
 from statescope.analyses.atlas.verdicts import Verdicts
+from statescope.probe.runs.manifest import FileRecord
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "server" / "main.py"
 PAPER = "P013"
@@ -61,6 +65,33 @@ def test_a_paper_shows_its_claim_numbers_figure_and_the_command(
     assert numbers["verdict"].tolist() == found.table["verdict"].tolist()
     assert len(app.get("plotly_chart")) == 1
     assert any(block.value == f"statescope atlas verify {PAPER}" for block in app.code)
+
+
+def test_verdicts_that_are_none_are_told_and_hide_no_other(
+    measured: tuple[Path, Verdicts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was replaced, and one that is listed as it is but is no verdict."""
+    folder, found = measured
+    source = next((folder / "atlas").iterdir())
+    shutil.copytree(source, tmp_path / "replaced")
+    shutil.copytree(source, tmp_path / "odd")
+    for name in ("replaced", "odd"):
+        path = tmp_path / name / "results" / "verdicts.parquet"
+        table = parquet.read_table(path)
+        column = table.schema.get_field_index("verdict")
+        parquet.write_table(table.set_column(column, "verdict", [["foo"] * len(table)]), path)
+    manifest = json.loads((tmp_path / "odd" / "manifest.json").read_text())
+    manifest["files"]["results/verdicts.parquet"] = vars(FileRecord.of(tmp_path / "odd" / "results" / "verdicts.parquet"))
+    (tmp_path / "odd" / "manifest.json").write_text(json.dumps(manifest))
+    app = open_page(tmp_path, monkeypatch, paper=PAPER)
+    assert not app.exception
+    told = [error.value for error in app.error]
+    assert any("was altered" in text or "were written" in text for text in told) and any("foo" in text for text in told)
+    assert app.dataframe[0].value.set_index("paper").loc[PAPER, "verdict"].endswith("damaged")
+    shutil.copytree(source, tmp_path / "sound")
+    app = open_page(tmp_path, monkeypatch, paper=PAPER)
+    assert not app.exception and len(app.error) == 2
+    assert app.dataframe[0].value.set_index("paper").loc[PAPER, "verdict"].endswith(found.verdict)
 
 
 def test_papers_are_filtered_by_what_stands_in_the_address(
