@@ -126,7 +126,7 @@ def _run_facts(entry: Run | StatescopeError) -> dict[str, Any]:
 
 
 def print_run(path: Path, *, as_json: bool) -> None:
-    """One run: what it was, and every result in words."""
+    """Print one run: what it was, and every result in words."""
     run = Run(path)
     manifest = run.manifest
     summaries = {}
@@ -159,7 +159,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
 
 
 def print_outcome(run: Run) -> None:
-    """Where the numbers and figures of a finished run are."""
+    """Print where the numbers and figures of a finished run are."""
     spent = sum(run.manifest.seconds.values())
     say(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
     for name in run.result_names:
@@ -169,7 +169,7 @@ def print_outcome(run: Run) -> None:
 
 
 def figure_of(run: Run, name: str) -> str:
-    """Where the figure of a result is, or that it has none."""
+    """Tell where the figure of a result is, or that it has none."""
     file = f"figures/{name}.svg"
     return f"{run.path}/{file}" if file in run.manifest.files else "not drawn"
 

@@ -23,7 +23,10 @@ CellName = Literal["elman", "gru", "lstm", "slstm"]
 
 @dataclass(frozen=True)
 class Cell:
-    """gates: pre-activations a channel, in order. parts: of the state, the first is what is read."""
+    """A cell, which steps from one state to the next.
+
+    gates: pre-activations a channel, in order. parts: of the state, the first is what is read.
+    """
 
     step: Callable[[cells.Parts, Tensor, Tensor], cells.Parts]
     gates: tuple[str, ...]

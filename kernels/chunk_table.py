@@ -161,18 +161,18 @@ class ChunkTable:
 
     @property
     def depth(self) -> int:
-        """J, the rows of the longest sequence."""
+        """J, the number of rows that the longest sequence has."""
         return len(self.rows[0])
 
     def find(self, place: Place) -> tuple[int, int]:
-        """(row, offset in the row) of a place."""
+        """Find the row of a place, and its offset in the row."""
         position = self.layout.starts[place.sequences[0]] + place.local
         own = self.rows[place.sequences[0]]
         row = next(j for j, (start, length) in enumerate(own) if start <= position < start + length)
         return row, position - own[row][0]
 
     def find_state(self, place: Place) -> tuple[int, int]:
-        """(row, offset) of the state after a place, edited if it is edited; offset -1 is the state at the row's start."""
+        """Find (row, offset) of the state after a place, edited if it is edited; offset -1 is the state at the row's start."""
         row, offset = self.find(place)
         return (row + 1, -1) if self.layout.is_edited(place) else (row, offset)
 

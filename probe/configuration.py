@@ -58,7 +58,7 @@ class Range:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """Of a tuple or a text, as metadata of its type: there is something in it."""
+    """Says, as metadata of the type of a tuple or a text, that it must not be empty."""
 
     def complaint(self, value: typing.Sized) -> str | None:
         """What is wrong with a value, or None."""

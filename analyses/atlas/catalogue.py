@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper.
+    """A paper, with what the atlas knows of it.
 
     name: what it is called in the field. room: which part of the workbench it concerns. set: "core" or "extended".
     claim: what it says, as the atlas would measure it. headline: what it is known for. Fields that are not known are empty.

@@ -71,7 +71,7 @@ def equals(what: str, expected: float, tolerance: float = 0.0, unit: str = "numb
 
 
 def interval(values: Sequence[float], scope: Scope) -> tuple[float, float]:
-    """Where a number lies, from its values for several seeds.
+    """Tell where a number lies, from its values for several seeds.
 
     What is trained varies from seed to seed, and a paper speaks of the mean: its 95% interval by Student's t. An identity or a
     construction has to hold for every draw: the least and the largest value.

@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Automaton:
-    """A finite automaton with answers.
+    """A finite automaton that gives an answer in each of its states.
 
     table: [states, tokens], the state after each token; -1 for a token that was never seen there. answers: [states]. start: the
     state before the first token.

@@ -31,7 +31,7 @@ class TrainingCurve(Result, kind="training_curve"):
 
     @classmethod
     def of(cls, histories: Mapping[str, Progress], *, real: bool = False) -> TrainingCurve:
-        """real: of a task of real numbers."""
+        """Make the curves of histories, name -> losses in nats. real: whether the task is of real numbers."""
         scale, unit = (1.0, "mean squared error") if real else (BITS, "bits a token")
         tables = [
             pd.DataFrame({"model": name, "step": np.arange(1, len(h.losses) + 1), "loss": np.asarray(h.losses) * scale})

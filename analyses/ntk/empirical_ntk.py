@@ -23,7 +23,9 @@ Output = Literal["trace", "full"]
 
 @dataclass(frozen=True)
 class TangentKernel:
-    """values: [N, N] or [N, O, N, O], float64. routes: of each parameter that was counted, by its name; "unused" marks one that
+    """The empirical tangent kernel of a model, and how it was computed.
+
+    values: [N, N] or [N, O, N, O], float64. routes: of each parameter that was counted, by its name; "unused" marks one that
     the outputs do not depend on. Parameters with `requires_grad` off are not counted.
     """
 

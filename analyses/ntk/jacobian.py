@@ -206,7 +206,7 @@ def _double(value: Tensor) -> Tensor:
 
 
 def as_real(rows: Tensor) -> Tensor:
-    """[N, numbers], a complex parameter being two real ones."""
+    """Write rows as real numbers, [N, numbers]; a complex parameter becomes two of them."""
     return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)
 
 

@@ -44,7 +44,7 @@ class TangentKernelOperator(Operator):
 
     @property
     def shape(self) -> torch.Size:
-        """[N O, N O], the outputs of one sample next to each other."""
+        """The shape is [N O, N O], with the outputs of one sample next to each other."""
         return torch.Size([self.samples * self.outputs] * 2)
 
     @property

@@ -11,14 +11,14 @@ from ...kernels.operators.operator import Operator, square_self_adjoint
 
 
 class LowRank(NamedTuple):
-    """U diag(values) U^T: vectors [size, rank] orthonormal, values [rank] descending and not negative."""
+    """U diag(values) U^T, where vectors [size, rank] are orthonormal and values [rank] descend and are not negative."""
 
     values: Tensor
     vectors: Tensor
 
 
 class Solution(NamedTuple):
-    """x with (A + ridge I) x = b, the relative residual of each column, and how many iterations it took."""
+    """What solves (A + ridge I) x = b: x, the relative residual of each column, and how many iterations it took."""
 
     x: Tensor
     residuals: Tensor

@@ -89,13 +89,13 @@ class Curves(Result, kind="curves"):
 
 
 def numbers_of(numbers: Mapping[str, float], units: Mapping[str, str]) -> Numbers:
-    """units: what was measured -> its unit; "number" for what it leaves out."""
+    """Make the table of numbers. units: what was measured -> its unit; "number" for what it leaves out."""
     own = [units.get(what, "number") for what in numbers]
     return Numbers(pd.DataFrame({"what": list(numbers), "value": [float(x) for x in numbers.values()], "unit": own}))
 
 
 def curves_of(curves: Mapping[tuple[str, str], Series], panels: Sequence[Axes]) -> Curves:
-    """panels: the axes of each panel that the curves name."""
+    """Make the table of curves. panels: the axes of each panel that the curves name."""
     parts = [
         pd.DataFrame({"panel": panel, "series": series, "x": np.asarray(x, float), "y": np.asarray(y, float)})
         for (panel, series), (x, y) in curves.items()

@@ -17,7 +17,7 @@ STATUSES = ("finished", "running", "interrupted", "failed", "damaged")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run in a line.
+    """The facts of a run that one line of a list of runs shows.
 
     status: one of STATUSES. done: the share of the stage under way that is behind, of a running run that says it.
     note: the stage, or why the run is not finished. kinds: name and kind of each result.

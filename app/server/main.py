@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def tell_damaged(damaged: Sequence[RunFacts]) -> None:
-    """Which runs cannot be read, and why; the page of all runs lists the rest."""
+    """Tell which runs cannot be read, and why; the page of all runs lists the rest."""
     for facts in damaged[:MOST_TOLD]:
         st.error(f"A damaged run is left out: {literal(facts.note)}")
     if len(damaged) > MOST_TOLD:

@@ -21,7 +21,10 @@ from .vector_gram import Gram, vector_gram
 
 
 def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, *, gram_of: Gram = vector_gram) -> ChunkTerms:
-    """q, k, log_decay, bonus [J, S, H, C, K], v [J, S, H, C, V]."""
+    """Compute the terms of a chunk from its tokens.
+
+    q, k, log_decay, bonus [J, S, H, C, K], v [J, S, H, C, V].
+    """
     c = cumulative(log_decay)
     before = (c - log_decay.to(c.dtype)).to(q.dtype)
     own = torch.diag_embed((q * bonus * k).sum(-1))

@@ -20,7 +20,7 @@ def cumulative(log_decay: Tensor) -> Tensor:
 
 
 def causal_mask(readers: Tensor, writers: Tensor, dtype: torch.dtype) -> Tensor:
-    """[readers, writers]: 1 where a reader's token index is at or after the writer's, else 0."""
+    """Make a mask [readers, writers]: 1 where a reader's token index is at or after the writer's, else 0."""
     return (readers[:, None] >= writers).to(dtype)
 
 

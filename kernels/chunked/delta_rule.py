@@ -21,7 +21,10 @@ from .triangular import unit_lower_inverse
 
 
 def terms(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None) -> ChunkTerms:
-    """Q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None."""
+    """Compute the terms of a chunk from its tokens.
+
+    q [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n], log_decay [J, S, H, C] or None.
+    """
     tokens, writes_a_token = k.shape[3:5]
     k, v, beta = k.flatten(3, 4), v.flatten(3, 4), beta.flatten(3, 4)
     order = torch.arange(tokens * writes_a_token, device=q.device)

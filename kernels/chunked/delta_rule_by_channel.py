@@ -29,7 +29,10 @@ def terms(
     inverse_of: Inverse = unit_lower_inverse,
     gram_of: Gram = vector_gram,
 ) -> ChunkTerms:
-    """Q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n]."""
+    """Compute the terms of a chunk from its tokens.
+
+    q, log_decay [J, S, H, C, K], k [J, S, H, C, n, K], v [J, S, H, C, n, V], beta [J, S, H, C, n].
+    """
     tokens, each = k.shape[3:5]
     # A token's keys, and then its query: it reads all that it writes itself.
     gram = gram_of(torch.cat([k, q[..., None, :]], dim=-2), k, log_decay).unflatten(-2, (tokens, each + 1))

@@ -35,7 +35,10 @@ def terms(
     inverse_of: Inverse = unit_lower_inverse,
     gram_of: Gram = vector_gram,
 ) -> ChunkTerms:
-    """q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V]."""
+    """Compute the terms of a chunk from its tokens.
+
+    q, k, a, b, log_decay [J, S, H, C, K], v [J, S, H, C, V].
+    """
     c = cumulative(log_decay)
     end, before = c[..., -1:, :], c - log_decay.to(c.dtype)
     written = torch.stack([b, k], dim=-2)

@@ -13,7 +13,10 @@ from .state_passing import ChunkTerms
 
 
 def terms(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None) -> ChunkTerms:
-    """q, k [J, S, H, C, K], v [J, S, H, C, V], log_decay [J, S, H, C] or None."""
+    """Compute the terms of a chunk from its tokens.
+
+    q, k [J, S, H, C, K], v [J, S, H, C, V], log_decay [J, S, H, C] or None.
+    """
     order = torch.arange(q.shape[3], device=q.device)
     mask = causal_mask(order, order, q.dtype)
     scores = q @ k.mT

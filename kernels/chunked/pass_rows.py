@@ -30,14 +30,14 @@ class PassPlan:
 
 
 def pick(state: Tensor, sequences: Sequence[int]) -> Tensor:
-    """Some of the sequences of [S, ...]."""
+    """Select some of the sequences of [S, ...]."""
     if len(sequences) == len(state):
         return state
     return state.index_select(0, torch.tensor(sequences, device=state.device))
 
 
 def add_to(state: Tensor, sequences: Sequence[int], added: Tensor) -> Tensor:
-    """[S, ...] with `added` added to some of the sequences; the adjoint of `pick`."""
+    """Add `added` to some of the sequences of [S, ...]; the adjoint of `pick`."""
     if len(sequences) == len(state):
         return state + added
     return state.index_add(0, torch.tensor(sequences, device=state.device), added)

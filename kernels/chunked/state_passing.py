@@ -133,7 +133,7 @@ def pass_states(
 
 
 def taps_of(table: ChunkTable) -> list[TapAt]:
-    """Where the states lie that are asked for: at the layout's taps, and then those before its read-out edits."""
+    """Tell where the states lie that are asked for: at the layout's taps, and then those before its read-out edits."""
     layout = table.layout
     taps = [TapAt(row, place.sequences, offset) for place in layout.taps for row, offset in [table.find_state(place)]]
     return taps + [TapAt(row, at.sequences, offset) for at, _ in layout.readouts for row, offset in [table.find(at)]]

@@ -73,7 +73,7 @@ class VectorGram(torch.autograd.Function):
 
     @classmethod
     def far_gradients(cls, left: Tensor, right: Tensor, log_decay: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """P and Q without the products of a token with itself."""
+        """Compute P and Q without the products of a token with itself."""
         tokens, (p, r) = left.shape[-3], (left.shape[-2], right.shape[-2])
         wide_left, wide_right = _pad(left, -3), _pad(right, -3)
         extra = wide_left.shape[-3] - tokens

@@ -160,7 +160,7 @@ class Transition(Operator):
         return self.each(torch.Tensor.detach)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Transition:
-        """In another precision or on another device. A complex transition stays complex: float64 makes complex128 of it."""
+        """Convert to another precision or device. A complex transition stays complex: float64 makes complex128 of it."""
 
         def convert(part: Tensor) -> Tensor:
             wanted = part.dtype if dtype is None else dtype

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Configuration:
-    """block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline. step: how much of the summed
+    """The constants with which a kernel is launched.
+
+    block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline. step: how much of the summed
     axis a product takes at a time, in kernels that read both its sides from memory.
     """
 
@@ -70,5 +72,5 @@ def holds(key_size: int, writes_a_token: int, precision: str) -> bool:
 
 
 def tokens_a_row(chunk: int, writes_a_token: int, precision: str) -> int:
-    """At most `chunk`, and no more than the kernels hold."""
+    """The tokens that a row takes: at most `chunk`, and no more than the kernels hold."""
     return max(1, min(chunk, LARGEST_ROW[STORED_BYTES[precision]] // writes_a_token))

@@ -24,7 +24,9 @@ from .launch_scalar import OfDecay, Products, Tokens, launch_backward, launch_fo
 
 @dataclass(frozen=True)
 class Plan:
-    """table: the rows. segments: (first row, row behind the last, edits behind that one as (sequences, edit, its index)).
+    """What the pass over all rows is told about them.
+
+    table: the rows. segments: (first row, row behind the last, edits behind that one as (sequences, edit, its index)).
     slots [J]: where a row's start is kept, or -1; kept: how many are. storage: the dtype of what the kernels multiply.
     """
 

@@ -152,7 +152,7 @@ class Capture:
         return Capture(activations, labels, self.tokens[chosen], self.groups[chosen], positions, self.classes)
 
     def split(self, share: float = 0.25, *, seed: int = 0) -> tuple[Capture, Capture]:
-        """(the rest, about `share` of the groups): two captures that have no source in common, to fit on and to test on."""
+        """Split into (the rest, about `share` of the groups), which share no source: one to fit on and one to test on."""
         unique = self.groups.unique()
         count = round(share * len(unique))
         if not 0 < count < len(unique):
@@ -169,7 +169,7 @@ class Capture:
 
 
 def labelled(values: Tensor) -> Tensor:
-    """Which samples have the label, as booleans: not those that say -100, or nan."""
+    """Tell which samples have the label, as booleans: not those that say -100, or nan."""
     return ~values.isnan() if values.is_floating_point() else values != IGNORED
 
 

@@ -20,7 +20,7 @@ class MeanProjection(EraserFitter, kind="mean_projection"):
     """
 
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        """See `EraserFitter.eraser`."""
+        """Make the eraser; see `EraserFitter.eraser`."""
         span = _span(moments.covariance_xz, self.tolerance)
         return Eraser(span, span.T, moments.mean_x, hook, name, side)
 
@@ -34,7 +34,7 @@ class Leace(EraserFitter, kind="leace"):
     """
 
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        """See `EraserFitter.eraser`."""
+        """Make the eraser; see `EraserFitter.eraser`."""
         values, vectors = torch.linalg.eigh(moments.covariance_xx)
         held = values > self.tolerance * values[-1]  # directions that no sample moves along have no inverse
         roots, vectors = values[held].sqrt(), vectors[:, held]

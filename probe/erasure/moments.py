@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Moments:
-    """Of n samples (x, z), in float64: all that linear erasure needs of them.
+    """The moments of n samples (x, z), in float64, which are all that linear erasure needs of them.
 
     count: n. mean_x: [D]. mean_z: [k]. scatter_xx: sum (x - mean)(x - mean)^T, [D, D]. scatter_xz: the same of x and z, [D, k].
     """
@@ -23,7 +23,7 @@ class Moments:
 
     @classmethod
     def of(cls, x: Tensor, z: Tensor) -> Moments:
-        """Of one batch: x [n, D] and z [n, k], such as one-hot classes.
+        """Compute the moments of one batch: x [n, D] and z [n, k], such as one-hot classes.
 
         A complex x is read as its real and imaginary parts side by side. Raises ValueError for what is not finite.
         """
@@ -54,10 +54,10 @@ class Moments:
 
     @property
     def covariance_xx(self) -> Tensor:
-        """[D, D], the scatter over n."""
+        """The covariance of x has the shape [D, D]; it is the scatter over n."""
         return self.scatter_xx / self.count
 
     @property
     def covariance_xz(self) -> Tensor:
-        """[D, k], the scatter over n."""
+        """The covariance of x and z has the shape [D, k]; it is the scatter over n."""
         return self.scatter_xz / self.count

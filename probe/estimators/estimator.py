@@ -25,7 +25,7 @@ class CannotFitError(StatescopeError, ValueError):
 
 
 class Probe(ABC):
-    """A fitted probe.
+    """A probe that has been fitted.
 
     penalty: the one that was chosen; nan where there was nothing to choose. validation: the estimator's score of that choice on
     held-out samples of the training data, which was there to choose by and is no test.

@@ -46,7 +46,7 @@ class Settings(Protocol):
 
 
 class Cell(NamedTuple):
-    """Where a probe looks for what. position: -1 where one probe serves all positions."""
+    """Where a probe looks for which label. position: -1 where one probe serves all positions."""
 
     hook: str
     position: int
@@ -168,7 +168,7 @@ class FittedProbes:
 
 
 def places(capture: Capture, by_position: bool) -> list[tuple[int, Tensor]]:
-    """(position, index of its samples): one for each position, or all under -1."""
+    """List (position, index of its samples): one for each position, or all under -1."""
     positions = capture.sample_positions
     if not by_position:
         return [(EVERYWHERE, torch.arange(len(positions)))]

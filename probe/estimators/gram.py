@@ -15,7 +15,7 @@ CHUNK = 4096  # rows that are converted at a time, which bounds memory
 
 @dataclass(frozen=True)
 class Sums:
-    """Of n samples: their number, sum x [D], sum y [M], X^T X [D, D], X^T Y [D, M], in float64."""
+    """The sums that n samples give: n, sum x [D], sum y [M], X^T X [D, D], X^T Y [D, M], in float64."""
 
     count: int
     x: Tensor
@@ -46,7 +46,7 @@ class Sums:
         return Sums(self.count, self.x / scale, self.y, self.gram / torch.outer(scale, scale), self.cross / scale[:, None])
 
     def solve(self, penalties: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        """(W [P, D, M], b [P, M]) that minimise |X W + b - Y|^2 / n + penalty |W|^2 for each penalty."""
+        """Find (W [P, D, M], b [P, M]) that minimise |X W + b - Y|^2 / n + penalty |W|^2 for each penalty."""
         mean_x, mean_y = self.x / self.count, self.y / self.count
         gram = self.gram - self.count * torch.outer(mean_x, mean_x)
         cross = self.cross - self.count * torch.outer(mean_x, mean_y)
@@ -108,7 +108,7 @@ class Centred:
         return torch.where(scale > noise, scale, torch.inf)
 
     def rows(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(index, features [n, size]) of the rows of an index, in chunks."""
+        """Give (index, features [n, size]) of the rows of an index, in chunks."""
         for part in index.split(CHUNK):
             centred = self.features[part].to(self.dtype) - self.mean.to(self.dtype)
             yield part, centred if self.transform is None else centred @ self.transform.to(self.dtype)
@@ -141,7 +141,7 @@ class FoldedSums:
         return Sums(len(rows), part.double().sum(0), own.double().sum(0), square(part), (own.T @ part).T.double())
 
     def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """[n, P, M] of a fold's samples for weights [P, D, M] and intercepts [P, M]."""
+        """Compute the scores [n, P, M] of a fold's samples, for weights [P, D, M] and intercepts [P, M]."""
         side_by_side = (weights / self.scale[:, None]).permute(1, 0, 2).flatten(1).to(self.features.dtype)
         found = torch.cat([part @ side_by_side for _, part in self.features.rows(self.folds[fold])])
         return found.view(len(found), *intercepts.shape) + intercepts.to(found)

@@ -46,7 +46,7 @@ class Problems:
         return (solutions[..., :-1].flatten(0, 1) @ self.x).unflatten(0, solutions.shape[:2]) + solutions[..., -1:]
 
     def loss(self, logits: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """([B], the logarithm of the sum of exponentials [B, N]). squares: |W_b|^2."""
+        """Compute the losses [B], and the logarithm of the sum of exponentials [B, N]. squares: |W_b|^2."""
         total = logits.logsumexp(1)
         own = logits.gather(1, self.targets[:, None])[:, 0] - total
         return -(own * self.weights).sum(1) / self.weights.sum(1) + self.penalties / 2 * squares, total

@@ -58,7 +58,7 @@ class RidgeRegression(Estimator, kind="ridge_regression"):
         return torch.float32 if features.dtype != torch.float64 and min(self.penalties) >= 1e-5 else torch.float64
 
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
-        """(classes or None, columns [N, C]) of a target [N]."""
+        """Encode a target [N] as (classes or None, columns [N, C])."""
         return None, target[:, None].double()
 
 

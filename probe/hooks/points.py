@@ -17,7 +17,7 @@ Firing = Literal["always", "taps", "request"]
 
 @dataclass(frozen=True)
 class Point:
-    """One hook.
+    """What is known of one hook.
 
     name: within its place: "attn.hook_k" of a block, or "hook_embed" of the model.
     axes: of the tensor. "position" runs over tokens, "tap" over tapped positions. An axis in brackets is there only for a

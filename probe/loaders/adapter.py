@@ -67,7 +67,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
 
     @classmethod
     def recurrence_of(cls, mixer: ForeignMixer) -> Recurrence | None:
-        """That of one mixer, where its settings make a difference."""
+        """The recurrence of one mixer, where its settings make a difference."""
         return cls.recurrence
 
     @classmethod

@@ -261,7 +261,7 @@ class ForeignModel(HookedModel):
 
 
 def adapters() -> list[type[Adapter]]:
-    """Those there are, of ours and of installed packages; the recurrent ones first."""
+    """List the adapters there are, of ours and of installed packages; the recurrent ones first."""
     found: list[type[Adapter]] = [Adapter.of_kind(kind) for kind in Adapter.kinds()]
     return sorted(found, key=lambda adapter: adapter.recurrence is None and not adapter.refused)
 

@@ -153,7 +153,7 @@ class ComplexLinear(nn.Module):
 
 
 def step_bias(size: int, generator: Generator) -> Tensor:
-    """b with softplus(b) log-uniform in [1e-3, 0.1]."""
+    """Draw b with softplus(b) log-uniform in [1e-3, 0.1]."""
     step = torch.exp(torch.empty(size).uniform_(math.log(1e-3), math.log(0.1), generator=generator))
     return step + torch.log(-torch.expm1(-step))
 
@@ -247,7 +247,7 @@ class PerHead(nn.Module):
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """[B, T, heads * size] as [B, T, heads, size]."""
+    """Reshape [B, T, heads * size] to [B, T, heads, size]."""
     return x.unflatten(-1, (heads, -1))
 
 

@@ -24,7 +24,10 @@ from .recurrences import Recurrence
 
 @dataclass(frozen=True)
 class Cell(HeadsConfig):
-    """heads: blocks of the recurrent matrix. value_size: channels of each. key_size and short_convolution are not used."""
+    """Base of the cells, whose recurrent matrix has one block for each head.
+
+    heads: blocks of the recurrent matrix. value_size: channels of each. key_size and short_convolution are not used.
+    """
 
     points = (
         Point("attn.hook_inputs", "batch position head gate value", "pre-activations of the gates from the token"),

@@ -95,7 +95,7 @@ class SoftplusDecay(nn.Module):
         self.log_rate = PerHead(torch.empty(heads).uniform_(1, 16, generator=generator).log())
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, width] to [B, T, H]."""
+        """Compute the log-decay of x [B, T, width]: [B, T, H]."""
         return -self.log_rate(len(x)).exp() * functional.softplus(self.project(x))
 
 

@@ -18,7 +18,10 @@ from .recurrences import GATED, Tokens
 
 @dataclass(frozen=True)
 class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
-    """gate_rank: hidden units of the decay's projection. temperature: the root that keeps gates near 1."""
+    """Linear attention whose memory decays by a gate for each key channel, which the token chooses.
+
+    gate_rank: hidden units of the decay's projection. temperature: the root that keeps gates near 1.
+    """
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 

@@ -25,7 +25,10 @@ from .recurrences import Recurrence, Tokens, outer
 
 @dataclass(frozen=True)
 class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
-    """slots: M of each head. temperature: the root that keeps gates near 1."""
+    """Attention over a fixed number of slots, each of which decays by a gate that the token chooses.
+
+    slots: M of each head. temperature: the root that keeps gates near 1.
+    """
 
     points = (
         *QKV,

@@ -31,7 +31,9 @@ from .recurrences import Recurrence, Tokens
 
 @dataclass(frozen=True)
 class HeadsConfig(MixerConfig):
-    """heads: H. key_size, value_size: K and V of each head; None means width / heads.
+    """Base of the configurations of mixers that have heads.
+
+    heads: H. key_size, value_size: K and V of each head; None means width / heads.
 
     short_convolution: tokens that a causal convolution of q, k and v spans, followed by SiLU; 0 for none.
     """

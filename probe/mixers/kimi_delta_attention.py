@@ -22,7 +22,10 @@ from .recurrences import DELTA, Tokens
 
 @dataclass(frozen=True)
 class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
-    """eigenvalue_range: of the transition along a key, before the decay: [0, 1] or [-1, 1]. gate_rank: of both gates."""
+    """The delta rule with a decay for each key channel, which the token chooses.
+
+    eigenvalue_range: of the transition along a key, before the decay: [0, 1] or [-1, 1]. gate_rank: of both gates.
+    """
 
     points = (*QKV, BETA, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 

@@ -20,7 +20,9 @@ from .recurrences import LINEAR, NORMALISED, Tokens
 
 @dataclass(frozen=True)
 class LinearAttention(HeadsConfig, kind="linear_attention"):
-    """feature_map: a name of `feature_maps.py`. normalise: divide by the sum of scores; for features that are positive.
+    """Linear attention, whose memory adds up what it is given and never decays.
+
+    feature_map: a name of `feature_maps.py`. normalise: divide by the sum of scores; for features that are positive.
 
     rotary: turn q and k by rotary positions before their features.
     """

@@ -25,7 +25,9 @@ from .state_space import StateSpaceMixer
 
 @dataclass(frozen=True)
 class LSSL(MixerConfig, kind="lssl"):
-    """state_size: N, coefficients of each channel. system: "legs", "legt" or "fout". rule: of the discretisation. step: range
+    """A linear state space layer, whose A and B come from HiPPO.
+
+    state_size: N, coefficients of each channel. system: "legs", "legt" or "fout". rule: of the discretisation. step: range
     that the learned steps start in, log-uniform. learned: train A and B too.
     """
 

@@ -23,7 +23,9 @@ from .recurrences import LINEAR, SCAN
 
 @dataclass(frozen=True)
 class Mamba(MixerConfig, kind="mamba"):
-    """state_size: N, states of each channel. expansion: channels as a multiple of the width. step_rank: of Delta's projection;
+    """Mamba runs a diagonal state space on each channel, whose step, B and C the token chooses.
+
+    state_size: N, states of each channel. expansion: channels as a multiple of the width. step_rank: of Delta's projection;
     None means width / 16. selective: whether Delta, B and C depend on the token; if not, the mixer is time-invariant, as S4.
     """
 
@@ -49,7 +51,10 @@ class Mamba(MixerConfig, kind="mamba"):
 
 @dataclass(frozen=True)
 class Mamba2(MixerConfig, kind="mamba2"):
-    """heads: H. state_size: N, the key side of a head's state. expansion: all heads' values as a multiple of the width."""
+    """Mamba-2 runs linear attention whose heads decay by a step that the token chooses.
+
+    heads: H. state_size: N, the key side of a head's state. expansion: all heads' values as a multiple of the width.
+    """
 
     points = (*QKV, STEP, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 

@@ -31,7 +31,9 @@ Tokens = dict[str, Any]  # of tensors
 
 @dataclass(frozen=True)
 class Recurrence:
-    """call: (**tokens, **carried, taps, edits) -> RecurrenceOutput, which says itself what continues it.
+    """How a mixer runs its recurrence, and what the recurrence tells of itself.
+
+    call: (**tokens, **carried, taps, edits) -> RecurrenceOutput, which says itself what continues it.
 
     transition: of each token [B, T, H]. write: B_t of each token, in the shape of the state. attention: the mixing matrix
     [B, H, T, T]. None where the family has none. shows: hook -> what of its result it shows beside the states.

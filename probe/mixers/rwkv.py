@@ -25,7 +25,10 @@ from .recurrences import GATED, LOW_RANK, Tokens
 
 @dataclass(frozen=True)
 class RWKV6(HeadsConfig, kind="rwkv6"):
-    """gate_rank: hidden units of the mixtures and the decay."""
+    """RWKV-6 runs linear attention that decays by a gate for each key channel, which the token chooses.
+
+    gate_rank: hidden units of the mixtures and the decay.
+    """
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
@@ -37,7 +40,10 @@ class RWKV6(HeadsConfig, kind="rwkv6"):
 
 @dataclass(frozen=True)
 class RWKV7(HeadsConfig, kind="rwkv7"):
-    """gate_rank: hidden units of the decay, the rate and the gate."""
+    """RWKV-7 changes its memory by a diagonal plus a matrix of rank one, both of which the token chooses.
+
+    gate_rank: hidden units of the decay, the rate and the gate.
+    """
 
     points = (
         *QKV,
@@ -122,6 +128,6 @@ class RWKV7Mixer(HeadMixer):
         return self.fire(q=q, k=k, v=v, a=kappa, b=-rate * kappa, log_decay=log_decay)
 
     def recur(self, tokens: Tokens, request: StateRequest, **fixed: object) -> Tensor:
-        """With what each token reads of itself beside the state, (r_t . u k_t) v_t."""
+        """Run the recurrence, and add what each token reads of itself beside the state, (r_t . u k_t) v_t."""
         own = (tokens["q"] * tokens["k"] * self.bonus).sum(-1, keepdim=True) * tokens["v"]
         return super().recur(tokens, request) + own

@@ -28,7 +28,10 @@ POINTS = (*complex_of(DIAGONAL_VECTOR_STATE), Z_WITHOUT_HEADS)
 
 @dataclass(frozen=True)
 class LRU(MixerConfig, kind="lru"):
-    """state_size: complex channels. radius: of the ring that the eigenvalues start on. phase: their largest angle."""
+    """The LRU is a linear recurrence whose state channels each have a complex eigenvalue.
+
+    state_size: complex channels. radius: of the ring that the eigenvalues start on. phase: their largest angle.
+    """
 
     points = POINTS
 
@@ -42,7 +45,10 @@ class LRU(MixerConfig, kind="lru"):
 
 @dataclass(frozen=True)
 class S5(MixerConfig, kind="s5"):
-    """state_size: N real states, N / 2 complex pairs. step: range that the learned steps start in, log-uniform."""
+    """S5 runs one diagonal state space, which starts from HiPPO-LegS, on all channels together.
+
+    state_size: N real states, N / 2 complex pairs. step: range that the learned steps start in, log-uniform.
+    """
 
     points = POINTS
 
@@ -55,7 +61,9 @@ class S5(MixerConfig, kind="s5"):
 
 @dataclass(frozen=True)
 class S4D(MixerConfig, kind="s4d"):
-    """state_size: N real states of each channel, N / 2 complex pairs. start: "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 +
+    """S4D runs a diagonal state space of its own on each channel.
+
+    state_size: N real states of each channel, N / 2 complex pairs. start: "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 +
     i N/pi (N/(2n+1) - 1)), where A starts. step: range that the learned steps start in, log-uniform.
     """
 

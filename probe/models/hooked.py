@@ -368,7 +368,7 @@ class HookedModel(ReadsText, HookedRootModule):
         remove_batch_dim: bool = False,
         cache: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """As in transformer-lens: hooks that fill a dict in every run until `reset_hooks`. Gradients go in as "name_grad"."""
+        """Add hooks, as transformer-lens does, that fill a dict in every run until `reset_hooks`. Gradients are "name_grad"."""
         held: dict[str, Any] = {} if cache is None else cache
         filled = self.get_caching_hooks(names_filter, incl_bwd, device, remove_batch_dim, held)
         for direction, hooks in zip(("fwd", "bwd"), filled[1:], strict=True):
@@ -385,7 +385,7 @@ class HookedModel(ReadsText, HookedRootModule):
         cache: dict[str, Any] | None = None,
         pos_slice: Any = None,
     ) -> tuple[dict[str, Any], list[Any], list[Any]]:
-        """As in transformer-lens: a dict, and the hooks that fill it, for `run_with_hooks`. None leaves states out."""
+        """Give a dict and the hooks that fill it, as transformer-lens does, for `run_with_hooks`. None leaves states out."""
         if pos_slice is not None:
             raise NotInThisModelError("pos_slice is not taken: it knows no states; use run_with_cache with positions=")
         held: dict[str, Any] = {} if cache is None else cache

@@ -24,7 +24,7 @@ SUFFIXES = (*PRINTED, "html", "csv")
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure in a style.
+    """A figure, together with the style in which it is drawn.
 
     specification: what is drawn. style: of print, by the name of a venue ("neurips", "icml", "slide", ...) or as a PrintStyle.
     In a notebook it shows itself. `save` writes it, `to_plotly` and `to_matplotlib` hand it on.

@@ -150,7 +150,7 @@ class Panel:
         return list(dict.fromkeys(name for names in lists for name in names))
 
     def places(self, mark: Bars | Intervals) -> Values:
-        """Where each bar or interval of a mark stands along that axis."""
+        """Tell where each bar or interval of a mark stands along that axis."""
         own = [str(name) for name in mark.names]
         return np.arange(len(own)) if own == self.names else np.array([self.names.index(name) for name in own])
 

@@ -77,7 +77,7 @@ class Checkpoints:
         return Progress(0, ()) if newest is None else load_checkpoint(newest, model, optimizer)
 
     def progress(self) -> Progress:
-        """Where the newest checkpoint stands, without a model; step 0 when there is none."""
+        """Read where the newest checkpoint stands, without a model; step 0 when there is none."""
         newest = self.newest
         return Progress(0, ()) if newest is None else read_progress(newest)
 
@@ -114,7 +114,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def read_progress(path: Path) -> Progress:
-    """Where a checkpoint stands. Raises DamagedCheckpointError for a file that cannot be read."""
+    """Read where a checkpoint stands. Raises DamagedCheckpointError for a file that cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             step = _read_step((file.metadata() or {}).get("statescope", ""))

@@ -137,7 +137,7 @@ class Job:
 
     @classmethod
     def of(cls, names: tuple[str, ...], function: Callable[..., Any], inputs: Mapping[str, Any], named: Named) -> Job:
-        """named: gives the name of an object of the run, or None. Raises UnnamedWorkError."""
+        """Describe work as a job. named: gives the name of an object of the run, or None. Raises UnnamedWorkError."""
         own = getattr(function, "__self__", None)
         module, path = getattr(function, "__module__", None) or "", getattr(function, "__qualname__", "?")
         given = dict(inputs)

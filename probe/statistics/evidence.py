@@ -78,7 +78,7 @@ class Evidence:
         }
 
     def scored(self, guess: Tensor | None, truth: Tensor | None, baseline: Tensor, groups: Tensor) -> tuple[float, float, float]:
-        """(score, lower, upper end of its 95% interval over groups)."""
+        """Compute a score, and the lower and the upper end of its 95% interval over groups."""
         if guess is None or truth is None:
             return NAN, NAN, NAN
         above, below = (part.numpy() for part in self.metric.parts(guess, truth, baseline))
@@ -87,7 +87,7 @@ class Evidence:
         return self.metric.of_ratio(float(above.sum() / below.sum())), low, high
 
     def null(self, answers: Answers) -> tuple[float, float]:
-        """(mean score, p-value) where the labels of the test samples are dealt to other groups and the answers stand.
+        """Compute (mean score, p-value) where labels of the test samples are dealt to other groups and the answers stand.
 
         p = (1 + permutations that score as high) / (1 + permutations), exact where labels and activations are independent.
         """

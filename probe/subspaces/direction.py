@@ -48,7 +48,7 @@ class Direction(Subspace):
     def difference_of_means(
         cls, features: Tensor, present: Tensor, *, hook: str, name: str, side: Side = "vector", **about: Any
     ) -> Direction:
-        """From the mean activation where a concept is absent to the mean where it is present.
+        """The direction from the mean activation where a concept is absent to the mean where it is present.
 
         features [N, D], real or complex, of any floating dtype; present [N] of booleans. `scale` is the distance of the two
         means. Raises ValueError where one of the two has no sample, or where the means are one.

@@ -105,7 +105,7 @@ class InContextRegression(Task, kind="in_context_regression"):
         return torch.cat([constant, (pi * order * x).cos(), (pi * order * x).sin()], dim=-1) / self.active
 
     def covariance(self, x: Tensor) -> Tensor:
-        """Of the values of f at inputs x [B, n, dimension], before it is seen: [B, n, n]. Weights of sparse f taken as dense."""
+        """The covariance of f at inputs x [B, n, dimension] before it is seen: [B, n, n]. Sparse weights count as dense."""
         if self.function == "gaussian_process":
             return (-torch.cdist(x, x).square() / (2 * self.scale**2)).exp()
         return _gram(self.features(x))
