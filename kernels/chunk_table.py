@@ -52,9 +52,11 @@ class Layout:
     def of(
         cls, batch: int, length: int, cu_seqlens: Tensor | None, taps: TapRequest | None, edits: Sequence[Edit] | None
     ) -> Layout:
-        """Resolve positions. Raises IndexError for a tap or edit out of range, ValueError for no tokens or a bad
-        `cu_seqlens`.
+        """Resolve positions. Raises IndexError for a tap or edit out of range, ValueError for no tokens, a bad
+        `cu_seqlens` or the value of an edit that is not finite.
         """
+        for edit in edits or ():
+            edit.check_value()
         if batch < 1 or length < 1:
             raise ValueError(f"the sequences are empty: batch {batch}, {length} tokens; a recurrence needs at least one of each")
         packed = cu_seqlens is not None

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .arguments import can_read_values
+from .arguments import can_read_values, check_finite
 
 Operation = Literal["set", "add", "scale", "project_out_key", "reflect_key", "project_out_value"]
 Verb = Literal["propagate", "readout"]
@@ -123,6 +123,10 @@ class Edit:
         along_a_direction = self.operation.endswith(("_key", "_value"))
         if along_a_direction and can_read_values(self.value) and bool((self.value.detach().norm(dim=-1) == 0).any()):
             raise ValueError(f"Edit({self.operation!r}) needs a direction of non-zero length")
+
+    def check_value(self, of: str = "") -> None:
+        """Raise NonFiniteError where the value holds a NaN or an infinity, naming the edit. of: whose state it changes."""
+        check_finite(**{f"the value of Edit({self.operation!r}) at position {self.position}{of and f' of {of}'}": self.value})
 
     def apply(self, state: Tensor, value: Tensor | None = None) -> Tensor:
         """The changed state, as a new tensor. state: [B, H, K, V]; value: in the place of the edit's own."""

@@ -41,10 +41,11 @@ def capture(
     positions: as taps are given, for states and for all other hooks alike. "last", negative positions and Tap(every=n) mean each
         sequence's own; where one has fewer positions than another, it has fewer samples.
     labels: name -> N values: each one for the sequence, one for each of its tokens, or one for each captured position. Whole
-        numbers, booleans and text are classes, real numbers are values; -100, nan or None says that there is no label. Of a
+        numbers, booleans and text are classes, real numbers are values; -100, nan, NA or None says that there is no label. Of a
         table, the names of columns.
     groups: the source of each sequence (a document, a speaker), as numbers or names, which mean the same source in every
-        capture; of a table, a column. Without it each sequence is its own source, and equal ones are one.
+        capture and table: 1, 1.0, "1" and "1.0" are one (`group_of`); of a table, a column. Without it, or where it is missing
+        (None, NaN, NaT, NA or ""), a sequence is its own source, and equal ones are one.
     mask: [N, T], false at padding before and behind the tokens, which is cut off before the model runs.
     batch_size: sequences that run together at most.
     store: a folder to write to as zarr; without it the capture stays in memory. bfloat16, which zarr lacks, is stored as

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...kernels.recurrence import Tap, TapRequest
 from ..errors import unknown_name
-from ..tasks.base import IGNORED, Batch, group_of
+from ..tasks.base import IGNORED, Batch, content_groups, group_of, is_missing
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Inputs:
         read = {name: _label(name, values, whole, positions) for name, values in labels.items()}
         sequences = [row[span] for row, span in zip(rows, spans, strict=True)]
         cut = {name: [value[span] for value, span in zip(values, spans, strict=True)] for name, (values, _) in read.items()}
-        sources = None if groups is None else _groups(groups, len(rows))
+        sources = None if groups is None else _groups(groups, sequences)
         batches, numbers = [], []
         for length in sorted({len(row) for row in sequences}):
             same = torch.tensor([index for index, row in enumerate(sequences) if len(row) == length])
@@ -160,25 +160,28 @@ def _label(name: str, values: Any, lengths: Sequence[int], positions: TapRequest
 
 
 def _coded(name: str, entries: Sequence[np.ndarray[Any, Any]]) -> tuple[list[np.ndarray[Any, Any]], tuple[str, ...]]:
-    """Text as numbers in alphabetical order; None and nan are no label."""
-
-    def missing(value: Any) -> bool:
-        return value is None or (isinstance(value, float) and np.isnan(value))
-
-    every = {value for entry in entries for value in entry.tolist() if not missing(value)}
+    """Text as numbers in alphabetical order, numbers beside None as they are; None, nan and NA are no label."""
+    every = {value for entry in entries for value in entry.tolist() if not is_missing(value)}
+    if all(isinstance(value, int | float) for value in every):
+        none = IGNORED if all(isinstance(value, int) for value in every) else nan
+        return [np.array([none if is_missing(v) else v for v in entry.tolist()]) for entry in entries], ()
     strange = next((value for value in every if not isinstance(value, str)), None)
     if strange is not None:
         raise TypeError(f"label {name!r} mixes text with {type(strange).__name__} ({strange!r}); give one kind")
     names = tuple(sorted(every))
     code = {value: number for number, value in enumerate(names)}
-    return [np.array([IGNORED if missing(v) else code[v] for v in entry.tolist()], dtype=np.int64) for entry in entries], names
+    return [np.array([IGNORED if is_missing(v) else code[v] for v in entry.tolist()], dtype=np.int64) for entry in entries], names
 
 
-def _groups(groups: Any, count: int) -> Tensor:
-    """[N]: whole numbers as they are, names by their digest, so that a name is one source in every capture."""
-    found = groups.cpu() if isinstance(groups, Tensor) else np.asarray(groups)
-    if len(found) != count:
-        raise ValueError(f"groups has {len(found)} entries; there are {count} sequences")
-    if isinstance(found, np.ndarray) and found.dtype.kind not in "iu":
-        return torch.tensor([group_of(str(source)) for source in found.tolist()])
-    return torch.as_tensor(found).long()
+def _groups(groups: Any, sequences: Sequence[Tensor]) -> Tensor:
+    """[N] by `group_of`; one that is missing is known by the content of its sequence."""
+    given = groups.tolist() if hasattr(groups, "tolist") else [one.item() if isinstance(one, Tensor) else one for one in groups]
+    if len(given) != len(sequences):
+        raise ValueError(f"groups has {len(given)} entries; there are {len(sequences)} sequences")
+    found = []
+    for number, (source, sequence) in enumerate(zip(given, sequences, strict=True)):
+        try:
+            found.append(int(content_groups(sequence[None])) if is_missing(source) else group_of(source))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"groups: that of sequence {number} is {source!r}; {error}") from error
+    return torch.tensor(found)

@@ -92,7 +92,9 @@ class RecurrentMixer(Mixer):
                 f"a hook function returned {tuple(states.shape)} {states.dtype} for {self.hook_state.name}, which is "
                 f"{tuple(shown.shape)} {shown.dtype}"
             )
-        return Edit(out.tap_positions[0], "set", states[:, 0])
+        edit = Edit(out.tap_positions[0], "set", states[:, 0])
+        edit.check_value(self.hook_state.name or "")
+        return edit
 
     def _observe(self, tokens: Tokens, fixed: Tokens, taps: tuple[int, ...], carried: Tokens) -> None:
         """Fire the hooks that are computed only when asked for."""

@@ -165,6 +165,8 @@ class HookedModel(ReadsText, HookedRootModule):
                     f"{name} takes no edits; edits change states ({', '.join(states) or 'this model has none'}), other hooks "
                     "are changed with run_with_hooks"
                 )
+            for edit in own:
+                edit.check_value(name)
             by_layer[layer] = [
                 replace(edit, position=position)
                 for edit in own
@@ -177,8 +179,8 @@ class HookedModel(ReadsText, HookedRootModule):
 
         Each edit propagates (the recurrence goes on from the changed state) or, with verb="readout", changes what is read at
         its position alone. Its position may be a list, "last" or "all" as well: the same edit at each. `run`: what `forward`
-        takes. Raises UnknownNameError for a hook that does not exist, ValueError for one that takes no edits, IndexError for a
-        position past the end.
+        takes. Raises UnknownNameError for a hook that does not exist, ValueError for one that takes no edits and for a value that
+        holds a NaN or an infinity, IndexError for a position past the end.
         """
         return self(tokens, edits=edits, **run)
 

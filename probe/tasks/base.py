@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from decimal import Decimal
+from numbers import Real
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Generator, Tensor
 
@@ -28,7 +33,7 @@ class Batch:
     labels: name -> [B, T] whole numbers: what is true after each token.
     groups: [B], which source (file, document, draw) a sequence comes from; folds, intervals and nulls hold or resample whole
         groups. A number means one source in every batch and capture, so it is never a count that begins anew in each batch:
-        `group_of` gives that of a named source. Left out, each sequence is its own source, known by its content
+        `group_of` gives that of a source in a table or list. Left out, each sequence is its own source, known by its content
         (`content_groups`), so that a sequence that is drawn twice is one source wherever it turns up.
     """
 
@@ -172,9 +177,39 @@ def _mixed(number: Tensor) -> Tensor:
     return number ^ ((number >> 31) & (2**33 - 1))
 
 
-def group_of(source: str) -> int:
-    """The group of a source with a name, such as a path: 63 bits of its digest, the same in every batch and split."""
-    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:8], "big") >> 1
+def group_of(source: Any) -> int:
+    """The group of a source, the same in every batch, split, file and capture.
+
+    A whole number of 64 bits is its own group, however its column spells it: 1, 1.0, "1" and "1.0" are one source, for a column
+    of numbers turns into floats, and then into text, by a missing one beside them. "01" and "1.5" are names. A name (a path), and
+    any other number, is 63 bits of the digest of its spelling. True is the name "True".
+
+    Raises TypeError for what is no name or finite number, and for a missing one (`is_missing`): what a source without a name is
+    known by is for the caller to say. Raises ValueError for a whole float so large (2^53 in double precision) that it stands for
+    several numbers.
+    """
+    if is_missing(source) or not isinstance(source, str | Real | Decimal | np.bool_):
+        raise TypeError("it must be one name or number")
+    spelt = str(source)
+    if isinstance(source, float | np.floating) and not np.isfinite(source):
+        raise TypeError("it must be one name or number, and finite")
+    if isinstance(source, float | np.floating) and float(source).is_integer():
+        if abs(float(source)) >= 2 / float(np.finfo(type(source)).eps):
+            raise ValueError("several whole numbers round to this float; store the group as a whole number or text")
+        spelt = str(int(source))
+    if whole := _WHOLE.fullmatch(spelt):
+        spelt = whole[1]
+        if len(spelt) <= 20 and -(2**63) <= int(spelt) < 2**63:
+            return int(spelt)
+    return int.from_bytes(hashlib.sha256(spelt.encode()).digest()[:8], "big") >> 1
+
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a field is empty: None, NaN of any type, NaT, pd.NA, or ""."""
+    return (isinstance(value, str) and not value) or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 def generator_for(*parts: int) -> Generator:

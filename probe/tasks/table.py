@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ..errors import StatescopeError, unknown_name
-from .base import IGNORED, SHARES, Batch, Split, Task, check_request, group_of
+from .base import IGNORED, SHARES, Batch, Split, Task, check_request, group_of, is_missing
 
 MOST_TOKENS = 2**24  # ids that an embedding may have to hold
 EXACT = 2**53  # whole numbers that a float64 tells apart
@@ -29,9 +30,11 @@ class UnreadableTableError(StatescopeError, ValueError):
 @dataclass(frozen=True)
 class Table(Task, kind="table"):
     """One row a sequence. The column "tokens" holds whole numbers from 0 (a list in Parquet, numbers with spaces between them in
-    CSV, which is UTF-8); "split" is train, validation or test; "group", if there is one, says which source a row comes from, and
-    a row that leaves it empty is a source of its own; "targets", if there is one, is as long as the tokens, -100 where nothing
-    is asked (without it the target is the next token); each other column is a label as long as the tokens.
+    CSV, which is UTF-8); "split" is train, validation or test; "group", if there is one, says which source a row comes from, as a
+    name or number, and one source is one in every file, whatever type its column has (`group_of`): 1, 1.0, "1" and "1.0" are one.
+    A row that leaves it empty (None, NaN, NaT, NA or "") is a source of its own, known by its tokens. "targets", if there is one,
+    is as long as the tokens, -100 where nothing is asked (without it the target is the next token); each other column is a label
+    as long as the tokens, of whole numbers: in Parquet floats that are whole are taken, and a missing one is refused.
 
     A `Table` reads its file once, when it is first used, and stays as it read it: make another for a file that has changed.
     """
@@ -40,7 +43,9 @@ class Table(Task, kind="table"):
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The table, its sequences as arrays. Raises UnreadableTableError naming the column and row that does not fit."""
+        """The table, its sequences as arrays and its groups as numbers. Raises UnreadableTableError naming the column and row
+        that does not fit.
+        """
         return read(self.path)
 
     @cached_property
@@ -68,12 +73,14 @@ class Table(Task, kind="table"):
 
         named = [name for name in table.columns if name not in ("tokens", "split", "group", "targets")]
         targets = cut("targets") if "targets" in table.columns else cut("tokens", 1)
-        groups = torch.tensor([group_of(source) for source in rows["group"].iloc[chosen.tolist()]])
+        groups = torch.tensor(rows["group"].iloc[chosen.tolist()].tolist())
         return Batch(cut("tokens"), targets, {name: cut(name) for name in named}, groups)
 
 
 def read(path: str) -> pd.DataFrame:
-    """The table with its sequences as arrays. Raises UnreadableTableError naming the column and row that does not fit."""
+    """The table with its sequences as arrays and its groups as numbers. Raises UnreadableTableError naming the column and row
+    that does not fit.
+    """
     file = Path(path).expanduser()
     readers = {".parquet": _read_parquet, ".csv": _read_csv}
     if file.suffix not in readers:
@@ -94,10 +101,10 @@ def read(path: str) -> pd.DataFrame:
     for name in table.columns:
         if name not in ("split", "group"):
             table[name] = [_sequence(value, name, row, file) for row, value in enumerate(table[name])]
-    # A row without a group is known by its tokens: the number of a row would name another one in another file.
-    alone = table["tokens"].map(lambda row: row.tobytes().hex())
-    given = table["group"].where(table["group"].notna() & (table["group"] != ""), alone) if "group" in table.columns else alone
-    table["group"] = given.astype(str)
+    sources = table["group"] if "group" in table.columns else [None] * len(table)
+    table["group"] = [
+        _group(source, tokens, row, file) for row, (source, tokens) in enumerate(zip(sources, table["tokens"], strict=True))
+    ]
     _check_values(table, file)
     return table
 
@@ -114,7 +121,8 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    table = pd.read_parquet(file).reset_index(drop=True)
+    table = pa.parquet.read_table(file).to_pandas(integer_object_nulls=True)  # as floats, large whole numbers would be one
+    table = table.reset_index(drop=True)
     table.columns = [str(name) for name in table.columns]
     _check_names(list(table.columns), file)
     return table
@@ -138,9 +146,6 @@ def _check_columns(table: pd.DataFrame, file: Path) -> None:
     for row, split in enumerate(table["split"]):
         if not isinstance(split, str) or split not in SHARES:
             raise UnreadableTableError(f"{file}, row {row}: split is {_shown(split)}; it must be {', '.join(SHARES)}")
-    for row, group in enumerate(table["group"] if "group" in table.columns else ()):
-        if not np.isscalar(group) and group is not None:
-            raise UnreadableTableError(f"{file}, row {row}: group is {_shown(group)}; it must be one name or number")
 
 
 def _check_values(table: pd.DataFrame, file: Path) -> None:
@@ -158,6 +163,14 @@ def _check_values(table: pd.DataFrame, file: Path) -> None:
                     f"{file}, row {row}: {name} holds the id {own.max()}, and an embedding has a row for every id up to it; "
                     f"number the tokens from 0 (at most {MOST_TOKENS - 1})"
                 )
+
+
+def _group(source: object, tokens: NDArray[np.int64], row: int, file: Path) -> int:
+    """A row without a group is known by its tokens: the number of a row would name another one in another file."""
+    try:
+        return group_of(f"tokens {tokens.tobytes().hex()}" if is_missing(source) else source)
+    except (TypeError, ValueError) as error:
+        raise UnreadableTableError(f"{file}, row {row}: group is {_shown(source)}; {_shown(error, 120)}") from error
 
 
 def _sequence(value: object, name: str, row: int, file: Path) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from recurrences import ONE_OF_EACH, RECURRENCES, relative, span
 from torch import Tensor
 
 from statescope import Edit, dense_scan, diagonal_scan, gate_loop, gated_slot_attention
+from statescope.kernels.arguments import NonFiniteError
 
 
 def by_hand(operation: str, state: Tensor, value: Tensor) -> Tensor:
@@ -270,3 +271,24 @@ def test_a_recurrence_that_reads_before_it_writes_refuses_read_out_edits() -> No
     inputs = RECURRENCES["bonus"].make(B, T, H, K, V, torch.float64, 1)
     with pytest.raises(ValueError, match="reads the state before it writes"):
         RECURRENCES["bonus"].call(**inputs, edits=[Edit(3, "scale", torch.tensor(0.5), verb="readout")])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_value_that_is_not_finite_is_refused_naming_the_edit(operation: str, bad: float) -> None:
+    """At the last token too, behind which no output would show it; under vmap, values are not read."""
+    recurrence = RECURRENCES[ONE_OF_EACH[0]]
+    inputs = recurrence.make(B, T, H, K, V, torch.float64, 1)
+    value = value_for(operation, H).detach().clone()
+    value.view(-1)[-1] = bad
+    sound = Edit(3, "scale", torch.ones(()))
+    for verb in ("propagate", "readout"):
+        message = rf"the value of Edit\('{operation}'\) at position -1 is (nan|-inf) at index \("
+        with pytest.raises(NonFiniteError, match=message):
+            recurrence.call(**inputs, edits=[sound, Edit(-1, operation, value, verb=verb)])
+
+    def checked(values: Tensor) -> Tensor:
+        Edit(-1, "add", values).check_value()
+        return values
+
+    torch.vmap(checked)(torch.tensor([0.0, bad]))

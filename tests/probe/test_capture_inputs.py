@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from statescope import Batch, Model, ModelConfig, ProbeSweep, capture
+from statescope import Batch, Model, ModelConfig, ProbeSweep, Table, capture
 from statescope.mixers import DeltaNet
 from statescope.probe.captures.capture import Capture
 from statescope.probe.errors import UnknownNameError
@@ -91,6 +91,46 @@ def test_labels_are_for_sequences_tokens_or_captured_positions(model: Model) -> 
         capture(model, tokens, labels={"y": [1, 2]})
     with pytest.raises(TypeError, match="mixes text with int"):
         capture(model, tokens, labels={"y": ["a", 1, "b"]})
+
+
+def test_a_source_is_one_in_captures_and_tables_whatever_its_type(model: Model, tmp_path: Path) -> None:
+    tokens = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4]])
+    content = capture(model, tokens, groups=None).groups.tolist()
+    spellings = [
+        (list(torch.tensor([1, 2, 1, 3])), []),
+        (torch.tensor([1, 2, 1, 3]), []),
+        (np.array([1.0, np.nan, 1.0, np.nan]), [1, 3]),
+        (["1", "", "1.0", "speaker"], [1]),
+        ([1, None, np.float32(1), pd.NA], [1, 3]),
+        ([1, pd.NaT, "1", 2**62 + 1], [1]),
+        (pd.array([1, None, 1, 2], dtype="Int64"), [1]),
+        (range(1, 5), []),
+    ]
+    for groups, missing in spellings:
+        found = capture(model, tokens, groups=groups).groups.tolist()
+        expected = [
+            content[i] if i in missing else group_of(one.item() if isinstance(one, torch.Tensor) else one)
+            for i, one in enumerate(groups)
+        ]
+        assert found == expected and found[0] == 1
+    (tmp_path / "mine.csv").write_text("tokens,split,group\n0 1,train,1\n1 2,test,1.0\n")
+    assert Table(str(tmp_path / "mine.csv")).rows["group"].tolist() == [1, 1]
+    for strange in ([[1], [2], [3], [4]], [1j] * 4, [float("inf")] * 4, [2.0**60] * 4):
+        with pytest.raises(ValueError, match="groups: that of sequence 0 is"):
+            capture(model, tokens, groups=strange)
+
+
+def test_a_label_that_is_missing_beside_numbers_is_no_label(model: Model) -> None:
+    table = pd.DataFrame({"tokens": [[0, 1], [1, 2], [2, 3]], "class": pd.array([4, None, 6], dtype="Int64")})
+    labels = {"class": table["class"].tolist(), "flag": [True, None, False], "value": [0.5, None, pd.NA]}
+    found = capture(model, table["tokens"].tolist(), positions="last", labels=labels)
+    assert (
+        found.label("class").tolist()
+        == [4, -100, 6]
+        == capture(model, table, positions="last", labels=["class"]).label("class").tolist()
+    )
+    assert found.label("flag").tolist() == [1, -100, 0] and not found.classes
+    assert found.label("value")[0] == 0.5 and found.label("value")[1:].isnan().all()
 
 
 def test_padding_is_cut_off_before_the_model_runs(model: Model) -> None:

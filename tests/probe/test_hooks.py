@@ -13,6 +13,7 @@ from transformer_lens.hook_points import HookPoint
 
 import statescope
 from statescope import Attention, DeltaNet, Edit, GatedDeltaNet, Model, ModelConfig, Transition
+from statescope.kernels.arguments import NonFiniteError
 from statescope.probe.channel_mixers.base import HIDDEN, ChannelMixerConfig
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.hooks.budget import activation_bytes
@@ -249,6 +250,20 @@ def test_edits_go_to_states_only(tokens: torch.Tensor) -> None:
         model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(9, "scale", torch.tensor(0.0))]})
     with pytest.raises(IndexError, match="tap at position 12 is outside"):
         model.run_with_cache(tokens, names_filter="blocks.0.attn.hook_state", taps=[3, 12])
+
+
+def test_an_edit_that_is_not_finite_is_named_with_its_hook_and_position(tokens: torch.Tensor) -> None:
+    model = small((DeltaNet(heads=2), GatedDeltaNet(heads=2)))
+    sound, name = Edit(1, "scale", torch.tensor(2.0)), "blocks.1.attn.hook_state"
+    for position in (2, "last", [0, 2]):
+        edit = Edit(position, "add", torch.tensor([1.0, float("nan"), 0.0, 0.0]))  # type: ignore[arg-type]
+        with pytest.raises(NonFiniteError) as raised:
+            model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [sound], name: [sound, edit]})
+        assert f"the value of Edit('add') at position {position} of {name} is nan at index (1,)" in str(raised.value)
+    point = model.hook_dict[name]
+    point.add_hook(lambda state, hook: state * float("inf"))
+    with pytest.raises(NonFiniteError, match=rf"the value of Edit\('set'\) at position 4 of {name} is"):
+        model(tokens, taps=4)
 
 
 def test_nothing_in_the_package_asks_for_a_mixer_by_the_name_of_its_kind() -> None:

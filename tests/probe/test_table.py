@@ -6,7 +6,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -102,6 +105,75 @@ def test_a_group_is_its_name_and_a_missing_one_is_its_own(tmp_path: Path) -> Non
     found = dict(zip(batch.tokens[:, 0].tolist(), batch.groups.tolist(), strict=True))
     assert {token: found[token] for token in (1, 4, 6, 9)} == {name: group_of(text) for name, text in NAMED.items()}
     assert len(set(found.values())) == 5  # DE twice, and each of the two without a name by itself
+
+
+SPELLINGS = {  # of the sources 1, 2 and none, each beside a null where the type holds one
+    "int": np.array([1, 2]),
+    "unsigned": np.array([1, 2], dtype="uint64"),
+    "float": np.array([1.0, 2.0, np.nan]),
+    "float32": np.array([1.0, 2.0, np.nan], dtype="float32"),
+    "Int64": pd.array([1, 2, None], dtype="Int64"),
+    "Float64": pd.array([1.0, 2.0, None], dtype="Float64"),
+    "string": pd.array(["1", "2", None], dtype="string"),
+    "object": np.array(["1", "2", None], dtype=object),
+    "Arrow": pd.array([1, 2, None], dtype="int64[pyarrow]"),
+    "category": pd.Categorical(["1", "2", None]),
+    "text of floats": np.array(["1.0", "2.0", ""], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_source_is_one_whatever_its_column_holds(tmp_path: Path, kind: str, spelling: str) -> None:
+    groups = SPELLINGS[spelling]
+    tokens: list[object] = [[7, 1], [8, 1], [9, 1]][: len(groups)]
+    path = tmp_path / f"mine.{kind}"
+    if kind == "csv":
+        tokens = [" ".join(map(str, row)) for row in tokens]  # type: ignore[attr-defined]
+    table = pd.DataFrame({"tokens": tokens, "split": "train", "group": groups})
+    table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    rows = Table(path=str(path)).rows
+    assert rows["group"].tolist()[:2] == [1, 2]
+    if len(groups) == 3:
+        assert rows["group"][2] not in (1, 2, *(group_of(text) for text in ("nan", "None", "<NA>", "NaT")))
+
+
+def test_every_kind_of_missing_is_a_source_of_its_own(tmp_path: Path) -> None:
+    """By the tokens: the same in another file, and none in common with another row."""
+    path = tmp_path / "mine.parquet"
+    columns = {
+        "text": [None, ""],
+        "float": [np.nan, np.nan],
+        "Int64": pd.array([None, pd.NA], dtype="Int64"),
+        "dates": pd.array([pd.NaT, pd.NaT], dtype="datetime64[ns]"),
+        "null": [None, None],
+    }
+    found = []
+    for groups in columns.values():
+        pd.DataFrame({"tokens": [[1, 2], [3, 4]], "split": "train", "group": groups}).to_parquet(path)
+        found.append(Table(path=str(path)).rows["group"].tolist())
+    pd.DataFrame({"tokens": [[1, 2], [3, 4]], "split": "train"}).to_parquet(path)
+    found.append(Table(path=str(path)).rows["group"].tolist())
+    assert found == found[:1] * len(found) and len(set(found[0])) == 2
+
+
+def test_large_numbers_of_groups_are_told_apart_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    large = [2**62, 2**62 + 1, None]
+
+    def write(column: object) -> list[int]:
+        names = ["tokens", "split", "group"]
+        tokens = pa.array([[1, 2], [3, 4], [5, 6]])
+        pa.parquet.write_table(pa.table([tokens, pa.array(["train"] * 3), column], names=names), path)  # without pandas' notes
+        return Table(path=str(path)).rows["group"].tolist()
+
+    assert write(pa.array(large))[:2] == large[:2]
+    assert write(pa.array(["18446744073709551615", "01", "1.5"])) == [group_of(2**64 - 1), group_of("01"), group_of(1.5)]
+    with pytest.raises(UnreadableTableError, match="row 0: group is 4.6.*e.18; .*several whole numbers round to this float"):
+        write(pa.array([2.0**62, 1.5, None]))
+    for strange in (pa.array([b"a"] * 3), pa.array([np.inf] * 3), pa.array([[1]] * 3)):
+        with pytest.raises(UnreadableTableError, match="row 0: group is .*; it must be one name or number"):
+            write(strange)
 
 
 NAMED = {1: "NA", 4: "DE", 6: "DE", 9: "None"}
