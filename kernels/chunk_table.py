@@ -163,7 +163,7 @@ class ChunkTable:
 
     @property
     def depth(self) -> int:
-        """J, the number of rows that the longest sequence has."""
+        """The number J of rows that the longest sequence has."""
         return len(self.rows[0])
 
     def find(self, place: Place) -> tuple[int, int]:

@@ -83,8 +83,9 @@ def linear_attention(
 
 
 def with_ones(v: Tensor) -> Tensor:
-    """[..., V + 1]: values with a column of ones, whose read-out is the normaliser; widened, so that their ratio is taken
-    before either is rounded.
+    """Append a column of ones to values, [..., V + 1], whose read-out is the normaliser.
+
+    The result is widened, so that their ratio is taken before either is rounded.
     """
     v = widened(v)
     return torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)

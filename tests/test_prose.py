@@ -1,6 +1,7 @@
 """What people read in `--help` and in the reference is whole sentences: found in the source, so that nothing is left out.
 
-The text of a field is the string that stands after it in the body of its class.
+The text of a field is the string that stands after it in the body of its class. It is a sentence with a verb. The docstring of
+what is public says what it is before it says its shape or whose it is.
 """
 
 from __future__ import annotations
@@ -40,6 +41,21 @@ def texts_of_package(package: str) -> dict[str, str]:
     }
 
 
+def public_docstrings(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, str]]:
+    """(name, its docstring) of the public classes and functions, and of their public methods."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            if text := ast.get_docstring(node):
+                yield within + node.name, text
+            if isinstance(node, ast.ClassDef):
+                yield from public_docstrings(node.body, f"{node.name}.")
+
+
+def is_clipped(text: str) -> bool:
+    """Whether a docstring is a word or two, or begins with a shape or with whose it is."""
+    return len(text.split()) < FEWEST_WORDS or text.startswith(("[", "Of ", "That of ", "Those "))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_text_of_every_field_is_a_sentence(package: str) -> None:
     texts = texts_of_package(package)
@@ -52,6 +68,17 @@ def test_the_text_of_every_field_of_a_recipe_is_a_sentence() -> None:
     texts = dict(pair for source in files for pair in field_texts(source))
     assert texts, "no field of a recipe has a text"
     assert not {field: text for field, text in texts.items() if not is_sentence(text)}
+
+
+@pytest.mark.parametrize("package", ("kernels", *PACKAGES))
+def test_no_public_docstring_is_clipped(package: str) -> None:
+    texts = {
+        f"{path.relative_to(ROOT)}: {name}": text
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name, text in public_docstrings(ast.parse(path.read_text("utf-8")).body)
+    }
+    assert texts, f"nothing public of {package} has a docstring"
+    assert not {name: text for name, text in texts.items() if is_clipped(text)}
 
 
 def test_a_clipped_text_is_found() -> None:
@@ -72,3 +99,24 @@ class Settings:
     found = dict(field_texts(source))
     assert list(found) == ["Settings.steps", "Settings.clip", "Settings.shape", "Settings.width"]
     assert [field for field, text in found.items() if not is_sentence(text)] == ["Settings.steps", "Settings.width"]
+
+
+def test_a_clipped_docstring_is_found() -> None:
+    source = '''
+class Operator:
+    """A linear map of vectors."""
+
+    def shape(self):
+        """[..., rows, columns]."""
+
+    def dtype(self):
+        """Of all that comes out."""
+
+    def size(self):
+        """K."""
+
+    def _own(self):
+        """K."""
+'''
+    found = dict(public_docstrings(ast.parse(source).body))
+    assert [name for name, text in found.items() if is_clipped(text)] == ["Operator.shape", "Operator.dtype", "Operator.size"]

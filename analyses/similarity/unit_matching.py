@@ -13,7 +13,10 @@ from .measure import SimilarityMeasure, centred
 
 
 class Matching(NamedTuple):
-    """partner: for each unit of the first side its match in the second, -1 for none. correlation: with it, NaN for none."""
+    """What each unit is matched with.
+
+    partner: for each unit of the first side its match in the second, -1 for none. correlation: with it, NaN for none.
+    """
 
     partner: Tensor
     correlation: Tensor

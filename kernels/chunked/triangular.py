@@ -46,7 +46,7 @@ class UnitLowerInverse(torch.autograd.Function):
 
 
 def unit_lower_inverse(strictly_lower: Tensor) -> Tensor:
-    """(I + A)^{-1} for strictly lower-triangular A [..., M, M], any M. What is not strictly below the diagonal is not read."""
+    """Invert I + A for strictly lower-triangular A [..., M, M], any M. What is not strictly below the diagonal is not read."""
     inverse: Tensor = UnitLowerInverse.apply(strictly_lower)  # type: ignore[no-untyped-call]
     return inverse
 

@@ -71,7 +71,7 @@ class Transition(Operator):
 
     @classmethod
     def householders(cls, keys: Tensor, beta: Tensor, log_decay: Tensor | None = None) -> Transition:
-        """(I - beta_n k_n k_n^T) ... (I - beta_1 k_1 k_1^T) e^g, the transition of one token of a delta rule.
+        """Make the transition (I - beta_n k_n k_n^T) ... (I - beta_1 k_1 k_1^T) e^g of one token of a delta rule.
 
         keys [..., n, K] unit vectors, beta [..., n], log_decay [...], or [..., K] for a decay by channel, or None. By the WY
         form the product is (I - K^T T K) e^g with T = (I + tril(diag(beta) K K^T, -1))^{-1} diag(beta), so its rank-n part has
@@ -96,12 +96,12 @@ class Transition(Operator):
 
     @property
     def size(self) -> int:
-        """K, the number of key channels that A acts on."""
+        """The number K of key channels that A acts on."""
         return self.left.shape[-2]
 
     @property
     def rank(self) -> int:
-        """r, the number of columns of the low-rank part."""
+        """The number r of columns that the low-rank part has."""
         return self.left.shape[-1]
 
     @property

@@ -19,6 +19,6 @@ class TritonInverse(UnitLowerInverse):
 
 
 def unit_lower_inverse(strictly_lower: Tensor) -> Tensor:
-    """(I + A)^{-1} for strictly lower-triangular A [..., M, M]."""
+    """Invert I + A for strictly lower-triangular A [..., M, M]."""
     inverse: Tensor = TritonInverse.apply(strictly_lower)  # type: ignore[no-untyped-call]
     return inverse

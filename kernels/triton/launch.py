@@ -149,7 +149,7 @@ def launch_adjoint(
 
 
 def launch_inverse(strictly_lower: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """(I + A)^{-1} for A [..., M, M], computed in float32 and returned in `dtype`, by default that of A."""
+    """Invert I + A for A [..., M, M] in float32, and return the inverse in `dtype`, by default that of A."""
     from .unit_lower_inverse import unit_lower_inverse
 
     size = strictly_lower.shape[-1]

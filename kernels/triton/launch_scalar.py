@@ -43,7 +43,7 @@ class Tokens:
 
     @property
     def writes(self) -> int:
-        """M, the writes of a row."""
+        """The number M of writes that a row holds."""
         return self.chunk * self.k.shape[3]
 
     def empty(self, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -132,7 +132,7 @@ def _d_log_decay(table: ChunkTable, of_c: OfDecay) -> Tensor:
 def run(
     tokens: Sequence[Tensor | None], state: Tensor, table: ChunkTable, storage: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
-    """As `pass_states`. tokens: q, k, v and log_decay; or q, k [B, T, H, n, K], v, beta and log_decay."""
+    """Run the pass, as `pass_states` does. tokens: q, k, v and log_decay; or q, k [B, T, H, n, K], v, beta and log_decay."""
     q, k, v, *gates = tokens
     beta, log_decay = gates if len(gates) == 2 else (None, *gates)
     assert q is not None and k is not None and v is not None

@@ -25,7 +25,7 @@ def running_sum(log_decay, at, held):
 
 @triton.jit
 def decay_ratio(coarse, fine, coarse_write, fine_write, where):
-    """[readers, writes]: e^{c_i - c_m} where `where`, else 0."""
+    """Compute the ratios [readers, writes], which are e^{c_i - c_m} where `where`, else 0."""
     spans = (coarse[:, None] - coarse_write[None, :]) + (fine[:, None] - fine_write[None, :])
     return tl.exp(tl.where(where, spans, float("-inf")))
 

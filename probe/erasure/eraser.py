@@ -40,7 +40,7 @@ class Eraser:
 
     @property
     def rank(self) -> int:
-        """r, how many dimensions are taken out."""
+        """The number r of dimensions that are taken out."""
         return self.left.shape[1]
 
     def __call__(self, activations: Tensor) -> Tensor:

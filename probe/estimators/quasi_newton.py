@@ -61,7 +61,7 @@ class Problems:
         return torch.cat([across, residual.sum(2, keepdim=True)], dim=2)
 
     def inverse_curvature(self) -> Tensor:
-        """[B, 1, D + 1]: the inverse of the Hessian where all classes are equally likely, (variance / classes + penalty)."""
+        """Invert the Hessian where all classes are equally likely, (variance / classes + penalty): [B, 1, D + 1]."""
         curvature = self.variances / self.classes + self.penalties[:, None]
         return 1 / torch.cat([curvature, torch.full_like(curvature[:, :1], 1 / self.classes)], dim=1)[:, None]
 

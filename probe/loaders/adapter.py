@@ -134,7 +134,7 @@ class ForeignMixer(RecurrentMixer):
         return read, memory["carry"].get("initial_state")
 
     def fire(self, **tokens: Tensor) -> dict[str, Any]:
-        """Of hooked tensors, copies: foreign code may read what it has handed over again, which a change in place would reach."""
+        """Fire hooks on copies: foreign code may read what it has handed over again, which a change in place would reach."""
         apart = {name: x.clone() if getattr(self, f"hook_{name}").has_hooks() else x for name, x in tokens.items()}
         return super().fire(**apart)
 

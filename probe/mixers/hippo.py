@@ -66,8 +66,9 @@ RULES = (*SHARES, "zoh")
 
 @outside_autocast
 def discretise(a: Tensor, b: Tensor, step: float | Tensor, rule: str = "bilinear") -> System:
-    """(A_bar [..., N, N], B_bar [..., N]) of x_t = A_bar x_{t-1} + B_bar u_t. step: d, a number or one for each system [...].
+    """Compute A_bar [..., N, N] and B_bar [..., N] of x_t = A_bar x_{t-1} + B_bar u_t.
 
+    step: d, a number or one for each system [...].
     rule: "euler", "backward", "bilinear" or "zoh" (exact for a held u). The first three are the generalised bilinear transform
     (I - alpha d A)^{-1} (I + (1 - alpha) d A), (I - alpha d A)^{-1} d B, with alpha 0, 1 and 1/2 (Gu et al. 2021,
     arXiv:2110.13985).

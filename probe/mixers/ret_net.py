@@ -24,7 +24,7 @@ from .recurrences import LINEAR, Tokens
 
 @dataclass(frozen=True)
 class RetNet(HeadsConfig, kind="ret_net"):
-    """Retention: each head's memory decays at a fixed rate, and q and k are turned by their positions."""
+    """RetNet's retention, in which each head's memory decays at a fixed rate, and positions turn q and k."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 

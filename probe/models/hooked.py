@@ -315,8 +315,10 @@ class HookedModel(ReadsText, HookedRootModule):
         level: int | None = None,
         prepend: bool = False,
     ) -> None:
-        """As in transformer-lens. A name may have wildcards; an unknown one raises with the nearest, and so does a filter that
-        chooses no hook. A run in which the hook cannot fire raises; of a filter's hooks it is enough that one fires.
+        """Add a hook function, as transformer-lens does.
+
+        A name may have wildcards; an unknown one raises with the nearest, and so does a filter that chooses no hook. A run in
+        which the hook cannot fire raises; of a filter's hooks it is enough that one fires.
         """
         names = self._matches(name)
         if name not in names and dir == "bwd":

@@ -39,9 +39,10 @@ class Tokenizer:
 
     @classmethod
     def read(cls, folder: str | Path) -> Tokenizer:
-        """That of a checkpoint's folder: tokenizer.json, and of tokenizer_config.json which tokens begin texts and fill batches.
+        """Read the tokenizer of a checkpoint's folder.
 
-        No code of the folder's is run. Raises UnreadableCheckpointError for a file that is missing or cannot be read.
+        tokenizer.json holds it, and tokenizer_config.json says which tokens begin texts and fill batches. No code of the folder's
+        is run. Raises UnreadableCheckpointError for a file that is missing or cannot be read.
         """
         folder = Path(folder).expanduser()
         file = checked_file(folder, TOKENIZER)

@@ -81,7 +81,7 @@ class Subspace:
 
     @property
     def rank(self) -> int:
-        """r, the number of its dimensions."""
+        """The number r of dimensions that it has."""
         return self.basis.shape[1]
 
     @property

@@ -15,9 +15,9 @@ from .base import IGNORED, Batch, Split, Task, draw_split
 
 @dataclass(frozen=True)
 class ModularArithmetic(Task, kind="modular_arithmetic"):
-    """Tokens: the digits 0 .. m-1, then + - * and, with brackets, ( ). After a digit or a closing bracket the target is the value
-    so far of what the innermost open bracket holds; after the rest nothing is asked. Labels: that value ("value", -1 where it has
-    none) and the open brackets ("depth").
+    """Tokens are the digits 0 .. m-1, then + - * and, with brackets, ( ). After a digit or a closing bracket the target is the
+    value so far of what the innermost open bracket holds; after the rest nothing is asked. Labels: that value ("value", -1 where
+    it has none) and the open brackets ("depth").
     """
 
     modulus: int = 5

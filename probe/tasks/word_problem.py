@@ -22,7 +22,9 @@ GROUPS = ("S3", "S4", "S5", "A4", "A5")
 
 @dataclass(frozen=True)
 class WordProblem(Task, kind="word_problem"):
-    """Labels: "element", and for a permutation group "sign" (0 even, 1 odd)."""
+    """The target after each token is the product of the tokens so far, which are elements of a group. Labels: "element", that
+    product, and for a permutation group "sign" (0 even, 1 odd).
+    """
 
     group: str = "S3"
     """The tokens are elements of this group: S3, S4, S5, A4, A5, or Z2, Z3, ... (cyclic)."""

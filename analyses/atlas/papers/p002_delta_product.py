@@ -179,7 +179,7 @@ def _two_mirrors(rotation: Tensor) -> list[Tensor]:
 
 
 def cube_rotations() -> dict[Permutation, Tensor]:
-    """S4: each rotation of the cube by how it permutes the four diagonals."""
+    """Map each element of S4, as it permutes the four diagonals of the cube, to its rotation."""
     diagonals = torch.tensor([[1, 1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]], dtype=torch.float64)
     found = {}
     for places, signs in product(permutations(range(3)), product((1.0, -1.0), repeat=3)):
@@ -192,7 +192,7 @@ def cube_rotations() -> dict[Permutation, Tensor]:
 
 
 def icosahedron_rotations() -> dict[Permutation, Tensor]:
-    """A5: each rotation of the icosahedron by how it permutes five triples of orthogonal axes."""
+    """Map each element of A5, as it permutes five triples of orthogonal axes of the icosahedron, to its rotation."""
     golden = (1 + 5**0.5) / 2
     axes = list(torch.eye(3, dtype=torch.float64))
     for signs in product((1.0, -1.0), repeat=2):
