@@ -183,7 +183,7 @@ def app(
 
     Args:
         folder: where runs are.
-        port: to listen on.
+        port: to listen on, from 1 to 65535; 0 takes any that is free.
         browser: open a browser window.
         plugins: Python files with studies, results and pages of your own.
         address: listen on another address than this machine's own. Whoever reaches it sees all runs and can start studies.

@@ -19,10 +19,15 @@ from ..environment import tell
 
 ADDRESS = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
+LAST_PORT = 65535
 
 
 class PortInUseError(StatescopeError, OSError):
     """The port is taken by another program."""
+
+
+class BadPortError(StatescopeError, ValueError):
+    """A number that is no port."""
 
 
 class NoNameError(StatescopeError, ValueError):
@@ -67,21 +72,25 @@ def launch(
 ) -> None:
     """Serve the app until it is stopped.
 
+    port: from 1 to 65535, or 0 for any that is free; which one that is stands in the address that is printed.
     address: to listen on. Another one than this machine's own is for those who know who reaches it: whoever does sees all
         runs and can start studies.
     names: under which a browser reaches another address, if not by the address itself.
     plugins: Python files with results and pages of one's own, which are imported.
 
-    Raises PortInUseError where the port is taken, NoNameError for "0.0.0.0" or "::" without names.
+    Raises BadPortError for what is no port, PortInUseError where it is taken, NoNameError for "0.0.0.0" or "::" without names.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise BadPortError(f"--port needs a number from 1 to {LAST_PORT}, or 0 for any that is free; got {port!s:.12}")
     if address in EVERY_ADDRESS and not names:
         raise NoNameError(f"{address} is every address of this machine; say by --names under which names a browser may reach it")
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
+            port = probe.getsockname()[1]
         except OSError as error:
-            raise PortInUseError(f"{address}, port {port} is taken or not ours; try --port {port + 1}") from error
+            raise PortInUseError(f"{address}, port {port} is taken or not ours; try --port 0, which takes a free one") from error
     shown = names[0] if address in EVERY_ADDRESS else address
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"statescope: the runs in {folder}/ at {url} (Ctrl-C stops it)", flush=True)

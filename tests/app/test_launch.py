@@ -14,14 +14,19 @@ from pathlib import Path
 import pytest
 import streamlit.config
 
+from statescope.app.cli import main
 from statescope.app.server.gate import Gate
-from statescope.app.server.launch import NoNameError, launch, settings
+from statescope.app.server.launch import NoNameError, PortInUseError, launch, settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_the_first_start_on_a_machine_asks_nothing_and_serves(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "statescope", "app", "--folder", str(tmp_path), "--port", str(port)]
     home = os.environ | {"HOME": str(tmp_path), "BROWSER": "true"}
     process = subprocess.Popen(
@@ -62,6 +67,45 @@ def test_what_streamlit_would_do_by_itself_is_off() -> None:
 def test_every_address_needs_the_names_a_browser_may_use(tmp_path: Path, address: str) -> None:
     with pytest.raises(NoNameError, match="--names"):
         launch(tmp_path, 8501, browser=False, address=address)
+
+
+def served(monkeypatch: pytest.MonkeyPatch, folder: Path, port: int) -> int:
+    """The port that `launch` has the server listen on."""
+    given: list[int] = []
+    monkeypatch.setattr("statescope.app.server.launch._serve", lambda address, port, names: given.append(port))
+    monkeypatch.setattr("statescope.app.server.launch.tell", lambda folder, plugins: None)
+    launch(folder, port, browser=False)
+    return given[0]
+
+
+@pytest.mark.parametrize("port", ["99999999", "65536", "-1", "-80", "9" * 400])
+def test_a_number_that_is_no_port_is_a_sentence(
+    port: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statescope.app.server.launch._serve", lambda *_: pytest.fail("it was served"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["app", "--no-browser", f"--port={port}"])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert told.startswith("statescope: --port needs a number from 1 to 65535") and told.count("\n") == 1 and len(told) < 200
+
+
+def test_port_0_is_any_that_is_free_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = served(monkeypatch, tmp_path, 0)
+    assert 1024 <= port <= 65535
+    assert f"http://127.0.0.1:{port} " in capsys.readouterr().out
+
+
+def test_a_port_that_is_given_is_the_one_listened_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    assert served(monkeypatch, tmp_path, port) == port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortInUseError, match="try --port 0"):
+            launch(tmp_path, taken.getsockname()[1], browser=False)
 
 
 def gate_of(*names: str) -> Callable[..., str | None]:
