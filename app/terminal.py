@@ -24,6 +24,7 @@ from rich.text import Text
 from ..probe.errors import StatescopeError
 from ..probe.hooks.names import layer_of, place_of
 from ..probe.results.text import visible, visible_lines
+from ..probe.runs.manifest import in_short
 from ..probe.runs.run import Run, list_runs
 from ..probe.runs.study import list_studies
 
@@ -121,7 +122,7 @@ def _run_facts(entry: Run | StatescopeError) -> dict[str, Any]:
     if isinstance(entry, StatescopeError):
         return {"run": "?", "study": "?", "status": f"damaged: {entry}", "created": "", "results": 0}
     manifest = entry.manifest
-    shown = {"run": entry.path.name, "study": manifest.study, "status": entry.status, "created": manifest.created}
+    shown = {"run": entry.path.name, "study": manifest.title, "status": entry.status, "created": manifest.created}
     return shown | {"results": len(entry.result_names)}
 
 
@@ -142,11 +143,11 @@ def print_run(path: Path, *, as_json: bool) -> None:
     facts = titled(str(run.path), "", "")
     spent = sum(manifest.seconds.values())
     for key, value in (
-        ("study", manifest.study),
+        ("study", manifest.title),
         ("status", run.status + (f": {manifest.error}" if manifest.error else "")),
         ("created", manifest.created),
         ("time", f"{spent:.0f} s"),
-        ("seed", manifest.seed),
+        ("seed", in_short(manifest.subject[1])),
         ("torch", manifest.packages.get("torch")),
         ("commit", manifest.source.get("commit")),
         ("cpu", manifest.hardware.get("cpu")),
@@ -161,7 +162,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
 def print_outcome(run: Run) -> None:
     """Print where the numbers and figures of a finished run are."""
     spent = sum(run.manifest.seconds.values())
-    say(f"\n{run.manifest.study} {run.status} in {run.path} ({spent:.0f} s)")
+    say(f"\n{run.manifest.title} {run.status} in {run.path} ({spent:.0f} s)")
     for name in run.result_names:
         say(f"\n{name}  {figure_of(run, name)}", "bold")
         say(run.summary(name))

@@ -19,8 +19,9 @@ STATUSES = ("finished", "running", "interrupted", "failed", "damaged")
 class RunFacts:
     """The facts of a run that one line of a list of runs shows.
 
-    status: one of STATUSES. done: the share of the stage under way that is behind, of a running run that says it.
-    note: the stage, or why the run is not finished. kinds: name and kind of each result.
+    status: one of STATUSES. study: with its seeds where the run has several; `seed` is None then. done: the share of the stage
+    under way that is behind, of a running run that says it. note: the stage, or why the run is not finished. kinds: name and kind
+    of each result.
     """
 
     name: str
@@ -60,7 +61,8 @@ def _facts(path: Path) -> RunFacts | None:
     results = sum(name.startswith("results/") for name in read.files)
     kinds = tuple((name, record.kind) for name, record in read.results.items() if f"results/{name}.parquet" in read.files)
     seconds = sum(read.seconds.values())
-    return RunFacts(path.name, status, read.study, read.created, read.seed, seconds, results, done, note, kinds)
+    seed = read.subject[1][0] if len(read.subject[1]) == 1 else None
+    return RunFacts(path.name, status, read.title, read.created, seed, seconds, results, done, note, kinds)
 
 
 @lru_cache(maxsize=4096)

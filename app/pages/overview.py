@@ -10,6 +10,7 @@ import streamlit as st
 
 from ...probe.declarations import declarations
 from ...probe.results.result import Result
+from ...probe.runs.manifest import in_short
 from ...probe.runs.run import Run
 from ..components.figure import show_result
 from ..components.runs import read_result
@@ -41,12 +42,13 @@ class Overview(Page, kind="overview"):
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
         manifest = run.manifest
         st.header(literal(run.path.name))
-        st.text(_question(manifest.study))
+        study, seeds = manifest.subject
+        st.text(_question(study))
         tell_status(run)
         facts = st.columns(4)
         facts[0].metric("status", run.status)
         facts[1].metric("results", len(run.result_names))
-        facts[2].metric("seed", manifest.seed)
+        facts[2].metric("seed" if len(seeds) == 1 else "seeds", in_short(seeds))
         facts[3].metric("time", f"{sum(manifest.seconds.values()):.0f} s")
         for name, result in sorted(results.items(), key=lambda entry: self.shows.index(entry[1].kind)):
             show_result(run, name, result, {}, words=False)

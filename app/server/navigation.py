@@ -94,4 +94,4 @@ def _drawing(page: Page, pages: list[Page]) -> Callable[[], None]:
 def _why_empty(page: Page, run: Run) -> str:
     kinds = ", ".join(kind.replace("_", " ") for kind in page.shows) or "that no other page shows"
     state = "is still running, and has none yet" if run.status == "running" else "computes none"
-    return f"Here would stand results of the kind {literal(kinds)}. The study {literal(run.manifest.study)} {state}."
+    return f"Here would stand results of the kind {literal(kinds)}. The study {literal(run.manifest.title)} {state}."

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -107,6 +107,21 @@ class Manifest(Configuration):
         for name in self.files:
             check_name(name)
 
+    @property
+    def subject(self) -> tuple[str, tuple[int, ...]]:
+        """The study and its seeds; of one that runs another for each of several seeds, that other and these."""
+        inner, seeds = self.configuration.get("study"), self.configuration.get("seeds")
+        kind = inner.get("kind") if isinstance(inner, Mapping) else None
+        if isinstance(kind, str) and isinstance(seeds, list | tuple) and seeds and all(type(seed) is int for seed in seeds):
+            return kind, tuple(seeds)
+        return self.study, (self.seed,)
+
+    @property
+    def title(self) -> str:
+        """The study as lists show it, such as "parity", or "parity (seeds 0-4)" where one run has several seeds."""
+        study, seeds = self.subject
+        return study if len(seeds) == 1 else f"{study} (seeds {in_short(seeds)})"
+
     @classmethod
     def new(cls, study: str, configuration: Mapping[str, Any], seed: int) -> Manifest:
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -140,6 +155,12 @@ class Manifest(Configuration):
         """What differs between the folder and its record: files missing, cut short or altered, each named."""
         found = ((name, record.difference(folder / name)) for name, record in sorted(self.files.items()))
         return [f"{name} {difference}" for name, difference in found if difference is not None]
+
+
+def in_short(seeds: Sequence[int], between: str = ", ") -> str:
+    """Seeds as text: "0-4" where they are all from 0 to 4 in order, else each of them."""
+    whole = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}-{seeds[-1]}" if whole else between.join(map(str, seeds))
 
 
 def check_name(name: str) -> None:

@@ -61,7 +61,7 @@ class Run:
         self._names: dict[int, Stored] = {}
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}: {self.manifest.study}, {self.status})"
+        return f"Run({str(self.path)!r}: {self.manifest.title}, {self.status})"
 
     @property
     def manifest(self) -> Manifest:

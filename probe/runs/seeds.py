@@ -16,6 +16,7 @@ from ..configuration import Natural, NotEmpty, from_plain, to_plain
 from ..errors import StatescopeError
 from ..plugins import import_file, module_name
 from .job import StoredResult
+from .manifest import in_short
 from .run import Run
 from .study import Study
 
@@ -53,9 +54,7 @@ class Seeds(Study, kind="seeds"):
     def run_name(self) -> str:
         """The name of the study, with the seeds in the place of its seed."""
         assert self.study is not None
-        first, last = self.seeds[0], self.seeds[-1]
-        whole = self.seeds == tuple(range(first, last + 1))
-        seeds = f"{first}-{last}" if whole and first < last else "-".join(map(str, self.seeds))
+        first, seeds = self.seeds[0], in_short(self.seeds, "-")
         name = replace(self.study, seed=first).run_name
         return name.replace(f"seed{first}", f"seeds{seeds}", 1) if f"seed{first}" in name else f"{name}-seeds{seeds}"
 

@@ -473,6 +473,10 @@ def test_seeds_on_the_command_line_make_one_run_that_goes_on_by_its_folder(
     assert done.code == 0, done.err
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("command_line_counting-seeds0-2-")
+    assert "command_line_counting (seeds 0-2) finished in" in " ".join(done.out.split())
+    (listed,) = json.loads(call(capsys, "list", "--json").out)
+    assert listed["study"] == "command_line_counting (seeds 0-2)"
+    assert " ".join(call(capsys, "show", str(folder)).out.split()).count("0-2") >= 2, "the study with its seeds, and the seeds"
     table = Run(folder).result("counts").table
     assert table["seed"].tolist() == [0, 0, 1, 1, 2, 2] and table["x"].tolist() == [0, 1, 0, 1, 0, 1]
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}

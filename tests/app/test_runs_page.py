@@ -18,6 +18,8 @@ from streamlit.util import calc_hash
 
 from statescope.app.components.index import runs_there_are
 from statescope.app.pages.runs import open_row
+from statescope.probe.configuration import to_plain
+from statescope.probe.runs.study import study_named
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "server" / "main.py"
 
@@ -74,6 +76,30 @@ def test_each_run_stands_with_its_status_and_why(every_status: Path, monkeypatch
     assert pd.isna(shown.loc["done", "done"]) and shown.loc["done", "results"] > 3
     assert list(shown.index)[-1] == "cut", "what says no time comes last"
     assert app.main.caption[0].value == "1 finished, 1 running, 1 interrupted, 1 failed, 1 damaged"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "study", "seed"),
+    [((0, 1, 2, 3, 4), "parity (seeds 0-4)", None), ((5,), "parity", 5), ((0, 2), "parity (seeds 0, 2)", None)],
+)
+def test_a_run_over_seeds_shows_its_study_and_the_seeds(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...], study: str, seed: int | None
+) -> None:
+    over = study_named("parity").over(seeds)
+    make(tmp_path, finished / "parity", "several", study=over.kind, configuration=to_plain(over))
+    monkeypatch.setenv("STATESCOPE_RUNS", str(tmp_path))
+    app = open_page(tmp_path, monkeypatch)
+    assert not app.exception
+    shown = table(app).loc["several"]
+    assert shown["study"] == study and (pd.isna(shown["seed"]) if seed is None else shown["seed"] == seed)
+    assert list(table(open_page(tmp_path, monkeypatch, study=study)).index) == ["several"]
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app.query_params["run"] = "several"
+    app.run()
+    assert not app.exception
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["seed" if len(seeds) == 1 else "seeds"] == (study.partition("seeds ")[2].rstrip(")") or "5")
+    assert any(text.value == study_named("parity").question for text in app.text)
 
 
 def test_filters_stand_in_the_address(every_status: Path, monkeypatch: pytest.MonkeyPatch) -> None:
