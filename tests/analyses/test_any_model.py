@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from every_analysis import check_analyses, shown
 from every_mixer import MIXERS, label
 from foreign_models import FOREIGN
 from torch import Tensor
@@ -15,12 +16,9 @@ from torch import Tensor
 from statescope import Model, ModelConfig, empirical_ntk, load, state_trajectory, transition_spectrum
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
 from statescope.analyses.behaviour.training_curve import held_out_cost
-from statescope.geometry import state_geometry
 from statescope.probe.loaders.foreign import adapters
 from statescope.probe.models.hooked import HookedModel
-from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, generator_for
-from statescope.spectra import memory_horizon, spectrum_by_label, stability, transition_measures, window_spectrum
 
 VOCABULARY = 31
 OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
@@ -37,16 +35,6 @@ MAKE = dict(zip(NAMES, [*map(make, MIXERS), *((lambda own=FOREIGN[name]: load(ow
 
 def tokens_of(*shape: int) -> Tensor:
     return torch.randint(0, VOCABULARY, shape, generator=torch.Generator().manual_seed(1))
-
-
-def shown(model: HookedModel, tokens: Tensor, place: str, **run: Any) -> dict[int, Any]:
-    """What a hook shows in each layer that has it."""
-    names = {layer: f"blocks.{layer}.attn.{place}" for layer in range(model.layers)}
-    return {
-        layer: model.run_with_cache(tokens, names_filter=name, return_type=None, **run)[1][name]
-        for layer, name in names.items()
-        if name in model.hook_dict
-    }
 
 
 def test_each_adapter_of_transformers_is_here() -> None:
@@ -110,25 +98,9 @@ def test_the_trajectory_is_that_of_the_states(name: str) -> None:
     assert result.summary() and result.specification().panels
 
 
-OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
-    "measures": transition_measures,
-    "by token": lambda model, tokens: spectrum_by_label(model, tokens, {"token": tokens}),
-    "windows": lambda model, tokens: window_spectrum(model, tokens, 3),
-    "horizon": memory_horizon,
-    "stability": lambda model, tokens: stability(model, tokens, transitions=4),
-    "geometry": state_geometry,
-}
-
-
 @pytest.mark.parametrize("name", OF_EACH_ADAPTER)
 def test_every_analysis_of_transitions_and_states_takes_a_loaded_model(name: str) -> None:
-    """The layers of each result are those that show what it needs; numbers are held by the analyses' own tests."""
-    model, tokens = MAKE[name](), tokens_of(2, 6)
-    transitions, states = shown(model, tokens, "hook_transition"), shown(model, tokens, "hook_state", taps="last")
-    for kind, analyse in OF_TRANSITIONS.items():
-        result = analyse(model, tokens)
-        assert set(result.table["layer"]) == set(states if kind == "geometry" else transitions), kind
-        assert result.table["model"].eq("model").all() and result.summary() and result.specification().panels
+    check_analyses(MAKE[name](), tokens_of(2, 6))
 
 
 @pytest.mark.parametrize("name", NAMES)

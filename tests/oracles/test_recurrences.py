@@ -6,7 +6,6 @@ Each comparison runs the token loop and the chunked form. The others compute in 
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,6 @@ from torch.nn.functional import normalize
 from statescope import delta_rule, diagonal_plus_low_rank, diagonal_scan, gated_linear_attention, linear_attention
 from statescope.kernels.fixed_decay import retnet_log_decay
 
-warnings.filterwarnings("ignore")
 fla = pytest.importorskip("fla.ops", reason="needs flash-linear-attention")
 
 B, T, H, K, V = 2, 45, 4, 16, 8

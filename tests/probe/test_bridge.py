@@ -14,7 +14,6 @@ from statescope import DeltaNet, Model, ModelConfig, Parity, capture, generator_
 from statescope.probe.loaders.agreement import foreign_logits, torch_paths
 from statescope.probe.loaders.bridge import ProcessedWeightsError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 NAMES = ("qwen3_next", "olmo_hybrid", "mamba", "mamba2", "falcon_h1", "recurrent_gemma", "rwkv")
 
 

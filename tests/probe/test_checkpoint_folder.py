@@ -22,7 +22,6 @@ from statescope.probe.checkpoint_folder import not_finite
 from statescope.probe.errors import StatescopeError
 from statescope.probe.loaders import UnreadableCheckpointError, UntrustedCheckpointError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 SETTINGS: dict[str, Any] = {"vocab_size": 13, "hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "time_step_rank": 2}
 OUT = "backbone.layers.0.mixer.out_proj.weight"
 

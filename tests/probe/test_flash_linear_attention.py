@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from every_analysis import check_analyses
 from fla_models import MODELS, OF_SOFTMAX, STEPS, T, write_models
 from safetensors.torch import load_file
 
@@ -15,7 +16,12 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders import ForeignModel
 from statescope.probe.loaders.agreement import check_parity
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Triton is not supported on current platform:UserWarning",
+    "ignore:According to Bo, you are using a potentially buggy FLA implementation of RWKV:UserWarning",
+    "ignore:The correction_factor is set to 1 by default:UserWarning",
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning",
+)
 STATE = "blocks.0.attn.hook_state"
 
 
@@ -83,6 +89,10 @@ def test_effective_attention_times_values_is_the_read_out(model: ForeignModel, t
     mixing, values, read = (cache[name] for name in names)
     equation = "bhqsc,bshc->bqhc" if of_channels else "bhqs,bshv->bqhv" if values.ndim == 4 else "bhqsn,bshnv->bqhv"
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-4, atol=1e-4)
+
+
+def test_every_analysis_of_transitions_and_states_takes_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    check_analyses(model, truth["tokens"][:, :6])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

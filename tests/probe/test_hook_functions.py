@@ -203,7 +203,6 @@ def test_hooks_of_attention_alone_take_no_taps(tokens: torch.Tensor) -> None:
     assert STATE in cache.cache_dict and "blocks.1.attn.hook_state" not in cache.cache_dict
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", FOREIGN)
 def test_hook_functions_of_loaded_models(family: str) -> None:
     """A state that is returned is gone on from; what is changed in place counts, or raises; what cannot fire raises."""

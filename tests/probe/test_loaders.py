@@ -23,7 +23,6 @@ from statescope.probe.loaders.agreement import check_parity, foreign_logits, for
 from statescope.probe.loaders.foreign import adapters
 from statescope.probe.loaders.trust import UntrustedCheckpointError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 T = 17
 
 

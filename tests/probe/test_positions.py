@@ -140,7 +140,6 @@ def test_positions_of_patterns_are_those_of_queries(tokens: torch.Tensor) -> Non
     assert torch.equal(rows[name][:, :, 0], whole[name][torch.arange(3), :, [3, 8, 5]])
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("left", [False, True])
 def test_last_of_each_row_of_a_padded_batch_in_a_loaded_model(left: bool) -> None:
     model, lengths, name = load(FOREIGN["mamba2"]()), [4, 9], "blocks.1.hook_resid_post"

@@ -15,7 +15,6 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError
 from statescope.probe.loaders.agreement import check_parity
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 T = 11
 PARALLEL = ("pythia", "phi")
 

@@ -17,7 +17,6 @@ from statescope import Edit, Model, ModelConfig, load
 from statescope.probe.loaders import UnreadableCheckpointError
 from statescope.probe.models.text import NoTokenizerError, TokenError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 WORDS = ["<pad>", "<s>", "</s>", "the", "cat", "sat", "on", "a", "mat", "dog", "ran", "."]
 STATE = "blocks.0.attn.hook_state"
 

@@ -253,7 +253,6 @@ def test_hook_names_are_listed(tokens: torch.Tensor) -> None:
     assert all(isinstance(model.hook_dict[name], HookPoint) for name in model.hook_names)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", ["mamba2", "qwen3_next"])
 def test_methods_on_the_cache_of_a_loaded_model_work_or_are_refused_by_name(family: str) -> None:
     model = load(FOREIGN[family]())
