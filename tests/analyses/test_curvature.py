@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from operator_checks import check_operator
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 
@@ -42,6 +43,14 @@ def test_the_hessian_is_the_matrix_of_second_derivatives() -> None:
     v = torch.randn(exact.shape[0], 2, dtype=torch.float64)
     torch.testing.assert_close(operator.matmat(v), exact @ v, rtol=1e-9, atol=1e-11)
     assert operator.parameters["embed.weight"].stop - operator.parameters["embed.weight"].start == 16
+
+
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton])
+def test_each_holds_what_every_operator_must(kind: type[Hessian] | type[GaussNewton]) -> None:
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Tanh(), nn.Linear(3, 4))
+    operator = kind(model, cross_entropy, [(torch.randint(0, 4, (n, 5)), torch.randint(0, 4, (n, 5))) for n in (2, 3)])
+    assert operator.self_adjoint
+    check_operator(operator)
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, half_square])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from operator_checks import check_operator
 from torch import Tensor, nn
 
 from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
@@ -49,6 +50,12 @@ def test_awkward_parameters_are_in_it() -> None:
     assert operator.routes["gain"] == "alone"
     assert "frozen" not in operator.routes
     torch.testing.assert_close(operator.dense(), matrix(model, x), rtol=1e-10, atol=1e-12)
+
+
+def test_it_holds_what_every_operator_must() -> None:
+    operator = TangentKernelOperator(Awkward(), torch.randint(0, 5, (2, 3)))
+    assert operator.self_adjoint
+    check_operator(operator)
 
 
 def test_spectral_algorithms_take_it() -> None:
