@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 GROUP = "statescope.plugins"
+COMPUTED = object()  # stands for what is known only when the class is imported
 ROOMS = ("probe", "analyses", "app")
 _CLASS = re.compile(r"^class\s+\w+\s*\(.*?\)\s*:", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r"^from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
@@ -24,28 +25,28 @@ _LAZY = re.compile(r'"(\w+)":\s*"(\.+)([\w.]*)"')  # as our own front page names
 class Declaration:
     """A class statement that names a kind, as its source says it.
 
-    module, name: where the class is. source: its file, of which `constants` reads the rest.
+    module, name: where the class is. source: its file. bases: its own statement, then those it inherits from, the nearest first,
+    up to the one that declares the family.
     """
 
     kind: str
     module: str
     name: str
     source: Path
+    bases: tuple[Statement, ...]
 
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The literal attributes of the class (`question: ClassVar[str] = "..."`) and its docstring as "__doc__"."""
-        tree = ast.parse(self.source.read_text("utf-8"))
-        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.name)
-        values: dict[str, Any] = {"__doc__": ast.get_docstring(found) or ""}
-        for node in found.body:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
-            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                try:
-                    values[target.id] = ast.literal_eval(node.value)
-                except ValueError:
-                    continue
-        return values
+    @cached_property
+    def constants(self) -> Mapping[str, Any]:
+        """The literal attributes that the class has or inherits (`question: ClassVar[str] = "..."`), and its docstring as
+        "__doc__".
+        """
+        found = {name: value for base in reversed(self.bases) for name, value in base.attributes.items()}
+        found["__doc__"] = self.bases[0].attributes["__doc__"]
+        return {name: value for name, value in found.items() if value is not COMPUTED}
+
+    def inherits_from(self, name: str) -> bool:
+        """Whether a class of this name, with its module, is among the bases."""
+        return name in {f"{base.module}.{base.name}" for base in self.bases[1:]}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,19 @@ class Statement:
     source: Path
     bases: tuple[str, ...]
     keywords: Mapping[str, str]
+
+    @cached_property
+    def attributes(self) -> Mapping[str, Any]:
+        """Its own attributes, those that are no literal as COMPUTED, and its docstring as "__doc__"."""
+        tree = ast.parse(self.source.read_text("utf-8"))
+        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.name)
+        values: dict[str, Any] = {"__doc__": ast.get_docstring(found) or ""}
+        for target, value in _assignments(found):
+            try:
+                values[target] = ast.literal_eval(value)
+            except ValueError:
+                values[target] = COMPUTED
+        return values
 
 
 @dataclass(frozen=True)
@@ -210,17 +224,23 @@ def _search() -> dict[str, tuple[Declaration, ...]]:
     index = _index()
     statements = [statement for source in index.sources.values() for statement in source.statements]
 
-    def families(statement: Statement, seen: tuple[Statement, ...] = ()) -> set[str]:
-        if "family" in statement.keywords:
-            return {statement.keywords["family"]}
-        bases = [one for base in statement.bases for one in index.meant(base, statement.module) if one not in seen]
-        return set().union(*(families(one, (*seen, one)) for one in bases))
+    def above(statement: Statement, seen: tuple[Statement, ...] = ()) -> tuple[Statement, ...]:
+        """A class and those it inherits from, up to those that declare a family."""
+        if statement in seen:
+            return seen
+        seen = (*seen, statement)
+        for one in [] if "family" in statement.keywords else statement.bases:
+            for base in index.meant(one, statement.module):
+                seen = above(base, seen)
+        return seen
 
     found: dict[str, list[Declaration]] = {}
     for one in statements:
         if "kind" in one.keywords:
-            for family in families(one):
-                found.setdefault(family, []).append(Declaration(one.keywords["kind"], one.module, one.name, one.source))
+            lineage = above(one)
+            for family in sorted({base.keywords["family"] for base in lineage if "family" in base.keywords}):
+                own = Declaration(one.keywords["kind"], one.module, one.name, one.source, lineage)
+                found.setdefault(family, []).append(own)
     return {family: tuple(own) for family, own in found.items()}
 
 
@@ -267,6 +287,24 @@ def _read_file(path: Path, module: str) -> Iterator[Source]:
         yield Source(module, path, path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError):
         return
+
+
+def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    """The attributes that a class body sets, one by one also where a statement sets several: `paper, year = "P001", 2024`."""
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            pairs = [(statement.target, statement.value)]
+        elif isinstance(statement, ast.Assign):
+            pairs = [pair for target in statement.targets for pair in _pairs(target, statement.value)]
+        else:
+            continue
+        yield from ((target.id, value) for target, value in pairs if isinstance(target, ast.Name))
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        return list(zip(target.elts, value.elts, strict=True))
+    return [(target, value)]
 
 
 def _last_name(node: ast.expr) -> str | None:

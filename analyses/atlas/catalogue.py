@@ -5,11 +5,10 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...probe.declarations import declarations
+from ...probe.declarations import Declaration, declarations
 from ...probe.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ HERE = Path(__file__).parent
 class Paper:
     """A paper, with what the atlas knows of it.
 
+    number: of a paper that only an installed package's claim names, the reference that the claim gives instead.
     name: what it is called in the field. room: which part of the workbench it concerns. set: "core" or "extended".
     claim: what it says, as the atlas would measure it. headline: what it is known for. Fields that are not known are empty.
     """
@@ -44,47 +44,63 @@ class Paper:
 
     @property
     def has_claims(self) -> bool:
-        """Whether a file of `papers/` measures it."""
-        return self.number in _modules()
+        """Whether a class statement, here or in an installed package, declares a claim of it."""
+        return self.number in _declared()
 
 
-@cache
 def papers() -> dict[str, Paper]:
-    """Every paper by its number, in the order of numbers."""
-    table = tomllib.loads((HERE / "papers.toml").read_text("utf-8"))
-    return {number: Paper(number, **fields) for number, fields in table.items()}
+    """Every paper by its number, in the order of numbers; then those that only claims of installed packages name."""
+    others = {number: _only_named(number, claims[0]) for number, claims in _declared().items() if number not in _listed()}
+    return _listed() | others
 
 
 def paper(number: str) -> Paper:
     """The paper of a number such as "P006" or "p006". Raises UnknownNameError with the nearest number."""
-    if number.upper() not in papers():
-        raise unknown_name("paper", number, papers())
-    return papers()[number.upper()]
+    there = papers()
+    if number not in there and number.upper() not in there:
+        raise unknown_name("paper", number, there)
+    return there[number] if number in there else there[number.upper()]
 
 
 def claims_of(number: str) -> tuple[type[Claim], ...]:
-    """The claims of a paper, in the order in which its file makes them. Raises UnknownNameError where there are none."""
+    """The claims of a paper, ours in the order in which their file makes them, then those of installed packages.
+
+    Raises UnknownNameError where there are none.
+    """
     from .claim import Claim
 
-    wanted = paper(number).number
-    if wanted not in _modules():
-        raise unknown_name("paper with claims", wanted, _modules())
-    import_module(f".papers.{_modules()[wanted]}", __package__)
-    return tuple(kind for kind in Claim.known.values() if issubclass(kind, Claim) and kind.paper == wanted)
+    wanted, declared = paper(number).number, _declared()
+    if wanted not in declared:
+        raise unknown_name("paper with claims", wanted, declared)
+    return tuple(Claim.of_kind(declaration.kind) for declaration in declared[wanted])
 
 
 def paper_of(claim: str) -> str | None:
-    """The number of the paper whose file makes a claim, by the claim's name; None for a claim of no file here. Imports none."""
-    files = {declared.module.rpartition(".")[2] for declared in declarations("study") if declared.kind == claim}
-    return next((number for number, file in _modules().items() if file in files), None)
+    """The number of the paper that a claim is of, by the claim's name; None for one that no class statement declares."""
+    return next((number for number, claims in _declared().items() if claim in {one.kind for one in claims}), None)
 
 
 def every_claim() -> tuple[type[Claim], ...]:
     """The claims of all papers, by the papers' numbers."""
-    return tuple(claim for number in _modules() for claim in claims_of(number))
+    return tuple(claim for one in papers().values() if one.has_claims for claim in claims_of(one.number))
 
 
 @cache
-def _modules() -> dict[str, str]:
-    """The number of each paper with claims, and its file: `papers/p153_mamba.py` measures P153."""
-    return {path.stem[:4].upper(): path.stem for path in sorted((HERE / "papers").glob("p[0-9][0-9][0-9]_*.py"))}
+def _listed() -> dict[str, Paper]:
+    table = tomllib.loads((HERE / "papers.toml").read_text("utf-8"))
+    return {number: Paper(number, **fields) for number, fields in table.items()}
+
+
+def _declared() -> dict[str, list[Declaration]]:
+    """The claims of each paper, as their class statements say it: `paper` is a text there, not computed."""
+    base = f"{__package__}.claim.Claim"
+    found: dict[str, list[Declaration]] = {}
+    for one in declarations("study"):
+        if one.inherits_from(base) and "paper" in one.constants:
+            found.setdefault(one.constants["paper"], []).append(one)
+    return found
+
+
+def _only_named(reference: str, claim: Declaration) -> Paper:
+    said = claim.constants.get("statement", "")
+    return Paper(reference, name=reference, title=reference, room="", set="", claim=said)

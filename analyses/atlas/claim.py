@@ -49,7 +49,7 @@ class Claim(Study):
     seeds: tuple[int, ...] = (0, 1, 2)
     """A claim is measured once for each of these seeds, at least three; each draws its own numbers."""
 
-    paper: ClassVar[str]  # its number, or the reference of a paper that the atlas does not list
+    paper: ClassVar[str]  # its number, or the reference of a paper that the atlas does not list; a literal, read unimported
     scope: ClassVar[Scope]
     statement: ClassVar[str]
     measurements: ClassVar[tuple[Measurement, ...]]

@@ -41,9 +41,9 @@ class Atlas(FolderPage, kind="atlas"):
         status = {number: DAMAGED if number in damaged else _status(paper, measured) for number, paper in papers().items()}
         left, *boxes = st.columns([2, 2, 1.5, 1])
         words = search("search", "search", where=left)
-        room = choose("room", [ALL, *sorted({paper.room for paper in papers().values()})], "room", where=boxes[0])
+        room = choose("room", [ALL, *sorted({paper.room for paper in papers().values() if paper.room})], "room", where=boxes[0])
         verdict = choose("verdict", [ALL, *(sign for sign in SIGNS if sign in status.values())], "verdict", where=boxes[1])
-        kept = choose("set", [ALL, *sorted({paper.set for paper in papers().values()})], "set", where=boxes[2])
+        kept = choose("set", [ALL, *sorted({paper.set for paper in papers().values() if paper.set})], "set", where=boxes[2])
         shown = [
             paper
             for number, paper in papers().items()

@@ -230,6 +230,29 @@ def test_a_claim_from_outside_is_one_file(tmp_path: Path, bound: str, code: int,
     assert "Somebody 2026" in table_of(tmp_path / "runs")
 
 
+def test_claims_of_an_installed_package_are_listed_and_verified(tmp_path: Path) -> None:
+    """Of a paper that the atlas lists and of one that it does not; the list imports neither them nor torch."""
+    text = textwrap.dedent(OUTSIDE).format(bound="1e-12")
+    (tmp_path / "garden.py").write_text("import sys\nprint('imported', file=sys.stderr)\n" + text)
+    (tmp_path / "beds.py").write_text(
+        "from garden import ReadBack\n\n\nclass Listed(ReadBack, kind='listed-read-back'):\n    paper = 'P000'\n"
+    )
+    information = tmp_path / "garden-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: garden\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[statescope.plugins]\ngarden = garden\nbeds = beds\n")
+    code = "import sys; from statescope.app.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code += "print('torch' in sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, "atlas", "list", "--json"]
+    listed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert listed.stderr.strip() == "False"
+    status = {row["number"]: row["status"] for row in json.loads(listed.stdout)}
+    assert len(status) == 212 and status["Somebody 2026"] == status["P000"] == "not measured yet"
+    done = atlas("verify", "Somebody 2026", folder=tmp_path)
+    assert done.returncode == 0 and "outside-read-back (construction): holds" in done.stdout, done.stderr
+    assert "Somebody 2026" in table_of(tmp_path / "runs")
+
+
 def test_a_file_without_claims_is_named(tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text("x = 1\n")
     with pytest.raises(UnknownNameError, match=r"nothing\.py"):

@@ -549,6 +549,8 @@ def test_a_study_in_a_file_of_ones_own_runs_resumes_and_is_shown(tmp_path: Path,
     other = afresh("run", "my_study.py", "--out", "runs/mine")
     assert other.code == 1 and "other settings (upto)" in other.err
     assert "the last square is 4" in afresh("show", "mine").out  # without the file, from the manifest
+    assert afresh("run", "my_study.py:Sweep", "--seeds", "0..1", "--out", "runs/seeds").code == 0
+    assert {path.parent.name for path in (tmp_path / "runs/seeds").rglob("squares.parquet")} == {"results", "seed-0", "seed-1"}
 
 
 def test_a_run_names_no_file_to_run(tmp_path: Path, afresh: Callable[..., Printed]) -> None:

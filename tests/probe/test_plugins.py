@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from recipes import families, forgotten_afterwards
 
 from statescope import Parity, Task
 from statescope.probe import declarations as declared
+from statescope.probe.configuration import Configuration, from_plain
 from statescope.probe.declarations import declarations
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MixerConfig
@@ -29,14 +32,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
-    known = {base: dict(base.known) for base in (Task, Study, Result, MixerConfig)}
-    yield folder
+    with forgotten_afterwards():
+        yield folder
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in ("gardening", "weeds", "broken"):
             del sys.modules[name]
-    for base, own in known.items():
-        base.known.clear()
-        base.known.update(own)
     declared.forget()
 
 
@@ -84,6 +84,65 @@ def test_parts_of_an_installed_package_are_known_unimported_and_imported_when_as
     assert issubclass(weeding, Parity) and weeding().beds == 3
     with pytest.raises(UnknownNameError, match="did you mean 'weeding'"):
         Task.of_kind("weedin")
+
+
+OF_EACH_FAMILY = [
+    ("statescope.probe.mixers.base.MixerConfig", "statescope", "DeltaNet"),
+    ("statescope.probe.channel_mixers.base.ChannelMixerConfig", "statescope.probe.channel_mixers.mlp", "MLP"),
+    ("statescope.probe.runs.study.Study", "statescope.analyses.studies.parity", "ParityStudy"),
+    ("statescope.probe.estimators.estimator.Estimator", "statescope.estimators", "Ridge"),
+    ("statescope.probe.erasure.eraser.EraserFitter", "statescope.probe.erasure.linear_erasers", "Leace"),
+    ("statescope.probe.results.result.Result", "statescope.probe.results.result", "Result"),
+    ("statescope.app.pages.page.Page", "statescope.app.pages.page", "Page"),
+    ("statescope.analyses.atlas.claim.Claim", "statescope.analyses.atlas.claim", "Claim"),
+]
+
+
+@pytest.mark.parametrize(("base", "home", "parent"), OF_EACH_FAMILY, ids=lambda text: text.rpartition(".")[2])
+def test_an_installed_package_offers_a_part_of_each_family(site: Path, base: str, home: str, parent: str) -> None:
+    module, name = base.rsplit(".", 1)
+    family = getattr(importlib.import_module(module), name)
+    text = f"""
+        from dataclasses import dataclass
+        from {home} import {parent}
+
+        @dataclass(frozen=True)
+        class Own({parent}, kind="compost"):
+            pass
+    """
+    text = text if parent != "Page" else text.replace("@dataclass(frozen=True)", "")
+    install(site, "gardening", {"__init__.py": "", "parts.py": text})
+    others = {other.family: other.kinds() for other in families() if other.family != family.family}
+    assert "compost" in family.kinds() and not [other for other, kinds in others.items() if "compost" in kinds]
+    assert "gardening" not in sys.modules
+    found = family.of_kind("compost")
+    assert (found.__module__, found.__name__) == ("gardening.parts", "Own")
+    assert issubclass(found, getattr(importlib.import_module(home), parent)) and issubclass(found, family)
+    if issubclass(found, Configuration) and not inspect.isabstract(found):
+        assert type(from_plain(family, {"kind": "compost"})) is found
+
+
+def test_what_a_class_statement_says_is_what_the_class_has(site: Path) -> None:
+    """Also where one statement sets several names, a class inherits them, or what it computes stands before a base's literal."""
+    text = """
+        from statescope.probe.runs.study import Study
+
+        class Bed(Study):
+            question, time = "What grows?", "1 min"
+
+        class Weeds(Bed, kind="weeds"):
+            time = str(2)
+
+        class Peas(Weeds, kind="peas"):
+            "Peas."
+            question: str = "Do peas?"
+    """
+    install(site, "gardening", {"__init__.py": "", "beds.py": text})
+    said = {one.kind: one.constants for one in declarations("study") if one.module == "gardening.beds"}
+    assert (said["weeds"]["question"], "time" in said["weeds"], said["weeds"]["__doc__"]) == ("What grows?", False, "")
+    assert (said["peas"]["question"], "time" in said["peas"], said["peas"]["__doc__"]) == ("Do peas?", False, "Peas.")
+    for kind in ("weeds", "peas"):
+        assert Study.of_kind(kind).question == said[kind]["question"]
 
 
 def test_what_kinds_there_are_is_known_of_a_package_that_cannot_be_imported(site: Path) -> None:
