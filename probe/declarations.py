@@ -293,7 +293,7 @@ def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
     """The attributes that a class body sets, one by one also where a statement sets several: `paper, year = "P001", 2024`."""
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            pairs = [(statement.target, statement.value)]
+            pairs = _pairs(statement.target, statement.value)
         elif isinstance(statement, ast.Assign):
             pairs = [pair for target in statement.targets for pair in _pairs(target, statement.value)]
         else:
