@@ -6,7 +6,7 @@ WORKERS := --numprocesses 2 --dist worksteal # of one thread each
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: demo test app lint types bench kernels-check atlas gpu clean
+.PHONY: demo test app lint types bench fuzz kernels-check atlas gpu clean
 
 # Two stamps, each made again only when what it depends on has changed: what runs, and what tests need besides.
 $(VENV)/.installed: pyproject.toml constraints.txt setup.py
@@ -47,6 +47,9 @@ kernels-check: $(VENV)/.developed ## compile every configuration of every Triton
 
 bench: $(VENV)/.developed ## ratios of times, as a table
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+fuzz: $(VENV)/.developed ## damaged settings, manifests, tables and checkpoints: what is refused, what crashes, as a table
+	$(BIN)/python tests/fuzz/report.py
 
 atlas: $(VENV)/.installed ## measure every claim of the atlas, or go on where it stopped, and write docs/atlas.md
 	$(BIN)/statescope atlas measure --folder runs/atlas --out docs/atlas.md

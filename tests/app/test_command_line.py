@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import os
-import random
 import resource
 import shutil
 import subprocess
@@ -17,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hostile
 import pandas as pd
 import pytest
 
-from statescope import ModelConfig, Run, Study, Training
-from statescope.analyses.studies.comparison import Comparison
-from statescope.analyses.studies.parity import ParityStudy
-from statescope.analyses.studies.source_code import SourceCodeStudy
+from statescope import Run, Study
 from statescope.app.cli import main
 from statescope.app.study_arguments import study_from_file
 from statescope.probe.configuration import from_plain, to_plain
@@ -292,56 +289,13 @@ def test_printed_commands_quote_what_has_spaces(tmp_path: Path, capsys: pytest.C
 
 # Fuzz
 
-HUGE = 10**5000
-HOSTILE: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, HUGE, 0.0, -0.5, 1e308, 1e-320),
-    *(math.nan, math.inf, -math.inf, "", "x", "0", "nan", "[/x]", "\x1b[31m", "\ud800", "x" * 10_000, b"bytes", 1j),
-    *([], {}, [None], [[]], [1, "x"], [math.nan], {"": 1}, {"kind": "parity"}, {"kind": None}, {"kind": []}, {1: 2}),
-    *({"kind": "delta_net", "heads": 0}, {"kind": "source_code", "folder": 5}, ("a",), set(), object()),
-]
-BASES: list[Any] = [
-    ParityStudy(),
-    SourceCodeStudy(),
-    Comparison(),
-    Training(),
-    ModelConfig(5),
-]
-
-
-def places(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    items = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
-    for key, item in items:
-        yield from places(item, (*path, key))
-
-
-def changed(plain: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = plain.copy()
-    copy[path[0]] = changed(copy[path[0]], path[1:], value)
-    return copy
-
 
 def test_2000_settings_are_read_or_refused_in_a_sentence() -> None:
-    draw = random.Random(0)
-    plains = [to_plain(base) for base in BASES]
-    wheres = [list(places(plain)) for plain in plains]
     read = 0
-    for _ in range(2000):
-        index = draw.randrange(len(BASES))
-        plain = plains[index]
-        for _ in range(draw.choice((1, 1, 2, 3))):
-            value = draw.choice(HOSTILE)
-            for _ in range(draw.choice((0, 0, 0, 1, 40))):
-                value = [value]
+    for sound, plain in hostile.settings(2000):
+        for base in (None, sound):
             try:
-                plain = changed(plain, draw.choice(wheres[index]), value)
-            except (TypeError, KeyError, IndexError, AttributeError, ValueError):
-                continue  # the place went with an earlier change
-        for base in (None, BASES[index]):
-            try:
-                made = from_plain(type(BASES[index]), plain, base=base)
+                made = from_plain(type(sound), plain, base=base)
             except StatescopeError as error:
                 assert str(error) and len(str(error)) < 2000
                 continue
@@ -351,12 +305,8 @@ def test_2000_settings_are_read_or_refused_in_a_sentence() -> None:
 
 
 def test_files_of_settings_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
-    draw = random.Random(1)
     path = tmp_path / "mine.toml"
-    words = ["study", "parity", "seed", "width", "training", "steps", "=", "[", "]", "{", "}", '"', "\n", ".", ",", "nan", "1e9"]
-    words += ["9" * 50, "-1", "true", "1979-05-27", "'''", "#", "\\u0000", "[[", "]]", "é", "\x07"]
-    for _ in range(500):
-        text = 'study = "parity"\n' * draw.randrange(2) + " ".join(draw.choices(words, k=draw.randrange(1, 12)))
+    for text in hostile.settings_files(500):
         path.write_text(text)
         try:
             assert isinstance(study_from_file(path), Study)
@@ -366,27 +316,11 @@ def test_files_of_settings_are_read_or_refused_in_a_sentence(tmp_path: Path) -> 
 
 def test_500_manifests_are_listed_or_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every one is listed with the sound run beside it; none ends a command in a traceback."""
-    draw = random.Random(2)
-    good = json.loads((run / "manifest.json").read_text())
-    wheres = list(places(good))
     odd = run.parent / "odd"
     odd.mkdir()
-    hostile = [
-        value for value in HOSTILE if isinstance(value, None | bool | int | float | str | list | dict) and value != 10**5000
-    ]
     damaged = 0
-    for turn in range(500):
-        plain: Any = good
-        for _ in range(draw.choice((1, 1, 2, 4))):
-            try:
-                plain = changed(plain, draw.choice(wheres), draw.choice(hostile))
-            except (TypeError, KeyError, IndexError, AttributeError, ValueError):
-                continue
-        data = bytearray(json.dumps(plain).encode())
-        if turn % 3 == 0:
-            for _ in range(draw.choice((1, 5))):
-                data[draw.randrange(len(data))] = draw.randrange(256)
-        (odd / "manifest.json").write_bytes(bytes(data[: draw.randrange(len(data))]) if turn % 10 == 0 else bytes(data))
+    for turn, data in enumerate(hostile.manifests(json.loads((run / "manifest.json").read_text()), 500)):
+        (odd / "manifest.json").write_bytes(data)
         entries = list_runs(run.parent)
         assert len(entries) == 2 and any(isinstance(entry, Run) and entry.path == run for entry in entries)
         damaged += not all(isinstance(entry, Run) for entry in entries)

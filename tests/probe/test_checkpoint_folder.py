@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import hostile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -306,43 +306,12 @@ def test_complex_parameters_of_ours_are_checked_too(tmp_path: Path) -> None:
     assert not not_finite(torch.arange(3))
 
 
-VALUES: list[Any] = [None, -1, 0, 1, 3, 7, 10**9, 1.5, 1e300, "x", "", [], [1, "a"], {}, {"a": {"b": 1}}, True, False, "float16"]
-
-
-def _mutated(generator: random.Random, folder: Path, config: dict[str, Any], weights: bytes) -> None:
-    """One to three of: a setting of another value or type, or gone; bytes of the weights changed, cut off or added."""
-    config, data = dict(config), bytearray(weights)
-    header = int.from_bytes(weights[:8], "little")
-    for _ in range(generator.randint(1, 3)):
-        match generator.randrange(6):
-            case 0 | 1:
-                config[generator.choice(list(config))] = generator.choice(VALUES)
-            case 2:
-                config.pop(generator.choice(list(config)))
-            case 3:
-                data[generator.randrange(min(8 + header, len(data)))] = generator.randrange(256)
-            case 4:
-                del data[generator.randrange(1, len(data) + 1) :]
-            case 5:
-                at = generator.randrange(min(8 + header, len(data)))
-                data[at : at + generator.randint(0, 4)] = generator.randbytes(generator.randint(0, 4))
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes(bytes(data))
-
-
 def test_three_hundred_mutated_checkpoints(folder: Path, ours: Path) -> None:
     """Each loads and gives finite logits, or is refused with a StatescopeError; nothing else comes out."""
     crashed, refused = [], 0
     tokens = torch.arange(5)[None]
     for path, count in ((folder, 200), (ours, 100)):
-        config, weights = json.loads((path / "config.json").read_text()), (path / "model.safetensors").read_bytes()
-        for seed in range(count):
-            generator = random.Random(seed)
-            nested = config.get("config", config)
-            _mutated(generator, path, nested, weights)
-            if nested is not config:
-                mutated = json.loads((path / "config.json").read_text())
-                (path / "config.json").write_text(json.dumps(config | {"config": mutated}))
+        for seed in hostile.checkpoints(path, count):
             try:
                 with torch.no_grad():
                     assert load(path)(tokens).isfinite().all()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -211,40 +210,9 @@ def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
         Text(str(tmp_path)).batch(2, 5, "train", generator_for(0))
 
 
-def damage(data: bytes, chance: random.Random) -> bytes:
-    """A file as it comes back from a spreadsheet, a broken disk or a stranger."""
-    at, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
-    ways: list[Callable[[], bytes]] = [
-        lambda: data[:at],
-        lambda: data[:at] + bytes(chance.randrange(256) for _ in range(8)) + data[at:],
-        lambda: data[:at] + data[end:],
-        lambda: data.replace(b"train", chance.choice([b"Train", b"", b"test,test", b"nan"]), 1),
-        lambda: data.replace(b" ", chance.choice([b"  ", b",", b"\t", b"\x00", b" 1e9 ", b" " + b"9" * 30 + b" "]), 3),
-        lambda: data.replace(b"tokens", chance.choice([b"split", b"group", b"Tokens", b"", b"targets", b"tokens,tokens"]), 1),
-        lambda: data.replace(b"\n", chance.choice([b"\r\n", b"\r", b"\n\n", b",\n", b'"\n'])),
-        lambda: data.decode("latin-1").encode(chance.choice(["utf-16", "utf-32", "utf-8-sig"])),
-        lambda: data[at:end] * 3,
-    ]
-    return chance.choice(ways)()
-
-
 def test_damaged_tables_end_in_a_sentence_or_in_right_values(tmp_path: Path) -> None:
-    chance, refused, read = random.Random(0), 0, 0
-    whole = pd.DataFrame({"tokens": [[1, 2, 3], [4, 5]], "split": ["train", "test"], "mood": [[0, 1, 1], [0, 0]]})
-    whole.to_parquet(tmp_path / "whole.parquet")
-    sources = {
-        "csv": (
-            "tokens,split,group,targets,mood\n" + "1 2 3 4,train,a,5 6 7 -100,0 0 1 1\n" * 4 + "5 6,test,b,1 1,0 1\n"
-        ).encode(),
-        "parquet": (tmp_path / "whole.parquet").read_bytes(),
-    }
-    for turn in range(300):
-        kind = chance.choice(["csv", "csv", "parquet"])
-        data = damage(sources[kind], chance)
-        for _ in range(chance.randrange(2)):
-            data = damage(data or b"x", chance)
-        path = tmp_path / f"{turn}.{kind}"
-        path.write_bytes(data)
+    refused = read = 0
+    for turn, path in enumerate(hostile.tables(tmp_path, 300)):
         try:
             task = Table(str(path))
             batch = task.batch(3, 2, "train", generator_for(turn))
