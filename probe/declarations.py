@@ -61,8 +61,14 @@ class Statement:
 
     @cached_property
     def attributes(self) -> Mapping[str, Any]:
-        """Its own attributes, those that are no literal as COMPUTED, and its docstring as "__doc__"."""
-        tree = ast.parse(self.source.read_text("utf-8"))
+        """Its own attributes, those that are no literal as COMPUTED, and its docstring as "__doc__".
+
+        A file with an error of syntax says nothing here, so that it hides no other; importing it tells the error.
+        """
+        try:
+            tree = ast.parse(self.source.read_text("utf-8"))
+        except (SyntaxError, ValueError):
+            return {"__doc__": ""}
         found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.name)
         values: dict[str, Any] = {"__doc__": ast.get_docstring(found) or ""}
         for target, value in _assignments(found):

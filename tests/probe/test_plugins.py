@@ -15,6 +15,7 @@ import pytest
 from recipes import families, forgotten_afterwards
 
 from statescope import Parity, Task
+from statescope.analyses.atlas.catalogue import papers
 from statescope.probe import declarations as declared
 from statescope.probe.configuration import Configuration, from_plain
 from statescope.probe.declarations import declarations
@@ -22,7 +23,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MixerConfig
 from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, import_file
 from statescope.probe.results.result import Result
-from statescope.probe.runs.study import Study
+from statescope.probe.runs.study import Study, list_studies
 
 
 @pytest.fixture
@@ -143,6 +144,22 @@ def test_what_a_class_statement_says_is_what_the_class_has(site: Path) -> None:
     assert (said["peas"]["question"], "time" in said["peas"], said["peas"]["__doc__"]) == ("Do peas?", False, "Peas.")
     for kind in ("weeds", "peas"):
         assert Study.of_kind(kind).question == said[kind]["question"]
+
+
+def test_a_file_with_an_error_of_syntax_hides_no_other(site: Path) -> None:
+    text = """
+        from statescope.analyses.atlas.claim import Claim
+
+        class Weeds(Claim, kind="weeds"):
+            paper = "P000"
+
+        x = = 1
+    """
+    install(site, "weeds", {"__init__.py": text})
+    assert papers()["P153"].has_claims and not papers()["P000"].has_claims
+    assert "parity" in {one.name for one in list_studies()}
+    with pytest.raises(BrokenPluginError, match="weeds cannot be imported: SyntaxError"):
+        Study.of_kind("weeds")
 
 
 def test_what_kinds_there_are_is_known_of_a_package_that_cannot_be_imported(site: Path) -> None:
