@@ -41,7 +41,7 @@ def chunk_terms(kernel: str, argument: int, factor: float = 0.9) -> Mutation:
 
         def terms(*rows: Any, **how: Any) -> Any:
             return family.terms(
-                *rows[:argument], None if rows[argument] is None else 0.9 * rows[argument], *rows[argument + 1 :], **how
+                *rows[:argument], None if rows[argument] is None else factor * rows[argument], *rows[argument + 1 :], **how
             )
 
         patch.setattr(module(f"kernels.{kernel}"), "FAMILY", replace(family, terms=terms))
