@@ -192,4 +192,5 @@ class TracksA5(StateTracking, kind="p375-a5"):
     )
 
     def small(self) -> Self:
+        """At a tiny size with S3 in the place of A5, which no cell learns in so few steps."""
         return replace(self, training=replace(self.training, steps=100, batch=16, length=6), length=12, task=WordProblem("S3"))
