@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -10,6 +11,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 import torch
+
+from statescope.probe.plugins import Kinds
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # a cast from complex to real is an error in every test, not in the first of a process alone
@@ -25,3 +28,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _parts_of_one_file() -> Iterator[None]:
+    """Parts that tests declare end with their file: others may use the names again."""
+    before = {family: dict(family.known) for family in _families()}
+    yield
+    for family in _families():
+        for kind, own in list(family.known.items()):
+            if kind not in before.get(family, {}) and not own.__module__.startswith("statescope."):
+                del family.known[kind]
+
+
+def _families() -> list[type[Kinds]]:
+    return [family for family in Kinds.__subclasses__() if hasattr(family, "known")]

@@ -56,7 +56,14 @@ def test_killed_and_run_again_it_ends_with_the_same_numbers(
     parity: Path, tmp_path: Path, sign: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "statescope", "run", "parity", *TINY, "--out", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs inherit that it is ignored
+    )
     checkpoints = tmp_path / "run" / "checkpoints" / "negative"
     deadline = time.monotonic() + 120
     while not (checkpoints.is_dir() and any(checkpoints.glob("step-*"))):
@@ -79,7 +86,10 @@ def test_a_run_is_shown_listed_and_verified(parity: Path) -> None:
     assert "accuracy_by_length" in shown.stdout and "positions right at length 256" in shown.stdout
     facts = json.loads(statescope("show", "run", "--json", folder=folder).stdout)
     assert facts["status"] == "finished"
-    assert set(facts["results"]) == {"accuracy_by_length", "probes", "state_trajectory", "training", "transition_spectrum"}
+    of_behaviour = {"accuracy_by_length", "probes", "training"}
+    of_transitions = {"transition_spectrum", "spectrum_by_label", "memory_horizon", "tracking_requirements"}
+    of_states = {"state_trajectory", "state_geometry", "recovered_automaton"}
+    assert set(facts["results"]) == of_behaviour | of_transitions | of_states
     listed = json.loads(statescope("list", "--folder", ".", "--json", folder=folder).stdout)
     assert [(entry["run"], entry["status"]) for entry in listed] == [("run", "finished")]
     verified = statescope("verify", "run", folder=folder)
