@@ -78,7 +78,7 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
         out: the table, as Markdown.
 
     """
-    from ..analyses.atlas.catalogue import every_claim
+    from ..analyses.atlas.claim import every_claim
     from ..analyses.atlas.table import write_table
     from ..analyses.atlas.verdicts import stored_verdicts
     from ..probe.errors import StatescopeError

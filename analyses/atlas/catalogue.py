@@ -6,13 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...probe.declarations import Declaration, declarations
 from ...probe.errors import unknown_name
-
-if TYPE_CHECKING:
-    from .claim import Claim
 
 HERE = Path(__file__).parent
 
@@ -45,12 +41,12 @@ class Paper:
     @property
     def has_claims(self) -> bool:
         """Whether a class statement, here or in an installed package, declares a claim of it."""
-        return self.number in _declared()
+        return self.number in declared_claims()
 
 
 def papers() -> dict[str, Paper]:
     """Every paper by its number, in the order of numbers; then those that only claims of installed packages name."""
-    others = {number: _only_named(number, claims[0]) for number, claims in _declared().items() if number not in _listed()}
+    others = {number: _only_named(number, claims[0]) for number, claims in declared_claims().items() if number not in _listed()}
     return _listed() | others
 
 
@@ -62,27 +58,9 @@ def paper(number: str) -> Paper:
     return there[number] if number in there else there[number.upper()]
 
 
-def claims_of(number: str) -> tuple[type[Claim], ...]:
-    """The claims of a paper, ours in the order in which their file makes them, then those of installed packages.
-
-    Raises UnknownNameError where there are none.
-    """
-    from .claim import Claim
-
-    wanted, declared = paper(number).number, _declared()
-    if wanted not in declared:
-        raise unknown_name("paper with claims", wanted, declared)
-    return tuple(Claim.of_kind(declaration.kind) for declaration in declared[wanted])
-
-
 def paper_of(claim: str) -> str | None:
     """The number of the paper that a claim is of, by the claim's name; None for one that no class statement declares."""
-    return next((number for number, claims in _declared().items() if claim in {one.kind for one in claims}), None)
-
-
-def every_claim() -> tuple[type[Claim], ...]:
-    """The claims of all papers, by the papers' numbers."""
-    return tuple(claim for one in papers().values() if one.has_claims for claim in claims_of(one.number))
+    return next((number for number, claims in declared_claims().items() if claim in {one.kind for one in claims}), None)
 
 
 @cache
@@ -91,7 +69,7 @@ def _listed() -> dict[str, Paper]:
     return {number: Paper(number, **fields) for number, fields in table.items()}
 
 
-def _declared() -> dict[str, list[Declaration]]:
+def declared_claims() -> dict[str, list[Declaration]]:
     """The claims of each paper, as their class statements say it: `paper` is a text there, not computed."""
     base = f"{__package__}.claim.Claim"
     found: dict[str, list[Declaration]] = {}

@@ -13,7 +13,7 @@ from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
-from .catalogue import claims_of
+from .catalogue import declared_claims, paper, papers
 from .measurement import Measurement, Scope
 from .verdicts import NAME, Verdicts, verdicts_of
 
@@ -133,3 +133,19 @@ def classes_in(path: Path) -> tuple[type[Claim], ...]:
 def with_seeds(kind: type[Claim], seeds: tuple[int, ...] | None) -> Claim:
     """A claim with its own seeds, or with those given."""
     return kind() if seeds is None else replace(kind(), seeds=seeds)
+
+
+def claims_of(number: str) -> tuple[type[Claim], ...]:
+    """The claims of a paper, ours in the order in which their file makes them, then those of installed packages.
+
+    Raises UnknownNameError where there are none.
+    """
+    wanted, declared = paper(number).number, declared_claims()
+    if wanted not in declared:
+        raise unknown_name("paper with claims", wanted, declared)
+    return tuple(Claim.of_kind(declaration.kind) for declaration in declared[wanted])
+
+
+def every_claim() -> tuple[type[Claim], ...]:
+    """The claims of all papers, by the papers' numbers."""
+    return tuple(claim for one in papers().values() if one.has_claims for claim in claims_of(one.number))

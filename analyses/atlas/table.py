@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ...probe.files import write_text
 from ...probe.runs.manifest import Manifest
-from .catalogue import Paper, every_claim, papers
+from .catalogue import Paper, papers
+from .claim import every_claim
 from .verdicts import DAMAGED, Verdicts, stored_verdicts
 
 HEAD = """# The atlas: what papers claim, and what was found here

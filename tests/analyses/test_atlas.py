@@ -18,8 +18,8 @@ import pyarrow.parquet as parquet
 import pytest
 from scipy import stats
 
-from statescope.analyses.atlas.catalogue import claims_of, every_claim, paper, paper_of, papers
-from statescope.analyses.atlas.claim import ChangedClaimError, Claim, TooFewSeedsError, claims_in
+from statescope.analyses.atlas.catalogue import paper, paper_of, papers
+from statescope.analyses.atlas.claim import ChangedClaimError, Claim, TooFewSeedsError, claims_in, claims_of, every_claim
 from statescope.analyses.atlas.measurement import Measurement, Scope, Verdict, at_least, at_most, equals, interval, weakest
 from statescope.analyses.atlas.table import table_of
 from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts, verdicts_of

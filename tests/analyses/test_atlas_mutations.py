@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from statescope.analyses.atlas.catalogue import every_claim
-from statescope.analyses.atlas.claim import Claim
+from statescope.analyses.atlas.claim import Claim, every_claim
 from statescope.analyses.studies.findings import Numbers
 from statescope.analyses.studies.findings import numbers_of as stored
 from statescope.analyses.studies.linearization import CLOSED, RANDOM

@@ -11,7 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-from statescope.analyses.atlas.catalogue import claims_of, papers
+from statescope.analyses.atlas.catalogue import papers
+from statescope.analyses.atlas.claim import claims_of
 from statescope.analyses.atlas.verdicts import Verdicts
 from statescope.probe.runs.manifest import FileRecord
 
