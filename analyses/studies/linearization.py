@@ -34,6 +34,11 @@ TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
 TRANSFERRED = ("hedgehog", "mamba")  # Liger ("gla") goes from the conversion straight to fine-tuning
 CONTROLLED = ("gla", "mamba")  # whose worth lies in the projections they take over
 RANDOM, CLOSED = "projections drawn at random", "share of the gap closed in all"
+ADDED, AHEAD = "parameters added", f"{CLOSED}, less that of {RANDOM}"
+SEEDED = "mamba without decay and step 1, against linear attention"
+REUSED = "mamba: transfer loss, random projections over the teacher's"
+DIVERGENCE, ENTROPY = "divergence from the softmax map, nats", "entropy apart from the softmax map's, nats"
+ORDER, RATIO = "rank correlation of q . k and weight", "elu + 1 over hedgehog"
 TRANSFER = Axes(
     "loss of the mixers alone, as they learn what softmax did", "step", "cross-entropy of the maps, or relative error", y_log=True
 )
@@ -81,7 +86,7 @@ class LinearizationStudy(Study, kind="linearization"):
         own = found.put("softmax: loss", _loss(teacher, batch), "nats")
         for target in TARGETS:
             student = linearize(teacher, target)
-            found.put(f"{target}: parameters added", _count(student) - _count(teacher), "parameters")
+            found.put(f"{target}: {ADDED}", _count(student) - _count(teacher), "parameters")
             converted = found.put(f"{target}: loss when converted", _loss(student, batch), "nats")
             self._recover(target, target, student, teacher, batch, converted - own, found)
             content.append(self._content(target, student))
@@ -89,11 +94,11 @@ class LinearizationStudy(Study, kind="linearization"):
                 drawn = self._drawn_at_random(teacher, target)
                 self._recover(f"{target}, {RANDOM}", target, drawn, teacher, batch, converted - own, found)
                 more = [found.numbers[f"{name}: {CLOSED}"] for name in (target, f"{target}, {RANDOM}")]
-                found.put(f"{target}: {CLOSED}, less that of {RANDOM}", more[0] - more[1], "share")
+                found.put(f"{target}: {AHEAD}", more[0] - more[1], "share")
         seeded_error = _seeded_is_linear_attention(teacher, batch)
-        found.put("mamba without decay and step 1, against linear attention", seeded_error, "relative error")
+        found.put(SEEDED, seeded_error, "relative error")
         seeded, drawn_losses = (found.curves[TRANSFER.title, name][1][-1] for name in ("mamba", f"mamba, {RANDOM}"))
-        found.put("mamba: transfer loss, random projections over the teacher's", drawn_losses / seeded, "ratio")
+        found.put(REUSED, drawn_losses / seeded, "ratio")
         numbers, curves = numbers_of(found.numbers, found.units), curves_of(found.curves, [TRANSFER])
         return {"numbers": numbers, "curves": curves, "probes": ProbeScores.join(content)}
 
@@ -172,12 +177,12 @@ class LinearizationStudy(Study, kind="linearization"):
                 last = cache[names[2]][:, :, -1].flatten(0, 1)
                 pairs = zip(last.numpy(), own[:, :, -1].flatten(0, 1).numpy(), strict=True)
                 monotony.append(float(torch.tensor([spearmanr(*pair).statistic for pair in pairs]).mean()))
-            found.put(f"{name}: divergence from the softmax map, nats", sum(divergence) / len(divergence), "nats")
-            found.put(f"{name}: entropy apart from the softmax map's, nats", sum(entropy) / len(entropy), "nats")
-            found.put(f"{name}: rank correlation of q . k and weight", sum(monotony) / len(monotony), "rank correlation")
-        for what in ("divergence from the softmax map, nats", "entropy apart from the softmax map's, nats"):
+            found.put(f"{name}: {DIVERGENCE}", sum(divergence) / len(divergence), "nats")
+            found.put(f"{name}: {ENTROPY}", sum(entropy) / len(entropy), "nats")
+            found.put(f"{name}: {ORDER}", sum(monotony) / len(monotony), "rank correlation")
+        for what in (DIVERGENCE, ENTROPY):
             ratio = found.numbers[f"elu + 1: {what}"] / found.numbers[f"hedgehog: {what}"]
-            found.put(f"{what}: elu + 1 over hedgehog", ratio, "ratio")
+            found.put(f"{what}: {RATIO}", ratio, "ratio")
 
 
 def _entropy(weights: Tensor) -> Tensor:

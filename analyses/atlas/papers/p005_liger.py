@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...studies.linearization import ADDED, AHEAD, CLOSED
 from ..linearized import LinearizedClaim
 from ..measurement import Scope, at_least, equals
 
@@ -15,8 +16,8 @@ class Liger(LinearizedClaim, kind="p005-gates-without-parameters"):
         "changes of low rank close at least 80% of the gap in loss, far more than where the projections are not the teacher's."
     )
     measurements = (
-        equals("gla: parameters added", 0, unit="parameters"),
-        at_least("gla: share of the gap closed in all", 0.8),
-        at_least("gla: share of the gap closed in all, less that of projections drawn at random", 0.2),
+        equals(f"gla: {ADDED}", 0, unit="parameters"),
+        at_least(f"gla: {CLOSED}", 0.8),
+        at_least(f"gla: {AHEAD}", 0.2),
     )
     note = "The hybrid with sliding-window attention inside a layer is not built."

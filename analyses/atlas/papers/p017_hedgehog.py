@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...studies.linearization import CLOSED, DIVERGENCE, ENTROPY, ORDER, RATIO
 from ..linearized import LinearizedClaim
 from ..measurement import Scope, at_least
 
@@ -15,8 +16,8 @@ class Hedgehog(LinearizedClaim, kind="p017-mimicry"):
         "entropy, than those of elu + 1 after the same distillation, and its weights rise with q . k."
     )
     measurements = (
-        at_least("divergence from the softmax map, nats: elu + 1 over hedgehog", 2.0, "ratio"),
-        at_least("entropy apart from the softmax map's, nats: elu + 1 over hedgehog", 2.0, "ratio"),
-        at_least("hedgehog: rank correlation of q . k and weight", 0.7, "rank correlation"),
-        at_least("hedgehog: share of the gap closed in all", 0.8),
+        at_least(f"{DIVERGENCE}: {RATIO}", 2.0, "ratio"),
+        at_least(f"{ENTROPY}: {RATIO}", 2.0, "ratio"),
+        at_least(f"hedgehog: {ORDER}", 0.7, "rank correlation"),
+        at_least(f"hedgehog: {CLOSED}", 0.8),
     )

@@ -18,6 +18,14 @@ SIZE = 16
 STEP = 1e-3
 
 
+WARPED = "LegS: e^(tA) B against warped Legendre polynomials"
+EIGENVALUES = "LegS: eigenvalues against -1 .. -N"
+RECONSTRUCTED = "LegT: reconstruction error, 32 states"
+IMPROVED = "LegT: reconstruction error, 32 states over 4"
+HALVES = "S4D-LegS: real parts of the diagonal, largest distance from -1/2"
+BEHIND = "weight of an impulse just behind the window over just inside"
+
+
 def experiment(seed: int) -> Findings:
     del seed  # nothing is drawn
     found = Findings()
@@ -25,22 +33,22 @@ def experiment(seed: int) -> Findings:
     times = torch.linspace(0, 4, 81, dtype=torch.float64)
     kernels = torch.stack([torch.linalg.matrix_exp(t * a) @ b for t in times])
     expected = torch.stack([_legs_kernel(float(t)) for t in times])
-    found.numbers["LegS: e^(tA) B against warped Legendre polynomials"] = difference(kernels, expected)
-    found.numbers["LegS: eigenvalues against -1 .. -N"] = difference(torch.diagonal(a), -torch.arange(1.0, SIZE + 1).double())
+    found.numbers[WARPED] = difference(kernels, expected)
+    found.numbers[EIGENVALUES] = difference(torch.diagonal(a), -torch.arange(1.0, SIZE + 1).double())
     for n in (0, 1, 2, 5):
         found.curves["LegS: what each state weighs the past with", f"n = {n}"] = (times.tolist(), kernels[:, n].tolist())
     sizes = (4, 8, 16, 32)
     errors = [_reconstruction(size) for size in sizes]
     found.curves["LegT: reconstruction of a smooth signal", "window of length 1"] = (sizes, errors)
-    found.numbers["LegT: reconstruction error, 32 states over 4"] = errors[-1] / errors[0]
-    found.numbers["LegT: reconstruction error, 32 states"] = errors[-1]
+    found.numbers[IMPROVED] = errors[-1] / errors[0]
+    found.numbers[RECONSTRUCTED] = errors[-1]
     for name, made in (("LegT", legt), ("FouT", fout)):
         inside, outside = _memory(*made(32))
-        found.numbers[f"{name}: weight of an impulse just behind the window over just inside"] = outside / inside
+        found.numbers[f"{name}: {BEHIND}"] = outside / inside
     slow, late = _memory(*legs(32))
-    found.numbers["LegS: weight of an impulse just behind the window over just inside"] = late / slow
+    found.numbers[f"LegS: {BEHIND}"] = late / slow
     off = float((legs_diagonal(32).real + 0.5).abs().max())
-    found.numbers["S4D-LegS: real parts of the diagonal, largest distance from -1/2"] = off
+    found.numbers[HALVES] = off
     return found
 
 
@@ -84,14 +92,14 @@ class Bases(Claim, kind="p080-bases"):
         "forget what lies before it."
     )
     measurements = (
-        at_most("LegS: e^(tA) B against warped Legendre polynomials", 1e-6),
-        at_most("LegS: eigenvalues against -1 .. -N", 1e-12),
-        at_most("LegT: reconstruction error, 32 states", 0.01),
-        at_most("LegT: reconstruction error, 32 states over 4", 0.1),
-        at_most("LegT: weight of an impulse just behind the window over just inside", 0.3),
-        at_most("FouT: weight of an impulse just behind the window over just inside", 0.3),
-        at_least("LegS: weight of an impulse just behind the window over just inside", 0.7),
-        at_most("S4D-LegS: real parts of the diagonal, largest distance from -1/2", 1e-8),
+        at_most(WARPED, 1e-6),
+        at_most(EIGENVALUES, 1e-12),
+        at_most(RECONSTRUCTED, 0.01),
+        at_most(IMPROVED, 0.1),
+        at_most(f"LegT: {BEHIND}", 0.3),
+        at_most(f"FouT: {BEHIND}", 0.3),
+        at_least(f"LegS: {BEHIND}", 0.7),
+        at_most(HALVES, 1e-8),
     )
     panels = (
         Axes("LegS: what each state weighs the past with", "time back", "weight"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...studies.linearization import CLOSED, REUSED, SEEDED
 from ..linearized import LinearizedClaim
 from ..measurement import Scope, at_least, at_most
 
@@ -15,7 +16,7 @@ class Reuse(LinearizedClaim, kind="p089-reuse"):
         "values; seeded with them it distils to a lower loss than from random projections in as many steps."
     )
     measurements = (
-        at_most("mamba without decay and step 1, against linear attention", 1e-5),
-        at_least("mamba: transfer loss, random projections over the teacher's", 1.2, "ratio"),
-        at_least("mamba: share of the gap closed in all", 0.8),
+        at_most(SEEDED, 1e-5),
+        at_least(REUSED, 1.2, "ratio"),
+        at_least(f"mamba: {CLOSED}", 0.8),
     )
