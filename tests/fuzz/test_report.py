@@ -11,8 +11,6 @@ import report
 
 from statescope.app import cli
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.mark.parametrize("kind", report.KINDS)
 def test_what_is_damaged_is_refused_in_a_sentence(kind: str, tmp_path: Path) -> None:
