@@ -186,10 +186,13 @@ def test_a_job_is_a_few_names_and_settings() -> None:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_another_process_does_the_same_job_with_the_same_numbers(made: Path, tmp_path: Path, fresh: bool) -> None:
+def test_another_process_does_the_same_job_with_the_same_numbers(
+    made: Path, tmp_path: Path, fresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It finds models, losses, captures and results by their names in the run's folder."""
     import shutil
 
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # pytest names this file tests.probe.test_jobs: so must the process
     shutil.copytree(made, tmp_path / "run")
     configs = Small().models()
     histories = {label: StoredHistory(label) for label in configs}
