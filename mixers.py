@@ -6,6 +6,7 @@ from .probe.channel_mixers import GEGLU, GLU, HIDDEN, MLP, Bilinear, ChannelMixe
 from .probe.mixers import (
     BETA,
     DECAY,
+    DIAGONAL_SCAN,
     DIAGONAL_VECTOR_STATE,
     GATE,
     GRU,
@@ -22,7 +23,6 @@ from .probe.mixers import (
     RWKV7,
     S4D,
     S5,
-    SCAN,
     SLSTM,
     STEP,
     TRANSITION,
@@ -65,6 +65,7 @@ from .probe.mixers import (
 __all__ = [
     "BETA",
     "DECAY",
+    "DIAGONAL_SCAN",
     "DIAGONAL_VECTOR_STATE",
     "GATE",
     "GEGLU",
@@ -85,7 +86,6 @@ __all__ = [
     "RWKV7",
     "S4D",
     "S5",
-    "SCAN",
     "SLSTM",
     "STEP",
     "TRANSITION",

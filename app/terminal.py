@@ -29,7 +29,7 @@ from ..probe.runs.run import Run, list_runs
 from ..probe.runs.study import list_studies
 
 if TYPE_CHECKING:
-    from ..probe.loaders.agreement import Parity
+    from ..probe.loaders.agreement import Agreement
     from ..probe.models.hooked import HookedModel
 
 console = Console()
@@ -175,33 +175,33 @@ def figure_of(run: Run, name: str) -> str:
     return f"{run.path}/{file}" if file in run.manifest.files else "not drawn"
 
 
-def _differs(parity: Parity | None, layer: int) -> str:
+def _differs(agreement: Agreement | None, layer: int) -> str:
     """How far the state of a layer is from the library's own, for the table."""
-    if parity is None:
+    if agreement is None:
         return "not compared"
-    if layer not in parity.states:
+    if layer not in agreement.states:
         return ""
-    error = parity.states[layer]
+    error = agreement.states[layer]
     return "not shown by its cache" if error is None else f"{error:.1e}"
 
 
 def print_checkpoint(model: HookedModel, tokens: int) -> bool:
-    """The layers of a loaded model, and its parity with its own library. Returns whether they agree to 1e-3, where they can."""
+    """Print the layers of a loaded model and how it agrees with its own library; whether that is to 1e-3, where it can be said."""
     import torch
 
     from ..probe.hooks.budget import activation_bytes
-    from ..probe.loaders.agreement import can_run, check_parity
+    from ..probe.loaders.agreement import can_run, check_agreement
     from ..probe.loaders.foreign import ForeignModel
 
     drawn = torch.randint(0, model.cfg.d_vocab, (1, tokens), generator=torch.Generator().manual_seed(0))
     foreign = model if isinstance(model, ForeignModel) else None
-    parity = check_parity(foreign, drawn) if foreign is not None and can_run(foreign.foreign) else None
+    agreement = check_agreement(foreign, drawn) if foreign is not None and can_run(foreign.foreign) else None
     name = type(model if foreign is None else foreign.foreign).__name__
     table = titled(name, "layer", "mixer", "state, a sequence", "differs by")
     for layer in range(model.layers):
         size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
         kept = f"{size / 1024:,.1f} KiB" if size else "none"
-        table.add_row(str(layer), model.mixer(layer).title, kept, "" if foreign is None else _differs(parity, layer))
+        table.add_row(str(layer), model.mixer(layer).title, kept, "" if foreign is None else _differs(agreement, layer))
     console.print(table)
     for family, layer in {model.mixer(layer).title: layer for layer in range(model.layers)}.items():
         places = [place_of(own) for own in model.hook_dict if layer_of(own) == layer]
@@ -212,10 +212,10 @@ def print_checkpoint(model: HookedModel, tokens: int) -> bool:
     if foreign is None:
         say("it is a model of statescope's own: there is no other library to compare it with")
         return True
-    if parity is None:
+    if agreement is None:
         say("its own library runs it on a GPU only: logits and states are not compared on this machine")
         return True
-    right = all(error <= 1e-3 for error in (parity.logits, *parity.states.values()) if error is not None)  # a NaN is not
+    right = all(error <= 1e-3 for error in (agreement.logits, *agreement.states.values()) if error is not None)  # a NaN is not
     verdict = "agree" if right else "DO NOT AGREE"
-    say(f"logits over {tokens} random tokens differ by {parity.logits:.1e} from the library's own: they {verdict}")
+    say(f"logits over {tokens} random tokens differ by {agreement.logits:.1e} from the library's own: they {verdict}")
     return right

@@ -62,12 +62,20 @@ class Survival(Result, kind="survival"):
 
 
 def survival(
-    fitted: Mapping[str, FittedProbes], captures: Mapping[str, Capture], hooks: Sequence[str], labels: Sequence[str], *, seed: int
+    fitted: Mapping[str, FittedProbes],
+    captures: Mapping[str, Capture],
+    hooks: Sequence[str],
+    labels: Sequence[str],
+    *,
+    depths: Sequence[str] = (),
+    seed: int,
 ) -> Survival:
-    """Bin held-out samples where a label is present by the bytes since it last changed; bracket depth by its nesting too.
+    """Bin held-out samples where a label is present by the bytes since it last changed.
 
-    fitted, captures: by model. Captures need "<label>_age" beside each label. Hooks that a model lacks
-    are left out for it, and labels that no probe was fitted to there.
+    fitted, captures: by model. Captures need "<label>_age" beside each label.
+    hooks, labels: what is binned. Hooks that a model lacks are left out for it, and labels that no probe was fitted to there.
+    depths: those of the labels that count a nesting, which are binned by it too.
+    seed: of the intervals.
     """
     rows: list[dict[str, object]] = []
     for model, probes in fitted.items():
@@ -80,7 +88,7 @@ def survival(
                 where = {"model": model, "hook": hook, "label": label}
                 ages = capture.label(f"{label}_age")
                 rows += _bins(where, "bytes since it changed", ages, BIN_EDGES, truth > 0, right, truth, groups, seed)
-                if label == "bracket_depth":
+                if label in depths:
                     edges = tuple(range(1, int(truth.max()) + 2))
                     rows += _bins(where, "nesting", truth, edges, truth > 0, right, truth, groups, seed)
     return Survival(pd.DataFrame(rows, columns=list(Survival.columns)), {"interval": "95%, bootstrap over files"})

@@ -11,13 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.errors import StatescopeError
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-
-
-class NotPositiveError(StatescopeError, ValueError):
-    """A kernel with an eigenvalue below zero by more than rounding."""
+from ..operators.nystrom import NotPositiveError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ from torch import Tensor
 from ...kernels.operators.operator import Operator, square_self_adjoint
 
 
+class NotPositiveError(StatescopeError, ValueError):
+    """An operator that had to be positive semidefinite has an eigenvalue below zero by more than rounding."""
+
+
 class LowRank(NamedTuple):
     """U diag(values) U^T, where vectors [size, rank] are orthonormal and values [rank] descend and are not negative."""
 
@@ -49,10 +53,6 @@ def nystrom(operator: Operator, rank: int, generator: torch.Generator) -> LowRan
     root = torch.linalg.solve_triangular(factor, image.mT, upper=False).mT
     vectors, singular, _ = torch.linalg.svd(root, full_matrices=False)
     return LowRank((singular.square() - shift).clamp(min=0), vectors)
-
-
-class NotPositiveError(ValueError):
-    """An operator that had to be positive semidefinite is not."""
 
 
 def conjugate_gradients(

@@ -27,7 +27,7 @@ from ...probe.tasks.recall import AssociativeRecall
 from ...probe.tasks.sentiment import Sentiment
 
 SOFTMAX = "softmax"
-LINEAR: dict[str, MixerConfig] = {
+BESIDE_SOFTMAX: dict[str, MixerConfig] = {
     "Gated DeltaNet": GatedDeltaNet(heads=2, key_size=8, value_size=8),
     "HGRN2": HGRN2(heads=2, key_size=8, value_size=8, short_convolution=4),
     "RetNet": RetNet(heads=2, key_size=8, value_size=8, short_convolution=4),
@@ -76,9 +76,9 @@ class HybridStudy(Study, kind="hybrid"):
 
     recall: Training = field(default_factory=lambda: Training(steps=800, batch=32, length=24, learning_rate=5e-3))
     language: Training = field(default_factory=lambda: Training(steps=150, batch=32, length=32))
-    names: tuple[str, ...] = tuple(LINEAR)
+    names: tuple[str, ...] = tuple(BESIDE_SOFTMAX)
     """Results call the linear mixers by these names, which stand in the order of `mixers`."""
-    mixers: tuple[MixerConfig, ...] = tuple(LINEAR.values())
+    mixers: tuple[MixerConfig, ...] = tuple(BESIDE_SOFTMAX.values())
     """These linear mixers are each combined with softmax layers."""
     shares: tuple[float, ...] = SHARES
     """Models are trained with these shares of softmax layers among their four, each 0, 0.25, 0.5 or 1."""

@@ -32,6 +32,7 @@ from .findings import Axes, Findings, curves_of, numbers_of
 
 TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
 TRANSFERRED = ("hedgehog", "mamba")  # Liger ("gla") goes from the conversion straight to fine-tuning
+FIXED_MAPS: dict[Target, str] = {"hedgehog": "elu_plus_one"}  # beside which a learned feature map is judged
 CONTROLLED = ("gla", "mamba")  # whose worth lies in the projections they take over
 RANDOM, CLOSED = "projections drawn at random", "share of the gap closed in all"
 ADDED, AHEAD = "parameters added", f"{CLOSED}, less that of {RANDOM}"
@@ -112,8 +113,8 @@ class LinearizationStudy(Study, kind="linearization"):
             found.curves[TRANSFER.title, name] = (list(range(1, len(losses) + 1)), losses)
             moved = found.put(f"{name}: loss after transfer", _loss(student, batch), "nats")
             found.put(f"{name}: share of the gap closed by transfer", (converted - moved) / gap, "share")
-        if target == "hedgehog":
-            self._compare_maps(student, teacher, batch, found)
+        if target in FIXED_MAPS:
+            self._compare_maps(student, teacher, target, batch, found)
         add_low_rank(student, self.rank, seed=self.seed)
         train(student, self.task, self.fine_tuning, seed=self.seed + 1)
         tuned = found.put(f"{name}: loss after fine-tuning", _loss(student, batch), "nats")
@@ -154,13 +155,13 @@ class LinearizationStudy(Study, kind="linearization"):
         length = self.training.length
         return transfer(student, teacher, self.task, steps=self.transfer_steps, batch=16, length=length, seed=self.seed)
 
-    def _compare_maps(self, student: Model, teacher: Model, batch: Batch, found: Findings) -> None:
-        """Divergence from the softmax map, entropy, and monotony in q . k, of Hedgehog's features and of a control's that has
+    def _compare_maps(self, student: Model, teacher: Model, target: Target, batch: Batch, found: Findings) -> None:
+        """Divergence from the softmax map, entropy, and monotony in q . k, of the learned features and of a control's that has
         been trained on the teacher's maps for as many steps.
         """
-        control = linearize(teacher, "hedgehog", feature_map="elu_plus_one")
+        control = linearize(teacher, target, feature_map=FIXED_MAPS[target])
         self._transfer(control, teacher)
-        for name, model in (("hedgehog", student), ("elu + 1", control)):
+        for name, model in ((target, student), ("elu + 1", control)):
             divergence, entropy, monotony = [], [], []
             for layer in range(teacher.layers):
                 names = [
@@ -181,7 +182,7 @@ class LinearizationStudy(Study, kind="linearization"):
             found.put(f"{name}: {ENTROPY}", sum(entropy) / len(entropy), "nats")
             found.put(f"{name}: {ORDER}", sum(monotony) / len(monotony), "rank correlation")
         for what in (DIVERGENCE, ENTROPY):
-            ratio = found.numbers[f"elu + 1: {what}"] / found.numbers[f"hedgehog: {what}"]
+            ratio = found.numbers[f"elu + 1: {what}"] / found.numbers[f"{target}: {what}"]
             found.put(f"{what}: {RATIO}", ratio, "ratio")
 
 

@@ -39,7 +39,7 @@ from ..ntk.empirical_ntk import empirical_ntk
 from ..ntk.spectrum import TangentSpectrum, tangent_spectrum
 from ..spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
 
-LINEAR, SOFTMAX = "Gated DeltaNet", "softmax attention"
+GATED_DELTA_NET, SOFTMAX_ATTENTION = "Gated DeltaNet", "softmax attention"
 CONCEPT = "in_string"
 
 
@@ -83,7 +83,7 @@ class SourceCodeStudy(Study, kind="source-code"):
             models[name], histories[name] = run.train(short(name), config, self.task, self.training, self.seed)
         run.compute("training", TrainingCurve.of, histories=histories)
         run.compute("held_out_cost", self._cost, models=models)
-        linear = {LINEAR: models[LINEAR]}
+        linear = {GATED_DELTA_NET: models[GATED_DELTA_NET]}
         run.compute("transition_spectrum", self._spectrum, models=linear)
         run.compute("state_trajectory", self._trajectory, models=linear)
         captures = {name: self._stored(run, name, model) for name, model in models.items()}
@@ -93,7 +93,7 @@ class SourceCodeStudy(Study, kind="source-code"):
 
     def models(self) -> dict[str, ModelConfig]:
         linear = GatedDeltaNet(heads=self.heads, key_size=self.key_size, value_size=self.value_size)
-        mixers = {LINEAR: linear, SOFTMAX: Attention(heads=self.heads)}
+        mixers = {GATED_DELTA_NET: linear, SOFTMAX_ATTENTION: Attention(heads=self.heads)}
         config = partial(ModelConfig, self.task.vocabulary, self.width, self.layers, seed=self.seed)
         return {name: config(mixer=mixer) for name, mixer in mixers.items()}
 
@@ -138,7 +138,7 @@ class SourceCodeStudy(Study, kind="source-code"):
         hooks = [*(f"blocks.{layer}.attn.hook_state" for layer in range(self.layers)), f"blocks.{last}.hook_resid_post"]
         return {
             "probes": ProbeScores.join([fitted[name].score(captures[name], name) for name in models]),
-            "survival": survival(fitted, captures, hooks, LABELS, seed=self.seed),
+            "survival": survival(fitted, captures, hooks, LABELS, depths=["bracket_depth"], seed=self.seed),
         }
 
     def _windows(self, split: Split, stream: int) -> list[Batch]:
@@ -159,7 +159,7 @@ class SourceCodeStudy(Study, kind="source-code"):
         directions = {name: self._directions(model, hook) for name, model in models.items()}
         for name, found in directions.items():
             run.keep_direction(f"{short(name)}_{CONCEPT}", found[CONCEPT])
-        chosen = list(directions[LINEAR].values())
+        chosen = list(directions[GATED_DELTA_NET].values())
         tokens, labels = self._example()
         seen = self._batch(64, "validation", 6, labels=True)
         concept = log_odds(seen.targets.flatten(), seen.labels[CONCEPT].flatten() > 0, self.task.vocabulary)
@@ -167,7 +167,7 @@ class SourceCodeStudy(Study, kind="source-code"):
         batch = self._batch(16, "test", 7, labels=True)
         return {
             "direction_cosines": direction_cosines(chosen),
-            "direction_projection": direction_projection(models[LINEAR], chosen, tokens, texts_of(tokens), labels),
+            "direction_projection": direction_projection(models[GATED_DELTA_NET], chosen, tokens, texts_of(tokens), labels),
             "steering": steering(pairs, batch, concept, strengths=self.strengths, seed=self.seed, text_of=BYTE_TEXTS),
         }
 

@@ -57,12 +57,12 @@ STORED_BYTES = {"fast": 2, "exact": 4}
 LARGEST_KEY = {2: 128, 4: 64}
 LARGEST_ROW = {2: 64, 4: 32}  # writes of a row: tokens times writes a token
 INVERSE = (Configuration(block=64, warps=4, stages=1), Configuration(block=64, warps=2, stages=1))
-SCAN = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
+SCAN_CONFIGURATIONS = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
 
 # By the channels of a head, up to which they serve. block: sequences a program. The recurrent matrices of a head lie in shared
 # memory, and 64 channels of four gates fill it.
-CELL = {32: (Configuration(block=16, warps=4, stages=1),), 64: (Configuration(block=16, warps=8, stages=1),)}
-LARGEST_CELL = max(CELL)
+CELL_CONFIGURATIONS = {32: (Configuration(block=16, warps=4, stages=1),), 64: (Configuration(block=16, warps=8, stages=1),)}
+LARGEST_CELL = max(CELL_CONFIGURATIONS)
 
 
 def holds(key_size: int, writes_a_token: int, precision: str) -> bool:

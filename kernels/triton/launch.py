@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .configurations import CELL, INVERSE, LARGEST_CELL, LARGEST_KEY, LARGEST_ROW, PASS, SCAN
+from .configurations import CELL_CONFIGURATIONS, INVERSE, LARGEST_CELL, LARGEST_KEY, LARGEST_ROW, PASS, SCAN_CONFIGURATIONS
 
 CELL_NUMBERS = {"elman": 0, "gru": 1, "lstm": 2, "slstm": 3}
 
@@ -168,7 +168,7 @@ def launch_scan(decay: Tensor, x: Tensor, state: Tensor, *, from_end: bool) -> T
 
     batch, length, width = x.shape[0], x.shape[1], x[0, 0].numel()
     states = torch.empty_like(x, memory_format=torch.contiguous_format)
-    chosen = SCAN[0]
+    chosen = SCAN_CONFIGURATIONS[0]
     views = [torch.view_as_real(y.contiguous()) if y.is_complex() else y.contiguous() for y in (decay, x, state)]
     scan[(-(-width // chosen.block), batch)](
         *views,
@@ -217,7 +217,7 @@ def launch_cell_adjoint(
 
 def _run_cell(kernel: Any, cell: str, inputs: Tensor, parts: int, *tensors: Tensor) -> None:
     sequences, length, heads, gates, channels = inputs.shape
-    chosen = CELL[min(size for size in CELL if channels <= size)][0]
+    chosen = CELL_CONFIGURATIONS[min(size for size in CELL_CONFIGURATIONS if channels <= size)][0]
     kernel[(-(-sequences // chosen.block), heads)](
         *tensors,
         sequences,

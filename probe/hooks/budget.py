@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Protocol
 
-from .names import STATE, TRANSITION, hook_name, layer_of
+from .names import STATE_PLACE, TRANSITION_PLACE, hook_name, layer_of
 from .points import Point
 
 
@@ -23,8 +23,8 @@ def activation_bytes(model: Sized, name: str, batch: int, length: int, kept: int
     point, sizes = model.points[name], model.axis_sizes(layer_of(name))
     sizes = {"batch": batch, "position": kept, "query": kept, "source": length, "tap": taps, "one": 1} | sizes
     count = prod(sizes.get(axis, 1) for axis in point.axis_names)
-    if point.name == TRANSITION:  # a diagonal, and two factors of the low-rank part
-        size = sizes[model.points[hook_name(layer_of(name) or 0, STATE)].axis_names[3]]
+    if point.name == TRANSITION_PLACE:  # a diagonal, and two factors of the low-rank part
+        size = sizes[model.points[hook_name(layer_of(name) or 0, STATE_PLACE)].axis_names[3]]
         count *= size * (1 + 2 * sizes.get("rank", sizes.get("householder", 1)))
     return (8 if point.is_complex else 4) * count
 

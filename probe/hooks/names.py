@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import LayerError
 
-STATE, TRANSITION = "attn.hook_state", "attn.hook_transition"
+STATE_PLACE, TRANSITION_PLACE = "attn.hook_state", "attn.hook_transition"
 
 
 def hook_name(layer: int, place: str) -> str:

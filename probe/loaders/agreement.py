@@ -20,7 +20,7 @@ from .torch_modules import fused_on_cpu
 
 
 @dataclass(frozen=True)
-class Parity:
+class Agreement:
     """Relative differences in the Euclidean norm. states: by layer; None where the library's cache shows no state."""
 
     logits: float
@@ -72,7 +72,7 @@ def can_run(foreign: Any) -> bool:
     return not fused_on_cpu(foreign) or bool(knobs.runtime.interpret)
 
 
-def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
+def check_agreement(model: ForeignModel, tokens: Tensor) -> Agreement:
     """Compare logits at every position and states after the last. Raises ValueError where the library cannot run."""
     if not can_run(model.foreign):
         raise ValueError(f"{type(model.foreign).__name__} runs on a GPU only: there is nothing here to compare with")
@@ -85,7 +85,7 @@ def check_parity(model: ForeignModel, tokens: Tensor) -> Parity:
         layer: None if state is None else _difference(cache[hook_name(layer, "attn.hook_state")][:, 0], state)
         for layer, state in states.items()
     }
-    return Parity(_difference(logits, truth), errors)
+    return Agreement(_difference(logits, truth), errors)
 
 
 def _difference(found: Tensor, truth: Tensor) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..hooks.names import STATE, TRANSITION, site_of
+from ..hooks.names import STATE_PLACE, TRANSITION_PLACE, site_of
 from .adapter import Adapter
 from .foreign import adapters
 
@@ -64,10 +64,10 @@ def _ordered() -> list[type[Adapter]]:
 
 def _row(adapter: type[Adapter]) -> tuple[str, ...]:
     points = {point.name: point for point in adapter.points()}
-    state = points.get(STATE)
+    state = points.get(STATE_PLACE)
     axes = "none" if state is None else f"[{', '.join(state.axis_names[2:])}]"
-    shown = ", ".join(site_of(name) for name in points if name not in (STATE, TRANSITION, ATTENTION))
-    answers = (_yes(state is not None), _yes(TRANSITION in points), _yes(ATTENTION in points))
+    shown = ", ".join(site_of(name) for name in points if name not in (STATE_PLACE, TRANSITION_PLACE, ATTENTION))
+    answers = (_yes(state is not None), _yes(TRANSITION_PLACE in points), _yes(ATTENTION in points))
     return (adapter.title, _named(adapter), LIBRARIES.get(adapter.package, adapter.package), shown, axes, *answers)
 
 

@@ -33,7 +33,7 @@ from .points import (
     Z,
     with_normaliser,
 )
-from .recurrences import SCAN, Recurrence, Tokens, of_transition
+from .recurrences import DIAGONAL_SCAN, Recurrence, Tokens, of_transition
 from .ret_net import RetNet, TransNormer
 from .rwkv import RWKV6, RWKV7
 from .state_space import LRU, S4D, S5
@@ -41,6 +41,7 @@ from .state_space import LRU, S4D, S5
 __all__ = [
     "BETA",
     "DECAY",
+    "DIAGONAL_SCAN",
     "DIAGONAL_VECTOR_STATE",
     "GATE",
     "GRU",
@@ -57,7 +58,6 @@ __all__ = [
     "RWKV7",
     "S4D",
     "S5",
-    "SCAN",
     "SLSTM",
     "STEP",
     "TRANSITION",

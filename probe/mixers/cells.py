@@ -23,7 +23,7 @@ from .recurrences import Recurrence
 
 
 @dataclass(frozen=True)
-class Cell(HeadsConfig):
+class CellConfig(HeadsConfig):
     """Base of the cells, whose recurrent matrix has one block for each head.
 
     heads: blocks of the recurrent matrix. value_size: channels of each. key_size and short_convolution are not used.
@@ -44,29 +44,29 @@ class Cell(HeadsConfig):
 
 
 @dataclass(frozen=True)
-class Elman(Cell, kind="elman"):
+class Elman(CellConfig, kind="elman"):
     """h = tanh(W x + R h + b)."""
 
 
 @dataclass(frozen=True)
-class GRU(Cell, kind="gru"):
+class GRU(CellConfig, kind="gru"):
     """The gated recurrent unit, whose gates say how much of the state is renewed."""
 
 
 @dataclass(frozen=True)
-class LSTM(Cell, kind="lstm"):
+class LSTM(CellConfig, kind="lstm"):
     """The long short-term memory, whose gates say what a cell forgets, takes in and shows."""
 
 
 @dataclass(frozen=True)
-class SLSTM(Cell, kind="slstm"):
+class SLSTM(CellConfig, kind="slstm"):
     """The LSTM with an exponential input gate, a normaliser and a running maximum."""
 
 
 class CellMixer(RecurrentMixer):
     """The module of the cells. Forget gates start with a bias of 1, recurrent blocks orthogonal."""
 
-    def __init__(self, config: Cell, width: int, generator: Generator) -> None:
+    def __init__(self, config: CellConfig, width: int, generator: Generator) -> None:
         super().__init__(config.kind, config.points, config.absences)
         kind: CellName = config.kind  # type: ignore[assignment]
         cell, heads, size = CELLS[kind], config.heads, config.sizes(width)[1]

@@ -21,7 +21,7 @@ from ..hooks.points import Point
 from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
-from .recurrences import DELTA, Tokens
+from .recurrences import DELTA_RULE, Tokens
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class GatedDeltaNet(DeltaNet, kind="gated_delta_net"):
 class DeltaMixer(HeadMixer):
     """The module of DeltaNet and GatedDeltaNet."""
 
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     config: DeltaNet
 
     def __init__(self, config: DeltaNet, width: int, generator: Generator, *, gated: bool) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from ..hooks.names import STATE, TRANSITION
+from ..hooks.names import STATE_PLACE, TRANSITION_PLACE
 from ..hooks.points import Point, complex_of
 from .base import Memory, Mixer, linear
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
-from .recurrences import COMPLEX_GATED, Tokens
+from .recurrences import GATE_LOOP, Tokens
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class GateLoop(HeadsConfig, kind="gate_loop"):
         *QKV,
         LOG_DECAY_BY_CHANNEL,
         Point("attn.hook_phase", "batch position head key", "angle of the gate by key channel, radians"),
-        *complex_of(MATRIX_STATE, STATE, TRANSITION),
+        *complex_of(MATRIX_STATE, STATE_PLACE, TRANSITION_PLACE),
         GATE,
         Z,
     )
@@ -38,7 +38,7 @@ class GateLoop(HeadsConfig, kind="gate_loop"):
 class GateLoopMixer(HeadMixer):
     """The module that runs GateLoop."""
 
-    recurrence = COMPLEX_GATED
+    recurrence = GATE_LOOP
 
     def __init__(self, config: GateLoop, width: int, generator: Generator) -> None:
         super().__init__(config, width, generator, gate=functional.silu)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from .base import LowRank, Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
-from .recurrences import GATED, Tokens
+from .recurrences import GATED_LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
 class GatedLinearAttentionMixer(HeadMixer):
     """The module that runs gated linear attention."""
 
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     config: GatedLinearAttention
 
     def __init__(self, config: GatedLinearAttention, width: int, generator: Generator) -> None:

@@ -53,7 +53,7 @@ def _call(*, edits: Sequence[Edit] = (), **how: Any) -> RecurrenceOutput:
     return gated_slot_attention(**how, value_edits=edits)  # type: ignore[return-value]
 
 
-SLOTS = Recurrence(
+GATED_SLOT_ATTENTION = Recurrence(
     _call,
     lambda tokens: Transition.diagonal_only(tokens["log_decay"], tokens["log_decay"].shape[-1]),
     lambda tokens: outer(tokens["write"], tokens["v"]),
@@ -65,7 +65,7 @@ SLOTS = Recurrence(
 class GatedSlotAttentionMixer(HeadMixer):
     """The module of GatedSlotAttention. Its state is the memory of values; edits change that."""
 
-    recurrence = SLOTS
+    recurrence = GATED_SLOT_ATTENTION
     config: GatedSlotAttention
 
     def __init__(self, config: GatedSlotAttention, width: int, generator: Generator) -> None:

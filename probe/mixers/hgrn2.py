@@ -15,7 +15,7 @@ from ...kernels.precision import widened
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
-from .recurrences import GATED, Tokens
+from .recurrences import GATED_LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class HGRN2(HeadsConfig, kind="hgrn2"):
 class HGRN2Mixer(HeadMixer):
     """The module of HGRN2. The projection `k` makes the forget gate: keys are 1 - f."""
 
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
 
     def __init__(self, config: HGRN2, width: int, generator: Generator, lower_bound: float) -> None:
         super().__init__(config, width, generator)

@@ -17,7 +17,7 @@ from .base import LowRank, Memory, Mixer, PerHead, linear, step_bias
 from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
-from .recurrences import DELTA, Tokens
+from .recurrences import DELTA_RULE, Tokens
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
 class KimiDeltaAttentionMixer(HeadMixer):
     """The module that runs Kimi delta attention."""
 
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     config: KimiDeltaAttention
 
     def __init__(self, config: KimiDeltaAttention, width: int, generator: Generator) -> None:

@@ -15,7 +15,7 @@ from .base import Memory, Mixer, RMSNorm
 from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
 from .points import MATRIX_STATE, QKV, Z, with_normaliser
-from .recurrences import LINEAR, NORMALISED, Tokens
+from .recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LinearAttentionMixer(HeadMixer):
 
     def __init__(self, config: LinearAttention, width: int, generator: Generator) -> None:
         super().__init__(config, width, generator, norm=_no_norm if config.normalise else RMSNorm)
-        self.recurrence = NORMALISED if config.normalise else LINEAR  # type: ignore[misc]
+        self.recurrence = NORMALISED_LINEAR_ATTENTION if config.normalise else LINEAR_ATTENTION  # type: ignore[misc]
         key_size, value_size = config.sizes(width)
         self.axis_sizes |= {"key": feature_size(config.feature_map, key_size), "state_value": value_size + config.normalise}
         self.features_q, self.features_k = (feature_map(config.feature_map, key_size) for _ in range(2))

@@ -18,7 +18,7 @@ from .attention import rotate_on
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import LOG_DECAY, MATRIX_STATE, QKV, Z
-from .recurrences import LINEAR, Tokens
+from .recurrences import LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Linearized(HeadsConfig, kind="linearized"):
 class LinearizedMixer(HeadMixer):
     """The module of Linearized: the softmax layer's matrices, and nothing else but mamba's steps."""
 
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     config: Linearized
 
     def __init__(self, config: Linearized, width: int, generator: Generator) -> None:

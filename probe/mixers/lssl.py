@@ -55,13 +55,13 @@ def _transition(tokens: Tokens) -> Transition:
     return Transition(torch.zeros_like(x), left, torch.eye(matrix.shape[-1], dtype=x.dtype, device=x.device).expand(left.shape))
 
 
-DENSE = Recurrence(dense_scan, _transition, lambda tokens: tokens["x"])
+DENSE_SCAN = Recurrence(dense_scan, _transition, lambda tokens: tokens["x"])
 
 
 class LSSLMixer(StateSpaceMixer):
     """The module of LSSL. Each channel of the width is a head with N states."""
 
-    recurrence = DENSE
+    recurrence = DENSE_SCAN
 
     def __init__(self, config: LSSL, width: int, generator: Generator) -> None:
         super().__init__(config, width, width, config.state_size, generator)

@@ -18,7 +18,7 @@ from ..hooks.points import Point
 from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, head_size, heads_of, linear, step_bias
 from .heads import RecurrentMixer
 from .points import DIAGONAL_VECTOR_STATE, GATE, LOG_DECAY, MATRIX_STATE, QKV, STEP, Z
-from .recurrences import LINEAR, SCAN
+from .recurrences import DIAGONAL_SCAN, LINEAR_ATTENTION
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Mamba2(MixerConfig, kind="mamba2"):
 class MambaMixer(RecurrentMixer):
     """The module of Mamba. A starts at -1 .. -N (S4D-real)."""
 
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
 
     def __init__(self, config: Mamba, width: int, generator: Generator) -> None:
         super().__init__(config.kind, config.points)
@@ -109,7 +109,7 @@ class MambaMixer(RecurrentMixer):
 class Mamba2Mixer(RecurrentMixer):
     """The module of Mamba2. Heads share B (the keys, before the step) and C (the queries)."""
 
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
 
     def __init__(self, config: Mamba2, width: int, generator: Generator) -> None:
         super().__init__(config.kind, config.points)

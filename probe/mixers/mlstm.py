@@ -16,8 +16,7 @@ from ..hooks.points import Point
 from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, TRANSITION, Z, with_normaliser
-from .recurrences import MLSTM as RECURRENCE
-from .recurrences import Tokens
+from .recurrences import MLSTM_RECURRENCE, Tokens
 
 SCALED = replace(TRANSITION, holds="transition of the scaled state, f_t e^{m_(t-1) - m_t}, a Transition")
 SCALED_STATE = tuple(SCALED if point is TRANSITION else point for point in MATRIX_STATE)
@@ -43,7 +42,7 @@ class MLSTM(HeadsConfig, kind="mlstm"):
 class MLSTMMixer(HeadMixer):
     """The module of MLSTM. Forget gates start between sigmoid(3) and sigmoid(6), input gates near e^{-10}."""
 
-    recurrence = RECURRENCE
+    recurrence = MLSTM_RECURRENCE
 
     def __init__(self, config: MLSTM, width: int, generator: Generator) -> None:
         super().__init__(config, width, generator, gate=torch.sigmoid)

@@ -129,16 +129,18 @@ def _scan_transition(tokens: Tokens) -> Transition:
     return Transition(decay, empty, empty)
 
 
-LINEAR = Recurrence(linear_attention, _scalar, _write, _attention)
-NORMALISED = Recurrence(
+LINEAR_ATTENTION = Recurrence(linear_attention, _scalar, _write, _attention)
+NORMALISED_LINEAR_ATTENTION = Recurrence(
     partial(linear_attention, normalise=True),
     _scalar,
     lambda tokens: outer(tokens["k"], with_ones(tokens["v"])),
     partial(_attention, normalise=True),
 )
-GATED = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
-COMPLEX_GATED = Recurrence(gate_loop, _complex, _write, _complex_attention)
-DELTA = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
-LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
-MLSTM = Recurrence(mlstm, _scalar, _write, _mlstm_attention, applied=_scaled)
-SCAN = Recurrence(diagonal_scan, _scan_transition, lambda tokens: tokens["x"], lambda tokens: scan_attention(tokens["decay"]))
+GATED_LINEAR_ATTENTION = Recurrence(gated_linear_attention, _by_channel, _write, _attention)
+GATE_LOOP = Recurrence(gate_loop, _complex, _write, _complex_attention)
+DELTA_RULE = Recurrence(delta_rule, _delta_transition, lambda tokens: householder_write(*_keys(tokens)), _attention)
+DIAGONAL_PLUS_LOW_RANK = Recurrence(diagonal_plus_low_rank, _low_rank_transition, _write, _attention)
+MLSTM_RECURRENCE = Recurrence(mlstm, _scalar, _write, _mlstm_attention, applied=_scaled)
+DIAGONAL_SCAN = Recurrence(
+    diagonal_scan, _scan_transition, lambda tokens: tokens["x"], lambda tokens: scan_attention(tokens["decay"])
+)

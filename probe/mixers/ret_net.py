@@ -19,7 +19,7 @@ from .attention import rotate_on
 from .base import Memory, Mixer, RMSNorm
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
-from .recurrences import LINEAR, Tokens
+from .recurrences import LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TransNormer(HeadsConfig, kind="trans_normer"):
 class FixedDecayMixer(HeadMixer):
     """The module of RetNet and TransNormer."""
 
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     log_decay: Tensor
 
     def __init__(

@@ -20,7 +20,7 @@ from .base import LowRank, Memory, Mixer, StateRequest, recall
 from .delta_net import unit
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
-from .recurrences import GATED, LOW_RANK, Tokens
+from .recurrences import DIAGONAL_PLUS_LOW_RANK, GATED_LINEAR_ATTENTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Shift(nn.Module):
 class RWKV6Mixer(HeadMixer):
     """The module that runs RWKV-6."""
 
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     config: RWKV6
 
     def __init__(self, config: RWKV6, width: int, generator: Generator) -> None:
@@ -104,7 +104,7 @@ class RWKV6Mixer(HeadMixer):
 class RWKV7Mixer(HeadMixer):
     """The module of RWKV7. hook_a is kappa, hook_b is -(rate * kappa)."""
 
-    recurrence = LOW_RANK
+    recurrence = DIAGONAL_PLUS_LOW_RANK
     config: RWKV7
 
     def __init__(self, config: RWKV7, width: int, generator: Generator) -> None:

@@ -21,7 +21,7 @@ from .base import ComplexLinear, Mixer, MixerConfig, StateRequest, linear
 from .heads import RecurrentMixer
 from .hippo import legs_diagonal
 from .points import DIAGONAL_VECTOR_STATE, Z_WITHOUT_HEADS
-from .recurrences import SCAN
+from .recurrences import DIAGONAL_SCAN
 
 POINTS = (*complex_of(DIAGONAL_VECTOR_STATE), Z_WITHOUT_HEADS)
 
@@ -93,7 +93,7 @@ def diagonal_start(name: str, size: int) -> Tensor:
 class StateSpaceMixer(RecurrentMixer):
     """What the three share: the scan, the read-out's nonlinearity, and the output matrix."""
 
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
 
     def __init__(self, config: MixerConfig, width: int, heads: int, channels: int, generator: Generator) -> None:
         super().__init__(config.kind, config.points)

@@ -20,7 +20,7 @@ from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..errors import UnknownNameError, unknown_name
 from ..hooks.budget import check_budget
 from ..hooks.cache import NotInThisModelError, StateCache, converted
-from ..hooks.names import STATE, hook_name, layer_of, place_of, resolve_layer
+from ..hooks.names import STATE_PLACE, hook_name, layer_of, place_of, resolve_layer
 from ..hooks.points import BLOCK_POINTS, MODEL_POINTS, Point
 from ..hooks.positions import PositionRequest, Positions, check_mask
 from ..mixers.base import Memory, Mixer, StateRequest
@@ -131,7 +131,7 @@ class HookedModel(ReadsText, HookedRootModule):
 
     def has_state(self, layer: int) -> bool:
         """Whether taps and edits apply to a layer."""
-        return hook_name(resolve_layer(layer, self.layers), STATE) in self.hook_dict
+        return hook_name(resolve_layer(layer, self.layers), STATE_PLACE) in self.hook_dict
 
     def _requests(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +20,41 @@ from ..errors import unknown_name
 from ..hooks.names import hook_name, resolve_layer
 from ..mixers import Attention, LinearAttention, MixerConfig
 from ..mixers.base import StateRequest
+from ..mixers.heads import HeadsConfig
 from ..mixers.linearized import Linearized
 from ..tasks.base import Task, generator_for
 from .blocks import Block
 from .model import Model
 
 Target = Literal["hedgehog", "gla", "mamba"]
+LINEAR_MIXERS: dict[Target, HeadsConfig] = {
+    "hedgehog": LinearAttention(feature_map="hedgehog", rotary=True),
+    "gla": Linearized(form="gla"),
+    "mamba": Linearized(form="mamba"),
+}
 
 
-def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), feature_map: str = "hedgehog") -> Model:
+def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), feature_map: str | None = None) -> Model:
     """A copy of `teacher` whose softmax layers, but those in `keep`, are linear mixers with the same projections.
 
-    feature_map: of the target "hedgehog"; another name of `feature_maps.py` makes a control. Raises ValueError where there is no
-    softmax layer to replace.
+    keep: layers that stay softmax.
+    feature_map: another name of `feature_maps.py` in place of the target's own, which makes a control.
+
+    Raises ValueError where there is no softmax layer to replace, and for a feature map where the target has none.
     """
-    if target not in get_args(Target):
-        raise unknown_name("target", target, get_args(Target))
+    if target not in LINEAR_MIXERS:
+        raise unknown_name("target", target, LINEAR_MIXERS)
+    mixer = LINEAR_MIXERS[target]
+    if feature_map is not None:
+        if not isinstance(mixer, LinearAttention):
+            raise ValueError(f'"{target}" has no feature map to replace by {feature_map!r}; "hedgehog" has one')
+        mixer = replace(mixer, feature_map=feature_map)  # type: ignore[arg-type]
     config, keep = teacher.config, [resolve_layer(layer, teacher.layers, what="keep") for layer in keep]
     replaced = [layer for layer in range(teacher.layers) if isinstance(config.mixer_of(layer), Attention) and layer not in keep]
     if not replaced:
         raise ValueError(f"no softmax layer to replace: layer 0 is {config.mixer_of(0).kind}, and layers {list(keep)} are kept")
     mixers = tuple(
-        _mixer(config.mixer_of(layer), target, feature_map) if layer in replaced else config.mixer_of(layer)
+        _with_sizes_of(config.mixer_of(layer), mixer) if layer in replaced else config.mixer_of(layer)
         for layer in range(teacher.layers)
     )
     student = Model(replace(config, mixer=mixers))
@@ -50,12 +63,9 @@ def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), featu
     return student.eval()
 
 
-def _mixer(old: MixerConfig, target: Target, feature_map: str) -> MixerConfig:
+def _with_sizes_of(old: MixerConfig, new: HeadsConfig) -> MixerConfig:
     assert isinstance(old, Attention)
-    sizes = {"heads": old.heads, "key_size": old.key_size, "value_size": old.value_size}
-    if target == "hedgehog":
-        return LinearAttention(**sizes, feature_map=feature_map, rotary=True)  # type: ignore[arg-type]
-    return Linearized(**sizes, form=target)  # type: ignore[arg-type]
+    return replace(new, heads=old.heads, key_size=old.key_size, value_size=old.value_size)
 
 
 def transfer(

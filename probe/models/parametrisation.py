@@ -25,7 +25,7 @@ from ..mixers.base import ComplexLinear
 from .config import ModelConfig
 from .hooked import HookedModel
 
-LINEAR = (nn.Linear, ComplexLinear)
+LINEAR_LAYERS = (nn.Linear, ComplexLinear)
 
 
 class Multiplier(nn.Module):
@@ -51,7 +51,7 @@ def parametrise(model: HookedModel, config: ModelConfig, build: Callable[[ModelC
     """
     if config.parametrisation == "ntk":
         for module in list(model.modules()):
-            if isinstance(module, LINEAR):
+            if isinstance(module, LINEAR_LAYERS):
                 _scale(module, Multiplier(module.weight.shape[1] ** -0.5))
     if config.parametrisation == "mup":
         for module, multiplier in list(_maximal_update(model, _at_base_width(config, build))):
@@ -67,11 +67,11 @@ def _maximal_update(model: HookedModel, base: HookedModel) -> Iterator[tuple[nn.
     """The linear maps whose inputs grow with the width, and their multipliers."""
     small = dict(base.named_modules())
     for name, module in model.named_modules():
-        if not isinstance(module, LINEAR):
+        if not isinstance(module, LINEAR_LAYERS):
             _refuse_grown_matrices(name, module, small[name])
             continue
         of_base = small[name]
-        assert isinstance(of_base, LINEAR)
+        assert isinstance(of_base, LINEAR_LAYERS)
         outputs, inputs = (own / other for own, other in zip(module.weight.shape[:2], of_base.weight.shape[:2], strict=True))
         multiplier = 1 / inputs
         if name.endswith("attn.project.q"):

@@ -62,25 +62,8 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Bars:
-    """One bar for each name, with an interval."""
-
-    names: Sequence[str]
-    values: Values
-    label: str = ""
-    low: Values | None = None
-    high: Values | None = None
-
-    def to_frame(self) -> pd.DataFrame:
-        """Its numbers, one row a bar."""
-        return pd.DataFrame(
-            {"series": self.label, "name": [str(name) for name in self.names], "value": self.values, **_interval(self)}
-        )
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """One row for each name: a value and its interval, drawn from left to right, first name on top."""
+class ByName:
+    """A value for each name, with an interval between low and high."""
 
     names: Sequence[str]
     values: Values
@@ -93,6 +76,14 @@ class Intervals:
         return pd.DataFrame(
             {"series": self.label, "name": [str(name) for name in self.names], "value": self.values, **_interval(self)}
         )
+
+
+class Bars(ByName):
+    """One upright bar for each name."""
+
+
+class Intervals(ByName):
+    """One row for each name: its value and interval are drawn from left to right, the first name on top."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ class Heatmap:
         return pd.DataFrame({"series": self.label, **names, "value": self.values.ravel()})
 
 
-def _interval(mark: Line | Bars | Intervals) -> dict[str, Values]:
+def _interval(mark: Line | ByName) -> dict[str, Values]:
     return {} if mark.low is None or mark.high is None else {"low": mark.low, "high": mark.high}
 
 
@@ -144,12 +135,12 @@ class Panel:
     @property
     def names(self) -> list[str]:
         """The names along the axis of bars or intervals. Where all marks name the same, a name may stand there twice."""
-        lists = [[str(name) for name in mark.names] for mark in self.marks if isinstance(mark, Bars | Intervals)]
+        lists = [[str(name) for name in mark.names] for mark in self.marks if isinstance(mark, ByName)]
         if all(names == lists[0] for names in lists):
             return lists[0] if lists else []
         return list(dict.fromkeys(name for names in lists for name in names))
 
-    def places(self, mark: Bars | Intervals) -> Values:
+    def places(self, mark: ByName) -> Values:
         """Tell where each bar or interval of a mark stands along that axis."""
         own = [str(name) for name in mark.names]
         return np.arange(len(own)) if own == self.names else np.array([self.names.index(name) for name in own])

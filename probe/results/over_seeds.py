@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from .figure import Bars, Figure, Intervals, Line, Mark, Panel
+from .figure import ByName, Figure, Line, Mark, Panel
 from .result import Result
 
 LEVEL = 0.95
@@ -79,8 +79,8 @@ def _mean(mark: Mark, others: Sequence[Mark | None]) -> Mark | None:
             mean, low, high = _interval([line.y for line in lines])
             return replace(mark, y=mean, low=low, high=high)
         return mark if mark.dashed else None
-    if isinstance(mark, Bars | Intervals):
-        bars = [other for other in others if isinstance(other, Bars | Intervals) and list(other.names) == list(mark.names)]
+    if isinstance(mark, ByName):
+        bars = [other for other in others if isinstance(other, ByName) and list(other.names) == list(mark.names)]
         if len(bars) == len(others):
             mean, low, high = _interval([bar.values for bar in bars])
             return replace(mark, values=mean, low=low, high=high)

@@ -28,7 +28,7 @@ class Progress:
     losses: tuple[float, ...]
 
 
-class Ledger(Protocol):
+class ListsFiles(Protocol):
     """Who keeps the record of files."""
 
     def holds(self, path: Path) -> bool:
@@ -50,7 +50,7 @@ class Checkpoints:
     """
 
     folder: Path
-    ledger: Ledger | None = None
+    ledger: ListsFiles | None = None
 
     @property
     def newest(self) -> Path | None:

@@ -45,11 +45,11 @@ class Holder(Protocol):
 
     def direction(self, name: str) -> Any: ...
 
-    def opened(self, stored: Stored) -> Any: ...
+    def opened(self, stored: InRun) -> Any: ...
 
 
 @dataclass(frozen=True)
-class Stored:
+class InRun:
     """Base of the names of things in a run."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class ThisRun(Stored):
+class ThisRun(InRun):
     """The run, for work that reports its progress or keeps directions."""
 
     def open(self, run: Holder) -> Holder:
@@ -66,7 +66,7 @@ class ThisRun(Stored):
 
 
 @dataclass(frozen=True)
-class StoredModel(Stored):
+class StoredModel(InRun):
     """A model trained in the run, as its last checkpoint has it."""
 
     label: str
@@ -81,7 +81,7 @@ class StoredModel(Stored):
 
 
 @dataclass(frozen=True)
-class StoredHistory(Stored):
+class StoredHistory(InRun):
     """The losses of a training in the run."""
 
     label: str
@@ -91,7 +91,7 @@ class StoredHistory(Stored):
 
 
 @dataclass(frozen=True)
-class StoredCapture(Stored):
+class StoredCapture(InRun):
     """A capture that is stored in the run."""
 
     name: str
@@ -101,7 +101,7 @@ class StoredCapture(Stored):
 
 
 @dataclass(frozen=True)
-class StoredResult(Stored):
+class StoredResult(InRun):
     """A result that is stored in the run."""
 
     name: str
@@ -111,7 +111,7 @@ class StoredResult(Stored):
 
 
 @dataclass(frozen=True)
-class StoredDirection(Stored):
+class StoredDirection(InRun):
     """A direction that is kept in the run."""
 
     name: str
@@ -164,7 +164,7 @@ class Job:
         return {name: results[name] for name in self.names}
 
 
-Named = Callable[[Any], Stored | None]
+Named = Callable[[Any], InRun | None]
 
 
 def _find(module: str, path: str) -> Any:
@@ -180,7 +180,7 @@ def _name(value: Any, named: Named, path: str) -> Any:
     known = named(value)
     if known is not None:
         return known
-    if value is None or isinstance(value, bool | int | float | str | Configuration | Stored):
+    if value is None or isinstance(value, bool | int | float | str | Configuration | InRun):
         return value
     if isinstance(value, Mapping):
         return {key: _name(item, named, f"{path}[{key!r}]") for key, item in value.items()}
@@ -193,7 +193,7 @@ def _name(value: Any, named: Named, path: str) -> Any:
 
 
 def _open(value: Any, run: Holder) -> Any:
-    if isinstance(value, Stored):
+    if isinstance(value, InRun):
         return run.opened(value)
     if isinstance(value, Mapping):
         return {key: _open(item, run) for key, item in value.items()}

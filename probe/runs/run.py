@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import StatescopeError, unknown_name
 from ..files import UnwritableError, is_leftover, remove_leftovers
-from .job import Job, Stored, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
+from .job import InRun, Job, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
 from .ledger import Entry, Ledger
 from .lock import LOCK, WORKERS, is_locked, locked
 from .manifest import FILE, DamagedRunError, Manifest, ResultRecord
@@ -57,8 +57,8 @@ class Run:
         self.executor: Executor = Run.perform
         self.workers = 1  # processes that may work at a time
         self.prefix = ""
-        self._things: dict[Stored, Any] = {}
-        self._names: dict[int, Stored] = {}
+        self._things: dict[InRun, Any] = {}
+        self._names: dict[int, InRun] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self.manifest.title}, {self.status})"
@@ -198,18 +198,18 @@ class Run:
                     result.save(self.ledger.clear(path))
                     self.ledger.record([path], results={self.prefix + name: ResultRecord(result.kind, result.summary())})
 
-    def opened(self, stored: Stored) -> Any:
+    def opened(self, stored: InRun) -> Any:
         """A thing of the run by its name, read once."""
         if stored not in self._things:
             self._remember(stored, stored.open(self))
         return self._things[stored]
 
-    def _remember(self, stored: Stored, thing: T) -> T:
+    def _remember(self, stored: InRun, thing: T) -> T:
         self._things[stored] = thing
         self._names[id(thing)] = stored
         return thing
 
-    def _named(self, thing: Any) -> Stored | None:
+    def _named(self, thing: Any) -> InRun | None:
         return ThisRun() if thing is self else self._names.get(id(thing))
 
     def _result_path(self, name: str) -> Path:

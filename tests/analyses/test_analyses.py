@@ -179,7 +179,14 @@ def test_survival_falls_where_the_probe_forgets() -> None:
     age = torch.arange(200).repeat(30, 1) % 64
     labels = {"bracket_depth": torch.ones(30, 200, dtype=torch.long), "bracket_depth_age": age}
     capture = Capture({}, labels, torch.zeros(30, 200, dtype=torch.long), torch.arange(30), tuple(range(200)))
-    result = survival({"m": Remembers(16)}, {"m": capture}, ["blocks.0.attn.hook_state", "missing"], ["bracket_depth"], seed=0)  # type: ignore[dict-item]
+    result = survival(
+        {"m": Remembers(16)},
+        {"m": capture},
+        ["blocks.0.attn.hook_state", "missing"],
+        ["bracket_depth"],
+        depths=["bracket_depth"],
+        seed=0,
+    )  # type: ignore[dict-item]
     by_age = result.table[result.table["against"] == "bytes since it changed"].set_index("distance")["accuracy"]
     assert by_age.loc[:8].eq(1).all()
     assert by_age.loc[16:].eq(0).all()

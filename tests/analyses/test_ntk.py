@@ -13,7 +13,8 @@ from torch.func import functional_call, jacrev
 
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk, load
 from statescope.analyses.ntk.empirical_ntk import tangent_kernel
-from statescope.analyses.ntk.spectrum import NotPositiveError, tangent_spectrum
+from statescope.analyses.ntk.spectrum import tangent_spectrum
+from statescope.analyses.operators.nystrom import NotPositiveError
 from statescope.probe.errors import UnknownNameError
 
 

@@ -2,7 +2,7 @@
 
 `python fla_models.py FOLDER` (with TRITON_INTERPRET=1) writes one folder a model, as the library saves it, and beside it the
 library's own logits, and the state of its first layer after each of the first tokens; and, in
-parity.json, how far our run of each is from the library's.
+agreement.json, how far our run of each is from the library's.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _write(name: str, folder: Path) -> list[float]:
     from safetensors.torch import save_file
 
     from statescope import load
-    from statescope.probe.loaders.agreement import check_parity
+    from statescope.probe.loaders.agreement import check_agreement
 
     settings, value_first = MODELS[name]
     model = _made(name, settings)
@@ -96,8 +96,8 @@ def _write(name: str, folder: Path) -> list[float]:
     truth = {"tokens": tokens, "logits": logits, "states": torch.stack(states, 1)}
     save_file({key: x.contiguous() for key, x in truth.items()}, folder / f"{name}.safetensors")
     loaded = [load(folder / name), *([load(model)] if name == "Mamba2" else [])]  # whose folder transformers reads
-    parities = [check_parity(own, tokens) for own in loaded]
-    return [error for parity in parities for error in (parity.logits, *parity.states.values()) if error is not None]
+    agreements = [check_agreement(own, tokens) for own in loaded]
+    return [error for agreement in agreements for error in (agreement.logits, *agreement.states.values()) if error is not None]
 
 
 def _first_configuration_only() -> None:
@@ -135,4 +135,4 @@ if __name__ == "__main__":
     for name in OF_SOFTMAX:
         _write_logits(name, made)
     measured = {name: _write(name, made) for name in MODELS}
-    (made / "parity.json").write_text(json.dumps(measured))
+    (made / "agreement.json").write_text(json.dumps(measured))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from statescope import Edit, load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders import ForeignModel
-from statescope.probe.loaders.agreement import check_parity
+from statescope.probe.loaders.agreement import check_agreement
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Triton is not supported on current platform:UserWarning",
@@ -129,8 +129,8 @@ def test_attention_is_the_librarys_and_its_patterns_make_z(name: str, folder: Pa
         torch.testing.assert_close(model(padded, attention_mask=mask)[:, 4:], logits, rtol=1e-4, atol=1e-4)
 
 
-def test_parity_is_measured_where_the_library_runs(folder: Path) -> None:
-    measured = json.loads((folder / "parity.json").read_text())
+def test_agreement_is_measured_where_the_library_runs(folder: Path) -> None:
+    measured = json.loads((folder / "agreement.json").read_text())
     assert set(measured) == set(MODELS)
     for name, errors in measured.items():  # of logits and of two states; of Mamba-2 from the module itself too
         assert len(errors) == (6 if name == "Mamba2" else 3) and max(errors) < 1e-4, name
@@ -169,4 +169,4 @@ def test_a_comparison_without_the_library_is_refused(folder: Path) -> None:
     model = load(folder / "GLA")
     assert isinstance(model, ForeignModel)
     with pytest.raises(ValueError, match="runs on a GPU only: there is nothing here to compare with"):
-        check_parity(model, torch.zeros(1, 3, dtype=torch.long))
+        check_agreement(model, torch.zeros(1, 3, dtype=torch.long))

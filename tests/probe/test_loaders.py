@@ -19,7 +19,7 @@ from recipes import recipe
 
 from statescope import Edit, Model, ModelConfig, load
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError, UnreadableCheckpointError
-from statescope.probe.loaders.agreement import check_parity, foreign_logits, foreign_states
+from statescope.probe.loaders.agreement import check_agreement, foreign_logits, foreign_states
 from statescope.probe.loaders.foreign import adapters
 from statescope.probe.loaders.trust import UntrustedCheckpointError
 
@@ -130,14 +130,14 @@ def test_a_run_stops_at_a_layer(foreign: Any, tokens: torch.Tensor) -> None:
         assert model(tokens).shape == (2, T, 31)
 
 
-def test_parity_is_measured_and_a_wrong_model_fails_it(tokens: torch.Tensor) -> None:
+def test_agreement_is_measured_and_a_wrong_model_fails_it(tokens: torch.Tensor) -> None:
     model = load(FOREIGN["qwen3_next"]())
-    parity = check_parity(model, tokens)
-    assert parity.logits < 1e-5 and parity.states[0] is not None and parity.states[0] < 1e-5
+    agreement = check_agreement(model, tokens)
+    assert agreement.logits < 1e-5 and agreement.states[0] is not None and agreement.states[0] < 1e-5
     edit = Edit(3, "scale", torch.tensor(0.9))
     run = model.forward
     model.forward = lambda *args, **how: run(*args, **how, edits={"blocks.0.attn.hook_state": [edit]})
-    wrong = check_parity(model, tokens)
+    wrong = check_agreement(model, tokens)
     assert wrong.logits > 1e-4 and wrong.states[0] > 1e-4
 
 
@@ -298,7 +298,7 @@ def test_a_checkpoint_is_loaded_as_it_is_stored(tmp_path: Path, tokens: torch.Te
         torch.testing.assert_close(load(tmp_path)(tokens), truth, rtol=1e-4, atol=1e-4)
 
 
-def test_inspect_prints_layers_hooks_and_parity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_prints_layers_hooks_and_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from statescope.app.cli import main
 
     FOREIGN["qwen3_next"]().save_pretrained(tmp_path / "saved")

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 import torch
 
 from statescope.mixers import (
-    DIAGONAL_VECTOR_STATE, SCAN, ComplexLinear, MixerConfig, Point, RecurrentMixer, Z_WITHOUT_HEADS, complex_of, linear,
+    DIAGONAL_VECTOR_STATE, DIAGONAL_SCAN, ComplexLinear, MixerConfig, Point, RecurrentMixer, Z_WITHOUT_HEADS, complex_of, linear,
 )
 
 
@@ -64,7 +64,7 @@ class Rotor(MixerConfig, kind="rotor"):
 
 
 class RotorMixer(RecurrentMixer):
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
 
     def __init__(self, config, width, generator):
         super().__init__(config.kind, config.points)

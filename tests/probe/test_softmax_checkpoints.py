@@ -13,7 +13,7 @@ from transformer_lens import patching
 from statescope import load
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders import ForeignModel, UnknownArchitectureError
-from statescope.probe.loaders.agreement import check_parity
+from statescope.probe.loaders.agreement import check_agreement
 
 T = 11
 PARALLEL = ("pythia", "phi")
@@ -46,7 +46,7 @@ def test_a_folder_loads_with_the_same_logits(foreign: Any, tokens: torch.Tensor,
         torch.testing.assert_close(model(tokens), truth, rtol=1e-4, atol=1e-5)
         logits, _ = model.run_with_cache(tokens, names_filter="*.hook_pattern")  # the other way through the softmax
     torch.testing.assert_close(logits, truth, rtol=1e-4, atol=1e-5)
-    assert isinstance(model, ForeignModel) and check_parity(model, tokens).logits < 1e-4
+    assert isinstance(model, ForeignModel) and check_agreement(model, tokens).logits < 1e-4
     assert model.mixer(0).kind == "attention" and not model.has_state(0)
 
 
@@ -153,9 +153,9 @@ def test_parity_is_with_the_librarys_own_attention(tokens: torch.Tensor, monkeyp
     from statescope.probe.loaders.adapters.transformers import softmax_attention
 
     model = load(OF_SOFTMAX["gemma2"]())
-    assert isinstance(model, ForeignModel) and check_parity(model, tokens).logits < 1e-5
+    assert isinstance(model, ForeignModel) and check_agreement(model, tokens).logits < 1e-5
     monkeypatch.setattr(softmax_attention, "_pattern", lambda scores: scores.exp())
-    assert check_parity(model, tokens).logits > 1e-2
+    assert check_agreement(model, tokens).logits > 1e-2
 
 
 def test_an_argument_of_attention_that_is_not_known_is_refused(tokens: torch.Tensor) -> None:

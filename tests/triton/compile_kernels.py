@@ -29,7 +29,7 @@ from statescope.kernels.triton.cell_forward import cell_forward
 from statescope.kernels.triton.channel_gram import channel_gram
 from statescope.kernels.triton.channel_gram_backward import channel_gram_backward
 from statescope.kernels.triton.configurations import (
-    CELL,
+    CELL_CONFIGURATIONS,
     GRAM,
     GRAM_BACKWARD,
     INVERSE,
@@ -41,7 +41,7 @@ from statescope.kernels.triton.configurations import (
     SCALAR_PRODUCT_GRADIENTS,
     SCALAR_PRODUCTS,
     SCALAR_TOKEN_GRADIENTS,
-    SCAN,
+    SCAN_CONFIGURATIONS,
     Configuration,
 )
 from statescope.kernels.triton.launch import CELL_NUMBERS, block
@@ -147,8 +147,8 @@ def gram_cases(default: bool) -> Iterator[Case]:
 
 def cell_cases(default: bool) -> Iterator[Case]:
     """Every cell, at the largest size of each entry."""
-    for size, (name, cell) in product(CELL, CELLS.items()):
-        for configuration in CELL[size][: 1 if default else None]:
+    for size, (name, cell) in product(CELL_CONFIGURATIONS, CELLS.items()):
+        for configuration in CELL_CONFIGURATIONS[size][: 1 if default else None]:
             sizes = {"G": len(cell.gates), "P": len(cell.parts), "D": size, "BLOCK_N": configuration.block, "BLOCK_D": size}
             constants: dict[str, Any] = sizes | {"CELL": CELL_NUMBERS[name], "PRECISION": "tf32x3"}
             for what, kernel in (("forward", cell_forward), ("backward", cell_backward)):
@@ -161,7 +161,7 @@ def cases(default: bool, arch: int) -> list[Case]:
     for configuration in INVERSE[:1] if default else INVERSE:
         types = {"lower": "*fp32", "inverse": "*fp32", "M": "i32"}
         found.append(Case("inverse", unit_lower_inverse, types, {"BLOCK": configuration.block}, configuration, "mma.sync"))
-    for configuration in SCAN[:1] if default else SCAN:
+    for configuration in SCAN_CONFIGURATIONS[:1] if default else SCAN_CONFIGURATIONS:
         for numbers in (False, True):
             types = {"decay": "*fp32", "x": "*fp32", "state": "*fp32", "states": "*fp32", "T": "i32", "W": "i32"}
             constants = {"BLOCK": configuration.block, "COMPLEX": numbers, "FROM_END": False}

@@ -178,8 +178,8 @@ def scan_configurations(where: Where, kind: str) -> list[Compared]:
         return [output, *torch.autograd.grad(output.abs().square().sum(), own)]
 
     truth, rows = run("reference", wide), []
-    for configuration in where.of(configurations.SCAN):
-        with patch.object(launch, "SCAN", (configuration,)):
+    for configuration in where.of(configurations.SCAN_CONFIGURATIONS):
+        with patch.object(launch, "SCAN_CONFIGURATIONS", (configuration,)):
             rows.append(Compared(str(configuration), worst(map(relative, run("triton", narrow), truth)), 1e-4))
     return rows
 
@@ -188,7 +188,11 @@ def cell_configurations(where: Where, cell: str) -> list[Compared]:
     """The cells, forward and backward."""
     gates, rows = len(CELLS[cell].gates), []
     batch, length, heads = (20, 100, 3) if where.large else (2, 5, 1)
-    for channels, table in configurations.CELL.items() if where.large else [(6, configurations.CELL[min(configurations.CELL)])]:
+    for channels, table in (
+        configurations.CELL_CONFIGURATIONS.items()
+        if where.large
+        else [(6, configurations.CELL_CONFIGURATIONS[min(configurations.CELL_CONFIGURATIONS)])]
+    ):
         leaves = [
             torch.randn(batch, length, heads, gates, channels, dtype=torch.float64, device=where.device),
             torch.randn(heads, gates, channels, channels, dtype=torch.float64, device=where.device) / channels**0.5,
@@ -202,7 +206,10 @@ def cell_configurations(where: Where, cell: str) -> list[Compared]:
 
         truth = run("reference", torch.float64)
         for configuration in where.of(table):
-            with patch.dict(launch.CELL, {min(size for size in launch.CELL if channels <= size): (configuration,)}):
+            with patch.dict(
+                launch.CELL_CONFIGURATIONS,
+                {min(size for size in launch.CELL_CONFIGURATIONS if channels <= size): (configuration,)},
+            ):
                 errors = map(relative, run("triton", torch.float32), truth)
             rows.append(Compared(f"{channels} channels, {configuration}", worst(errors), 1e-3))
     return rows

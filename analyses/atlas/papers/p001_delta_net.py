@@ -86,7 +86,7 @@ def _recall_error(rule: str, keys: Tensor, asked: Tensor, values: Tensor) -> flo
     return difference(asked @ out.final_state[0, 0], values[-len(asked) :])
 
 
-DELTA, ADDITIVE = "DeltaNet: share recalled", "linear attention: share recalled"
+BY_DELTA_RULE, ADDITIVE = "DeltaNet: share recalled", "linear attention: share recalled"
 MORE = "share recalled, DeltaNet less linear attention"
 
 
@@ -122,4 +122,4 @@ class Recall(Claim, kind="p001-recall"):
         }
         task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
         found = accuracies_of(run, seed, mixers, task, self.training, width=self.width)
-        return Findings({DELTA: found["DeltaNet"], ADDITIVE: found["linear"], MORE: found["DeltaNet"] - found["linear"]})
+        return Findings({BY_DELTA_RULE: found["DeltaNet"], ADDITIVE: found["linear"], MORE: found["DeltaNet"] - found["linear"]})

@@ -89,7 +89,7 @@ def _slot_recurrence(q: Tensor, k: Tensor, v: Tensor, write: Tensor, log_decay: 
     return torch.stack(outputs, 1), torch.stack(weights, 1), torch.stack(memories, 1)
 
 
-SLOTTED, GATED = "gated slot attention: share recalled", "gated linear attention: share recalled"
+WITH_SLOTS, WITHOUT_SLOTS = "gated slot attention: share recalled", "gated linear attention: share recalled"
 MORE = "share recalled, slots less gated linear attention of the same state"
 
 
@@ -119,4 +119,4 @@ class Recall(Claim, kind="p117-recall"):
         }
         task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
         found = accuracies_of(run, seed, mixers, task, self.training, width=32)
-        return Findings({SLOTTED: found["slots"], GATED: found["gated"], MORE: found["slots"] - found["gated"]})
+        return Findings({WITH_SLOTS: found["slots"], WITHOUT_SLOTS: found["gated"], MORE: found["slots"] - found["gated"]})

@@ -22,7 +22,7 @@ MODULI = (2, 3, 5, 7)
 LONG = 2048
 
 CHUNKED = "chunked in float32 against the token loop"
-SCAN = "associative scan against the token loop"
+ASSOCIATIVE = "associative scan against the token loop"
 SURROGATE = "surrogate attention against the token loop"
 RETNET = "constant real gates 1 - 2^(-5 - h) against the RetNet mixer"
 
@@ -32,7 +32,7 @@ class Modes(Claim, kind="p128-modes"):
 
     paper, scope = "P128", Scope.IDENTITY
     statement = "Recurrent, scan and surrogate-attention modes agree; a constant real gate is RetNet."
-    measurements = (at_most(CHUNKED, 1e-4), at_most(SCAN, 1e-10), at_most(SURROGATE, 1e-10), at_most(RETNET, 1e-6))
+    measurements = (at_most(CHUNKED, 1e-4), at_most(ASSOCIATIVE, 1e-10), at_most(SURROGATE, 1e-10), at_most(RETNET, 1e-6))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw = seeded(seed)
@@ -42,7 +42,7 @@ class Modes(Claim, kind="p128-modes"):
         return Findings(
             {
                 CHUNKED: agreement(gate_loop, tokens),
-                SCAN: difference(_scan(*tokens), loop),
+                ASSOCIATIVE: difference(_scan(*tokens), loop),
                 SURROGATE: difference(_surrogate(*tokens), loop),
                 RETNET: _against_retnet(seed),
             }

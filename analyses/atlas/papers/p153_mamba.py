@@ -21,7 +21,7 @@ from ..hooked import drawn_tokens, observed, small_model
 from ..measurement import Scope, at_least, at_most
 from ..trained import accuracies_of
 
-TOKENS, CHANNELS, STATE = 300, 16, 8
+TOKENS, CHANNELS, STATE_SIZE = 300, 16, 8
 
 SCANNED = "{} scan in float32 against the recurrence"
 PARTS = "scan in two parts against one"
@@ -50,8 +50,8 @@ class Scan(Claim, kind="p153-scan"):
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw = seeded(seed)
-        decay, write = draw(2, TOKENS, CHANNELS, STATE).sigmoid(), draw(2, TOKENS, CHANNELS, STATE)
-        looped, states = [], torch.zeros(2, CHANNELS, STATE, dtype=torch.float64)
+        decay, write = draw(2, TOKENS, CHANNELS, STATE_SIZE).sigmoid(), draw(2, TOKENS, CHANNELS, STATE_SIZE)
+        looped, states = [], torch.zeros(2, CHANNELS, STATE_SIZE, dtype=torch.float64)
         for t in range(TOKENS):
             states = decay[:, t] * states + write[:, t]
             looped.append(states)
@@ -69,20 +69,20 @@ class Scan(Claim, kind="p153-scan"):
 
 def _mixer(seed: int, found: Findings) -> None:
     """Delta = softplus(W u + b), h = e^(Delta A) h + Delta B u, y = C h + D u, z = y SiLU(gate), from the mixer's parameters."""
-    model = small_model(Mamba(state_size=STATE), seed)
+    model = small_model(Mamba(state_size=STATE_SIZE), seed)
     own, mixer = observed(model, drawn_tokens(seed, 60), "v", "gate", "z", "transition"), model.mixer(0)
     with torch.no_grad():
         u: Tensor = own["v"]
         step = softplus(mixer.project_step(u) + mixer.step_bias)
         b, c, a = mixer.project_k(u), mixer.project_q(u), -mixer.log_rate.exp()
-        states, outputs = torch.zeros(*u[:, 0].shape, STATE, dtype=torch.float64), []
+        states, outputs = torch.zeros(*u[:, 0].shape, STATE_SIZE, dtype=torch.float64), []
         for t in range(u.shape[1]):
             states = (step[:, t, :, None] * a).exp() * states + (step * u)[:, t, :, None] * b[:, t, None]
             outputs.append((states * c[:, t, None]).sum(-1) + mixer.skip * u[:, t])
         expected = torch.stack(outputs, 1) * silu(own["gate"])
     eigenvalues = own["transition"].eigenvalues().real
     found.numbers |= {MIXER: difference(own["z"], expected), LEAST: float(eigenvalues.min()), LARGEST: float(eigenvalues.max())}
-    for n in (0, STATE // 2, STATE - 1):
+    for n in (0, STATE_SIZE // 2, STATE_SIZE - 1):
         moduli = own["transition"].dense()[0, :, 0, n, n].tolist()
         found.curves[ALONG.title, f"A = {float(a[0, n]):g}"] = (list(range(len(moduli))), moduli)
 

@@ -64,7 +64,7 @@ class Taylor(Claim, kind="p155-taylor"):
 
 SIZES = (1, 2, 4)
 RECALLED = "{}: share recalled"
-LINEAR, WINDOW, BOTH = "two linear layers", "two layers of a short window", "a window and a linear layer"
+TWO_LINEAR, TWO_WINDOWS, BOTH = "two linear layers", "two layers of a short window", "a window and a linear layer"
 STEP = "least rise of the share recalled from a state to the next larger"
 IN_ALL = "rise of the share recalled from the least state to the largest"
 DOMINATES = "share recalled, both less the better half alone"
@@ -100,8 +100,8 @@ class Recall(Claim, kind="p155-recall"):
         window, linear = Attention(heads=1, key_size=16, value_size=16, window=self.window), _linear(4)
         mixers: dict[str, MixerConfig | tuple[MixerConfig, ...]] = {
             **{f"{size} channels": _linear(size, short_convolution=4) for size in SIZES},
-            LINEAR: (linear, linear),
-            WINDOW: (window, window),
+            TWO_LINEAR: (linear, linear),
+            TWO_WINDOWS: (window, window),
             BOTH: (window, linear),
         }
         task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
@@ -110,7 +110,7 @@ class Recall(Claim, kind="p155-recall"):
         by_size = [recalled[f"{size} channels"] for size in SIZES]
         found.numbers[STEP] = min(later - earlier for earlier, later in pairwise(by_size))
         found.numbers[IN_ALL] = by_size[-1] - by_size[0]
-        found.numbers[DOMINATES] = recalled[BOTH] - max(recalled[LINEAR], recalled[WINDOW])
+        found.numbers[DOMINATES] = recalled[BOTH] - max(recalled[TWO_LINEAR], recalled[TWO_WINDOWS])
         found.curves[MEMORY.title, "Taylor features"] = ([feature_size("taylor", size) for size in SIZES], by_size)
         return found
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....hooks.points import Point
 from ....mixers.points import LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV
-from ....mixers.recurrences import LOW_RANK
+from ....mixers.recurrences import DIAGONAL_PLUS_LOW_RANK
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -61,5 +61,5 @@ class CombaAdapter(FlashLinearAttention, kind="fla_comba"):
     mixer = "comba"
     own_points = POINTS
     modules = ("Comba",)
-    recurrence = LOW_RANK
+    recurrence = DIAGONAL_PLUS_LOW_RANK
     functions = ways("comba", _comba, "chunk", "fused_recurrent")

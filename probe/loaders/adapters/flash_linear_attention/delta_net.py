@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from ...adapter import ForeignMixer, only_from_nothing
 from ...delta_rule import run_delta_rule
 from .layers import FlashLinearAttention, Read, ways
@@ -57,5 +57,5 @@ class DeltaNetAdapter(FlashLinearAttention, kind="fla_delta_net"):
     checkpoints = ("DeltaNet",)
     mixer = "delta_net"
     modules = ("DeltaNet",)
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = ways("delta_rule", delta, "chunk", "fused_recurrent")

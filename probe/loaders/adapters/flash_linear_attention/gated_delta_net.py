@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from .delta_net import delta
 from .layers import FlashLinearAttention, ways
 
@@ -14,6 +14,6 @@ class GatedDeltaNetAdapter(FlashLinearAttention, kind="fla_gated_delta_net"):
     checkpoints = ("Gated DeltaNet",)
     mixer = "gated_delta_net"
     modules = ("GatedDeltaNet",)
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = ways("gated_delta_rule", delta, "chunk", "fused_recurrent")
     value_first = True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from ...adapter import ForeignMixer, only_from_nothing
 from ...delta_rule import run_delta_rule
 from .layers import FlashLinearAttention, Read, ways
@@ -48,5 +48,5 @@ class GatedDeltaProductAdapter(FlashLinearAttention, kind="fla_gated_delta_produ
     checkpoints = ("DeltaProduct",)
     mixer = "gated_delta_net"
     modules = ("GatedDeltaProduct",)
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = ways("gated_delta_product", _delta_product, "chunk") | ways("gated_delta_rule", _delta_product, "fused_recurrent")

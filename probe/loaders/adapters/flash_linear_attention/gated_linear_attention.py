@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ....mixers.recurrences import GATED
+from ....mixers.recurrences import GATED_LINEAR_ATTENTION
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -36,6 +36,6 @@ class GatedLinearAttentionAdapter(FlashLinearAttention, kind="fla_gated_linear_a
     checkpoints = ("GLA",)
     mixer = "gated_linear_attention"
     modules = ("GatedLinearAttention",)
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     functions = ways("gla", gated, "chunk", "fused_chunk", "fused_recurrent")
     value_first = True

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....mixers.gated_slot_attention import SLOTS
+from ....mixers.gated_slot_attention import GATED_SLOT_ATTENTION
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -37,5 +37,5 @@ class GatedSlotAttentionAdapter(FlashLinearAttention, kind="fla_gated_slot_atten
     checkpoints = ("GSA",)
     mixer = "gated_slot_attention"
     modules = ("GatedSlotAttention",)
-    recurrence = SLOTS
+    recurrence = GATED_SLOT_ATTENTION
     functions = ways("gsa", _slots, "chunk", "fused_recurrent")

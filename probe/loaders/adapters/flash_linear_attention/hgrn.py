@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
-from ....mixers.recurrences import SCAN
+from ....mixers.recurrences import DIAGONAL_SCAN
 from ...adapter import ForeignMixer, only_from_nothing
 from .layers import FlashLinearAttention, ways, working
 
@@ -29,7 +29,7 @@ class HGRNAdapter(FlashLinearAttention, kind="fla_hgrn"):
     mixer = "hgrn"
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("HGRNAttention",)
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
     functions = ways("hgrn", _scan, "chunk", "fused_recurrent")
 
     @classmethod

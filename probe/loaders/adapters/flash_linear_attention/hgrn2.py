@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....mixers.recurrences import GATED
+from ....mixers.recurrences import GATED_LINEAR_ATTENTION
 from .gated_linear_attention import gated
 from .layers import FlashLinearAttention, ways
 
@@ -14,6 +14,6 @@ class HGRN2Adapter(FlashLinearAttention, kind="fla_hgrn2"):
     checkpoints = ("HGRN2",)
     mixer = "hgrn2"
     modules = ("HGRN2Attention",)
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     functions = ways("gla", gated, "chunk", "fused_chunk", "fused_recurrent")
     value_first = True

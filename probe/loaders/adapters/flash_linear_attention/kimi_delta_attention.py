@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from .delta_net import delta
 from .layers import FlashLinearAttention, ways
 
@@ -14,6 +14,6 @@ class KimiDeltaAttentionAdapter(FlashLinearAttention, kind="fla_kimi_delta_atten
     checkpoints = ("KDA",)
     mixer = "kimi_delta_attention"
     modules = ("KimiDeltaAttention",)
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = ways("kda", delta, "chunk", "fused_recurrent")
     value_first = True

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....mixers.recurrences import GATED
+from ....mixers.recurrences import GATED_LINEAR_ATTENTION
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -45,6 +45,6 @@ class LightNetAdapter(FlashLinearAttention, kind="fla_lightnet"):
     checkpoints = ("LightNet",)
     mixer = "gated_linear_attention"
     modules = ("LightNetAttention",)
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     functions = ways("lightnet", _lightnet, "chunk", "fused_recurrent")
     value_first = True

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ....mixers.recurrences import LINEAR, NORMALISED, Recurrence
+from ....mixers.recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Recurrence
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -34,12 +34,12 @@ class LinearAttentionAdapter(FlashLinearAttention, kind="fla_linear_attention"):
     checkpoints = ("linear attention",)
     mixer = "linear_attention"
     modules = ("LinearAttention",)
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     functions = ways("linear_attn", _linear, "chunk", "fused_chunk", "fused_recurrent")
 
     @classmethod
     def recurrence_of(cls, mixer: ForeignMixer) -> Recurrence:
-        return NORMALISED if mixer.settings.get("normalise") else LINEAR
+        return NORMALISED_LINEAR_ATTENTION if mixer.settings.get("normalise") else LINEAR_ATTENTION
 
     @classmethod
     def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import LINEAR
+from ....mixers.recurrences import LINEAR_ATTENTION
 from ...adapter import ForeignMixer
 from ..transformers.mamba2 import chunk_scan
 from .layers import FlashLinearAttention
@@ -59,6 +59,6 @@ class FlaMamba2Adapter(FlashLinearAttention, kind="fla_mamba2"):
     checkpoints = ("Mamba-2",)
     mixer = "mamba2"
     modules = ("Mamba2",)
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     methods: ClassVar = {"torch_forward": _forward, "cuda_kernels_forward": _forward}
     value_first = True

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....mixers.recurrences import LINEAR
+from ....mixers.recurrences import LINEAR_ATTENTION
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -45,5 +45,5 @@ class RetNetAdapter(FlashLinearAttention, kind="fla_ret_net"):
     checkpoints = ("RetNet",)
     mixer = "ret_net"
     modules = ("MultiScaleRetention",)
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     functions = ways("retention", _retention, "chunk", "fused_chunk", "fused_recurrent", "parallel")

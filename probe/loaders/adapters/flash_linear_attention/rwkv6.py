@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ....mixers.recurrences import GATED
+from ....mixers.recurrences import GATED_LINEAR_ATTENTION
 from ...adapter import ForeignMixer, only_from_nothing
 from .layers import FlashLinearAttention, Read, ways, working
 
@@ -38,5 +38,5 @@ class RWKV6Adapter(FlashLinearAttention, kind="fla_rwkv6"):
     checkpoints = ("RWKV-6",)
     mixer = "rwkv6"
     modules = ("RWKV6Attention",)
-    recurrence = GATED
+    recurrence = GATED_LINEAR_ATTENTION
     functions = ways("rwkv6", _rwkv6, "chunk", "fused_recurrent")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ....mixers.recurrences import LOW_RANK
+from ....mixers.recurrences import DIAGONAL_PLUS_LOW_RANK
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -39,5 +39,5 @@ class RWKV7Adapter(FlashLinearAttention, kind="fla_rwkv7"):
     checkpoints = ("RWKV-7",)
     mixer = "rwkv7"
     modules = ("RWKV7Attention",)
-    recurrence = LOW_RANK
+    recurrence = DIAGONAL_PLUS_LOW_RANK
     functions = ways("rwkv7", _rwkv7, "chunk") | ways("rwkv7", _rwkv7_step, "fused_mul_recurrent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from ...adapter import Adapter
 from ...delta_rule import transformers_delta_rule
 
@@ -20,5 +20,5 @@ class GatedDeltaRuleAdapter(Adapter, kind="gated_delta_rule"):
         "OlmoHybridGatedDeltaNet",
         "LaraMiniGatedDeltaNet",
     )
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = dict.fromkeys(("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule"), transformers_delta_rule)

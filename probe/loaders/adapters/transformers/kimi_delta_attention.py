@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....mixers.recurrences import DELTA
+from ....mixers.recurrences import DELTA_RULE
 from ...adapter import Adapter
 from ...delta_rule import transformers_delta_rule
 
@@ -14,5 +14,5 @@ class KimiDeltaAttentionAdapter(Adapter, kind="kimi_delta_attention"):
     checkpoints = ("Kimi Linear", "Bailing hybrid")
     mixer = "kimi_delta_attention"
     modules = ("KimiLinearDeltaAttention", "BailingHybridDeltaAttention")
-    recurrence = DELTA
+    recurrence = DELTA_RULE
     functions = dict.fromkeys(("chunk_kimi_delta_attention", "recurrent_kimi_delta_attention"), transformers_delta_rule)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import LINEAR
+from ....mixers.recurrences import LINEAR_ATTENTION
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -36,7 +36,7 @@ class LightningAttentionAdapter(Adapter, kind="lightning_attention"):
     checkpoints = ("MiniMax",)
     mixer = "trans_normer"
     modules = ("MiniMaxLightningAttention",)
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     methods: ClassVar = {"forward": _lightning}
 
     @classmethod

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import SCAN
+from ....mixers.recurrences import DIAGONAL_SCAN
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -58,6 +58,6 @@ class MambaAdapter(Adapter, kind="mamba"):
     checkpoints = ("Mamba", "FalconMamba", "Jamba")
     mixer = "mamba"
     modules = ("MambaMixer", "FalconMambaMixer", "JambaMambaMixer")
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
     functions: ClassVar = {"mamba_selective_scan": _selective_scan, "mamba_inner_fn": _unfused}
     absent = ()

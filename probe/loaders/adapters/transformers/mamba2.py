@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ....mixers.recurrences import LINEAR
+from ....mixers.recurrences import LINEAR_ATTENTION
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 from .mamba import discretised
 
@@ -59,7 +59,7 @@ class Mamba2Adapter(Adapter, kind="mamba2"):
         "NemotronHMamba2Mixer",
         "GraniteMoeHybridMambaLayer",
     )
-    recurrence = LINEAR
+    recurrence = LINEAR_ATTENTION
     functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": _unfused}
 
     @classmethod

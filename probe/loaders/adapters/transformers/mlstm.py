@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....mixers.recurrences import MLSTM
+from ....mixers.recurrences import MLSTM_RECURRENCE
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 
 NEVER = 100.0  # a gate of e^-100 keeps what float32 would show of it to itself
@@ -45,7 +45,7 @@ class XLSTMAdapter(Adapter, kind="mlstm"):
     checkpoints = ("xLSTM",)
     mixer = "mlstm"
     modules = ("xLSTMLayer",)
-    recurrence = MLSTM
+    recurrence = MLSTM_RECURRENCE
     methods: ClassVar = {"mlstm_backend": _mlstm}
 
     @classmethod

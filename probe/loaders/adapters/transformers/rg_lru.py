@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
-from ....mixers.recurrences import SCAN
+from ....mixers.recurrences import DIAGONAL_SCAN
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 
 
@@ -31,7 +31,7 @@ class RGLRUAdapter(Adapter, kind="rg_lru"):
     mixer = "rg_lru"
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("RecurrentGemmaRglru",)
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
     methods: ClassVar = {"_rnn_scan": _rnn_scan}
     masked = ("temporal_block.linear_x",)
     adds = "temporal_block"

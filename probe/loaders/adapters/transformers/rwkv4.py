@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .....kernels.diagonal_scan import apply_to_vectors
 from ....mixers.points import DIAGONAL_VECTOR_STATE
-from ....mixers.recurrences import SCAN
+from ....mixers.recurrences import DIAGONAL_SCAN
 from ...adapter import Adapter, ForeignMixer, only_from_nothing
 
 
@@ -63,7 +63,7 @@ class RWKV4Adapter(Adapter, kind="rwkv4"):
     mixer = "rwkv4"
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("RwkvSelfAttention",)
-    recurrence = SCAN
+    recurrence = DIAGONAL_SCAN
     functions: ClassVar = {"rwkv_linear_attention": _weighted_sums}
     masked = ("ln1", "ln2")
 
