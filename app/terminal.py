@@ -186,7 +186,7 @@ def _differs(agreement: Agreement | None, layer: int) -> str:
 
 
 def print_checkpoint(model: HookedModel, tokens: int) -> bool:
-    """Print the layers of a loaded model and how it agrees with its own library; whether that is to 1e-3, where it can be said."""
+    """Print a loaded model's layers and how it agrees with its own library. Returns whether that is to 1e-3, or not known."""
     import torch
 
     from ..probe.hooks.budget import activation_bytes

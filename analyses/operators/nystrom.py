@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.operators.operator import Operator, square_self_adjoint
+from ...probe.errors import StatescopeError
 
 
 class NotPositiveError(StatescopeError, ValueError):
