@@ -48,7 +48,7 @@ def linearize(teacher: Model, target: Target, *, keep: Sequence[int] = (), featu
     if feature_map is not None:
         if not isinstance(mixer, LinearAttention):
             raise ValueError(f'"{target}" has no feature map to replace by {feature_map!r}; "hedgehog" has one')
-        mixer = replace(mixer, feature_map=feature_map)  # type: ignore[arg-type]
+        mixer = replace(mixer, feature_map=feature_map)
     config, keep = teacher.config, [resolve_layer(layer, teacher.layers, what="keep") for layer in keep]
     replaced = [layer for layer in range(teacher.layers) if isinstance(config.mixer_of(layer), Attention) and layer not in keep]
     if not replaced:
