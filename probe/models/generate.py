@@ -17,11 +17,12 @@ from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..hooks.budget import check_budget
 from ..hooks.cache import StateCache
+from ..hooks.choose import NamesFilter
 from ..hooks.positions import PositionRequest, at
 from ..mixers.base import Memory, StateRequest
 
 if TYPE_CHECKING:
-    from .hooked import HookedModel, NamesFilter
+    from .hooked import HookedModel
 
 
 @torch.no_grad()
