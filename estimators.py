@@ -7,9 +7,18 @@ from .probe.erasure.linear_erasers import Leace, MeanProjection
 from .probe.erasure.moments import Moments
 from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
 from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
+from .probe.estimators.k_sparse import KSparse
+from .probe.estimators.linear_discriminant import LinearDiscriminant
+from .probe.estimators.linear_svm import LinearSVM
 from .probe.estimators.logistic import Logistic
+from .probe.estimators.naive_bayes import NaiveBayes
+from .probe.estimators.nearest_centroid import NearestCentroid
+from .probe.estimators.penalised import PathEstimator, PenalisedEstimator
+from .probe.estimators.perceptron import Perceptron, PerceptronRegression
 from .probe.estimators.probe_sweep import ProbeSweep
 from .probe.estimators.ridge import Ridge, RidgeRegression
+from .probe.estimators.scikit_learn import ProbeClassifier, ProbeRegressor
+from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
 from .probe.statistics.controls import ControlTask
 from .probe.statistics.corrections import false_discovery_rates
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
@@ -27,19 +36,31 @@ __all__ = [
     "Estimator",
     "FittedCell",
     "FittedProbes",
+    "KSparse",
     "Leace",
+    "LinearDiscriminant",
     "LinearProbe",
+    "LinearSVM",
     "Logistic",
     "MeanProjection",
     "Metric",
     "Moments",
+    "NaiveBayes",
+    "NearestCentroid",
+    "PathEstimator",
+    "PenalisedEstimator",
+    "Perceptron",
+    "PerceptronRegression",
     "Probe",
+    "ProbeClassifier",
+    "ProbeRegressor",
     "ProbeScores",
     "ProbeSweep",
     "RSquared",
     "Ridge",
     "RidgeRegression",
     "SharedGroupsError",
+    "SoftNearestNeighbour",
     "Subspace",
     "false_discovery_rates",
     "group_bootstrap",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .estimator import Estimator, K, Probe
+from .estimator import CannotFitError, Estimator, K, Probe
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the groups, that have been sent when a block ends
 
@@ -45,10 +45,11 @@ def code_lengths(
 
 def _fitted(estimator: Estimator, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
     """Probes of what has been sent, where there are two classes and groups enough."""
-    able = {name: target for name, target in targets.items() if estimator.metric.flaw(target) is None}
-    if not able or len(groups.unique()) < estimator.folds:
+    able = {name: target for name, target in targets.items() if len(target) and estimator.metric.flaw(target) is None}
+    try:
+        return estimator.fit_many(features, able, groups) if able else {}
+    except CannotFitError:
         return {}
-    return estimator.fit_many(features, able, groups)
 
 
 def _mixed(probe: Probe, features: Tensor, target: Tensor, classes: Tensor, seen: int) -> Tensor:

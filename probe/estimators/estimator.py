@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Annotated, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..configuration import Configuration, Count, NotEmpty, Positive
+from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
-from ..statistics.groups import group_folds
 from ..statistics.metrics import Metric
 
 K = TypeVar("K", bound=Hashable)
@@ -91,16 +90,9 @@ class Estimator(Configuration, Kinds, family="estimator"):
     metric: ClassVar[Metric]
     has_probabilities: ClassVar[bool] = False
 
-    penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """Grouped cross-validation on the training samples chooses among these; each is relative to the number of samples."""
-    folds: Count = 4
-    """The cross-validation that chooses the penalty has this many folds, and needs at least as many groups."""
-    seed: int = 0
-    """This seed decides the order in which groups are put into folds."""
-
     @abstractmethod
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
-        """Fit a probe to each target, with the penalty chosen inside these samples.
+        """Fit a probe to each target; whatever there is to choose is chosen inside these samples.
 
         features [N, D], finite; targets: name -> [N], each with two values at least; groups [N]: the source of each sample, which
         no fold splits. Raises CannotFitError where these samples do not do for any target.
@@ -111,24 +103,19 @@ class Estimator(Configuration, Kinds, family="estimator"):
     ) -> dict[K, Tensor]:
         """What probes answer to samples that they have not seen: name -> [N].
 
-        folds: masks [N] of the held-out samples. For each, probes are fitted to the others, with the penalty chosen inside those.
+        folds: masks [N] of the held-out samples. For each, probes are fitted to the others, and all is chosen inside those.
+        Where they have one value alone, it is the answer.
         """
-        answers = {name: torch.empty_like(target) for name, target in targets.items()}
+        answers = {name: self.no_answers(target) for name, target in targets.items()}
         for held_out in folds:
-            seen = ~held_out
-            probes = self.fit_many(features[seen], {name: target[seen] for name, target in targets.items()}, groups[seen])
-            for name, probe in probes.items():
-                answers[name][held_out] = probe.predict(features[held_out]).to(answers[name])
+            seen = {name: target[~held_out] for name, target in targets.items()}
+            able = {name: target for name, target in seen.items() if self.metric.flaw(target) is None}
+            probes = self.fit_many(features[~held_out], able, groups[~held_out]) if able else {}
+            for name, own in answers.items():
+                found = probes[name].predict(features[held_out]) if name in able else seen[name][0]
+                own[held_out] = found.to(own)
         return answers
 
-    def inner_folds(self, groups: Tensor) -> list[Tensor]:
-        """The folds that a penalty is chosen by, masks [N]. Raises CannotFitError for fewer groups than folds."""
-        try:
-            return group_folds(groups, self.folds, self.seed)
-        except ValueError as error:
-            raise CannotFitError(str(error)) from error
-
-
-def largest_of_best(penalties: Sequence[float], scores: Sequence[float]) -> int:
-    """The index of the best score; of equally good penalties the largest is the simplest probe."""
-    return max(range(len(penalties)), key=lambda index: (scores[index], penalties[index]))
+    def no_answers(self, target: Tensor) -> Tensor:
+        """Room for the answers to a target [N]: its classes, or real numbers also where the target's are whole."""
+        return torch.empty_like(target, dtype=target.dtype if self.metric.of_classes else torch.float64)

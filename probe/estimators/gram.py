@@ -10,6 +10,8 @@ import torch
 from scipy.linalg import blas
 from torch import Tensor
 
+from .standardisation import finite_mean, scale_of
+
 CHUNK = 4096  # rows that are converted at a time, which bounds memory
 
 
@@ -72,9 +74,7 @@ class Centred:
 
     def __init__(self, features: Tensor, dtype: torch.dtype, *, rotate: bool = False) -> None:
         self.features, self.dtype = features if features.is_floating_point() else features.double(), dtype
-        self.mean = _sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features)
-        if not bool(self.mean.isfinite().all()):
-            raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+        self.mean = finite_mean(_sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features))
         self.transform: Tensor | None = None
         self.variances = torch.empty(0, dtype=torch.float64)
         if rotate or features.shape[1] > len(features):
@@ -103,9 +103,7 @@ class Centred:
 
     def scale_of(self, variances: Tensor) -> Tensor:
         """The standard deviations [D] of features with these variances; infinite where they are constant, up to rounding."""
-        scale = variances.clamp(min=0).sqrt()
-        noise = torch.finfo(self.features.dtype).eps * self.mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
-        return torch.where(scale > noise, scale, torch.inf)
+        return scale_of(variances, self.mean, self.features.dtype)
 
     def rows(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Give (index, features [n, size]) of the rows of an index, in chunks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -11,15 +11,16 @@ from torch import Tensor
 
 from ..configuration import Count, Positive
 from ..statistics.metrics import Accuracy, Metric
-from .estimator import Estimator, K, LinearProbe, Probe, largest_of_best
+from .estimator import K, LinearProbe, Probe
 from .gram import Centred
+from .penalised import PenalisedEstimator, largest_of_best
 from .quasi_newton import Problems, solve
 
 COARSE = 3e-3  # gradient at which problems that only choose a penalty are solved well enough to be ranked
 
 
 @dataclass(frozen=True)
-class Logistic(Estimator, kind="logistic"):
+class Logistic(PenalisedEstimator, kind="logistic"):
     """The minimum of mean_n -log softmax(W x_n + b)[y_n] + penalty / 2 |W|^2, on standardised features.
 
     W has a row a class, also where there are two: with scikit-learn's C it is C = 1 / (penalty N) for three classes and more, and
@@ -88,6 +89,24 @@ class Logistic(Estimator, kind="logistic"):
             _Choice(self.penalties[index], float(scores[m, index]), solutions[m, :, index].mean(0))
             for m, index in enumerate(best)
         ]
+
+
+def logistic_path(
+    features: Tensor, target: Tensor, penalties: Sequence[float], tolerance: float, iterations: int
+) -> list[LinearProbe]:
+    """Fit a multinomial logistic regression of classes [N] to features [N, D] for each penalty, as `Logistic` has it."""
+    precise = torch.float64 if features.dtype == torch.float64 else torch.float32
+    turning = Centred(features, precise, rotate=True)
+    turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))]).T.contiguous()
+    classes, index = target.unique(return_inverse=True)
+    weights = torch.ones(len(penalties), len(features), dtype=precise)
+    variances, strengths = turning.variances.to(precise), torch.tensor(penalties, dtype=precise)
+    problems = Problems(turned, variances, index.expand(len(penalties), -1), weights, strengths, len(classes))
+    found = []
+    for solution in solve(problems, tolerance, iterations):
+        own, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))
+        found.append(LinearProbe(own, intercepts[0], classes, has_probabilities=True))
+    return found
 
 
 class _Choice(NamedTuple):

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..statistics.metrics import Accuracy, Metric, RSquared
-from .estimator import Estimator, K, LinearProbe, Probe, largest_of_best
+from .estimator import K, LinearProbe, Probe
 from .gram import Centred, FoldedSums, Sums
+from .penalised import PenalisedEstimator, largest_of_best
 
 
 @dataclass(frozen=True)
-class RidgeRegression(Estimator, kind="ridge_regression"):
+class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
     """W = (X^T X + penalty N I)^{-1} X^T (Y - mean), on features standardised by the training samples' mean and scale.
 
     Folds share one Gram matrix each: what a fold leaves out is subtracted, and each pair of fold and penalty costs one Cholesky
@@ -41,7 +42,7 @@ class RidgeRegression(Estimator, kind="ridge_regression"):
         if len(every) < 3:
             return super().cross_predict(features, targets, groups, folds)
         pairs = {frozenset((a, b)): problem.solve(problem.without(a, b)) for a in every for b in range(a)}
-        answers = {name: torch.empty_like(target) for name, target in targets.items()}
+        answers = {name: self.no_answers(target) for name, target in targets.items()}
         for held_out in every:
             others = [fold for fold in every if fold != held_out]
             tried = [pairs[frozenset((held_out, fold))] for fold in others]

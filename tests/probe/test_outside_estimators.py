@@ -34,7 +34,7 @@ class Centroids(Probe):
 
 
 @dataclass(frozen=True)
-class NearestCentroid(Estimator, kind="nearest_centroid"):
+class OwnCentroids(Estimator, kind="own_centroids"):
     """The class whose mean is nearest, in units of each feature's scale where `scaled`."""
 
     metric = Accuracy()
@@ -69,14 +69,14 @@ class LargestFeature(EraserFitter, kind="largest_feature"):
 def test_an_estimator_in_one_file_goes_through_every_piece_of_evidence(tmp_path: Path) -> None:
     (tmp_path / "centroids.py").write_text(ESTIMATOR)
     with pytest.raises(UnknownNameError):
-        ProbeSweep(estimator="nearest_centroid")  # type: ignore[arg-type]
+        ProbeSweep(estimator="own_centroids")  # type: ignore[arg-type]
     import_file(tmp_path / "centroids.py")
-    sweep = from_plain(ProbeSweep, {"estimator": {"kind": "nearest_centroid", "scaled": True}})
+    sweep = from_plain(ProbeSweep, {"estimator": {"kind": "own_centroids", "scaled": True}})
     for scores in (sweep.run(planted(30, 1), planted(30, 2)), sweep.cross_validate(planted(30, 3))):
         table = scores.to_frame().set_index("layer")
         assert table.loc[0, "accuracy"] > 0.9 > 0.6 > table.loc[1, "accuracy"]
         assert table.loc[0, "low"] > table.loc[1, "high"] and table.loc[0, "p_value"] == 1 / 200
-        assert table.loc[0, "selectivity"] > 0.3 and scores.about["estimator"] == "nearest_centroid"
+        assert table.loc[0, "selectivity"] > 0.3 and scores.about["estimator"] == "own_centroids"
         assert "over 2 hooks" in scores.summary()  # nothing was there to choose a hook by
 
 

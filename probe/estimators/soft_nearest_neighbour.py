@@ -1,0 +1,76 @@
+"""The labels of the nearest samples, each by how near it is: a probe that assumes no shape of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..configuration import NotEmpty, Positive
+from ..statistics.metrics import Accuracy, Metric
+from .estimator import K, Probe
+from .penalised import PathEstimator, coded
+from .standardisation import Standardisation
+
+ENTRIES = 2**24  # distances that are held at a time, which bounds memory
+
+
+@dataclass(frozen=True)
+class NeighbourProbe(Probe):
+    """All samples that it was fitted to. samples: standardised, [N, D]. columns: their classes, one-hot [N, C]. width: of the
+    kernel, in mean squared distances.
+    """
+
+    standard: Standardisation
+    samples: Tensor
+    columns: Tensor
+    labels: Tensor
+    width: float
+    penalty: float = nan
+    validation: float = nan
+
+    @property
+    def classes(self) -> Tensor:
+        return self.labels
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        x = self.standard(features).to(self.samples)
+        parts = x.split(max(1, ENTRIES // len(self.samples)))
+        return torch.cat([self._log_shares(part) for part in parts]) if len(x) else x.new_empty(0, len(self.labels))
+
+    def _log_shares(self, x: Tensor) -> Tensor:
+        near = -torch.cdist(x, self.samples).square() / self.width
+        own = [near[:, column > 0].logsumexp(1) for column in self.columns.T]
+        return torch.stack(own, 1).log_softmax(1)
+
+    def predict(self, features: Tensor) -> Tensor:
+        return self.labels[self.log_probabilities(features).argmax(1)]
+
+
+@dataclass(frozen=True)
+class SoftNearestNeighbour(PathEstimator, kind="soft_nearest_neighbour"):
+    """p(y | x) is the share of class y in samples weighed by exp(-|x - x_n|^2 / h), on standardised features (Goldberger et al.
+    2004, without a learnt map).
+
+    The penalty is h as a share of 2 D, the mean squared distance of two samples.
+    """
+
+    metric: ClassVar[Metric] = Accuracy()
+    has_probabilities: ClassVar[bool] = True
+
+    penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (0.01, 0.03, 0.1, 0.3)
+    """Grouped cross-validation on the training samples chooses among these widths of the kernel."""
+
+    def fit_paths(self, features: Tensor, targets: Mapping[K, Tensor]) -> dict[K, list[Probe]]:
+        standard = Standardisation.of(features)
+        samples = standard(features)
+        widths = [2 * penalty * samples.shape[1] for penalty in self.penalties]
+        return {name: self._path(standard, samples, target, widths) for name, target in targets.items()}
+
+    def _path(self, standard: Standardisation, samples: Tensor, target: Tensor, widths: list[float]) -> list[Probe]:
+        classes, _, columns = coded(target)
+        return [NeighbourProbe(standard, samples, columns.to(samples), classes, width) for width in widths]

@@ -1,0 +1,56 @@
+"""Features less their mean, over their standard deviation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """The mean [D] and the standard deviation [D] of features, in float64; the latter is infinite for a constant feature, which
+    then counts for nothing.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Self:
+        """Measure features [N, D]. Raises ValueError for those that are not finite."""
+        wide = features.double()
+        mean = finite_mean(wide.mean(0))
+        return cls(mean, scale_of((wide - mean).square().mean(0), mean, _precise(features)))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Standardise features [n, D]: in float64 where they are, else in float32."""
+        precise = _precise(features)
+        return (features.to(precise) - self.mean.to(precise)) / self.scale.to(precise)
+
+    def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights [M, D] and intercepts [M] on standardised features, as those on the activations as they are."""
+        raw = weights.double() / self.scale
+        return raw, intercepts.double() - raw @ self.mean
+
+
+def scale_of(variances: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """The standard deviations [D] of features of a dtype with these variances and means; infinite where they are constant, up to
+    rounding.
+    """
+    scale = variances.clamp(min=0).sqrt()
+    noise = torch.finfo(dtype).eps * mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
+    return torch.where(scale > noise, scale, torch.inf)
+
+
+def finite_mean(mean: Tensor) -> Tensor:
+    """Give the mean of features back. Raises ValueError where it shows that some are not finite."""
+    if not bool(mean.isfinite().all()):
+        raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+    return mean
+
+
+def _precise(features: Tensor) -> torch.dtype:
+    return torch.float64 if features.dtype == torch.float64 or not features.is_floating_point() else torch.float32
