@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -57,15 +57,14 @@ class PathEstimator(PenalisedEstimator):
             paths = self.fit_paths(features[~held_out], able)
             for name, answers in tried.items():
                 for index in range(len(self.penalties)):
-                    found = paths[name][index].predict(features[held_out]) if name in able else seen[name][0]
-                    answers[index, held_out] = found.to(answers)
+                    own = paths[name][index].predict(features[held_out]) if name in able else seen[name][0]
+                    answers[index, held_out] = own.to(answers)
         chosen = {name: self._choose(answers, targets[name]) for name, answers in tried.items()}
         found: dict[K, Probe] = {}
         for penalty in {penalty for penalty, _ in chosen.values()}:
-            own = {name: target for name, target in targets.items() if chosen[name][0] == penalty}
-            for name, [probe] in replace(self, penalties=(penalty,)).fit_paths(features, own).items():
-                changed: Any = replace(probe, penalty=penalty, validation=chosen[name][1])  # type: ignore[type-var]
-                found[name] = changed
+            alike = {name: target for name, target in targets.items() if chosen[name][0] == penalty}
+            for name, [probe] in replace(self, penalties=(penalty,)).fit_paths(features, alike).items():
+                found[name] = replace(probe, penalty=penalty, validation=chosen[name][1])  # type: ignore[type-var]
         return {name: found[name] for name in targets}
 
     def _choose(self, answers: Tensor, target: Tensor) -> tuple[float, float]:
