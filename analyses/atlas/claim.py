@@ -17,7 +17,7 @@ from .catalogue import declared_claims, paper, papers
 from .measurement import Measurement, Scope
 from .verdicts import NAME, Verdicts, verdicts_of
 
-LEAST_SEEDS = 3
+LEAST_SEEDS, TRIED_SEEDS = 3, 3
 
 
 class TooFewSeedsError(StatescopeError, ValueError):
@@ -47,7 +47,8 @@ class Claim(Study):
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    """A claim is measured once for each of these seeds, at least three; each draws its own numbers."""
+    """A claim is measured once for each of these seeds, at least three; each draws its own numbers. A claim that was tried out on
+    seeds 0 to 2, while its settings or thresholds were chosen, has others: see `fresh_seeds`."""
 
     paper: ClassVar[str]  # its number, or the reference of a paper that the atlas does not list; a literal, read unimported
     scope: ClassVar[Scope]
@@ -80,7 +81,7 @@ class Claim(Study):
     def execute(self, run: Run) -> None:
         numbers = {seed: self._stored(seed, run) for seed in self.seeds}
         verdicts = run.compute(NAME, self._judge, numbers=numbers)
-        if tuple(verdicts.measurements) != self.measurements:
+        if verdicts.measurements != [one.under(self.scope) for one in self.measurements]:
             raise ChangedClaimError(
                 f"{run.path} holds verdicts on other numbers or thresholds than {self.kind} has now; delete it to measure again"
             )
@@ -101,6 +102,13 @@ class Claim(Study):
         found = {seed: own.as_dict() for seed, own in numbers.items()}
         about = {"claim": self.kind, "paper": self.paper, "statement": self.statement, "note": self.note}
         return verdicts_of(self.measurements, found, self.scope, about)
+
+
+def fresh_seeds(count: int) -> tuple[int, ...]:
+    """Seeds from 3 on, for a claim that was tried out on seeds 0 to 2 while it was written: a threshold that was chosen on the
+    numbers it judges says nothing. count: is chosen beforehand too, from how far those numbers lay apart.
+    """
+    return tuple(range(TRIED_SEEDS, TRIED_SEEDS + count))
 
 
 def beside(run: Run, study: Study) -> Run:

@@ -8,13 +8,15 @@ from typing import Self
 from ...probe.runs.run import Run
 from ..studies.findings import Findings, Numbers
 from ..studies.linearization import LinearizationStudy
-from .claim import Claim, beside
+from .claim import Claim, beside, fresh_seeds
 
 
 @dataclass(frozen=True)
 class LinearizedClaim(Claim):
     """A claim whose numbers a LinearizationStudy reports under the same names."""
 
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which settings and thresholds were chosen."""
     study: LinearizationStudy = field(default_factory=LinearizationStudy)
     """This study runs once for each seed, and all claims beside each other share its run."""
 

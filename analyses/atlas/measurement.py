@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -12,6 +12,7 @@ from scipy import stats
 
 Verdict = Literal["holds", "does not reproduce", "inconclusive"]
 Relation = Literal["at least", "at most", "equals"]
+Over = Literal["every seed", "the mean"]
 
 
 class Scope(StrEnum):
@@ -32,6 +33,9 @@ class Measurement:
     """What a number must be for its claim to hold: at least (at most) `expected`, or equal to it within `tolerance`.
 
     what: its name, under which the experiment reports it. unit: of the number; a figure has one axis a unit.
+    over: what is judged. "every seed": each value alone, so that one seed which breaks the bound refutes it, as one
+        counterexample refutes a theorem. "the mean": the mean over seeds, which lies in an interval. None: as the claim's scope
+        has it, see `under`.
     """
 
     what: str
@@ -39,6 +43,7 @@ class Measurement:
     expected: float
     tolerance: float = 0.0
     unit: str = "relative error"
+    over: Over | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -47,15 +52,32 @@ class Measurement:
         high = np.inf if self.relation == "at least" else self.expected + self.tolerance
         return low, high
 
+    def under(self, scope: Scope) -> Measurement:
+        """The same, with what is judged made out: of what is trained papers state the mean, of all else each draw has to hold."""
+        return self if self.over else replace(self, over="the mean" if scope == Scope.TRAINED else "every seed")
+
+    def interval(self, values: Sequence[float]) -> tuple[float, float]:
+        """Tell where a number lies, from its values for several seeds: the 95% interval of their mean by Student's t; or, where
+        every seed is judged, the least and the largest of them.
+        """
+        x = np.asarray(values, dtype=float)
+        if self.over == "every seed" or len(x) < 2:
+            return float(x.min()), float(x.max())
+        reach = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5)
+        return float(x.mean()) - reach, float(x.mean()) + reach
+
     def judge(self, low: float, high: float) -> Verdict:
-        """The verdict on an interval: it holds where all of it lies within the bounds, and does not reproduce where none does."""
+        """The verdict on an interval. It holds where all of it lies within the bounds. A mean does not reproduce where none of
+        its interval does, and is inconclusive between them; what has to hold in every seed does not reproduce where one fails.
+        """
         least, most = self.bounds
         if least <= low and high <= most:
             return "holds"
-        return "does not reproduce" if high < least or most < low else "inconclusive"
+        return "does not reproduce" if self.over == "every seed" or high < least or most < low else "inconclusive"
 
     def __str__(self) -> str:
-        return f"{self.relation} {self.expected:.4g}" + (f" ± {self.tolerance:.2g}" if self.tolerance else "")
+        expected = f"{self.relation} {self.expected:.4g}" + (f" ± {self.tolerance:.2g}" if self.tolerance else "")
+        return f"{expected} on average" if self.over == "the mean" else expected
 
 
 def at_most(what: str, expected: float, unit: str = "relative error") -> Measurement:
@@ -70,17 +92,9 @@ def equals(what: str, expected: float, tolerance: float = 0.0, unit: str = "numb
     return Measurement(what, "equals", expected, tolerance, unit)
 
 
-def interval(values: Sequence[float], scope: Scope) -> tuple[float, float]:
-    """Tell where a number lies, from its values for several seeds.
-
-    What is trained varies from seed to seed, and a paper speaks of the mean: its 95% interval by Student's t. An identity or a
-    construction has to hold for every draw: the least and the largest value.
-    """
-    x = np.asarray(values, dtype=float)
-    if scope != Scope.TRAINED or len(x) < 2:
-        return float(x.min()), float(x.max())
-    reach = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5)
-    return float(x.mean()) - reach, float(x.mean()) + reach
+def in_every_seed(measurement: Measurement) -> Measurement:
+    """Judge every seed alone, for what holds by proof whatever is learned: an exact count, or a bound that the equations set."""
+    return replace(measurement, over="every seed")
 
 
 def weakest(verdicts: Sequence[Verdict]) -> Verdict:

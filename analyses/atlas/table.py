@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...probe.files import write_text
@@ -16,9 +17,12 @@ Written by `make atlas` from the verdicts that its runs hold; a claim that is no
 
 - **scope**: *identity*, two ways to compute one thing agree, on drawn numbers; *construction*, weights set by hand do what the
   paper says is possible; *trained*, models learn it here, at a small size.
-- **interval**: over seeds. For what is trained the 95% interval of the mean (Student's t); else the least and the largest value,
-  since each draw has to hold.
-- **verdict**: *holds* where the whole interval does; *does not reproduce* where none of it does; *inconclusive* between them.
+- **seeds**: `statescope atlas verify P001 --seeds 3..7` measures on others. Those of a trained claim start at 3 where its
+  settings or thresholds were tried out on seeds 0 to 2.
+- **expected**: of every seed; or *on average*, of the mean over seeds, for what is learned.
+- **interval**: the least and the largest value; of a mean its 95% interval (Student's t).
+- **verdict**: *holds* where the whole interval does. *Does not reproduce* where a seed breaks what every seed must keep, or where
+  none of a mean's interval holds; *inconclusive* where a part of it does.
 """
 
 
@@ -37,7 +41,7 @@ def table_of(folder: Path) -> str:
     for kind in sorted(found):
         verdicts, run = found[kind]
         about = verdicts.about
-        row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, len(about["seeds"]), _seconds(run))
+        row = (about["paper"], f"[{kind}](#{kind})", about["scope"], verdicts.verdict, _range(about["seeds"]), _seconds(run))
         lines.append("| " + " | ".join(map(str, row)) + " |")
     left = [claim for claim in every_claim() if claim.kind not in found]
     status = {claim.kind: DAMAGED if claim.kind in spoilt else "not measured yet" for claim in left}
@@ -67,6 +71,12 @@ def _named(paper: Paper | None, number: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _range(seeds: Sequence[int]) -> str:
+    """As the command line takes them."""
+    first, last = seeds[0], seeds[-1]
+    return f"{first}..{last}" if list(seeds) == list(range(first, last + 1)) else ",".join(map(str, seeds))
 
 
 def _seconds(run: Path) -> str:

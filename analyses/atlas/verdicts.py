@@ -14,7 +14,7 @@ from ...probe.errors import StatescopeError
 from ...probe.results.figure import Figure, Intervals, Panel
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
-from .measurement import Measurement, Relation, Scope, Verdict, interval, weakest
+from .measurement import Measurement, Over, Relation, Scope, Verdict, weakest
 
 NAME = "verdicts"  # of the result in a claim's run
 FILE = Path("results") / f"{NAME}.parquet"
@@ -36,8 +36,9 @@ class Verdicts(Result, kind="verdicts"):
         "relation": "at least, at most, equals",
         "expected": "what the paper lets expect",
         "tolerance": "how far from it still holds",
+        "over": "what is judged: every seed, or the mean over seeds",
         "found": "the mean over seeds",
-        "low": "lower end of the interval over seeds: 95% of the mean where models are trained, else the least value",
+        "low": "lower end: of the 95% interval of the mean where that is judged, else the least value",
         "high": "upper end",
         "verdict": "holds, does not reproduce, inconclusive",
     }
@@ -63,7 +64,7 @@ class Verdicts(Result, kind="verdicts"):
     def measurements(self) -> list[Measurement]:
         """What was expected, row by row."""
         rows = self.table.itertuples()
-        return [Measurement(row.what, row.relation, row.expected, row.tolerance, row.unit) for row in rows]
+        return [Measurement(row.what, row.relation, row.expected, row.tolerance, row.unit, row.over) for row in rows]
 
     def specification(self) -> Figure:
         """One panel a unit: each number with its interval, the threshold beside it, and the verdict in its name."""
@@ -73,7 +74,8 @@ class Verdicts(Result, kind="verdicts"):
 def _check_table(table: pd.DataFrame) -> None:
     if table.empty:
         raise ValueError("there is no verdict in it")
-    for name, words in {"what": (), "unit": (), "relation": get_args(Relation), "verdict": get_args(Verdict)}.items():
+    words_of = {"what": (), "unit": (), "relation": get_args(Relation), "over": get_args(Over), "verdict": get_args(Verdict)}
+    for name, words in words_of.items():
         for value in table[name]:
             if not isinstance(value, str) or (words and value not in words):
                 raise ValueError(f"{name} is {value!r:.80}, and not {'one of ' + ', '.join(words) if words else 'text'}")
@@ -108,12 +110,12 @@ def verdicts_of(
     that is not finite.
     """
     rows = []
-    for measurement in measurements:
+    for measurement in (one.under(scope) for one in measurements):
         values = [_finite(own, measurement.what) for own in numbers.values()]
-        low, high = interval(values, scope)
-        own = (measurement.what, measurement.unit, measurement.relation, measurement.expected, measurement.tolerance)
+        low, high = measurement.interval(values)
+        expected = (measurement.relation, measurement.expected, measurement.tolerance, measurement.over)
         found = min(max(float(np.mean(values)), low), high)  # rounding may put the mean of equal values beside them
-        rows.append((*own, found, low, high, measurement.judge(low, high)))
+        rows.append((measurement.what, measurement.unit, *expected, found, low, high, measurement.judge(low, high)))
     return Verdicts(pd.DataFrame(rows, columns=list(Verdicts.columns)), dict(about) | {"scope": scope, "seeds": list(numbers)})
 
 

@@ -34,8 +34,9 @@ TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
 TRANSFERRED = ("hedgehog", "mamba")  # Liger ("gla") goes from the conversion straight to fine-tuning
 FIXED_MAPS: dict[Target, str] = {"hedgehog": "elu_plus_one"}  # beside which a learned feature map is judged
 CONTROLLED = ("gla", "mamba")  # whose worth lies in the projections they take over
-RANDOM, CLOSED = "projections drawn at random", "share of the gap closed in all"
-ADDED, AHEAD = "parameters added", f"{CLOSED}, less that of {RANDOM}"
+RANDOM, ADDED = "projections drawn at random", "parameters added"
+CLOSED, MOVED = "share of the gap closed in all", "share of the gap closed by transfer"
+AHEAD, MOVED_AHEAD = (f"{share}, less that of {RANDOM}" for share in (CLOSED, MOVED))
 SEEDED = "mamba without decay and step 1, against linear attention"
 REUSED = "mamba: transfer loss, random projections over the teacher's"
 DIVERGENCE, ENTROPY = "divergence from the softmax map, nats", "entropy apart from the softmax map's, nats"
@@ -50,7 +51,7 @@ class LinearizationStudy(Study, kind="linearization"):
     """A 2-layer softmax model, linearised in three ways."""
 
     training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24))
-    fine_tuning: Training = field(default_factory=lambda: Training(steps=200, batch=32, length=24))
+    fine_tuning: Training = field(default_factory=lambda: Training(steps=400, batch=32, length=24))
     width: Count = 64
     """The residual stream has this many channels."""
     transfer_steps: Count = 200
@@ -94,8 +95,10 @@ class LinearizationStudy(Study, kind="linearization"):
             if target in CONTROLLED:
                 drawn = self._drawn_at_random(teacher, target)
                 self._recover(f"{target}, {RANDOM}", target, drawn, teacher, batch, converted - own, found)
-                more = [found.numbers[f"{name}: {CLOSED}"] for name in (target, f"{target}, {RANDOM}")]
-                found.put(f"{target}: {AHEAD}", more[0] - more[1], "share")
+                for share, ahead in ((CLOSED, AHEAD), (MOVED, MOVED_AHEAD)):
+                    if f"{target}: {share}" in found.numbers:
+                        drawn_share = found.numbers[f"{target}, {RANDOM}: {share}"]
+                        found.put(f"{target}: {ahead}", found.numbers[f"{target}: {share}"] - drawn_share, "share")
         seeded_error = _seeded_is_linear_attention(teacher, batch)
         found.put(SEEDED, seeded_error, "relative error")
         seeded, drawn_losses = (found.curves[TRANSFER.title, name][1][-1] for name in ("mamba", f"mamba, {RANDOM}"))
@@ -112,7 +115,7 @@ class LinearizationStudy(Study, kind="linearization"):
             losses = self._transfer(student, teacher)
             found.curves[TRANSFER.title, name] = (list(range(1, len(losses) + 1)), losses)
             moved = found.put(f"{name}: loss after transfer", _loss(student, batch), "nats")
-            found.put(f"{name}: share of the gap closed by transfer", (converted - moved) / gap, "share")
+            found.put(f"{name}: {MOVED}", (converted - moved) / gap, "share")
         if target in FIXED_MAPS:
             self._compare_maps(student, teacher, target, batch, found)
         add_low_rank(student, self.rank, seed=self.seed)

@@ -134,7 +134,7 @@ def _draw_paper(paper: Paper, found: Sequence[tuple[Run, str, Verdicts]]) -> Non
         about = verdicts.about
         st.text(f"{about['scope']}: {about['statement']} {about['note']}".strip())
         show_result(run, name, verdicts, {}, words=False)
-        columns = ["what", "relation", "expected", "tolerance", "found", "low", "high", "verdict"]
+        columns = ["what", "relation", "expected", "tolerance", "over", "found", "low", "high", "verdict"]
         st.dataframe(verdicts.table[columns], hide_index=True)
     if not paper.has_claims:
         st.info("Nothing here measures a claim of this paper yet.", icon=":material/info:")

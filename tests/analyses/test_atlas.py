@@ -20,7 +20,7 @@ from scipy import stats
 
 from statescope.analyses.atlas.catalogue import paper, paper_of, papers
 from statescope.analyses.atlas.claim import ChangedClaimError, Claim, TooFewSeedsError, claims_in, claims_of, every_claim
-from statescope.analyses.atlas.measurement import Measurement, Scope, Verdict, at_least, at_most, equals, interval, weakest
+from statescope.analyses.atlas.measurement import Measurement, Scope, Verdict, at_least, at_most, equals, in_every_seed, weakest
 from statescope.analyses.atlas.table import table_of
 from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts, verdicts_of
 from statescope.analyses.studies.findings import Findings, Numbers
@@ -32,6 +32,7 @@ from statescope.probe.results.result import DamagedResultError
 from statescope.probe.runs.run import Run
 
 CLAIMS = {claim.kind: claim for claim in every_claim()}
+ABOUT = {"paper": "P000", "claim": "p000-x", "statement": "It is so.", "note": ""}
 DRAWN = sorted(kind for kind, claim in CLAIMS.items() if claim.scope != Scope.TRAINED)
 
 
@@ -87,14 +88,57 @@ def test_an_interval_is_judged_as_a_whole(measurement: Measurement, low: float, 
     assert measurement.judge(low, high) == verdict
 
 
-def test_the_interval_of_what_is_trained_is_students() -> None:
+@pytest.mark.parametrize(
+    ("measurement", "values", "verdict"),
+    [
+        (at_least("x", 0.0), [0.0, 0.2, 0.9], "holds"),
+        (at_least("x", 0.0), [-1e-3, 0.2, 0.9], "does not reproduce"),
+        (at_most("x", 0.5), [0.1, 0.5], "holds"),
+        (at_most("x", 0.5), [0.1, 0.1, 0.1, 0.6], "does not reproduce"),
+        (equals("x", 2), [2, 2, 2], "holds"),
+        (equals("x", 2), [2, 2, 3], "does not reproduce"),
+    ],
+)
+def test_one_seed_refutes_what_holds_in_every_seed(measurement: Measurement, values: list[float], verdict: str) -> None:
+    """In a trained claim where it says so, and in an identity or a construction always."""
+    for one, scope in [
+        (in_every_seed(measurement), Scope.TRAINED),
+        (measurement, Scope.IDENTITY),
+        (measurement, Scope.CONSTRUCTION),
+    ]:
+        found = verdicts_of((one,), {seed: {"x": value} for seed, value in enumerate(values)}, scope, ABOUT)
+        row = found.table.iloc[0]
+        assert found.verdict == row["verdict"] == verdict
+        assert (row["over"], row["low"], row["high"]) == ("every seed", min(values), max(values))
+
+
+def test_a_mean_may_hold_though_a_seed_fails() -> None:
+    """Judged by its mean, a theorem's bound would be inconclusive where each seed keeps it, and hold where one breaks it."""
+    kept, broken = [0.0042, 0.0001, 0.0083], [0.4, 0.5, 0.6, 0.5, -0.01]
+    for values, by_mean, by_seed in [(kept, "inconclusive", "holds"), (broken, "holds", "does not reproduce")]:
+        numbers = {seed: {"x": value} for seed, value in enumerate(values)}
+        for one, verdict in [(at_least("x", 0.0), by_mean), (in_every_seed(at_least("x", 0.0)), by_seed)]:
+            assert verdicts_of((one,), numbers, Scope.TRAINED, ABOUT).verdict == verdict
+
+
+def test_a_proven_bound_is_judged_in_every_seed() -> None:
+    """Eigenvalues in [0, 1] by construction, and exact counts, are bounds that a mean cannot speak of."""
+    bound = CLAIMS["p006-parity"].measurements[3]
+    assert bound.what == "least eigenvalue used, [0, 1]" and bound.over == "every seed"
+    for claim in CLAIMS.values():
+        for one in claim.measurements:
+            assert one.relation != "equals" or one.tolerance or one.under(claim.scope).over == "every seed"
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
     """For 3 seeds the half width is 4.303 standard errors; what must hold for every draw spans all of them."""
-    values = [0.90, 0.95, 1.0]
-    low, high = interval(values, Scope.TRAINED)
+    values, mean = [0.90, 0.95, 1.0], at_least("x", 0).under(Scope.TRAINED)
+    low, high = mean.interval(values)
     assert high - 0.95 == pytest.approx(4.30265 * 0.05 / 3**0.5, rel=1e-5) and low == pytest.approx(1.9 - high)
-    assert interval(values, Scope.IDENTITY) == interval(values, Scope.CONSTRUCTION) == (0.90, 1.0)
+    for scope in (Scope.IDENTITY, Scope.CONSTRUCTION):
+        assert at_least("x", 0).under(scope).interval(values) == (0.90, 1.0)
     drawn = np.random.default_rng(0).normal(size=(2000, 3))
-    covered = [low <= 0 <= high for low, high in (interval(row, Scope.TRAINED) for row in drawn)]
+    covered = [low <= 0 <= high for low, high in map(mean.interval, drawn.tolist())]
     assert stats.binomtest(sum(covered), 2000, 0.95).pvalue > 0.01
 
 
@@ -114,8 +158,7 @@ def test_a_number_that_was_not_measured_or_is_not_finite_gives_no_verdict() -> N
 def test_a_figure_has_one_unit_an_axis_and_shows_thresholds_and_verdicts() -> None:
     measurements = (at_most("error", 1e-4), at_least("right", 0.9, "accuracy"), at_least("left", 0.5, "accuracy"))
     numbers = {seed: {"error": 1e-7, "right": 0.95, "left": 0.2} for seed in range(3)}
-    about = {"paper": "P000", "claim": "p000-x", "statement": "It is so.", "note": ""}
-    verdicts = verdicts_of(measurements, numbers, Scope.IDENTITY, about)
+    verdicts = verdicts_of(measurements, numbers, Scope.IDENTITY, ABOUT)
     errors, accuracies = verdicts.specification().panels
     assert errors.x_label == "relative error" and errors.x_log and accuracies.x_label == "accuracy" and not accuracies.x_log
     assert accuracies.marks[0].names == ["right: holds", "left: does not reproduce"]
@@ -282,7 +325,7 @@ def test_the_table_is_drawn_from_stored_verdicts(runs: Path) -> None:
     verdicts = claim.run(runs / claim.run_name).result("verdicts")
     assert isinstance(verdicts, Verdicts)
     table = table_of(runs)
-    assert f"| P155 | [p155-taylor](#p155-taylor) | identity | {verdicts.verdict} | 3 |" in table
+    assert f"| P155 | [p155-taylor](#p155-taylor) | identity | {verdicts.verdict} | 0..2 |" in table
     for row in verdicts.table.itertuples():
         assert f"| {row.found:.4g} | {row.low:.4g} to {row.high:.4g} | {row.verdict} |" in table
     assert "| P006 | p006-parity | trained | not measured yet | | |" in table
@@ -319,6 +362,7 @@ ODD: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
     "a verdict that is a number": lambda columns, about: columns.update(verdict=[1.5] * len(columns["verdict"])),
     "no rows": lambda columns, about: columns.update({name: [] for name in columns}),
     "a relation that is none": lambda columns, about: columns.update(relation=["near"] * len(columns["verdict"])),
+    "what is judged is another word": lambda columns, about: columns.update(over=["some"] * len(columns["verdict"])),
     "a number that is text": lambda columns, about: columns.update(found=["x"] * len(columns["verdict"])),
     "a number that is NaN": lambda columns, about: columns.update(low=[float("nan")] * len(columns["verdict"])),
     "a column that lacks": lambda columns, about: columns.pop("expected"),

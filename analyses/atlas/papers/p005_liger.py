@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...studies.linearization import ADDED, AHEAD, CLOSED
 from ..linearized import LinearizedClaim
-from ..measurement import Scope, at_least, equals
+from ..measurement import Scope, at_least, equals, in_every_seed
 
 
 class Liger(LinearizedClaim, kind="p005-gates-without-parameters"):
@@ -16,7 +16,7 @@ class Liger(LinearizedClaim, kind="p005-gates-without-parameters"):
         "changes of low rank close at least 80% of the gap in loss, far more than where the projections are not the teacher's."
     )
     measurements = (
-        equals(f"gla: {ADDED}", 0, unit="parameters"),
+        in_every_seed(equals(f"gla: {ADDED}", 0, unit="parameters")),
         at_least(f"gla: {CLOSED}", 0.8),
         at_least(f"gla: {AHEAD}", 0.2),
     )

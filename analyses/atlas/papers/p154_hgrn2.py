@@ -13,7 +13,7 @@ from ....probe.runs.training import Training
 from ....probe.tasks.recall import AssociativeRecall
 from ...studies.findings import Axes, Findings
 from ..agreement import difference
-from ..claim import Claim
+from ..claim import Claim, fresh_seeds
 from ..hooked import drawn_tokens, observed, small_model
 from ..measurement import Scope, at_least, at_most, equals
 from ..trained import accuracies_of
@@ -79,6 +79,8 @@ IN_ALL = "rise of the share recalled from the least expansion to the largest"
 class Expansion(Claim, kind="p154-expansion"):
     """Models whose states are expanded by different factors are compared."""
 
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which the settings were tried out."""
     training: Training = Training(steps=600, batch=32, length=12, learning_rate=1e-2)
     """Each model is trained with these settings."""
     pairs: int = 4
