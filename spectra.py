@@ -11,26 +11,46 @@ from .analyses.spectra.stability import Stability, stability
 from .analyses.spectra.transition_measures import TransitionMeasures, transition_measures
 from .analyses.spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
 from .analyses.spectra.window_spectrum import WindowSpectrum, window_spectrum
+from .analyses.time_invariant.balanced_truncation import BalancedTruncation, balanced_truncation
+from .analyses.time_invariant.hankel_spectrum import HankelSpectrum, hankel_spectrum
+from .analyses.time_invariant.hippo_bases import HippoBases, hippo_bases
+from .analyses.time_invariant.past_recovery import PastRecovery, past_recovery
+from .analyses.time_invariant.system_poles import SystemPoles, system_poles
+from .analyses.time_invariant.system_response import SystemResponse, system_response
+from .kernels.operators.linear_system import LinearSystem
 from .kernels.operators.transition import Transition
 from .kernels.products import lyapunov_exponents
 
 __all__ = [
+    "BalancedTruncation",
     "GaussNewton",
+    "HankelSpectrum",
     "Hessian",
+    "HippoBases",
+    "LinearSystem",
     "MemoryHorizon",
+    "PastRecovery",
     "SpectralDensity",
     "SpectrumByLabel",
     "Stability",
+    "SystemPoles",
+    "SystemResponse",
     "Transition",
     "TransitionMeasures",
     "TransitionSpectrum",
     "WindowSpectrum",
+    "balanced_truncation",
+    "hankel_spectrum",
+    "hippo_bases",
     "lanczos",
     "lyapunov_exponents",
     "memory_horizon",
+    "past_recovery",
     "spectral_density",
     "spectrum_by_label",
     "stability",
+    "system_poles",
+    "system_response",
     "top_eigenpairs",
     "transition_measures",
     "transition_spectrum",

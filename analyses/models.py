@@ -8,9 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..kernels.operators.linear_system import LinearSystem
 from ..kernels.operators.transition import Transition
 from ..kernels.recurrence import TapRequest
 from ..probe.hooks.names import hook_name
+from ..probe.mixers.state_space import StateSpaceMixer
 from ..probe.models.hooked import HookedModel
 
 Models = HookedModel | Mapping[str, HookedModel]
@@ -31,6 +33,19 @@ def transitions_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tr
     """
     for layer, transition in _shown(model, tokens, "attn.hook_transition", "linear transition"):
         yield layer, cast(Transition, transition).double()
+
+
+def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:
+    """Each layer that is linear in its inputs up to its read-out, and whose recurrence no token chooses, as a system in float64.
+
+    Raises ValueError where no layer is.
+    """
+    layers = [layer for layer in range(model.layers) if isinstance(model.mixer(layer), StateSpaceMixer)]
+    if not layers:
+        raise ValueError(f"no layer of this model is a time-invariant state space (its mixers: {_kinds(model)})")
+    for layer in layers:
+        with torch.no_grad():
+            yield layer, cast(StateSpaceMixer, model.mixer(layer)).linear_system().double()
 
 
 def states_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[tuple[int, Tensor]]:
@@ -65,9 +80,12 @@ def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any
     hooks = {layer: hook_name(layer, place) for layer in range(model.layers)}
     found = {layer: name for layer, name in hooks.items() if name in model.hook_dict}
     if not found:
-        kinds = ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))
-        raise ValueError(f"no layer of this model has a {what} (its mixers: {kinds})")
+        raise ValueError(f"no layer of this model has a {what} (its mixers: {_kinds(model)})")
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
     for layer, name in found.items():
         yield layer, cache[name]
+
+
+def _kinds(model: HookedModel) -> str:
+    return ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))

@@ -147,9 +147,14 @@ class ComplexLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 2, generator=generator) / math.sqrt(2 * inputs))
 
+    @property
+    def matrix(self) -> Tensor:
+        """The map as a complex matrix, [outputs, inputs]."""
+        return torch.view_as_complex(widened(self.weight))
+
     def forward(self, x: Tensor) -> Tensor:
-        w = torch.view_as_complex(widened(self.weight))
-        return x.to(w.dtype) @ w.T
+        matrix = self.matrix
+        return x.to(matrix.dtype) @ matrix.T
 
 
 def step_bias(size: int, generator: Generator) -> Tensor:

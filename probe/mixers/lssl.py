@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ...kernels.dense_scan import dense_scan
+from ...kernels.operators.linear_system import LinearSystem
 from ...kernels.operators.transition import Transition
 from ...kernels.precision import widened
 from .base import Mixer, MixerConfig, StateRequest
@@ -76,8 +77,16 @@ class LSSLMixer(StateSpaceMixer):
         self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))
         self.outward = nn.Parameter(torch.randn(width, config.state_size, generator=generator) * config.state_size**-0.5)
 
-    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """A [width, N, N] and B [width, N] of each channel, discretised with its step."""
         a, b, log_step = (widened(system) for system in (self.a, self.b, self.log_step))
-        matrix, drive = discretise(a, b, log_step.exp(), self.rule)
+        return discretise(a, b, log_step.exp(), self.rule)
+
+    def linear_system(self) -> LinearSystem:
+        matrix, drive = self.coefficients()
+        return LinearSystem(matrix, drive[..., None], widened(self.outward)[:, None])
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        matrix, drive = self.coefficients()
         states = self.recur(self.fire(x=drive * x[..., None]), request, matrix=matrix)
         return self.finish((states * self.outward).sum(-1), x)

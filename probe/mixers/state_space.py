@@ -9,12 +9,14 @@ Lambda and the states are complex64 at least, whatever the dtype of the paramete
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ...kernels.operators.linear_system import LinearSystem
 from ...kernels.precision import widened
 from ..hooks.points import complex_of
 from .base import ComplexLinear, Mixer, MixerConfig, StateRequest, linear
@@ -106,7 +108,12 @@ class StateSpaceMixer(RecurrentMixer):
         """The output matrix, [1, width, width]."""
         return self.project_out.weight.T[None]
 
+    @abstractmethod
+    def linear_system(self) -> LinearSystem:
+        """The linear part of the layer, from its inputs x [B, T, width], as heads [B, T, H, M], to its outputs y [B, T, H, P]."""
+
     def finish(self, y: Tensor, x: Tensor) -> Tensor:
+        """What the layer gives for the outputs y of its linear system, [B, T, width]: W gelu(y + D x)."""
         mixed: Tensor = self.project_out(self.hook_z(functional.gelu(y.to(x.dtype) + self.skip * x)))
         return mixed
 
@@ -127,9 +134,17 @@ class LRUMixer(StateSpaceMixer):
         self.inward = ComplexLinear(width, config.state_size, generator)
         self.outward = ComplexLinear(config.state_size, width, generator)
 
-    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """Lambda and the scale of its inputs, each [C]."""
         decay = torch.polar((-widened(self.nu).exp()).exp(), widened(self.theta).exp())
-        gamma = (1 - decay.abs().square()).sqrt()
+        return decay, (1 - decay.abs().square()).sqrt()
+
+    def linear_system(self) -> LinearSystem:
+        decay, gamma = self.coefficients()
+        return LinearSystem.of_diagonal(decay[None], gamma[:, None] * self.inward.matrix[None], self.outward.matrix[None])
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        decay, gamma = self.coefficients()
         drive = gamma * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
         return self.finish(self.outward(states[:, :, 0]).real, x)
@@ -147,10 +162,19 @@ class S5Mixer(StateSpaceMixer):
         self.inward = ComplexLinear(width, pairs, generator)
         self.outward = ComplexLinear(pairs, width, generator)
 
-    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """Lambda and the scale of its inputs, each [C]."""
         a = torch.complex(-widened(self.log_real).exp(), widened(self.imaginary))
         decay = (a * widened(self.log_step).exp()).exp()
-        drive = (decay - 1) / a * self.inward(x)
+        return decay, (decay - 1) / a
+
+    def linear_system(self) -> LinearSystem:
+        decay, scale = self.coefficients()
+        return LinearSystem.of_diagonal(decay[None], scale[:, None] * self.inward.matrix[None], 2 * self.outward.matrix[None])
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        decay, scale = self.coefficients()
+        drive = scale * self.inward(x)
         states = self.run(drive[:, :, None], decay[None], request)
         return self.finish(2 * self.outward(states[:, :, 0]).real, x)
 
@@ -166,9 +190,17 @@ class S4DMixer(StateSpaceMixer):
         self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))
         self.outward = nn.Parameter(torch.randn(width, pairs, 2, generator=generator) * 0.5**0.5)
 
-    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """Lambda and the scale of its inputs, each [width, C]."""
         a = torch.complex(-widened(self.log_real).exp(), widened(self.imaginary))
         decay = (a * widened(self.log_step).exp()[:, None]).exp()
-        drive = (decay - 1) / a * x[..., None]
-        states = self.run(drive, decay, request)
+        return decay, (decay - 1) / a
+
+    def linear_system(self) -> LinearSystem:
+        decay, scale = self.coefficients()
+        return LinearSystem.of_diagonal(decay, scale[..., None], 2 * torch.view_as_complex(widened(self.outward))[:, None])
+
+    def forward(self, x: Tensor, request: StateRequest) -> Tensor:
+        decay, scale = self.coefficients()
+        states = self.run(scale * x[..., None], decay, request)
         return self.finish(2 * (states * torch.view_as_complex(widened(self.outward))).sum(-1).real, x)

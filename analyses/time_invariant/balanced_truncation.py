@@ -1,0 +1,138 @@
+"""A model whose time-invariant layers keep only the states that count: what is lost, of the response and of the task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.operators.linear_system import LinearSystem
+from ...probe.mixers.state_space import StateSpaceMixer
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.runs.training import task_loss
+from ...probe.tasks.base import Batch
+from ..models import Models, linear_systems_of, named_models
+
+ANGLES = 513  # at which the error of a truncation is looked for
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class BalancedTruncation(Result, kind="balanced_truncation"):
+    """The loss of a model whose layers are truncated to each order, one layer at a time and all together."""
+
+    title: ClassVar[str] = "Balanced truncation"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "truncated": "the layer whose systems are truncated, or all",
+        "order": "states that each system keeps",
+        "states": "states that each has",
+        "loss": "loss of the task with the truncated layers",
+        "full": "loss of the model as it is",
+        "error": "largest gain, over systems and 513 angles, of the full less the truncated response; nan for all",
+        "bound": "largest bound of it: twice the sum of the Hankel singular values left out; nan for all",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "truncated", "order")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, truncated), own in self.table.groupby(["model", "truncated"], sort=False):
+            least = own.loc[own["order"].idxmin()]
+            close = own[own["loss"] <= own["full"] + 0.01 * own["full"].abs() + 1e-9]
+            said = f"{close['order'].min()} states a system lose at most 1% of it" if len(close) else "no order here is within 1%"
+            lines.append(
+                f"{model}, {_words(str(truncated))}: loss {least['full']:.4f} with {least['states']} states, {least['loss']:.4f} "
+                f"with {least['order']}; {said}"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The loss by order, with that of the whole model, and the error of the response beside its bound."""
+        losses, errors = [], []
+        for (model, truncated), own in self.table.groupby(["model", "truncated"], sort=False):
+            name, order = f"{model}, {_words(str(truncated))}", own["order"].to_numpy()
+            losses.append(Line(order, own["loss"].to_numpy(), name, markers=True))
+            if truncated == ALL:
+                losses.append(Line(order, own["full"].to_numpy(), f"{model}, whole", dashed=True))
+            elif (own["error"] > 0).all():
+                errors.append(Line(order, own["error"].to_numpy(), name, markers=True))
+                errors.append(Line(order, own["bound"].to_numpy(), f"{name}, bound", dashed=True))
+        panels = [Panel(losses, "states kept of each system", "loss", "Task")]
+        if errors:
+            panels.append(Panel(errors, "states kept of each system", "gain", "Response left out", y_log=True))
+        return Figure(self.title, panels, alt=f"Loss of truncated models by order. {self.summary()}")
+
+
+def balanced_truncation(models: Models, batch: Batch, orders: Sequence[int]) -> BalancedTruncation:
+    """Truncate every time-invariant layer, and measure what the model loses.
+
+    models: a model, or several by name. batch: sequences with targets, of the task the models were trained on.
+    orders: states to keep of each system, from 1 to what is reached and seen above rounding (see `LinearSystem.balanced`).
+
+    Raises ValueError for no order or one that is out of range, and for a model without a time-invariant layer.
+    """
+    if not orders:
+        raise ValueError("give the orders to truncate to")
+    angles = torch.linspace(0, math.pi, ANGLES, dtype=torch.float64)
+    rows: list[tuple[Any, ...]] = []
+    for name, model in named_models(models).items():
+        systems = dict(linear_systems_of(model))
+        full = _loss(model, batch)
+        responses = {layer: system.frequency_response(angles) for layer, system in systems.items()}
+        sigma = {layer: system.hankel_singular_values() for layer, system in systems.items()}
+        for order in sorted(set(orders)):
+            small = {layer: system.balanced(order) for layer, system in systems.items()}
+            for layer, system in small.items():
+                with replaced(model, {layer: system}):
+                    loss = _loss(model, batch)
+                gap = responses[layer] - system.frequency_response(angles)
+                error = float(torch.linalg.matrix_norm(gap, ord=2).max())
+                bound = 2 * float(sigma[layer][:, order:].sum(-1).max())
+                rows.append((name, str(layer), order, systems[layer].size, loss, full, error, bound))
+            with replaced(model, small):
+                most = max(system.size for system in systems.values())
+                rows.append((name, ALL, order, most, _loss(model, batch), full, np.nan, np.nan))
+    return BalancedTruncation(pd.DataFrame(rows, columns=list(BalancedTruncation.columns)), {"sequences": len(batch.tokens)})
+
+
+@contextmanager
+def replaced(model: HookedModel, systems: Mapping[int, LinearSystem]) -> Iterator[None]:
+    """Within it the layers give what they would with these linear systems in place of their own. Their hooks still show the
+    states of their own.
+    """
+    handles = []
+    try:
+        for layer, system in systems.items():
+            mixer = cast(StateSpaceMixer, model.mixer(layer))
+            handles.append(mixer.register_forward_hook(partial(_answer, system)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _answer(system: LinearSystem, mixer: Any, arguments: tuple[Any, ...], given: Tensor) -> Tensor:
+    x: Tensor = arguments[0]
+    heads = system.b.shape[0]
+    y = system.respond(x.double().unflatten(-1, (heads, -1))).flatten(-2)
+    answer: Tensor = mixer.finish(y.to(given.dtype), x)
+    return answer
+
+
+def _loss(model: HookedModel, batch: Batch) -> float:
+    with torch.no_grad():
+        return float(task_loss(model(batch.tokens), batch))
+
+
+def _words(truncated: str) -> str:
+    return "all layers" if truncated == ALL else f"layer {truncated}"

@@ -1,0 +1,129 @@
+"""How much of the past can be read back from the state of a time-invariant layer.
+
+The state after a token is x_t = sum_j A^j B u_{t-j}: with a diagonal A of one input, a Vandermonde matrix of the poles times what
+went in. From the state, seen with noise of variance s^2, the best linear reading of white inputs of variance 1 leaves of the
+input of lag j a share 1 - m_j of the variance, with the memory curve
+
+    m_j = B^T A^{jT} (P + s^2 I)^{-1} A^j B,    sum_j m_j = N without noise,
+
+P the controllability Gramian (Jaeger 2001; Ganguli, Huh and Sompolinsky 2008): a state of N numbers holds N inputs, no more. How
+well in floating point is said by the condition of the map from the last inputs to the state: it stays small for poles spread
+around the unit circle, and explodes for real ones (Orvieto et al. 2024, arXiv:2307.11888).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.operators.linear_system import LinearSystem
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ..models import Models, linear_systems_of, named_models
+
+
+@dataclass(frozen=True)
+class PastRecovery(Result, kind="past_recovery"):
+    """The memory curve of every system of each layer, and the condition of the map from past inputs to its state."""
+
+    title: ClassVar[str] = "What the state holds of the past"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "system": "which of the layer's systems",
+        "lag": "tokens back, from 0",
+        "recovered": "share of the variance of the input of this lag that a linear reading of the state recovers",
+        "condition": "of the map from the inputs up to this lag to the state; inf where they are more than it can tell apart",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "system")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            by = own.groupby("lag")["recovered"].mean()
+            kept = int((by >= 0.5).sum())
+            where = f"{model}, layer {layer}"
+            said = (
+                f"{where}: {kept} of {len(by)} lags are recovered by half or more, {self.about['inputs'][where] * by.sum():.3g} "
+                f"numbers in all, of a state of {self.about['states'][where]}"
+            )
+            finite = own[np.isfinite(own["condition"])]
+            if len(finite):
+                last = finite[finite["lag"] == finite["lag"].max()]
+                said += f"; the map from {last['lag'].iloc[0] + 1} inputs has condition {last['condition'].median():.2g}"
+            lines.append(said)
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The memory curve and the condition by lag: means (medians of the condition) over the systems of a layer."""
+        curves, conditions = [], []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            name, by = f"{model}, layer {layer}", own.groupby("lag")["recovered"]
+            lag = np.asarray(sorted(by.groups))
+            curves.append(Line(lag, by.mean().to_numpy(), name, by.min().to_numpy(), by.max().to_numpy()))
+            finite = own[np.isfinite(own["condition"])].groupby("lag")["condition"]
+            if len(finite):
+                low, high = finite.min().to_numpy(), finite.max().to_numpy()
+                conditions.append(Line(np.asarray(sorted(finite.groups)), finite.median().to_numpy(), name, low, high))
+        panels = [Panel(curves, "tokens back", "share recovered", "Memory curve", y_range=(0.0, 1.02))]
+        if conditions:
+            panels.append(Panel(conditions, "tokens back", "condition", "Map from inputs to state", y_log=True))
+        return Figure(
+            self.title,
+            panels,
+            alt=f"Share of past inputs that the state holds. {self.summary()}",
+            caption=f"The state is seen with noise of {self.about['noise']:.1g} of its variance.",
+        )
+
+
+def past_recovery(models: Models, length: int = 128, *, noise: float = 1e-12) -> PastRecovery:
+    """The memory curve and the condition of every system of every time-invariant layer, in float64.
+
+    models: a model, or several by name. length: lags. noise: s^2 beside the mean variance of a state; 1e-12 is about that of
+    rounding to float32, and 1e-5 to bfloat16.
+
+    Raises ValueError for a length below 1, negative noise and a model without a time-invariant layer, UnstableSystemError where
+    a pole is not inside the unit circle.
+    """
+    if length < 1 or noise < 0:
+        raise ValueError(f"length={length} must be at least 1, and noise={noise} not negative")
+    tables = []
+    inputs, states = {}, {}
+    for name, model in named_models(models).items():
+        for layer, system in linear_systems_of(model):
+            where = f"{name}, layer {layer}"
+            inputs[where], states[where] = system.b.shape[-1], system.size
+            recovered, condition = memory_curve(system, length, noise), past_condition(system, length)
+            head, lag = np.indices(recovered.shape)
+            columns = {"system": head, "lag": lag, "recovered": recovered.numpy(), "condition": condition.numpy()}
+            tables.append(pd.DataFrame({key: part.ravel() for key, part in columns.items()}).assign(model=name, layer=layer))
+    about = {"noise": noise, "length": length, "inputs": inputs, "states": states}
+    return PastRecovery(pd.concat(tables, ignore_index=True)[list(PastRecovery.columns)], about)
+
+
+def memory_curve(system: LinearSystem, length: int, noise: float) -> Tensor:
+    """m_j for j = 0 .. length - 1: [H, length], the mean over inputs. noise: s^2 beside the mean of P's diagonal."""
+    basis, scale, _ = torch.linalg.svd(system.controllability_factor(), full_matrices=False)
+    variance = scale.square()
+    total = variance + noise * variance.sum(-1, keepdim=True) / system.size
+    inverse = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
+    seen = basis.mT[:, None] @ system.krylov(length)
+    return (seen.square() * inverse[:, None, :, None]).sum(-2).mean(-1)
+
+
+def past_condition(system: LinearSystem, length: int) -> Tensor:
+    """The condition of [B, A B, .., A^j B] for j = 0 .. length - 1: [H, length]; inf where a direction of the inputs is lost."""
+    heads, size, inputs = system.b.shape
+    columns = system.krylov(min(length, size // inputs)) if inputs <= size else system.krylov(1)[:, :0]
+    found = torch.full((heads, length), torch.inf, dtype=columns.dtype)
+    for lag in range(columns.shape[1]):
+        singular = torch.linalg.svdvals(columns[:, : lag + 1].movedim(1, 2).flatten(2))
+        least = singular[:, -1]
+        resolved = least > size * torch.finfo(least.dtype).eps * singular[:, 0]
+        found[:, lag] = torch.where(resolved, singular[:, 0] / torch.where(resolved, least, 1.0), torch.inf)
+    return found
