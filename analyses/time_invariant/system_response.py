@@ -40,7 +40,7 @@ class SystemResponse(Result, kind="system_response"):
             peak = own[own["view"] == "frequency"].groupby("at")["gain"].mean()
             impulse = own[own["view"] == "impulse"].groupby("at")["gain"].mean()
             lines.append(
-                f"{model}, layer {layer}: mean gain from {peak.min():.3g} to {peak.max():.3g}, at {peak.idxmax():.2f} rad a token; "
+                f"{model}, layer {layer}: gain from {peak.min():.3g} to {peak.max():.3g}, at {peak.idxmax():.2f} rad a token; "
                 f"an impulse is answered by {impulse.iloc[0]:.3g} at once and {impulse.iloc[-1]:.3g} after {impulse.index[-1]:g}"
             )
         return "\n".join(lines)
