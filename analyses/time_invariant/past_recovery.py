@@ -113,7 +113,8 @@ def memory_curve(system: LinearSystem, length: int, noise: float) -> Tensor:
     total = variance + noise * variance.sum(-1, keepdim=True) / system.size
     inverse = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
     seen = basis.mT[:, None] @ system.krylov(length)
-    return (seen.square() * inverse[:, None, :, None]).sum(-2).mean(-1)
+    curve: Tensor = (seen.square() * inverse[:, None, :, None]).sum(-2).mean(-1)
+    return curve
 
 
 def past_condition(system: LinearSystem, length: int) -> Tensor:
