@@ -22,6 +22,7 @@ _HOME = {
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",
     "load": ".probe.loaders.load",
+    "hooked": ".probe.loaders.modules.hooked_module",
     "linearize": ".probe.models.linearize",
     "Training": ".probe.runs.training",
     "train": ".probe.runs.training",

@@ -42,7 +42,7 @@ def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:
     """
     layers = [layer for layer in range(model.layers) if isinstance(model.mixer(layer), StateSpaceMixer)]
     if not layers:
-        raise ValueError(f"no layer of this model is a time-invariant state space (its mixers: {_kinds(model)})")
+        raise ValueError(f"no layer of this model is a time-invariant state space (its mixers: {model.mixer_kinds})")
     for layer in layers:
         with torch.no_grad():
             yield layer, cast(StateSpaceMixer, model.mixer(layer)).linear_system().double()
@@ -80,12 +80,8 @@ def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any
     hooks = {layer: hook_name(layer, place) for layer in range(model.layers)}
     found = {layer: name for layer, name in hooks.items() if name in model.hook_dict}
     if not found:
-        raise ValueError(f"no layer of this model has a {what} (its mixers: {_kinds(model)})")
+        raise ValueError(f"no layer of this model has a {what} (its mixers: {model.mixer_kinds})")
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
     for layer, name in found.items():
         yield layer, cache[name]
-
-
-def _kinds(model: HookedModel) -> str:
-    return ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))

@@ -131,7 +131,7 @@ class ChoosesHooks(HookedRootModule):
         """
         names = self._matches(name)
         if name not in names and dir == "bwd":
-            names = [own for own in names if self.points[own].access == "write"] or names
+            names = [own for own in names if self.points[own].takes_gradient] or names
         function: Any = hook if name in names else Chosen(hook, names)
         for own in names:
             self.check_and_add_hook(self.hook_dict[own], own, function, dir, is_permanent, level, prepend)
@@ -153,6 +153,11 @@ class ChoosesHooks(HookedRootModule):
             raise ValueError(
                 f"a backward hook on {hook_point_name} never fires: the forward pass does not read what it shows. The gradient "
                 "of a state is that of what an edit adds to it (see attribute_states)"
+            )
+        if dir == "bwd" and not self.points[hook_point_name].takes_gradient:
+            raise ValueError(
+                f"{hook_point_name} fires once a position, and a backward hook could not tell which; take the gradient of what a "
+                "hook function adds there"
             )
 
     def why_silent(self, name: str, extent: Extent) -> str | None:

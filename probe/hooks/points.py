@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Access = Literal["write", "read", "edit"]
-Firing = Literal["always", "taps", "request"]
+Firing = Literal["always", "taps", "request", "steps"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Point:
     access: "write": a hook function may return a replacement, or change the tensor in place. "edit": changed through
         `run_with_edits`, or in a run of one tap by a hook function that returns a replacement, from which the recurrence goes on.
         "read": neither. A change in place of what is not for writing raises.
-    firing: "always"; "taps": only in a run with taps; "request": computed only when asked for.
+    firing: "always"; "taps": only in a run with taps; "request": computed only when asked for; "steps": once a position, with a
+        position axis of one, the position being `hook.ctx["position"]`.
     is_complex: whether the tensor is complex.
     """
 
@@ -36,6 +37,11 @@ class Point:
     access: Access = "write"
     firing: Firing = "always"
     is_complex: bool = False
+
+    @property
+    def takes_gradient(self) -> bool:
+        """Whether a backward hook sees the gradient of what it shows."""
+        return self.access == "write" and self.firing != "steps"
 
     @property
     def axis_names(self) -> list[str]:

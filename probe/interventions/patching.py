@@ -50,7 +50,7 @@ def last_logit_difference(right: int, wrong: int) -> Metric:
 def _stateful(model: HookedModel) -> tuple[int, ...]:
     found = tuple(layer for layer in range(model.layers) if model.has_state(layer))
     if not found:
-        raise ValueError(f"no layer of this model has a state to patch (mixer: {model.mixer(0).kind})")
+        raise ValueError(f"no layer of this model has a state to patch (its mixers: {model.mixer_kinds})")
     return found
 
 

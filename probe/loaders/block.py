@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from .adapter import ForeignMixer, NoMixer
+from .substitution import enter, leave
 
 # The names that libraries give to the parts of a layer.
 CHANNEL_MIXERS = ("mlp", "feed_forward", "mlp_block", "ffn", "block_sparse_moe")
@@ -64,8 +65,8 @@ class ForeignBlock(nn.Module):
         for name in mixer.adapter.masked:
             layer.get_submodule(name).register_forward_hook(partial(_mask, mixer))
         module: nn.Module = mixer.module
-        module.register_forward_pre_hook(partial(_enter, current, mixer))
-        module.register_forward_hook(partial(_leave, current))
+        module.register_forward_pre_hook(partial(enter, current, mixer))
+        module.register_forward_hook(partial(leave, current))
         adds = layer.get_submodule(mixer.adapter.adds) if mixer.adapter.adds else module
         adds = getattr(layer, AFTER_TOKENS) if _sandwiched(layer) else adds
         adds.register_forward_hook(partial(_after, self.hook_attn_out))
@@ -158,14 +159,6 @@ def _moved(block: ForeignBlock, module: nn.Module, args: Any, out: Any) -> Any:
     if moved is None:
         return out
     return out + moved if isinstance(out, Tensor) else (out[0] + moved, *out[1:])
-
-
-def _enter(current: list[ForeignMixer], mixer: ForeignMixer, module: nn.Module, args: Any) -> None:
-    current.append(mixer)
-
-
-def _leave(current: list[ForeignMixer], module: nn.Module, args: Any, out: Any) -> None:
-    current.pop()
 
 
 def _mask(mixer: ForeignMixer, module: nn.Module, args: Any, out: Tensor) -> Tensor:

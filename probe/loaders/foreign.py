@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +21,7 @@ from ..models.hooked import HookedModel, next_token_loss
 from ..models.text import Prompt
 from .adapter import Adapter, ForeignMixer, NoMixer
 from .block import ForeignBlock
+from .substitution import substituted
 from .torch_modules import in_torch
 
 # In the names of classes of mixers that carry a state.
@@ -172,7 +171,7 @@ class ForeignModel(HookedModel):
             mixer.request, mixer.mask = request, mask
         if extent.last is not None:
             return self._entering(extent.last, tokens, attention_mask, positions)
-        with self._substituted(), in_torch(self.foreign):
+        with substituted(self.mixers, self.current), in_torch(self.foreign):
             logits = self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions).logits
         if return_type is None:
             return None
@@ -190,7 +189,7 @@ class ForeignModel(HookedModel):
         else:
             handle = self.foreign_layers[-1].register_forward_hook(_stop_behind)
         try:
-            with self._substituted(), in_torch(self.foreign):
+            with substituted(self.mixers, self.current), in_torch(self.foreign):
                 self.foreign(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **positions)
         except _Stopped as stopped:
             return stopped.stream
@@ -230,34 +229,6 @@ class ForeignModel(HookedModel):
                 new = logits.argmax(-1, keepdim=True)
             made = torch.cat([made, new], dim=1)
         return made
-
-    @contextmanager
-    def _substituted(self) -> Iterator[None]:
-        """Our functions in the place of the foreign ones, for as long as the foreign model runs."""
-        functions: dict[tuple[Any, str], Any] = {}
-        methods: list[tuple[nn.Module, str]] = []
-        self.current.clear()
-        try:
-            for mixer in self.mixers:
-                namespace = sys.modules[type(mixer.module).__module__]
-                for name in mixer.adapter.functions:
-                    if hasattr(namespace, name) and (namespace, name) not in functions:
-                        functions[namespace, name] = getattr(namespace, name)
-                        setattr(namespace, name, partial(self._dispatch, name))
-                for name, runner in mixer.adapter.methods.items():
-                    methods.append((mixer.module, name))
-                    object.__setattr__(mixer.module, name, partial(runner, mixer))
-            yield
-        finally:
-            for (owner, name), original in functions.items():
-                setattr(owner, name, original)
-            for module, name in methods:
-                object.__delattr__(module, name)
-
-    def _dispatch(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """What the running mixer's adapter puts in the place of a function of its library."""
-        mixer = self.current[-1]
-        return mixer.adapter.functions[name](mixer, *args, **kwargs)
 
 
 def adapters() -> list[type[Adapter]]:
@@ -333,4 +304,4 @@ def _unhook(foreign: nn.Module) -> None:
                 del hooks[key]
 
 
-OWN = (__name__, ForeignBlock.__module__)
+OWN = (__name__, ForeignBlock.__module__, substituted.__module__)

@@ -99,7 +99,7 @@ class HookedModel(ReadsText, ChoosesHooks):
         """What is asked of each layer's states, in a sequence of `length` tokens."""
         stateful = [layer for layer in range(self.layers) if self.has_state(layer)]
         if taps is not None and not stateful:
-            raise ValueError(f"taps were given, but no layer of this model has a state (mixer: {self.mixer(0).kind})")
+            raise ValueError(f"taps were given, but no layer of this model has a state (its mixers: {self.mixer_kinds})")
         by_layer = self.edits_by_layer(length, edits or {})
         if memories is not None and len(memories) != self.layers:
             raise ValueError(f"memories has {len(memories)} entries; the model has {self.layers} layers")
@@ -107,6 +107,11 @@ class HookedModel(ReadsText, ChoosesHooks):
             StateRequest(taps if layer in stateful else None, by_layer.get(layer, ()), memories[layer] if memories else None)
             for layer in range(self.layers)
         ]
+
+    @property
+    def mixer_kinds(self) -> str:
+        """The kinds of the mixers there are, for an error."""
+        return ", ".join(dict.fromkeys(self.mixer(layer).kind for layer in range(self.layers))) or "none"
 
     def edits_by_layer(self, length: int, edits: Mapping[str, Sequence[Edit]]) -> dict[int, list[Edit]]:
         """The edits of each layer, each at one position."""
@@ -182,16 +187,21 @@ class HookedModel(ReadsText, ChoosesHooks):
         length = tokens.shape[1]
         layers = {name: run[name] for name in ("start_at_layer", "stop_at_layer") if name in run}
         names = self.matching_hooks(names_filter, taps=taps, **layers)
-        graded = [name for name in names if self.points[name].access == "write"] if incl_bwd else []
+        graded = [name for name in names if self.points[name].takes_gradient] if incl_bwd else []
         tapped = None if taps is None else Positions.of(taps, length, attention_mask)
         kept = None if positions is None else Positions.of(positions, length, attention_mask)
         count = length if kept is None else len(kept.of_batch)
         check_budget(self, [*names, *graded], len(tokens), length, count, len(tapped.of_batch) if tapped else 0, budget_bytes)
         activations: dict[str, Any] = {}
+        steps: dict[str, list[Any]] = {}
 
         def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
             name = hook.name or ""
             value = value.detach()
+            if self.points[name].firing == "steps":
+                if kept is None or hook.ctx["position"] in kept.of_batch:
+                    steps.setdefault(name, []).append(converted(value, device, dtype))
+                return
             of_taps = "tap" in self.points[name].axis_names
             if of_taps and tapped is not None:
                 value = tapped.select_rows(value, 1)
@@ -208,6 +218,10 @@ class HookedModel(ReadsText, ChoosesHooks):
                 if not isinstance(out, Tensor) or out.ndim:
                     raise ValueError('incl_bwd calls backward on the output, which must be one number: give return_type="loss"')
                 out.backward()
+        for name, values in steps.items():
+            value = torch.cat(values, dim=1)
+            value = value if kept is None else kept.select_rows(value, 1)
+            activations[name] = value[0] if remove_batch_dim else value
         shown = () if tapped is None else tapped.shown
         return out, StateCache(activations, self, shown, has_batch_dim=not remove_batch_dim)
 
@@ -249,10 +263,13 @@ class HookedModel(ReadsText, ChoosesHooks):
         names = self.matching_hooks(names_filter, taps=None if names_filter is None else "last")
 
         def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
+            name = (hook.name or "") + suffix
             value = converted(value.detach(), device)
-            held[(hook.name or "") + suffix] = value[0] if remove_batch_dim else value
+            value = value[0] if remove_batch_dim else value
+            later = self.points[hook.name or ""].firing == "steps" and hook.ctx["position"]
+            held[name] = torch.cat([held[name], value], dim=0 if remove_batch_dim else 1) if later else value
 
-        backward = [name for name in names if self.points[name].access == "write"] if incl_bwd else []
+        backward = [name for name in names if self.points[name].takes_gradient] if incl_bwd else []
         return held, [(name, keep) for name in names], [(name, partial(keep, suffix="_grad")) for name in backward]
 
     def cache_all(self, *_: Any, **__: Any) -> None:

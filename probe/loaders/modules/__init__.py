@@ -1,0 +1,1 @@
+"""Hooks on any torch module, by the names of its submodules."""

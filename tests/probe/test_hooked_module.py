@@ -1,0 +1,276 @@
+"""Hooks on any module: what they show is what the module computes, edits act as a hand-written loop does, and none is silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from every_analysis import shown
+from torch import Tensor, nn
+
+from statescope import Edit, ProbeSweep, capture, empirical_ntk, hooked
+from statescope.geometry import compare_representations, state_geometry, state_trajectory
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.loaders.modules.hooked_module import NotHookableError
+
+V, H = 11, 6
+TOKENS = torch.randint(0, V, (3, 9), generator=torch.Generator().manual_seed(0))
+EXAMPLE = TOKENS[:2, :5]
+KINDS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class Classifier(nn.Module):
+    """An embedding, a torch recurrence either way round, and a read-out."""
+
+    def __init__(self, kind: str, **settings: Any) -> None:
+        super().__init__()
+        self.batch_first = settings.setdefault("batch_first", True)
+        self.embed = nn.Embedding(V, 8)
+        self.rnn = KINDS[kind](8, H, **settings)
+        self.head = nn.Linear(H * (1 + self.rnn.bidirectional), V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        read = self.rnn(x)[0] if self.batch_first else self.rnn(x.transpose(0, 1))[0].transpose(0, 1)
+        out: Tensor = self.head(read)
+        return out
+
+
+class Looped(nn.Module):
+    """A loop over positions of a cell, and of a read-out within it."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.embed, self.cell, self.head = nn.Embedding(V, 8), cell, nn.Linear(H, V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        state: Any = self.head.weight.new_zeros(len(tokens), H)
+        state = (state, state) if isinstance(self.cell, nn.LSTMCell) else state
+        out = []
+        for x in self.embed(tokens).unbind(1):
+            state = self.cell(x, state)
+            out.append(self.head(state[0] if isinstance(state, tuple) else state))
+        return torch.stack(out, dim=1)
+
+
+class OwnCell(nn.Module):
+    """h = tanh(W x + R h)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs, self.recurrent = nn.Linear(8, H), nn.Linear(H, H)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.inputs(x) + self.recurrent(h))
+
+
+def looped(name: str) -> Looped:
+    return Looped({"own": OwnCell, "lstm": lambda: nn.LSTMCell(8, H), "gru": lambda: nn.GRUCell(8, H)}[name]()).double()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_states_of_torch_recurrences_are_theirs(kind: str, batch_first: bool) -> None:
+    """Hidden parts against the module's output, and the last state, with its cell part, against what the module returns."""
+    module = Classifier(kind, num_layers=2, bidirectional=True, batch_first=batch_first).double()
+    plain = module(TOKENS)
+    x = module.embed(TOKENS)
+    read, final = module.rnn(x if batch_first else x.transpose(0, 1))
+    read = read if batch_first else read.transpose(0, 1)
+    model = hooked(module, EXAMPLE)
+    assert model.recurrences == ["rnn.l0", "rnn.l0_reverse", "rnn.l1", "rnn.l1_reverse"]
+    out, cache = model.run_with_cache(TOKENS, taps="all")
+    torch.testing.assert_close(out, plain, rtol=0, atol=1e-13)
+    torch.testing.assert_close(cache["state", 2][:, :, 0, 0], read[..., :H], rtol=0, atol=1e-13)
+    torch.testing.assert_close(cache["state", 3][:, :, 0, 0], read[..., H:], rtol=0, atol=1e-13)
+    for part, own in enumerate(final if kind == "lstm" else (final,)):
+        for layer, at in enumerate((-1, 0, -1, 0)):  # the reverse direction ends at the first token
+            torch.testing.assert_close(cache["state", layer][:, at, 0, part], own[layer], rtol=0, atol=1e-13)
+    assert cache["rnn.hook_out"].shape == (3, 9, 2 * H)  # sequences first, whichever way round the module keeps them
+    torch.testing.assert_close(cache["rnn.hook_out" if batch_first else "head.hook_in"], read, rtol=0, atol=1e-13)
+
+
+def test_an_edit_of_a_torch_recurrence_goes_on_from_the_changed_state() -> None:
+    """Against the module run by hand in two pieces, the second from the changed state; a read-out of the first alone differs."""
+    module = Classifier("lstm").double()
+    model, change = hooked(module, EXAMPLE), torch.randn(H).double()
+    edited = model.run_with_edits(TOKENS, {"blocks.0.attn.hook_state": [Edit(4, "add", change)]})
+    x = module.embed(TOKENS)
+    first, (h, c) = module.rnn(x[:, :5])
+    second, _ = module.rnn(x[:, 5:], (h + change, c + change))
+    torch.testing.assert_close(edited, module.head(torch.cat([first, second], dim=1)), rtol=0, atol=1e-13)
+    wrong, _ = module.rnn(x[:, 5:], (h + change, c))  # the part h alone
+    assert (edited[:, 5:] - module.head(wrong)).abs().max() > 1e-3
+
+
+def test_an_edit_in_the_reverse_direction_reaches_earlier_positions() -> None:
+    module = Classifier("gru", bidirectional=True).double()
+    model = hooked(module, EXAMPLE)
+    edited = model.run_with_edits(TOKENS, {"blocks.1.attn.hook_state": [Edit(4, "scale", torch.tensor(0.0))]})
+    moved = (edited - module(TOKENS)).abs().amax((0, 2))
+    assert bool((moved[:4] > 1e-4).all()) and bool((moved[4:] < 1e-13).all())
+    one = nn.GRU(8, H, batch_first=True).double()  # the same direction as a forward layer over the turned sequence
+    one.load_state_dict({name: getattr(module.rnn, f"{name}_reverse") for name in one.state_dict()})
+    turned = module.embed(TOKENS).flip(1)
+    expected = torch.cat([one(turned[:, :5])[0], one(turned[:, 5:])[0]], dim=1).flip(1)
+    _, cache = model.run_with_cache(
+        TOKENS, names_filter="rnn.hook_out", edits={"blocks.1.attn.hook_state": [Edit(4, "scale", torch.tensor(0.0))]}
+    )
+    torch.testing.assert_close(cache["rnn.hook_out"][..., H:], expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["own", "lstm", "gru"])
+def test_a_cell_in_a_loop_is_a_layer_with_states_and_edits(name: str) -> None:
+    module = looped(name)
+    model = hooked(module, EXAMPLE)
+    assert model.recurrences == ["cell"] and model.layers == 1
+    state: Any = torch.zeros(3, H).double()
+    state, held, changed = (state, state) if name == "lstm" else state, [], []
+    other = state
+    for position, x in enumerate(module.embed(TOKENS).unbind(1)):
+        state, other = module.cell(x, state), module.cell(x, other)
+        if position == 3:
+            other = tuple(0.5 * part for part in other) if name == "lstm" else 0.5 * other
+        held.append(torch.stack(list(state), dim=1) if name == "lstm" else state[:, None])
+        changed.append(module.head(other[0] if name == "lstm" else other))
+    out, cache = model.run_with_cache(TOKENS, taps=[2, 7], positions=[1, 8])
+    torch.testing.assert_close(cache["state", 0][:, :, 0], torch.stack([held[2], held[7]], dim=1))
+    torch.testing.assert_close(cache["cell.hook_out"][:, 1], held[8][:, 0])  # calls side by side, as positions
+    torch.testing.assert_close(cache["head.hook_out"], out[:, [1, 8]])
+    edited = model.run_with_edits(TOKENS, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.5))]})
+    torch.testing.assert_close(edited, torch.stack(changed, dim=1))
+    one_tap = model.run_with_hooks(TOKENS, fwd_hooks=[("blocks.0.attn.hook_state", lambda state, hook: 0.5 * state)], taps=3)
+    torch.testing.assert_close(one_tap, edited)
+    with pytest.raises(RuntimeError, match="does not read"):  # several taps are shown afterwards: a change would be lost
+        model.run_with_hooks(TOKENS, fwd_hooks=[("blocks.0.attn.hook_state", lambda state, hook: 0.5 * state)], taps=[3, 4])
+    with pytest.raises(ValueError, match="read-out edit has no meaning"):
+        model.run_with_edits(TOKENS, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.5), verb="readout")]})
+
+
+def test_a_hook_of_a_module_in_a_loop_fires_at_each_position_and_its_change_goes_on() -> None:
+    module = looped("own")
+    model, seen = hooked(module, EXAMPLE), []
+
+    def lesion(value: Tensor, hook: Any) -> Tensor | None:
+        seen.append((hook.ctx["position"], tuple(value.shape)))
+        return 0 * value if hook.ctx["position"] == 3 else None
+
+    out = model.run_with_hooks(TOKENS, fwd_hooks=[("cell.recurrent.hook_out", lesion)])
+    assert seen == [(position, (3, 1, H)) for position in range(9)]
+    h, expected = torch.zeros(3, H).double(), []
+    for position, x in enumerate(module.embed(TOKENS).unbind(1)):
+        h = torch.tanh(module.cell.inputs(x) + (0 if position == 3 else module.cell.recurrent(h)))
+        expected.append(module.head(h))
+    torch.testing.assert_close(out, torch.stack(expected, dim=1))
+    with pytest.raises(ValueError, match="could not tell which"):
+        model.run_with_hooks(TOKENS, bwd_hooks=[("cell.hook_out", lambda value, hook: None)])
+
+
+class Twice(nn.Module):
+    """A block that runs twice, activations that are overwritten, and a tensor with neither batch nor position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.act = nn.Embedding(V, 8), nn.Linear(8, 8), nn.ReLU(inplace=True)
+        self.flat = nn.Linear(8, V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.act(self.block(self.block(self.embed(tokens))))
+        return self.flat(x.flatten(0, 1)).view(*tokens.shape, V)
+
+
+def test_a_module_that_runs_twice_has_a_hook_a_call() -> None:
+    module = Twice().double()
+    model = hooked(module, EXAMPLE)
+    first = module.block(module.embed(TOKENS))
+    _, cache = model.run_with_cache(TOKENS, names_filter=["block.hook_out.*", "act.hook_in", "act.hook_out"])
+    torch.testing.assert_close(cache["block.hook_out.0"], first)
+    torch.testing.assert_close(cache["block.hook_out.1"], module.block(first))
+    torch.testing.assert_close(cache["act.hook_in"], module.block(first))  # as it was before it was overwritten
+    torch.testing.assert_close(cache["act.hook_out"], module.block(first).relu())
+    with pytest.raises(UnknownNameError, match=r"called 2 times in a run; name the call: block.hook_out.0, block.hook_out.1"):
+        model.run_with_cache(TOKENS, names_filter="block.hook_out")
+    with pytest.raises(UnknownNameError, match="no axis of sequences alone"):
+        model.run_with_cache(TOKENS, names_filter="flat.hook_in")
+    changed = model.run_with_hooks(TOKENS, fwd_hooks=[("act.hook_in", lambda value, hook: value + 1)])
+    torch.testing.assert_close(changed, module.flat((module.block(first) + 1).relu()))
+    gradient = model.run_with_cache(TOKENS, names_filter="block.hook_out.0", incl_bwd=True, return_type="loss")[1]
+    leaf = first.detach().requires_grad_()
+    logits = module.flat(module.block(leaf).relu())
+    nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten()).backward()
+    torch.testing.assert_close(gradient["block.hook_out.0_grad"], leaf.grad)
+
+
+class Sometimes(nn.Module):
+    """A branch that only long sequences take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.usual, self.long = nn.Embedding(V, 8), nn.Linear(8, V), nn.Linear(8, V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        head = self.long if tokens.shape[1] > 7 else self.usual
+        out: Tensor = head(self.embed(tokens))
+        return out
+
+
+def test_a_hook_that_did_not_fire_raises() -> None:
+    model = hooked(Sometimes(), EXAMPLE)
+    model.run_with_cache(EXAMPLE, names_filter="usual.hook_out")
+    with pytest.raises(RuntimeError, match="usual was called 0 times in this run"):
+        model.run_with_cache(TOKENS, names_filter="usual.hook_out")
+    with pytest.raises(UnknownNameError):  # the example does not show it
+        model.run_with_cache(TOKENS, names_filter="long.hook_out")
+    with pytest.raises(ValueError, match="give taps"):
+        hooked(Classifier("gru"), EXAMPLE).run_with_cache(TOKENS, names_filter="*.hook_state")
+    with pytest.raises(ValueError, match=r"returned \(3, 9, 7\) for usual.hook_out"):
+        hooked(Sometimes(), EXAMPLE).run_with_hooks(
+            TOKENS[:, :7].repeat(1, 1)[:, :7], fwd_hooks=[("usual.hook_out", lambda value, hook: value.new_zeros(3, 9, 7))]
+        )
+
+
+def test_the_module_stays_as_it_was() -> None:
+    module = Classifier("lstm", num_layers=2, dropout=0.5)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    norm = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(5))
+    hooked(norm, torch.randn(4, 5, 3), run=lambda own, x: own(x))
+    assert norm[1].num_batches_tracked == 0 and norm.training
+    model = hooked(module, EXAMPLE)
+    model.eval()
+    plain, calls = module(TOKENS), []
+    with model.hooks(fwd_hooks=[("rnn.hook_out", lambda value, hook: calls.append(1))]):
+        module(TOKENS)
+        assert not calls  # the module's own calls are its own
+        model(TOKENS)
+    assert calls and "forward" not in vars(module.rnn) and not module.rnn._forward_hooks
+    assert torch.equal(model(TOKENS), plain)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "example", "reason"),
+    [
+        (lambda: torch.compile(nn.Linear(3, 3)), torch.zeros(2, 3), "compiled"),
+        (lambda: nn.LSTM(8, H), None, "give an example"),
+        (lambda: Classifier("lstm"), torch.zeros(2, 5, 8), "does not run on the example"),
+        (lambda: nn.Linear(3, 3), torch.zeros(3), "give sequences"),
+    ],
+)
+def test_what_cannot_be_hooked_says_why(make: Any, example: Tensor | None, reason: str) -> None:
+    with pytest.raises(NotHookableError, match=reason):
+        hooked(make(), example)
+
+
+def test_states_that_are_not_reached_say_why() -> None:
+    for settings, reason in (({"proj_size": 3}, "projection to 3 numbers"),):
+        model = hooked(nn.LSTM(8, H, batch_first=True, **settings), torch.zeros(2, 4, 8))
+        assert model.layers == 0 and "no recurrence" in repr(model)
+    wrapped = hooked(nn.Sequential(nn.RNN(8, H, nonlinearity="relu", batch_first=True)), torch.zeros(2, 4, 8))
+    with pytest.raises(UnknownNameError, match="nonlinearity='relu'"):
+        wrapped.run_with_cache(torch.zeros(2, 4, 8), names_filter="0.hook_state", taps="last")
+    with pytest.raises(ValueError, match="no layer of this model has a state"):
+        state_geometry(wrapped, torch.zeros(2, 4, 8))
+    packed = hooked(Classifier("gru"), EXAMPLE)
+    with pytest.raises(ValueError, match="not taken|start_at_layer|unexpected"):
+        packed.run_with_cache(TOKENS, names_filter="rnn.hook_out", pos_slice=3)
