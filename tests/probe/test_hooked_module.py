@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from every_analysis import shown
+from foreign_models import FOREIGN
 from torch import Tensor, nn
 
-from statescope import Edit, ProbeSweep, capture, empirical_ntk, hooked
+from statescope import Edit, ProbeSweep, capture, empirical_ntk, hooked, load
 from statescope.geometry import compare_representations, state_geometry, state_trajectory
 from statescope.probe.errors import UnknownNameError
+from statescope.probe.loaders.agreement import torch_paths
 from statescope.probe.loaders.modules.hooked_module import NotHookableError
 
 V, H = 11, 6
@@ -251,7 +254,7 @@ def test_the_module_stays_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("make", "example", "reason"),
     [
-        (lambda: torch.compile(nn.Linear(3, 3)), torch.zeros(2, 3), "compiled"),
+        (lambda: torch.jit.trace(nn.Linear(3, 3), torch.zeros(2, 3)), torch.zeros(2, 3), "compiled"),
         (lambda: nn.LSTM(8, H), None, "give an example"),
         (lambda: Classifier("lstm"), torch.zeros(2, 5, 8), "does not run on the example"),
         (lambda: nn.Linear(3, 3), torch.zeros(3), "give sequences"),
@@ -263,14 +266,161 @@ def test_what_cannot_be_hooked_says_why(make: Any, example: Tensor | None, reaso
 
 
 def test_states_that_are_not_reached_say_why() -> None:
-    for settings, reason in (({"proj_size": 3}, "projection to 3 numbers"),):
-        model = hooked(nn.LSTM(8, H, batch_first=True, **settings), torch.zeros(2, 4, 8))
-        assert model.layers == 0 and "no recurrence" in repr(model)
+    projected = hooked(nn.LSTM(8, H, batch_first=True, proj_size=3), torch.zeros(2, 4, 8))
+    with pytest.raises(UnknownNameError, match="projection to 3 numbers"):
+        projected.run_with_cache(torch.zeros(2, 4, 8), names_filter="hook_state", taps="last")
+    assert projected.layers == 0 and "no recurrence" in repr(projected)
     wrapped = hooked(nn.Sequential(nn.RNN(8, H, nonlinearity="relu", batch_first=True)), torch.zeros(2, 4, 8))
     with pytest.raises(UnknownNameError, match="nonlinearity='relu'"):
         wrapped.run_with_cache(torch.zeros(2, 4, 8), names_filter="0.hook_state", taps="last")
     with pytest.raises(ValueError, match="no layer of this model has a state"):
         state_geometry(wrapped, torch.zeros(2, 4, 8))
-    packed = hooked(Classifier("gru"), EXAMPLE)
-    with pytest.raises(ValueError, match="not taken|start_at_layer|unexpected"):
-        packed.run_with_cache(TOKENS, names_filter="rnn.hook_out", pos_slice=3)
+    x, reasons = torch.zeros(2, 4, 8), {Packing(): "run it without packing", Strided(): "2 steps where", Again(): "2 times"}
+    for unreached, reason in reasons.items():
+        with pytest.raises(UnknownNameError, match=reason):
+            hooked(unreached, x).run_with_cache(x, names_filter="rnn.hook_state", taps="last")
+
+
+class Packing(nn.Module):
+    """A recurrence over packed sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(8, H, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, [x.shape[1]] * len(x), batch_first=True)
+        return nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0]
+
+
+class Strided(Packing):
+    """A recurrence over every second position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x[:, ::2])[0]
+
+
+class Again(Packing):
+    """A recurrence that reads the sequence twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x, self.rnn(x)[1])[0]
+
+
+def test_captures_probes_and_analyses_run_on_it() -> None:
+    """A label that the state holds is read from it, and from an untrained read-out of nothing it is not."""
+    module = Classifier("gru", num_layers=2).double()
+    model = hooked(module, EXAMPLE)
+    tokens = torch.randint(0, V, (60, 7), generator=torch.Generator().manual_seed(1))
+    labels = {"last token": tokens % 3}
+    kept = capture(model, tokens, ["rnn.hook_out", "*.hook_state"], positions=[2, 5], labels=labels)
+    assert kept.hooks == ["rnn.hook_out", "blocks.0.attn.hook_state", "blocks.1.attn.hook_state"]
+    assert kept.activation("blocks.1.attn.hook_state").shape == (60, 2, 1, 1, H)
+    torch.testing.assert_close(kept.activation("rnn.hook_out"), kept.activation("blocks.1.attn.hook_state")[:, :, 0, 0])
+    scores = ProbeSweep(permutations=0, resamples=20).run(*kept.split(), hooks=["rnn.hook_out"]).table
+    assert float(scores["accuracy"].iloc[0]) > float(scores["majority"].iloc[0]) + 0.1
+    states = shown(model, TOKENS, "hook_state", taps="all")
+    known = {"texts": list("abcdefghi"), "labels": TOKENS[0] % 2, "label": "odd"}
+    geometry, walk = state_geometry(model, TOKENS), state_trajectory(model, TOKENS[0], **known)
+    norms = states[1][:, :, 0].flatten(2).norm(dim=-1)
+    own = geometry.select(layer=1).table.sort_values(["sequence", "position"])
+    torch.testing.assert_close(torch.tensor(own["norm"].to_numpy()), norms.flatten())
+    assert set(walk.table["layer"]) == {0, 1}
+    same = compare_representations(
+        {"rnn": kept.features("rnn.hook_out")},
+        {"state": kept.features("blocks.1.attn.hook_state")},
+        torch.Generator().manual_seed(0),
+        shuffles=5,
+    )
+    assert float(same.table["similarity"].iloc[0]) == pytest.approx(1.0)
+
+
+def test_the_tangent_kernel_of_a_hooked_module_is_that_of_its_gradients() -> None:
+    module = looped("own")
+    model, tokens = hooked(module, EXAMPLE), TOKENS[:2, :4]
+    kernel = empirical_ntk(model, tokens, read=lambda out: out[:, -1, :2])
+    rows = []
+    for sample in tokens:
+        for output in module(sample[None])[0, -1, :2]:
+            grads = torch.autograd.grad(output, list(module.parameters()), retain_graph=True)
+            rows.append(torch.cat([grad.flatten() for grad in grads]))
+    jacobian = torch.stack(rows)
+    blocks = (jacobian @ jacobian.T).view(2, 2, 2, 2)
+    torch.testing.assert_close(kernel, torch.einsum("aibi->ab", blocks))
+
+
+def test_a_transformers_model_that_has_no_adapter_is_hooked_by_its_modules() -> None:
+    """GPT-2 by module names: the blocks' outputs are its hidden states, and an ablated head is one whose rows are zero."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=V, n_embd=8, n_layer=2, n_head=2, n_positions=16, bos_token_id=1, eos_token_id=2)
+    module = GPT2LMHeadModel(config).double().eval()
+    model = hooked(module)
+    theirs = module(TOKENS, output_hidden_states=True)
+    names = ["transformer.h.0.hook_out", "transformer.h.1.attn.c_proj.hook_in"]
+    logits, cache = model.run_with_cache(TOKENS, names_filter=names)
+    torch.testing.assert_close(logits, theirs.logits)
+    torch.testing.assert_close(cache["transformer.h.0.hook_out"], theirs.hidden_states[1])
+
+    def ablate(z: Tensor, hook: Any) -> Tensor:
+        return torch.cat([torch.zeros_like(z[..., :4]), z[..., 4:]], dim=-1)
+
+    ablated = model.run_with_hooks(TOKENS, fwd_hooks=[(names[1], ablate)])
+    module.transformer.h[1].attn.c_proj.weight.data[:4] = 0
+    torch.testing.assert_close(ablated, module(TOKENS).logits)
+    assert model.layers == 0 and model.to("cpu") is model
+
+
+class Around(nn.Module):
+    """A classifier of sequences around a backbone of transformers, which is no causal language model."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(32, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.head(self.backbone(tokens).last_hidden_state.mean(1))
+        return out
+
+
+@pytest.mark.parametrize("name", ["mamba2", "qwen3_next"])
+def test_recurrent_layers_of_transformers_inside_a_module_have_states_and_edits(name: str) -> None:
+    foreign = FOREIGN[name]()
+    module = Around(foreign.model if hasattr(foreign, "model") else foreign.backbone)
+    tokens = torch.randint(0, 31, (2, 10))
+    with torch_paths(foreign):
+        plain = module(tokens)
+    model = hooked(module, tokens[:, :4])
+    out, cache = model.run_with_cache(tokens, taps=[3, 9], names_filter=["*.hook_state", "*.hook_transition"])
+    torch.testing.assert_close(out, plain, rtol=1e-4, atol=1e-4)
+    loaded = load(foreign)
+    _, theirs = loaded.run_with_cache(tokens, taps=[3, 9], names_filter="*.hook_state")
+    torch.testing.assert_close(cache["state", 0], theirs["state", 0])
+    edited = model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.0))]})
+    assert float((edited - out).detach().abs().max()) > 1e-5
+    assert model.recurrences[0].startswith("backbone.layers.0.")
+
+
+def test_a_copy_has_hooks_of_its_own() -> None:
+    model = hooked(Classifier("gru").double(), EXAMPLE)
+    copied = copy.deepcopy(model)
+    copied.module.rnn.weight_hh_l0.data.zero_()
+    _, own = model.run_with_cache(TOKENS, taps="last", names_filter="*.hook_state")
+    _, theirs = copied.run_with_cache(TOKENS, taps="last", names_filter="*.hook_state")
+    torch.testing.assert_close(theirs["state", 0][:, 0, 0, 0], copied.module.rnn(copied.module.embed(TOKENS))[1][0])
+    assert not torch.allclose(own["state", 0], theirs["state", 0])
+
+
+def test_a_child_called_blocks_keeps_its_name_apart_from_layers() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.GRU(8, 8, batch_first=True) for _ in range(2)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            for block in self.blocks:
+                x = block(x)[0]
+            return x
+
+    model = hooked(Named(), torch.zeros(2, 4, 8))
+    assert {"module.blocks.1.hook_out", "blocks.1.attn.hook_state"} <= set(model.hook_names)

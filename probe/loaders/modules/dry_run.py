@@ -42,7 +42,10 @@ class Value:
 
 @dataclass
 class Record:
-    """What one run has shown, by module ("" is the whole) and side, call by call. inputs, outputs: all tensors of each call of a module."""
+    """What one run has shown, by module ("" is the whole) and side, call by call.
+
+    inputs, outputs: all tensors of each call of a module.
+    """
 
     values: dict[Key, list[Value]] = field(default_factory=dict)
     inputs: dict[str, list[list[Tensor]]] = field(default_factory=dict)

@@ -24,10 +24,10 @@ from ..adapter import ForeignMixer
 from ..foreign import adapters
 from ..substitution import enter, leave, substituted
 from ..torch_modules import in_torch
-from .dry_run import Dry, Record, Run, Side, Site, evaluating
+from .dry_run import Dry, Run, Side, evaluating
 from .looped import LoopedCell, looped_cell
 from .tensors import entering, leaving, with_entering, with_leaving
-from .torch_cells import TorchCell, cells_of, run_cells
+from .torch_cells import TorchCell, cells_of, run_cells, why_unreached
 
 AGREES = 1e-3  # relative: how far our cells may be from torch's by rounding
 Recurrent = TorchCell | LoopedCell | ForeignMixer
@@ -40,18 +40,19 @@ class NotHookableError(StatescopeError, TypeError):
 class HookedModule(HookedModel):
     """A torch module whose hooks go by the names of its submodules: `encoder.rnn.hook_in` and `encoder.rnn.hook_out`.
 
-    hook_in shows the first tensor that enters a submodule (or the module itself, by the bare name), hook_out the first that leaves it, with sequences on the first axis
-    whichever way round the module keeps them. A submodule that is called several times in a run has a hook a call,
-    `shared.hook_out.0`, `shared.hook_out.1`; one that is called once a position, as a cell in a loop is, has one hook, which fires
-    at each position with a position axis of one (`hook.ctx["position"]` says which) and is kept whole by caches.
+    hook_in shows the first tensor that enters a submodule, hook_out the first that leaves it, with sequences on the first axis
+    whichever way round the module keeps them; the bare names are those of the module itself. A submodule that is called several
+    times in a run has a hook a call, `shared.hook_out.0`, `shared.hook_out.1`. One that is called once a position, as a cell in a
+    loop is, has one hook, which fires at each position with a position axis of one (`hook.ctx["position"]` says which); caches
+    hold all its positions side by side.
 
     The recurrences in it are its layers, in the order in which they run: each layer and direction of an `nn.LSTM`, `nn.GRU` or
-    `nn.RNN`; a cell that the module's own code calls once a position; a mixer of transformers or flash-linear-attention that `load`
-    knows. `blocks.{layer}.attn.hook_state` and its kin are theirs, with taps and edits. `recurrences` says which is which.
+    `nn.RNN`; a cell that the module's own code calls once a position; a mixer of transformers or flash-linear-attention that
+    `load` knows. `blocks.{layer}.attn.hook_state` and its kin are theirs, with taps and edits. `recurrences` says which is which.
 
     Hooks hang on the module only while this model runs: its own calls, before and after, are as they were, and so is its training
-    mode. Where no hook function and no edit asks, its own code runs alone. Names begin with "module." where a child of the module is
-    itself called "blocks".
+    mode. Where no hook function and no edit asks, its own code runs alone. Names begin with "module." where a child of the module
+    is itself called "blocks".
 
     run: what `hooked` was given. refused: why a tensor of a submodule, or the states of a recurrence, have no hook.
     """
@@ -99,6 +100,7 @@ class HookedModule(HookedModel):
         for path in dry.base.inputs:
             own = self.module.get_submodule(path)
             cells, cell = cells_of(own), looped_cell(dry, path, own)
+            cells = (why_unreached(dry, path, own) or cells) if cells else cells
             if isinstance(cells, str):
                 self.refused[f"{self.prefix}{path}.hook_state".removeprefix(".")] = cells
             elif cells:

@@ -1,4 +1,4 @@
-"""A cell that the user's own code calls once a position, handing its output to the next call: nn.LSTMCell, or one of their own."""
+"""A cell that a module's code calls once a position, handing its output to the next call: nn.LSTMCell, or one of its own."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class LoopedCell(Mixer):
         shown: Tensor = self.hook_state(state[:, None].clone())
         if shown.shape != state[:, None].shape:
             raise ValueError(
-                f"a hook function returned {tuple(shown.shape)} for {self.hook_state.name}, which is {tuple(state[:, None].shape)}"
+                f"a hook function returned {tuple(shown.shape)} for {self.hook_state.name}, which is "
+                f"{tuple(state[:, None].shape)}"
             )
         return shown[:, 0]
 
@@ -95,7 +96,5 @@ def looped_cell(dry: Dry, path: str, module: nn.Module) -> LoopedCell | None:
     inputs, outputs = dry.base.inputs[path], dry.base.outputs[path]
     if not outputs[0] or any(part.ndim != 2 or part.shape != outputs[0][0].shape for part in outputs[0]):
         return None
-    handed = all(
-        any(part is given for given in inputs[call + 1]) for call, parts in enumerate(outputs[:-1]) for part in parts
-    )
+    handed = all(any(part is given for given in inputs[call + 1]) for call, parts in enumerate(outputs[:-1]) for part in parts)
     return LoopedCell(module, outputs[0]) if handed or isinstance(module, nn.RNNCellBase) else None

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from ....kernels.cell_scan import CELLS, CellName, cell_scan
 from ....kernels.recurrence import Edit, RecurrenceOutput, Tap, TapRequest
-from ...hooks.points import Point
 from ...mixers.base import MixerConfig, StateRequest
 from ...mixers.heads import RecurrentMixer
 from ...mixers.recurrences import Recurrence
+from .dry_run import Dry
 
 KINDS: dict[type[nn.Module], CellName] = {nn.RNN: "elman", nn.GRU: "gru", nn.LSTM: "lstm"}
 
@@ -34,7 +34,6 @@ class TorchCell(RecurrentMixer):
         super().__init__(kind, points, config.absences)
         self.suffix, self.reverse = f"l{layer}{'_reverse' if reverse else ''}", reverse
         self.request = StateRequest()
-        self.steps: int | None = None  # of the last run
         self.recurrence = Recurrence(partial(_both_ways, kind, reverse))  # type: ignore[misc]
         cell = CELLS[kind]
         self.axis_sizes = {"head": 1, "gate": len(cell.gates), "part": len(cell.parts), "value": module.hidden_size}
@@ -49,8 +48,7 @@ class TorchCell(RecurrentMixer):
         raise RuntimeError("a cell of torch's runs inside its own module")
 
     def run(self, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """From inputs [B, T, width] and the state before them [B, parts, size] to the outputs [B, T, size] and the state behind."""
-        self.steps = x.shape[1]
+        """From inputs [B, T, width] and the state before them [B, parts, size] to outputs [B, T, size] and the state behind."""
         gates, size = self.axis_sizes["gate"], self.axis_sizes["value"]
         inputs = functional.linear(x, self._parameter("weight_ih"), self._parameter("bias_ih"))
         bias = self._parameter("bias_hh")
@@ -68,7 +66,7 @@ class TorchCell(RecurrentMixer):
 
 
 def cells_of(module: nn.Module) -> list[TorchCell] | str | None:
-    """The cells of a torch recurrence, in torch's order; the reason where its states cannot be reached; None for another module."""
+    """The cells of a torch recurrence, in torch's order; the reason where its states are not reached; None for another module."""
     kind = KINDS.get(type(module))
     if kind is None or not isinstance(module, nn.RNNBase):
         return None
@@ -80,21 +78,36 @@ def cells_of(module: nn.Module) -> list[TorchCell] | str | None:
     return [TorchCell(module, kind, layer, reverse) for layer in range(module.num_layers) for reverse in directions]
 
 
+def why_unreached(dry: Dry, path: str, module: Any) -> str | None:
+    """Why the states of a torch recurrence are not those of the positions of a run; None where they are."""
+    values = dry.base.values[path, "in"]
+    if len(values) > 1:
+        return (
+            f"it is called {len(values)} times in a run, so that its steps are not the positions; use a cell, such as nn.LSTMCell"
+        )
+    given = values[0].tensor
+    if given is None or given.ndim != 3:
+        return "it is not given a batch of sequences [batch, position, width]; run it without packing, on sequences of one length"
+    steps = given.shape[1 if module.batch_first else 0]
+    if steps != dry.length:
+        return f"it runs over {steps} steps where the example has {dry.length} positions; hook it alone, on what enters it"
+    return None
+
+
 def run_cells(cells: Sequence[TorchCell], given: Tensor, start: Any = None) -> Any:
     """What the forward of an nn.RNN, nn.GRU or nn.LSTM gives, by our cells; padding and packing are not taken."""
     module: Any = cells[0].module
     if not isinstance(given, Tensor) or given.ndim != 3:
+        what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise ValueError(
-            f"{type(module).__name__} is given {type(given).__name__ if not isinstance(given, Tensor) else tuple(given.shape)}; its "
+            f"{type(module).__name__} is given {what}; its "
             "states are reached for a batch of sequences of one length, [batch, position, width]: run without packing"
         )
     x = given if module.batch_first else given.transpose(0, 1)
     before = _start(cells, x, start)
     finals, layers = [], len(cells) // module.num_layers
     for layer in range(module.num_layers):
-        found = [
-            cell.run(x, before[:, layer * layers + number]) for number, cell in enumerate(cells[layer * layers :][:layers])
-        ]
+        found = [cell.run(x, before[:, layer * layers + number]) for number, cell in enumerate(cells[layer * layers :][:layers])]
         x = torch.cat([read for read, _ in found], dim=-1)
         finals += [final for _, final in found]
         if module.dropout and module.training and layer < module.num_layers - 1:
