@@ -349,7 +349,7 @@ def _vocabulary(module: nn.Module) -> int:
     """How many tokens a transformers model embeds; 0 for another module."""
     if not hasattr(module, "get_input_embeddings"):
         return 0
-    embedding: Any = module.get_input_embeddings()
+    embedding: Any = module.get_input_embeddings()  # type: ignore[operator]
     return int(getattr(embedding, "num_embeddings", 0))
 
 

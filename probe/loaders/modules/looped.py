@@ -12,6 +12,7 @@ from ...hooks.observe import observe
 from ...hooks.points import Point
 from ...mixers.base import Mixer, StateRequest
 from .dry_run import Dry
+from .tensors import rebuilt
 
 STATE = Point("attn.hook_state", "batch tap head part value", "parts of the state after the tapped tokens", "edit", "taps")
 
@@ -68,7 +69,7 @@ class LoopedCell(Mixer):
         changed = state[:, 0].unbind(1)
         if isinstance(out, Tensor):
             return changed[0]
-        return out._make(changed) if hasattr(out, "_make") else type(out)(changed)
+        return rebuilt(out, changed)
 
     def _shown(self, state: Tensor) -> Tensor:
         """The state at the only tap, or what a hook function puts in its place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -42,12 +42,17 @@ def with_leaving(out: Any, new: Tensor) -> Any:
     if isinstance(out, Tensor):
         return new
     if isinstance(out, tuple):
-        return out._replace(**{out._fields[0]: new}) if hasattr(out, "_fields") else (new, *out[1:])
+        return rebuilt(out, (new, *out[1:]))
     if isinstance(out, list):
         return [new, *out[1:]]
     changed = copy.copy(out)
     changed[next(name for name, value in out.items() if isinstance(value, Tensor))] = new
     return changed
+
+
+def rebuilt(like: Any, entries: Iterable[Any]) -> Any:
+    """A tuple of the same class, named or not, with other entries."""
+    return like._make(entries) if hasattr(like, "_make") else type(like)(entries)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
