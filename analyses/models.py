@@ -11,6 +11,7 @@ from torch import Tensor
 from ..kernels.operators.linear_system import LinearSystem
 from ..kernels.operators.transition import Transition
 from ..kernels.recurrence import TapRequest
+from ..probe.hooks.cache import converted
 from ..probe.hooks.names import hook_name
 from ..probe.mixers.state_space import StateSpaceMixer
 from ..probe.models.hooked import HookedModel
@@ -84,4 +85,4 @@ def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
     for layer, name in found.items():
-        yield layer, cache[name]
+        yield layer, converted(cache[name], "cpu")

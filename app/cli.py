@@ -21,7 +21,8 @@ RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 STUDY_OPTIONS = """--out DIR: the run folder (default runs/{run}).
 --seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
---workers N: seeds that are done at a time, each in a process of its own."""
+--workers N: seeds that are done at a time, each in a process of its own.
+--device cuda: where models train, on an NVIDIA GPU; the default is cpu."""
 FLAGSHIPS = ("parity", "source-code")
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
 
@@ -226,13 +227,14 @@ def _run_study(name: str, given: list[str]) -> None:
         if text is not None:
             print(visible_lines(text))
             return
-    from .study_arguments import read_study, read_workers
+    from .study_arguments import read_study, read_workers, take_out
     from .terminal import TerminalReporter, print_outcome
 
     given, workers = read_workers(given)
+    given, device = take_out("--device", given)
     study, out = read_study(name, given, STUDY_OPTIONS)
     with TerminalReporter() as reporter:
-        finished = study.run(out, reporter, workers=workers)
+        finished = study.run(out, reporter, workers=workers, device=device or "cpu")
     print_outcome(finished)
 
 

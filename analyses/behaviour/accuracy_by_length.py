@@ -64,7 +64,7 @@ def accuracy_by_length(
             raise ValueError(f"{task.kind} gives sequences of length {length} without a target, which have no accuracy")
         for name, model in models.items():
             with torch.no_grad():
-                right = (model(batch.tokens).argmax(-1) == batch.targets).double()
+                right = (model(batch.tokens).argmax(-1).cpu() == batch.targets).double()
             each = ((right * counted).sum(1) / counted.sum(1)).numpy()
             low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)
             rows.append((name, length, float(each.mean()), low, high, float(right.gather(1, _last(counted)).mean())))

@@ -63,7 +63,7 @@ def error_by_position(
     said: dict[str, tuple[Tensor, bool]] = {}
     for name, model in models.items():
         with torch.no_grad():
-            said[name] = model(batch.tokens), False
+            said[name] = model(batch.tokens).cpu(), False
     if isinstance(task, InContextRegression):
         said |= {name: (value[..., None], True) for name, value in task.predictions(batch).items()}
     variance = float(batch.targets[batch.targets.isfinite()].square().mean())

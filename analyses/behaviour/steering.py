@@ -113,7 +113,7 @@ def log_odds(tokens: Tensor, present: Tensor, vocabulary: int) -> Tensor:
 def _distribution(model: HookedModel, tokens: Tensor, hook: tuple[str, Callable[..., Tensor]] | None) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(tokens) if hook is None else model.run_with_hooks(tokens, fwd_hooks=[hook])
-    return logits.log_softmax(-1)
+    return logits.log_softmax(-1).cpu()
 
 
 def _largest(change: Tensor, text_of: Sequence[str]) -> list[tuple[str, float]]:

@@ -96,7 +96,7 @@ def held_out_cost(models: Mapping[str, HookedModel], batch: Batch, *, seed: int)
     rows = []
     for name, model in models.items():
         with torch.no_grad():
-            logits = model(batch.tokens)
+            logits = model(batch.tokens).cpu()
             cost = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none")
         each = ((cost.view_as(batch.targets) * counted).sum(1) / counted.sum(1) * BITS).double().numpy()
         low, high = group_bootstrap(each, batch.groups.numpy(), 1000, seed)

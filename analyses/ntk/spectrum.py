@@ -71,11 +71,13 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
 
     Raises NotPositiveError for a kernel with an eigenvalue below -1e-6 of the largest.
     """
+    targets = targets.cpu()
     one_hot = torch.nn.functional.one_hot(targets, int(targets.max()) + 1).double()
     centred = one_hot - one_hot.mean(0)
     gram = centred @ centred.T
     tables = []
-    for (model, when), kernel in kernels.items():
+    for (model, when), given in kernels.items():
+        kernel = given.cpu()
         values = torch.linalg.eigvalsh(kernel).flip(0)
         if float(values[-1]) < -1e-6 * float(values[0]):
             raise NotPositiveError(

@@ -127,7 +127,7 @@ class ParityStudy(Study, kind="parity"):
         batch = Parity().batch(64, self.training.length, "test", generator_for(self.seed, 3))
         [(_, states)] = states_of(model, batch.tokens, "all")
         with torch.no_grad():
-            answers = model(batch.tokens).argmax(-1)
+            answers = model(batch.tokens).argmax(-1).cpu()
         return recovered_automaton(states, batch.tokens, answers, most=8, true=PARITY, seed=self.seed)
 
     def _states(self, model: Model, split: Split) -> Capture:

@@ -92,9 +92,12 @@ class ReadsText:
         return self.tokenizer
 
     def as_tokens(self, prompt: Prompt, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Token ids and mask of a prompt that may be text; texts of different lengths are padded on the right, and masked."""
+        """Token ids and mask of a prompt that may be text, on the model's device; texts of different lengths are padded on the
+        right, and masked.
+        """
         if isinstance(prompt, Tensor):
-            return prompt, attention_mask
+            device = self._device()
+            return prompt.to(device), None if attention_mask is None else attention_mask.to(device)
         if attention_mask is not None:
             raise TokenError("attention_mask is for token ids; of texts of different lengths it is made here")
         rows = self._encoded(prompt, None)
@@ -140,8 +143,11 @@ class ReadsText:
     def _padded(self, rows: list[list[int]]) -> Tensor:
         longest = max(map(len, rows))
         pad = self._own_tokenizer().pad or 0
-        device = next(self.parameters()).device  # type: ignore[attr-defined]
-        return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=device)
+        return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=self._device())
+
+    def _device(self) -> torch.device:
+        device: torch.device = next(self.parameters()).device  # type: ignore[attr-defined]
+        return device
 
     @overload
     def to_string(self, tokens: int | Sequence[int]) -> str: ...

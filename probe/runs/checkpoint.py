@@ -161,5 +161,6 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ten
                 f"{path} does not fit the model: {wrong[0]} of {name}; delete it to train from the start"
             )
     for name, parameter in model.named_parameters():
-        if found[name]:
-            optimizer.state[parameter] = dict(found[name])
+        if found[name]:  # AdamW keeps its count of steps, which has no axes, on the CPU
+            moments = found[name].items()
+            optimizer.state[parameter] = {key: value.to(parameter.device) if value.ndim else value for key, value in moments}

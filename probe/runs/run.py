@@ -56,6 +56,7 @@ class Run:
         self.reporter: Reporter = Silent()
         self.executor: Executor = Run.perform
         self.workers = 1  # processes that may work at a time
+        self.device = "cpu"  # where models train
         self.prefix = ""
         self._things: dict[InRun, Any] = {}
         self._names: dict[int, InRun] = {}
@@ -236,7 +237,7 @@ class Run:
             self.ledger.record(drawn)
 
     def train(self, label: str, config: ModelConfig, task: Task, training: Training, seed: int) -> tuple[Model, Progress]:
-        """The model `label`, trained: from its last checkpoint if there is one."""
+        """The model `label`, trained on the run's device, from its last checkpoint if there is one; it comes back to the CPU."""
         from ..models.model import Model
         from .training import train
 
@@ -249,8 +250,9 @@ class Run:
                 def report(step: int, _: int, loss: float) -> None:
                     self.reporter.advance(step, f"loss {loss:.4f}")
 
+                model.to(self.device)
                 progress = train(model, task, training, seed=seed, checkpoints=checkpoints, report=report)
-        return self._remember(StoredModel(label, config), model.eval()), self._remember(StoredHistory(label), progress)
+        return self._remember(StoredModel(label, config), model.cpu().eval()), self._remember(StoredHistory(label), progress)
 
     def capture(self, name: str, model: Model, batches: Sequence[Batch], hooks: Sequence[str], positions: TapRequest) -> Capture:
         """A capture stored in the run: read if it is there already, else captured."""

@@ -93,7 +93,7 @@ class Seeds(Study, kind="seeds"):
             while waiting or running:
                 while waiting and len(running) < run.workers:
                     seed = waiting.pop(0)
-                    running[seed] = _Worker(run.path, file, to_plain(self.of_seed(seed)), seed)
+                    running[seed] = _Worker(run.path, file, to_plain(self.of_seed(seed)), seed, run.device)
                 for seed in [seed for seed, worker in running.items() if worker.has_ended()]:
                     running.pop(seed).check()
                 run.ledger.merge()
@@ -111,11 +111,11 @@ def part_of(seed: int) -> str:
 class _Worker:
     """A process that does one seed."""
 
-    def __init__(self, folder: Path, file: Path | None, study: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.seed = seed
         self.told, telling = context.Pipe(duplex=False)
-        arguments = (folder, file, study, seed, telling.send)
+        arguments = (folder, file, study, seed, device, telling.send)
         self.process = context.Process(target=do_seed, args=arguments, daemon=True)
         self.process.start()
         telling.close()
@@ -138,10 +138,12 @@ class _Worker:
         self.process.join()
 
 
-def do_seed(folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, tell: Callable[[str], object]) -> None:
+def do_seed(
+    folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str, tell: Callable[[str], object]
+) -> None:
     """Do one seed of a study as a worker of the run in a folder: what a process starts with.
 
-    file: the user's own that the study stands in. tell: takes why it failed.
+    file: the user's own that the study stands in. device: where models train. tell: takes why it failed.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
@@ -152,6 +154,7 @@ def do_seed(folder: Path, file: Path | None, study: Mapping[str, Any], seed: int
             import_file(file)
         made = from_plain(Study, dict(study))  # type: ignore[type-abstract]
         with Run.worker(folder) as run:
+            run.device = device
             made.execute(run.part(part_of(seed)))
     except Exception as error:
         tell(str(error) if isinstance(error, StatescopeError) else f"{type(error).__name__}: {error}")

@@ -83,21 +83,40 @@ class Study(Configuration, Kinds, family="study"):
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.kind}-seed{self.seed}" + ("" if plain == standard else f"-{digest}")
 
-    def run(self, out: str | Path | None = None, reporter: Reporter | None = None, *, workers: int = 1) -> Run:
+    def run(
+        self, out: str | Path | None = None, reporter: Reporter | None = None, *, workers: int = 1, device: str = "cpu"
+    ) -> Run:
         """Run the study and return the run.
 
         out: the folder (default runs/<name>). workers: processes that may work at a time, each on one math thread; the numbers do
-            not depend on it.
+            not depend on it. device: where models train, such as "cuda", on which the kernels run that are made for it; what is
+            measured of them is measured on the CPU. Two devices round differently, so the numbers depend on it a little.
+
+        Raises BadSettingError for a device that this machine does not have.
         """
         import torch
 
         torch.set_num_threads(1)
+        _check_device(device)
         self.check()
         configuration = to_plain(self)
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
-            run.workers = workers
+            run.workers, run.device = workers, device
+            if device != "cpu":
+                run.ledger.update(hardware={**run.manifest.hardware, "trained on": device})
             self.execute(run)
         return run
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise BadSettingError(f"device {device!r} is neither cpu nor cuda, and the kernels run on those alone")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for a GPU
+        raise BadSettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(frozen=True)

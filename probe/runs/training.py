@@ -59,7 +59,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     report: Report | None = None,
 ) -> Progress:
-    """Train in place, from the newest checkpoint if there is one.
+    """Train in place, on the device that the model is on, from the newest checkpoint if there is one.
 
     The batch of a step depends on (seed, step) alone, so a run that was interrupted ends with the same numbers.
     Raises NonFiniteLossError at the first step whose loss or gradient is not finite.
@@ -93,11 +93,14 @@ def train(
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean cross-entropy in nats over the positions that have a target; of real targets, the mean squared error."""
-    if batch.targets.is_floating_point():
-        counted = batch.targets.isfinite()
-        return functional.mse_loss(logits[counted], batch.targets[counted].to(logits.dtype))
-    return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+    """Mean cross-entropy in nats over the positions that have a target; of real targets, the mean squared error. It stands on the
+    device of the logits.
+    """
+    targets = batch.targets.to(logits.device)
+    if targets.is_floating_point():
+        counted = targets.isfinite()
+        return functional.mse_loss(logits[counted], targets[counted].to(logits.dtype))
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
 def _explain(model: nn.Module, batch: Batch, step: int, loss: float, checkpoints: Checkpoints | None) -> str:

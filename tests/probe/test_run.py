@@ -17,12 +17,14 @@ import pandas as pd
 import pytest
 
 from statescope import Run, Study
+from statescope.probe.configuration import BadSettingError
 from statescope.probe.files import DiskFullError, write_bytes, write_whole
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import DamagedResultError, Result
 from statescope.probe.runs.lock import RunInUseError
 from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
 from statescope.probe.runs.run import OtherRunError, list_runs
+from statescope.probe.runs.study import study_named
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,10 @@ def test_leftovers_of_a_killed_process_are_cleared(finished: Path) -> None:
     (finished / "results" / ".x.parquet.abcd_123.part").write_bytes(b"half")
     Counting().run(finished)
     assert not list(finished.rglob("*.part"))
+
+
+@pytest.mark.parametrize(("device", "why"), [("abacus", "cannot be used here"), ("meta", "neither cpu nor cuda")])
+def test_a_device_that_is_not_there_is_a_sentence_before_anything_is_written(tmp_path: Path, device: str, why: str) -> None:
+    with pytest.raises(BadSettingError, match=why):
+        study_named("parity").run(tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()
