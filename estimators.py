@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from .probe.erasure.eraser import Eraser, EraserFitter
+from .probe.erasure.adversarial_projection import Rlace
+from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
+from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace
 from .probe.erasure.linear_erasers import Leace, MeanProjection
 from .probe.erasure.moments import Moments
+from .probe.erasure.nullspace_projection import Inlp
 from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
 from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
 from .probe.estimators.k_sparse import KSparse
@@ -36,7 +39,10 @@ __all__ = [
     "Estimator",
     "FittedCell",
     "FittedProbes",
+    "Inlp",
     "KSparse",
+    "LabelledEraser",
+    "LabelledEraserFitter",
     "Leace",
     "LinearDiscriminant",
     "LinearProbe",
@@ -44,9 +50,11 @@ __all__ = [
     "Logistic",
     "MeanProjection",
     "Metric",
+    "MomentFitter",
     "Moments",
     "NaiveBayes",
     "NearestCentroid",
+    "OracleLeace",
     "PathEstimator",
     "PenalisedEstimator",
     "Perceptron",
@@ -56,9 +64,11 @@ __all__ = [
     "ProbeRegressor",
     "ProbeScores",
     "ProbeSweep",
+    "QuadraticLeace",
     "RSquared",
     "Ridge",
     "RidgeRegression",
+    "Rlace",
     "SharedGroupsError",
     "SoftNearestNeighbour",
     "Subspace",

@@ -16,7 +16,7 @@ from ..configuration import Configuration, Positive
 from ..plugins import Kinds
 from ..subspaces.sides import Side, change_vectors
 from ..subspaces.subspace import HookFunction
-from .moments import Moments
+from .moments import Moments, real_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,22 @@ class Eraser:
 
 @dataclass(frozen=True)
 class EraserFitter(Configuration, Kinds, family="eraser"):
-    """Base of what fits erasers. `fit` takes all samples at once; `fit_batches` takes them as they come, and keeps none."""
+    """Base of what fits erasers."""
+
+    @abstractmethod
+    def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
+        """Fit an eraser to features [N, D] with labels: classes [N]; for some kinds also numbers [N] or [N, k].
+
+        Samples that say they have no label (-100, or nan) are left out. hook, name, side: what the eraser is to be applied to.
+        Raises ValueError where the labels do not differ.
+        """
+
+
+@dataclass(frozen=True)
+class MomentFitter(EraserFitter):
+    """Base of what fits erasers to the moments of features and labels. `fit` takes all samples at once; `fit_batches` takes them
+    as they come, and keeps none.
+    """
 
     tolerance: Positive = 1e-10
     """Singular values below this share of the largest count as 0."""
@@ -77,11 +92,6 @@ class EraserFitter(Configuration, Kinds, family="eraser"):
         """The eraser of samples with these moments."""
 
     def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        """Fit an eraser to features [N, D] with labels: classes [N], or numbers [N] or [N, k].
-
-        Samples that say they have no label (-100, or nan) are left out. hook, name, side: what the eraser is to be applied to.
-        Raises ValueError where the labels do not differ.
-        """
         if labels.ndim == 1 and not labels.is_floating_point():
             return self.fit_batches([(features, labels)], labels.unique(), hook=hook, name=name, side=side)
         return self.fit_batches([(features, labels)], hook=hook, name=name, side=side)
@@ -96,11 +106,31 @@ class EraserFitter(Configuration, Kinds, family="eraser"):
         side: Side = "vector",
     ) -> Eraser:
         """Fit an eraser to batches of (features, labels). classes: all that there are; None for labels that are numbers."""
-        parts = (Moments.of(*_held(features, labels, classes)) for features, labels in batches)
-        moments = reduce(add, parts)
+        moments = moments_of(batches, classes)
         if not bool((moments.scatter_xz != 0).any()):
             raise ValueError(f"{name}: the labels do not differ, or no feature goes with them; there is nothing to erase")
         return self.eraser(moments, hook=hook, name=name, side=side)
+
+
+def moments_of(batches: Iterable[tuple[Tensor, Tensor]], classes: Tensor | None = None) -> Moments:
+    """Gather the moments of the samples that have a label. classes: all that there are; None for labels that are numbers."""
+    return reduce(add, (Moments.of(*_held(features, labels, classes)) for features, labels in batches))
+
+
+def classified(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """The samples that have a class: real features [n, D] in float64, a complex one as its two parts, and classes [n].
+
+    Raises TypeError for labels that are numbers, ValueError for features that are not finite and where the labels do not differ.
+    """
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise TypeError(f"{name}: labels are classes, whole numbers [N]; leace and mean_projection take real numbers too")
+    present = labelled(labels)
+    found, own = real_features(features[present]), labels[present]
+    if not bool(found.isfinite().all()):
+        raise ValueError("features and labels must be finite; leave out samples without a label")
+    if len(own.unique()) < 2:
+        raise ValueError(f"{name}: the labels do not differ; there is nothing to erase")
+    return found, own
 
 
 def _held(features: Tensor, labels: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,25 +8,24 @@ import torch
 from torch import Tensor
 
 from ..subspaces.sides import Side
-from .eraser import Eraser, EraserFitter
+from .eraser import Eraser, MomentFitter
 from .moments import Moments
 
 
 @dataclass(frozen=True)
-class MeanProjection(EraserFitter, kind="mean_projection"):
+class MeanProjection(MomentFitter, kind="mean_projection"):
     """The orthogonal projection off the differences of class means: x - U U^T (x - mean), where U spans the columns of Cov(x, z).
 
     Classes have one mean afterwards, so that no linear probe finds them. It moves the activations more than LEACE does.
     """
 
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        """Make the eraser; see `EraserFitter.eraser`."""
         span = _span(moments.covariance_xz, self.tolerance)
         return Eraser(span, span.T, moments.mean_x, hook, name, side)
 
 
 @dataclass(frozen=True)
-class Leace(EraserFitter, kind="leace"):
+class Leace(MomentFitter, kind="leace"):
     """Least-squares concept erasure (Belrose et al. 2023, arXiv:2306.03819, theorem 4.3): x - W^+ P W (x - mean).
 
     W = Cov(x, x)^{-1/2} whitens, and P projects on the columns of W Cov(x, z). Of all affine maps after which no linear probe
@@ -34,7 +33,6 @@ class Leace(EraserFitter, kind="leace"):
     """
 
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        """Make the eraser; see `EraserFitter.eraser`."""
         values, vectors = torch.linalg.eigh(moments.covariance_xx)
         held = values > self.tolerance * values[-1]  # directions that no sample moves along have no inverse
         roots, vectors = values[held].sqrt(), vectors[:, held]

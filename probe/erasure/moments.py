@@ -27,7 +27,7 @@ class Moments:
 
         A complex x is read as its real and imaginary parts side by side. Raises ValueError for what is not finite.
         """
-        x = (torch.view_as_real(x).flatten(-2) if x.is_complex() else x).double()
+        x = real_features(x)
         z = z.double()
         if x.ndim != 2 or z.ndim != 2 or len(x) != len(z) or not len(x):
             raise ValueError(
@@ -61,3 +61,8 @@ class Moments:
     def covariance_xz(self) -> Tensor:
         """The covariance of x and z has the shape [D, k]; it is the scatter over n."""
         return self.scatter_xz / self.count
+
+
+def real_features(x: Tensor) -> Tensor:
+    """Features [n, D] in float64; a complex one is its real and its imaginary part, side by side."""
+    return (torch.view_as_real(x.resolve_conj()).flatten(-2) if x.is_complex() else x).double()

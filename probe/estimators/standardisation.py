@@ -8,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+ROUNDINGS = 16  # of a number, that may have gone into a feature
+
 
 @dataclass(frozen=True)
 class Standardisation:
@@ -38,10 +40,10 @@ class Standardisation:
 
 def scale_of(variances: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
     """The standard deviations [D] of features of a dtype with these variances and means; infinite where they are constant, up to
-    rounding.
+    rounding, in which a probe could read what an eraser took out.
     """
     scale = variances.clamp(min=0).sqrt()
-    noise = torch.finfo(dtype).eps * mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
+    noise = ROUNDINGS * torch.finfo(dtype).eps * mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
     return torch.where(scale > noise, scale, torch.inf)
 
 

@@ -53,11 +53,11 @@ from dataclasses import dataclass
 
 import torch
 
-from statescope.probe.erasure.eraser import Eraser, EraserFitter
+from statescope.probe.erasure.eraser import Eraser, MomentFitter
 
 
 @dataclass(frozen=True)
-class LargestFeature(EraserFitter, kind="largest_feature"):
+class LargestFeature(MomentFitter, kind="largest_feature"):
     """Sets the one feature that goes most with the concept to its mean."""
 
     def eraser(self, moments, *, hook, name, side="vector"):
