@@ -23,6 +23,7 @@ _HOME = {
     "ModelConfig": ".probe.models.config",
     "load": ".probe.loaders.load",
     "hooked": ".probe.loaders.modules.hooked_module",
+    "observe": ".probe.loaders.observation.observe",
     "linearize": ".probe.models.linearize",
     "Training": ".probe.runs.training",
     "train": ".probe.runs.training",

@@ -26,6 +26,7 @@ from .probe.interventions.patching import patch_states as patch_states
 from .probe.loaders.bridge import replay as replay
 from .probe.loaders.load import load as load
 from .probe.loaders.modules.hooked_module import hooked as hooked
+from .probe.loaders.observation.observe import observe as observe
 from .probe.models.config import ModelConfig as ModelConfig
 from .probe.models.linearize import linearize as linearize
 from .probe.models.model import Model as Model

@@ -31,7 +31,9 @@ class Adapter(Kinds, family="checkpoint adapter"):
     mixer: the kind of ours whose hooks it has; or a name alone, where `own_points` says its hooks.
     recurrence: None for softmax attention.
     modules: class names of the foreign mixers. functions: name in the foreign module's file -> what runs in its place, called
-        with our mixer and then its arguments. methods: the same for a method of the mixer.
+        with our mixer and then its arguments. methods: the same for a method of the mixer. steps: the same for what takes one
+        token, going on from a state, when the library generates. zero_start: whether what begins a sequence is given a state of
+        zeros, which its later steps write over. unobserved: why `observe` cannot tell what its steps do.
     absent: hooks of the kind that this family does not reach. refused: why the family is not read, for one that is not.
     masked: submodules of a layer whose outputs at padding are set to 0, where the library would let padding into the sequence.
     adds: submodule of a layer whose output is added to the residual stream, where that is not the mixer's own.
@@ -47,6 +49,9 @@ class Adapter(Kinds, family="checkpoint adapter"):
     modules: ClassVar[tuple[str, ...]] = ()
     functions: ClassVar[Mapping[str, Runner]] = {}
     methods: ClassVar[Mapping[str, Runner]] = {}
+    steps: ClassVar[Mapping[str, Runner]] = {}
+    zero_start: ClassVar[bool] = False
+    unobserved: ClassVar[str] = ""
     absent: ClassVar[tuple[str, ...]] = ("hook_gate", "hook_z")
     refused: ClassVar[str] = ""
     masked: ClassVar[tuple[str, ...]] = ()
@@ -148,8 +153,10 @@ class ForeignMixer(RecurrentMixer):
         """Sizes of the axes of the hooks, once they are seen."""
         self.axis_sizes, self.ran = dict(axes), True
 
-
-def only_from_nothing(state: object, what: str) -> None:
-    """Raise where foreign code goes on from a state of its own, which hooks and taps would not see."""
-    if state is not None and bool(torch.as_tensor(state).any()):
-        raise ValueError(f"{what} is given: run the hooked model on whole sequences; to generate, use the foreign model itself")
+    def only_from_nothing(self, state: object, what: str) -> None:
+        """Raise where foreign code goes on from a state of its own, which hooks and taps would not see."""
+        if state is not None and bool(torch.as_tensor(state).any()):
+            raise ValueError(
+                f"{what} is given: run the hooked model on whole sequences; to generate, use the foreign model itself, in "
+                "`observe` to see its states"
+            )

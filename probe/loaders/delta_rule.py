@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..mixers.recurrences import Tokens
-from .adapter import ForeignMixer, only_from_nothing
+from .adapter import ForeignMixer
 
 
 def transformers_delta_rule(
@@ -25,7 +25,7 @@ def transformers_delta_rule(
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """query, key [B, T, G, K], value [B, T, H, V], g [B, T, H] or [B, T, H, K], beta [B, T, H]; g is a log-decay."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     read, state = run_delta_rule(mixer, query, key, value, beta, g, normalise=use_qk_l2norm_in_kernel)
     return read, state if output_final_state else None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ RECURRENT = re.compile(r"Mixer|Mamba|Delta(Net|Attention)|Linear.*Attention|Recu
 
 
 MARK = "statescope_mark"
+M = TypeVar("M", bound=ForeignMixer)
 
 
 class _Stopped(Exception):  # noqa: N818 (no error)
@@ -265,6 +266,18 @@ def find_layers(foreign: nn.Module) -> tuple[list[nn.Module], list[ForeignMixer]
                 f"{known_architectures()}"
             )
     return list(lists[best]), mixers[best]
+
+
+def recurrent_mixers(module: nn.Module, kind: type[M] = ForeignMixer) -> list[M]:  # type: ignore[assignment]
+    """A stand-in for each recurrent mixer that a module has anywhere in it. kind: the class of the stand-ins."""
+    known = [adapter for adapter in adapters() if adapter.recurrence is not None and not adapter.refused]
+    found: list[M] = []
+    for own in module.modules():
+        adapter = next((adapter for adapter in known if adapter.takes(own)), None)
+        if adapter is not None:
+            found.append(kind(adapter, own))
+            adapter.prepare(found[-1], module)
+    return found
 
 
 def known_architectures() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -51,3 +51,13 @@ def enter(running: list[ForeignMixer], mixer: ForeignMixer, module: nn.Module, a
 def leave(running: list[ForeignMixer], module: nn.Module, args: Any, out: Any) -> None:
     """Note that the innermost mixer has run: a forward hook of its module, but for the first argument."""
     running.pop()
+
+
+@contextmanager
+def watching(mixers: Sequence[ForeignMixer], running: list[ForeignMixer]) -> Iterator[None]:
+    """Keep `running` while modules run whose mixers have no hooks of their own."""
+    with ExitStack() as handles:
+        for mixer in mixers:
+            handles.callback(mixer.module.register_forward_pre_hook(partial(enter, running, mixer)).remove)
+            handles.callback(mixer.module.register_forward_hook(partial(leave, running)).remove)
+        yield

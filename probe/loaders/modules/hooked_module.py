@@ -21,8 +21,8 @@ from ...mixers.base import Mixer, StateRequest
 from ...models.hooked import HookedModel, next_token_loss
 from ...models.text import Prompt
 from ..adapter import ForeignMixer
-from ..foreign import adapters
-from ..substitution import enter, leave, substituted
+from ..foreign import recurrent_mixers
+from ..substitution import substituted, watching
 from ..torch_modules import in_torch
 from .dry_run import Dry, Run, Side, evaluating
 from .looped import LoopedCell, looped_cell
@@ -65,7 +65,7 @@ class HookedModule(HookedModel):
         blocks = any(name == "blocks" for name, _ in module.named_children())
         self.prefix = "module." if blocks else ""
         self.running: list[ForeignMixer] = []
-        self.foreign = _foreign_mixers(module)
+        self.foreign = recurrent_mixers(module)
         dry = self._dry(example)
         self.length = dry.length
         found, self.refused = dry.sites(self.prefix)
@@ -85,7 +85,7 @@ class HookedModule(HookedModel):
 
     def _dry(self, example: Tensor) -> Dry:
         try:
-            with substituted(self.foreign, self.running), in_torch(self.module), _watching(self.foreign, self.running):
+            with substituted(self.foreign, self.running), in_torch(self.module), watching(self.foreign, self.running):
                 return Dry.of(self.module, self.run, example)
         except Exception as error:
             raise NotHookableError(
@@ -242,7 +242,7 @@ class HookedModule(HookedModel):
                 stack.callback(object.__delattr__, own, "forward")
         stack.enter_context(substituted(self.foreign, self.running))
         stack.enter_context(in_torch(self.module))
-        stack.enter_context(_watching(self.foreign, self.running))
+        stack.enter_context(watching(self.foreign, self.running))
         for path, cell in self.looped.items():
             if cell.asked:
                 own = self.module.get_submodule(path)
@@ -351,33 +351,6 @@ def _vocabulary(module: nn.Module) -> int:
         return 0
     embedding: Any = module.get_input_embeddings()  # type: ignore[operator]
     return int(getattr(embedding, "num_embeddings", 0))
-
-
-def _foreign_mixers(module: nn.Module) -> list[ForeignMixer]:
-    """A stand-in for each recurrent mixer of transformers or flash-linear-attention in a module."""
-    known = [adapter for adapter in adapters() if adapter.recurrence is not None and not adapter.refused]
-    found: list[ForeignMixer] = []
-    for own in module.modules():
-        adapter = next((adapter for adapter in known if adapter.takes(own)), None)
-        if adapter is not None:
-            found.append(ForeignMixer(adapter, own))
-            adapter.prepare(found[-1], module)
-    return found
-
-
-class _watching:  # noqa: N801 (a context)
-    """Know which foreign mixer is running, for a while."""
-
-    def __init__(self, mixers: Sequence[ForeignMixer], running: list[ForeignMixer]) -> None:
-        self.mixers, self.running, self.handles = mixers, running, ExitStack()
-
-    def __enter__(self) -> None:
-        for mixer in self.mixers:
-            self.handles.callback(mixer.module.register_forward_pre_hook(partial(enter, self.running, mixer)).remove)
-            self.handles.callback(mixer.module.register_forward_hook(partial(leave, self.running)).remove)
-
-    def __exit__(self, *_: object) -> None:
-        self.handles.close()
 
 
 def _has_hooks(mixer: Any) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import DELTA_RULE
-from ...adapter import ForeignMixer, only_from_nothing
+from ...adapter import ForeignMixer
 from ...delta_rule import run_delta_rule
 from .layers import FlashLinearAttention, Read, ways
 
@@ -33,7 +33,7 @@ def delta(
     **_: Any,
 ) -> Read:
     """beta [B, T, H], or what a sigmoid makes it of; g a log-decay, or what -exp(A_log) softplus(g + dt_bias) makes it of."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     assert beta is not None
     if use_beta_sigmoid_in_kernel:
         beta = beta.float().sigmoid() * (2.0 if allow_neg_eigval else 1.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import DELTA_RULE
-from ...adapter import ForeignMixer, only_from_nothing
+from ...adapter import ForeignMixer
 from ...delta_rule import run_delta_rule
 from .layers import FlashLinearAttention, Read, ways
 
@@ -28,7 +28,7 @@ def _delta_product(
     **_: Any,
 ) -> Read:
     """k, v, beta [B, T n, H, .], n keys a token. Without num_householder q and g are spread alike, and so is what is returned."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     n: int = mixer.module.num_householder
     spread = num_householder is None
     if spread:

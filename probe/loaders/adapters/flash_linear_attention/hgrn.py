@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
-from ...adapter import ForeignMixer, only_from_nothing
+from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, ways, working
 
 
 def _scan(mixer: ForeignMixer, x: Tensor, g: Tensor, initial_state: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
     """x, the gated input, and g, the log-decay, [B, T, D]."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     mixer.note_sizes(head=1, channel=x.shape[-1])
     inputs, log_decay = working(x, g)
     states = mixer.run({"x": inputs[:, :, None], "decay": log_decay.exp()[:, :, None]})[0]

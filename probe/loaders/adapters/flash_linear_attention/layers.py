@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...adapter import Adapter, ForeignMixer, Runner, only_from_nothing
+from ...adapter import Adapter, ForeignMixer, Runner
 
 Read = tuple[Tensor, None]
 
@@ -27,7 +27,7 @@ def run(
     **sizes: int,
 ) -> Read:
     """Queries scaled; sizes noted; read-outs in the dtype of the layer."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     q, k, v = (tokens[name] for name in ("q", "k", "v"))
     mixer.note_sizes(**({"head": v.shape[2], "key": k.shape[-1], "value": v.shape[-1], "state_value": v.shape[-1]} | sizes))
     queries = q * (q.shape[-1] ** -0.5 if scale is None else scale)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.recurrences import GATED_LINEAR_ATTENTION
-from ...adapter import ForeignMixer, only_from_nothing
+from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, ways, working
 
 
@@ -23,7 +23,7 @@ def _rwkv6(
     **_: Any,
 ) -> Read:
     """w is the log-decay [B, T, H, K], u [H, K] the weight of a token's own write in its read-out."""
-    only_from_nothing(initial_state, "initial_state")
+    mixer.only_from_nothing(initial_state, "initial_state")
     mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1])
     queries, keys, values, log_decay, bonus = working(r, k, v, w, u)
     queries = queries * (k.shape[-1] ** -0.5 if scale is None else scale)

@@ -47,6 +47,24 @@ def _selective_scan(
     return (output, final) if return_last_state else output
 
 
+def _step(
+    mixer: ForeignMixer,
+    state: Tensor,
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,  # noqa: N803
+    B: Tensor,  # noqa: N803
+    C: Tensor,  # noqa: N803
+    D: Tensor | None = None,  # noqa: N803
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    **_: Any,
+) -> Any:
+    """One token: hidden_states, dt [B, D], B, C [B, N]."""
+    x, dt, keys, queries = (tensor[..., None] for tensor in (hidden_states, dt, B, C))
+    return _selective_scan(mixer, x, dt, A, keys, queries, delta_bias=dt_bias, delta_softplus=dt_softplus)
+
+
 def _unfused(mixer: ForeignMixer, *_: Any, **__: Any) -> None:
     """The fused path, which is not taken."""
 
@@ -60,4 +78,5 @@ class MambaAdapter(Adapter, kind="mamba"):
     modules = ("MambaMixer", "FalconMambaMixer", "JambaMambaMixer")
     recurrence = DIAGONAL_SCAN
     functions: ClassVar = {"mamba_selective_scan": _selective_scan, "mamba_inner_fn": _unfused}
+    steps: ClassVar = {"mamba_selective_state_update": _step}
     absent = ()

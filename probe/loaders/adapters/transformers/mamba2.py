@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ....mixers.recurrences import LINEAR_ATTENTION
-from ...adapter import Adapter, ForeignMixer, only_from_nothing
+from ...adapter import Adapter, ForeignMixer
 from .mamba import discretised
 
 
@@ -29,7 +29,7 @@ def chunk_scan(
     **_: Any,
 ) -> Any:
     """hidden_states [B, T, H, P], dt [B, T, H], A, D [H], B, C [B, T, G, N]. Returns [B, T, H, P], and the state [B, H, P, N]."""
-    only_from_nothing(initial_states, "initial_states")
+    mixer.only_from_nothing(initial_states, "initial_states")
     working = torch.promote_types(hidden_states.dtype, torch.float32)
     heads = hidden_states.shape[2]
     step = mixer.hook_step(discretised(dt, dt_bias, dt_softplus).clamp(*dt_limit).to(working))
@@ -39,6 +39,25 @@ def chunk_scan(
     read, final = mixer.run({"q": queries, "k": step[..., None] * keys, "v": v, "log_decay": step * A})
     output = read if D is None else read + v * (D[:, None] if D.ndim == 1 else D)
     return (output, final.mT) if return_final_states else output
+
+
+def _step(
+    mixer: ForeignMixer,
+    state: Tensor,
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,  # noqa: N803
+    B: Tensor,  # noqa: N803
+    C: Tensor,  # noqa: N803
+    D: Tensor | None = None,  # noqa: N803
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    **_: Any,
+) -> Any:
+    """One token: hidden_states [B, H, P], dt [B, H, P] and A [H, P, N] with what each head has alike, B, C [B, G, N]."""
+    bias = None if dt_bias is None else dt_bias[:, 0]
+    x, dt, keys, queries = (tensor[:, None] for tensor in (hidden_states, dt[..., 0], B, C))
+    return chunk_scan(mixer, x, dt, A[:, 0, 0], keys, queries, chunk_size=1, dt_bias=bias, dt_softplus=dt_softplus)
 
 
 def _unfused(mixer: ForeignMixer, *_: Any, **__: Any) -> None:
@@ -61,6 +80,7 @@ class Mamba2Adapter(Adapter, kind="mamba2"):
     )
     recurrence = LINEAR_ATTENTION
     functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": _unfused}
+    steps: ClassVar = {"mamba2_selective_state_update": _step}
 
     @classmethod
     def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:

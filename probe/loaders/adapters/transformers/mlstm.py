@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import MLSTM_RECURRENCE
-from ...adapter import Adapter, ForeignMixer, only_from_nothing
+from ...adapter import Adapter, ForeignMixer
 
 NEVER = 100.0  # a gate of e^-100 keeps what float32 would show of it to itself
 
@@ -28,7 +28,7 @@ def _mlstm(
 
     They divide by the denominator plus 1e-6; the norm that follows takes such a factor out again.
     """
-    only_from_nothing(c_initial, "c_initial")
+    mixer.only_from_nothing(c_initial, "c_initial")
     working = torch.promote_types(query.dtype, torch.float32)
     q, k, v, log_input, forget = (x.transpose(1, 2).to(working) for x in (query, key, value, igate, fgate))
     mixer.note_sizes(head=v.shape[2], key=k.shape[-1], value=v.shape[-1], state_value=v.shape[-1] + 1)
@@ -46,6 +46,7 @@ class XLSTMAdapter(Adapter, kind="mlstm"):
     mixer = "mlstm"
     modules = ("xLSTMLayer",)
     recurrence = MLSTM_RECURRENCE
+    zero_start = True
     methods: ClassVar = {"mlstm_backend": _mlstm}
 
     @classmethod

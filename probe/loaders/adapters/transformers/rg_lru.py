@@ -8,14 +8,15 @@ from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
-from ...adapter import Adapter, ForeignMixer, only_from_nothing
+from ...adapter import Adapter, ForeignMixer
 
 
 def _rnn_scan(
     mixer: ForeignMixer, hidden_states: Tensor, recurrent_gate: Tensor, reset: Tensor, recurrent_states: Tensor | None, **_: Any
 ) -> tuple[Tensor, Tensor]:
     """hidden_states, recurrent_gate [B, T, W], reset [B, T, 1]."""
-    only_from_nothing(recurrent_states, "recurrent_states")
+    kept = None if recurrent_states is None else recurrent_states * ~reset[:, 0]  # the module keeps that of its last run
+    mixer.only_from_nothing(kept, "recurrent_states")
     mixer.note_sizes(head=1, channel=hidden_states.shape[-1])
     hidden_states = hidden_states if mixer.mask is None else hidden_states * mixer.mask[..., None]
     tokens = {"x": hidden_states.float()[:, :, None], "decay": (recurrent_gate * ~reset).float()[:, :, None]}
@@ -36,6 +37,7 @@ class RGLRUAdapter(Adapter, kind="rg_lru"):
     masked = ("temporal_block.linear_x",)
     adds = "temporal_block"
     resets = True
+    zero_start = True
 
     @classmethod
     def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:

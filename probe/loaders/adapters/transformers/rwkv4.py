@@ -10,7 +10,7 @@ from torch import Tensor
 from .....kernels.diagonal_scan import apply_to_vectors
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
-from ...adapter import Adapter, ForeignMixer, only_from_nothing
+from ...adapter import Adapter, ForeignMixer
 
 
 def _weighted_sums(
@@ -26,7 +26,7 @@ def _weighted_sums(
     a_t = e^{-w} a_{t-1} + e^{k_t} v_t and b_t alike. The two are scaled by e^{-m_t}, m_t = max(m_{t-1} - w, k_t), so that nothing
     overflows. key, value [B, T, D].
     """
-    only_from_nothing(None if state is None else state[1], "state")
+    mixer.only_from_nothing(None if state is None else state[1], "state")
     k, v = key.double(), value.double()
     k = k if mixer.mask is None else k.where(mixer.mask[..., None], -1e6)
     w, u = -time_decay.double().exp(), time_first.double()
@@ -66,6 +66,7 @@ class RWKV4Adapter(Adapter, kind="rwkv4"):
     recurrence = DIAGONAL_SCAN
     functions: ClassVar = {"rwkv_linear_attention": _weighted_sums}
     masked = ("ln1", "ln2")
+    unobserved = "its steps keep their sums on a scale that each call chooses anew; run `load(model)` on the whole sequence"
 
     @classmethod
     def cached_state(cls, mixer: ForeignMixer, out: Any, layer: int) -> Tensor | None:
