@@ -65,7 +65,7 @@ class HookedModule(HookedModel):
         blocks = any(name == "blocks" for name, _ in module.named_children())
         self.prefix = "module." if blocks else ""
         self.running: list[ForeignMixer] = []
-        self.foreign = recurrent_mixers(module)
+        self.foreign: list[ForeignMixer] = recurrent_mixers(module)
         dry = self._dry(example)
         self.length = dry.length
         found, self.refused = dry.sites(self.prefix)
