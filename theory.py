@@ -9,8 +9,9 @@ from .analyses.infinite_width.network import infinite_width_kernels
 from .analyses.infinite_width.recurrent import RecurrentNetwork
 from .analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from .analyses.kernel_regression.learning_curve import learning_curve_point
-from .analyses.ntk.empirical_ntk import empirical_ntk, tangent_kernel
+from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.operator import TangentKernelOperator
+from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import TangentSpectrum, tangent_spectrum
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "DenseNetwork",
     "RecurrentNetwork",
     "ResidualNetwork",
+    "Samples",
+    "TangentKernel",
     "TangentKernelOperator",
     "TangentSpectrum",
+    "by_layer",
     "diagonal_recurrence_ntk",
     "empirical_ntk",
     "gradient_descent",

@@ -2,85 +2,78 @@
 
 Its rows come by one of two routes:
 
-    structured   One backward pass an output serves all samples: what enters a module and the gradient of what leaves it give each
-                 sample's gradient (`per_sample`).
+    structured   One backward pass an output serves all samples: where a parameter meets the data, the gradient says what is of
+                 each sample (`uses`).
     alone        Each sample runs by itself and each of its outputs is differentiated: right for whatever a model does with a
                  parameter, at N times the passes.
 
 Which route a parameter takes is decided by a check on this model and these samples, never by a list of modules. With random
-weights w_i of the samples and r_o of the outputs, the structured rows of sum_io w_i r_o f_o(x_i) must be w_i times those of
-sum_io r_o f_o(x_i), so that row i is of sample i alone, and must add up to the gradient that autograd has for the parameter.
-All of it runs in float64, in a copy of the parameters: the Jacobian is that of the given numbers and not of their rounding.
+weights w_i of the samples and r_o of the outputs, the gradients at each use, of sum_io w_i r_o f_o(x_i), must be w_i times those
+of sum_io r_o f_o(x_i), so that row i is of sample i alone; and the rows must add up to the gradient that autograd has for the
+parameter. All of it runs in float64, in a copy of the parameters: the Jacobian is that of the given numbers and not of their
+rounding. A model that rounds to float32 on its way, as some of other libraries do, is checked as closely as that rounding allows.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from contextlib import nullcontext
+from fnmatch import fnmatchcase
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .per_sample import contract, rule_for
+from ...probe.errors import unknown_name
+from .factors import Dense, Factor, together
+from .samples import Read, Samples, read_outputs
+from .uses import Use, Watch
 
-Route = Literal["structured", "alone", "unused"]
-Read = Callable[[Any], Tensor]
-Rows = dict[str, Tensor]  # parameter -> [N, ...]
+Route = Literal["structured", "alone", "unused", "whole"]
+Parameters = str | list[str] | tuple[str, ...] | Callable[[str], bool] | None
+Rows = dict[str, Factor]  # of each parameter
 
-TOLERANCE = 1e-9  # of the check, relative to the summed norms of the rows, which no cancellation makes small
-
-
-def last_position(output: Tensor) -> Tensor:
-    """The outputs at the last token of [N, T, O]; [N, O] as they are."""
-    return output if output.ndim == 2 else output[:, -1]
+TOLERANCE = 1e-9  # of the check, relative to bounds of the rows' norms, which no cancellation makes small
+LOOSEST = 1e-4  # the same for a model that rounds: it never passes for what is off by more
 
 
 class Jacobian:
-    """The Jacobian of a model's outputs in its parameters at the samples x.
+    """The Jacobian of a model's outputs in its parameters at samples.
 
     leaves: the float64 copies of the parameters that are counted, by name. values: f(x), [N, O]. routes: each parameter's.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, read: Read) -> None:
-        own = dict(model.named_parameters())
-        self.leaves = {name: _double(value).requires_grad_() for name, value in own.items() if value.requires_grad}
-        if not self.leaves:
-            raise ValueError("no parameter of the model has requires_grad, so its tangent kernel is of nothing")
-        still = {name: value for name, value in own.items() if not value.requires_grad} | dict(model.named_buffers())
-        tensors = self.leaves | {name: _double(value) for name, value in still.items()}
-        self.names = {id(value): name for name, value in own.items()}
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Samples,
+        read: Read,
+        parameters: Parameters = None,
+        routes: Mapping[str, Route] | None = None,
+    ) -> None:
+        """Run the model once over all samples, once over the first alone, and find the routes.
 
-        def run(samples: Tensor) -> Tensor:
-            return _outputs(read(functional_call(model, tensors, (samples,))), len(samples))
+        routes: those found with other samples of the same model, which spares the search; each "structured" one is checked again.
+        """
+        refuse_coupled_modules(model)
+        self.samples, count = samples.double(), len(samples)
+        self.leaves, held = double_tensors(model, parameters)
 
-        try:
-            with _recording(model) as records:
-                self.values = run(x)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
-                'experts, set_experts_implementation("eager") of the foreign model does'
-            ) from error
-        self.records = [record for record in records if record.rows == len(x)]
-        self.routes = self._routes()
-        singly = len(x) if "alone" in self.routes.values() else 1  # one at least, to see that samples are independent
-        self.singles = [run(x[i : i + 1])[0] for i in range(singly)]
+        def run(these: Samples) -> Tensor:
+            return run_model(model, self.leaves | held, these, read)
+
+        with Watch(self.leaves, count, held) if count > 1 else nullcontext() as watch:
+            self.values = run(self.samples)
+        self.uses: list[Use] = [] if watch is None else watch.uses
+        self.routes = self._routes(routes or {})
+        singly = count if "alone" in self.routes.values() else 1  # one at least, to see that samples are independent
+        self.singles = [run(self.samples[i : i + 1])[0] for i in range(singly)] if count > 1 else [self.values[0]]
         _refuse_coupled_values(self.values[:singly], torch.stack(self.singles))
 
     def rows(self, index: int) -> Rows:
-        """The gradient of each sample's output of this index, [N, ...] of each parameter that it may depend on."""
-        structured = self._structured(self.values[:, index].sum())
-        found = {name: rows for name, rows in structured.items() if self.routes[name] == "structured"}
-        alone = {name: self.leaves[name] for name, route in self.routes.items() if route == "alone"}
-        if alone:
-            each = [_gradients(single[index], alone) for single in self.singles]
-            found |= {name: torch.stack([_filled(own[name], leaf) for own in each]) for name, leaf in alone.items()}
-        return found
+        """The gradient of each sample's output of this index, in each parameter that it may depend on."""
+        return dict(self._rows(self.values[:, index].sum(), index))
 
     def pulled_back(self, weights: Tensor) -> dict[str, Tensor]:
         """J^T w: the gradient of sum_io w_io f_o(x_i) in every counted parameter, by one backward pass. weights [N, O]."""
@@ -93,100 +86,126 @@ class Jacobian:
         directions: of every counted parameter, by name. One backward pass, and no forward-mode differentiation: it goes through
         whatever has a gradient, custom kernels included.
         """
-        outs = [record.out for record in self.records]
-        total = self.values[:, index].sum()
-        gradients = torch.autograd.grad(total, outs, retain_graph=True, allow_unused=True) if outs else ()
-        found = self.values.new_zeros(len(self.values))
-        for record, gradient in zip(self.records, gradients, strict=True):
-            if gradient is not None:
-                own = {local: self.names.get(id(value), "") for local, value in record.module.named_parameters(recurse=False)}
-                along = {local: directions[name] for local, name in own.items() if self.routes.get(name) == "structured"}
-                found = found + contract(record.module, record.inputs, gradient, along)
-        for name, route in self.routes.items():
-            if route == "alone":
-                leaf = self.leaves[name]
-                each = [_gradients(single[index], {name: leaf})[name] for single in self.singles]
-                found = found + torch.stack([(_filled(own, leaf).conj() * directions[name]).sum().real for own in each])
+        found = torch.zeros_like(self.values[:, 0])
+        for name, factor in self._rows(self.values[:, index].sum(), index):
+            found = found + factor.along(directions[name])
         return found
 
-    def _routes(self) -> dict[str, Route]:
+    def _rows(self, total: Tensor, index: int) -> Iterator[tuple[str, Factor]]:
+        """The rows of one parameter after another, so that only one of them need be formed at a time."""
+        for name, factors in self._by_parameter(self._at_uses(total)).items():
+            if self.routes[name] == "structured":
+                yield name, together(factors)
+        alone = {name: self.leaves[name] for name, route in self.routes.items() if route == "alone"}
+        if alone:
+            each = [_gradients(single[index], alone) for single in self.singles]
+            for name, leaf in alone.items():
+                yield name, Dense(torch.stack([_filled(own[name], leaf) for own in each]))
+
+    def _at_uses(self, total: Tensor) -> list[Tensor | None]:
+        edges = [use.edge for use in self.uses]
+        return list(torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)) if edges else []
+
+    def _by_parameter(self, gradients: list[Tensor | None]) -> dict[str, list[Factor]]:
+        found: dict[str, list[Factor]] = {}
+        for use, gradient in zip(self.uses, gradients, strict=True):
+            if gradient is not None:
+                for name, factor in use.factors(gradient, len(self.samples)):
+                    found.setdefault(name, []).append(factor)
+        return found
+
+    def _routes(self, known: Mapping[str, Route]) -> dict[str, Route]:
         """The check of the module's docstring, parameter by parameter."""
         generator = torch.Generator().manual_seed(0)
         count, outputs = self.values.shape
         weight, mix = (torch.randn(size, generator=generator, dtype=torch.float64).to(self.values) for size in (count, outputs))
-        plain = self._structured((self.values @ mix).sum())
-        weighted = self._structured((self.values @ mix * weight).sum())
-        whole = _gradients((self.values @ mix * weight).sum(), self.leaves)
+        weighted = (self.values @ mix * weight).sum()
+        whole = _gradients(weighted, self.leaves)
+        if count == 1:
+            return {name: "unused" if gradient is None else "alone" for name, gradient in whole.items()}
+        tolerance = self._tolerance(weighted, whole)
+        plain, at_uses = self._at_uses((self.values @ mix).sum()), self._at_uses(weighted)
+        mixed = self._mixed(plain, at_uses, weight, tolerance)
+        factors = self._by_parameter(at_uses) if len(mixed) < len(self.leaves) else {}
         routes: dict[str, Route] = {}
         for name, gradient in whole.items():
             if gradient is None:
                 routes[name] = "unused"
-                continue
-            held = name in plain and name in weighted and _hold(plain[name], weighted[name], weight, gradient)
-            routes[name] = "structured" if held else "alone"
+            elif name in mixed or name not in factors or known.get(name) == "alone":
+                routes[name] = "alone"
+            else:
+                summed = sum(factor.total() for factor in factors[name])
+                scale = sum(float(factor.bound()) for factor in factors[name])
+                missed = float((summed - Dense(gradient[None]).total()).norm())
+                routes[name] = "structured" if missed <= tolerance * scale else "alone"
         return routes
 
-    def _structured(self, total: Tensor) -> Rows:
-        """What the rules say of each sample's gradient."""
-        outs = [record.out for record in self.records]
-        gradients = torch.autograd.grad(total, outs, retain_graph=True, allow_unused=True) if outs else ()
-        found: Rows = {}
-        for record, gradient in zip(self.records, gradients, strict=True):
-            if gradient is None:
+    def _mixed(self, plain: list[Tensor | None], weighted: list[Tensor | None], weight: Tensor, tolerance: float) -> set[str]:
+        """Parameters at some use of which the first axis is not that of samples."""
+        count, found = len(weight), set[str]()
+        for use, one, other in zip(self.uses, plain, weighted, strict=True):
+            if one is None or other is None:
                 continue
-            for own, value in record.rule(gradient).items():
-                name = self.names.get(id(getattr(record.module, own)))
-                if name in self.leaves:
-                    found[name] = found[name] + value if name in found else value
+            if len(one) % count:
+                found |= set(use.weight.leaves)
+                continue
+            expected = one.reshape(count, -1) * weight[:, None]
+            apart = (expected - other.reshape(count, -1)).norm()
+            if not bool(apart <= tolerance * (expected.norm() + other.norm())):
+                found |= set(use.weight.leaves)
         return found
 
-
-@dataclass(frozen=True)
-class _Record:
-    """One call of a module that has a rule."""
-
-    module: nn.Module
-    inputs: Any
-    out: Tensor
-
-    @property
-    def rows(self) -> int:
-        return len(self.out) if self.out.ndim > 1 else 0
-
-    def rule(self, gradient: Tensor) -> Rows:
-        rule = rule_for(self.module)
-        assert rule is not None
-        return rule(self.module, self.inputs, gradient)
+    def _tolerance(self, total: Tensor, whole: Mapping[str, Tensor | None]) -> float:
+        """How closely the check can hold: backward passes are linear, so a third of the sum has a third of the gradient."""
+        third, worst = _gradients(total / 3, self.leaves), 0.0
+        for name, gradient in whole.items():
+            own = third[name]
+            if gradient is not None and own is not None and bool(gradient.any()):
+                worst = max(worst, float((3 * own - gradient).norm() / gradient.norm()))
+        return min(max(TOLERANCE, 30 * worst), LOOSEST)
 
 
-@contextmanager
-def _recording(model: nn.Module) -> Iterator[list[_Record]]:
-    """Record every call of a module with a rule whose output has a gradient."""
-    records: list[_Record] = []
-
-    def record(first: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        inputs = args[0] if args else named[first]
-        if isinstance(out, Tensor) and out.requires_grad:
-            records.append(_Record(module, inputs.detach() if isinstance(inputs, Tensor) else inputs, out))
-
-    with ExitStack() as stack:
-        for module in model.modules():
-            if rule_for(module) is not None:
-                first = next(iter(inspect.signature(module.forward).parameters))
-                hook = module.register_forward_hook(partial(record, first), with_kwargs=True)
-                stack.callback(hook.remove)
-        yield records
+def run_model(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples, read: Read) -> Tensor:
+    """The outputs f [N, O] of a model with these parameters and buffers. Raises ValueError for one without float64."""
+    try:
+        output = functional_call(model, dict(tensors), samples.inputs)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
+            'experts, set_experts_implementation("eager") of the foreign model does'
+        ) from error
+    return read_outputs(output, samples, read)
 
 
-def _hold(plain: Tensor, weighted: Tensor, weight: Tensor, gradient: Tensor) -> bool:
-    """Whether row i is w_i times that of the unweighted functional, and the rows add up to the parameter's gradient."""
-    if weighted[0].numel() != gradient.numel():
-        return False
-    expected, found = as_real(plain) * weight[:, None], as_real(weighted)
-    scale = found.norm(dim=1).sum() + expected.norm(dim=1).sum()
-    apart = (found - expected).norm()
-    missed = (found.sum(0) - as_real(gradient[None])[0]).norm()
-    return bool(apart <= TOLERANCE * scale) and bool(missed <= TOLERANCE * scale)
+def chosen(model: nn.Module, parameters: Parameters) -> list[str]:
+    """The names of the parameters that are counted: those with requires_grad that the selection takes.
+
+    parameters: patterns such as "blocks.0.*", or a function of the name; None takes all.
+    Raises ValueError where nothing is left, and UnknownNameError for a pattern that no parameter has.
+    """
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    if not trained:
+        raise ValueError("no parameter of the model has requires_grad, so its tangent kernel is of nothing")
+    if parameters is None:
+        return trained
+    if callable(parameters):
+        found = [name for name in trained if parameters(name)]
+        if not found:
+            raise ValueError("`parameters` takes none of the model's parameters")
+        return found
+    patterns = [parameters] if isinstance(parameters, str) else list(parameters)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in trained):
+            raise unknown_name("parameter", pattern, trained)
+    return [name for name in trained if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def double_tensors(model: nn.Module, parameters: Parameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Float64 copies of the parameters that are counted, which take gradients, and of all else that a model holds."""
+    own = dict(model.named_parameters())
+    leaves = {name: _double(own[name]).requires_grad_() for name in chosen(model, parameters)}
+    still = {name: value for name, value in own.items() if name not in leaves} | dict(model.named_buffers())
+    return leaves, {name: _double(value) for name, value in still.items()}
 
 
 def _gradients(total: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
@@ -203,20 +222,6 @@ def _double(value: Tensor) -> Tensor:
     if value.is_floating_point() or value.is_complex():
         return value.detach().to(torch.promote_types(value.dtype, torch.float64), copy=True)
     return value.detach()
-
-
-def as_real(rows: Tensor) -> Tensor:
-    """Write rows as real numbers, [N, numbers]; a complex parameter becomes two of them."""
-    return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)
-
-
-def _outputs(values: Any, count: int) -> Tensor:
-    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != count:
-        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(f"read must give the outputs of each sample, [{count}, outputs]; it gave {found}")
-    if not values.requires_grad:
-        raise ValueError("the outputs depend on no parameter with requires_grad, or the model detaches them")
-    return values.double()
 
 
 def refuse_coupled_modules(model: nn.Module) -> None:

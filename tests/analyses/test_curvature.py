@@ -88,7 +88,7 @@ def test_the_fisher_information_of_a_softmax_is_the_gauss_newton_matrix() -> Non
 def test_tangent_kernel_and_gauss_newton_share_their_spectrum() -> None:
     model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).double()
     x = torch.randn(7, 3, dtype=torch.float64)
-    kernel = torch.linalg.eigvalsh(empirical_ntk(model, x, "full").flatten(2).flatten(0, 1)).flip(0)
+    kernel = torch.linalg.eigvalsh(empirical_ntk(model, x, output="full").flatten(2).flatten(0, 1)).flip(0)
     operator = GaussNewton(model, half_square, [(x, torch.zeros(7, 2, dtype=torch.float64))])
     found = top_eigenpairs(operator, 5, torch.Generator().manual_seed(0))
     torch.testing.assert_close(7 * found.values, kernel[:5], rtol=1e-9, atol=0)

@@ -42,7 +42,7 @@ def test_it_is_the_gram_matrix_of_the_jacobian(mixer: Any) -> None:
     model = small(mixer, layers=2 if mixer is HYBRID else 1)
     x = torch.randint(0, 5, (3, 7))
     exact = by_torch_func(model, x, last)
-    full, trace = empirical_ntk(model, x, "full"), empirical_ntk(model, x, "trace")
+    full, trace = empirical_ntk(model, x, output="full"), empirical_ntk(model, x, output="trace")
     torch.testing.assert_close(full, exact, rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
     torch.testing.assert_close(trace, torch.einsum("iojo->ij", exact), rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
 
@@ -51,7 +51,7 @@ def test_all_positions_as_outputs() -> None:
     model = Model(ModelConfig(vocabulary=3, width=4, layers=1, mixer=DeltaNet(heads=1))).double().eval()
     x = torch.randint(0, 3, (3, 5))
     read = lambda logits: logits.flatten(1)  # noqa: E731
-    torch.testing.assert_close(empirical_ntk(model, x, "full", read=read), by_torch_func(model, x, read))
+    torch.testing.assert_close(empirical_ntk(model, x, output="full", read=read), by_torch_func(model, x, read))
 
 
 class Shared(nn.Module):
@@ -69,7 +69,7 @@ def test_a_shared_weight_has_the_sum_of_its_uses() -> None:
     model, x = Shared().double(), torch.randn(5, 3, 4, dtype=torch.float64)
     read = lambda y: y.sum(1)  # noqa: E731
     exact = by_torch_func(model, x, read)
-    torch.testing.assert_close(empirical_ntk(model, x, "full", read=read), exact)
+    torch.testing.assert_close(empirical_ntk(model, x, output="full", read=read), exact)
     # The wrong variant adds the kernels of the two uses, and so loses their cross terms.
     inner, outer = _use(model, x, 0), _use(model, x, 1)
     whole = inner + outer
@@ -155,15 +155,16 @@ class TimeFirst(nn.Module):
 
 
 class Gained(nn.Module):
-    """A parameter that no module's rule knows, and modules called by keyword, one of them twice and one never."""
+    """A parameter of no layer, one that meets the data in a function without a rule, modules called by keyword, one of them twice
+    and one never."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.idle = nn.Linear(3, 3), nn.Linear(3, 3)
-        self.gain = nn.Parameter(torch.randn(3))
+        self.gain, self.angle = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(input=torch.tanh(self.layer(input=x))) * self.gain
+        return self.layer(input=torch.atan2(torch.tanh(self.layer(input=x)), self.angle)) * self.gain
 
 
 class Padded(nn.Module):
@@ -179,15 +180,15 @@ class Padded(nn.Module):
 
 TOKENS, SEQUENCES, VECTORS = (4, 7), (4, 4, 3), (4, 3)
 ODD = [
-    (Positions, TOKENS, {"places.weight": "alone", "tokens.weight": "structured"}),
-    (PlacesInARow, (4, 4), {"places.weight": "alone"}),
+    (Positions, TOKENS, {"places.weight": "structured", "tokens.weight": "structured"}),
+    (PlacesInARow, (4, 4), {"places.weight": "structured"}),
     (Tied, SEQUENCES, {"a.weight": "structured"}),
-    (TiedOutside, SEQUENCES, {"layer.weight": "alone"}),
+    (TiedOutside, SEQUENCES, {"layer.weight": "structured"}),
     (TimeFirst, SEQUENCES, {"a.weight": "alone", "b.bias": "alone"}),
-    (Gained, SEQUENCES, {"gain": "alone", "layer.weight": "structured", "idle.weight": "unused"}),
-    (Padded, TOKENS, {"embed.weight": "alone"}),
+    (Gained, SEQUENCES, {"gain": "structured", "angle": "alone", "layer.weight": "structured", "idle.weight": "unused"}),
+    (Padded, TOKENS, {"embed.weight": "structured"}),
     (lambda: nn.Linear(3, 2), VECTORS, {"weight": "structured", "bias": "structured"}),
-    (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2)), VECTORS, {"2.weight": "alone"}),
+    (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2)), VECTORS, {"2.weight": "structured"}),
 ]
 
 
@@ -199,7 +200,7 @@ def test_a_module_whose_first_axis_or_weights_mislead_the_rules(make: Any, shape
         x = torch.randint(0, 5, shape)
         x[0, -1] = 0  # padding, where it is one
     read = lambda y: y if y.ndim == 2 else y[:, -1]  # noqa: E731
-    found = tangent_kernel(model, x, "full")
+    found = tangent_kernel(model, x, output="full")
     exact = by_torch_func(model, x, read)
     torch.testing.assert_close(found.values, exact, rtol=1e-10, atol=1e-12)
     assert routes.items() <= found.routes.items()
@@ -211,11 +212,11 @@ def test_parameters_without_gradient_are_not_counted() -> None:
     x = torch.randint(0, 5, (3, 6))
     for parameter in (frozen.embed.weight, frozen.unembed.weight):
         parameter.requires_grad_(False)
-    found = tangent_kernel(frozen, x, "full")
+    found = tangent_kernel(frozen, x, output="full")
     torch.testing.assert_close(found.values, by_torch_func(frozen, x, last), rtol=1e-10, atol=1e-12)
     assert not {"embed.weight", "unembed.weight"} & set(found.routes)
     assert f"{len(found.routes)} parameters counted" in found.summary()
-    assert (found.values - empirical_ntk(whole, x, "full")).norm() > 0.1 * found.values.norm()
+    assert (found.values - empirical_ntk(whole, x, output="full")).norm() > 0.1 * found.values.norm()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter of the model has requires_grad"):
@@ -251,7 +252,7 @@ def test_a_loaded_model(name: str) -> None:
     model = load(FOREIGN[name]()).double()
     x = torch.randint(0, 31, (2, 5))
     read = lambda logits: logits[:, -1, :2]  # noqa: E731
-    found = tangent_kernel(model, x, "full", read=read)
+    found = tangent_kernel(model, x, output="full", read=read)
     sides = torch.stack([torch.cat([side.flatten() for side in row]) for row in _one_by_one(model, x, read)])
     torch.testing.assert_close(found.values.flatten(2).flatten(0, 1), sides @ sides.T, rtol=1e-6, atol=1e-8)
 
@@ -283,8 +284,8 @@ def test_samples_that_are_coupled_are_refused() -> None:
     with pytest.raises(ValueError, match="other outputs than in the batch"):
         empirical_ntk(Centred(), torch.randn(3, 3))
     with pytest.raises(UnknownNameError, match="did you mean 'trace'"):
-        empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), "tracee")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"read must give the outputs of each sample, \[2, outputs\]; it gave \(2, 1, 3\)"):
+        empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), output="tracee")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"read must give the outputs of each sample, \[1, outputs\] for 1; it gave \(1, 1, 3\)"):
         empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), read=lambda y: y)
 
 

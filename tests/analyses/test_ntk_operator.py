@@ -17,7 +17,7 @@ from statescope.analyses.operators.lanczos import top_eigenpairs
 
 
 def matrix(model: nn.Module, x: Tensor) -> Tensor:
-    full = empirical_ntk(model, x, "full")
+    full = empirical_ntk(model, x, output="full")
     return full.flatten(2).flatten(0, 1)
 
 
@@ -31,7 +31,7 @@ def test_a_product_is_the_matrixs(mixer: Any) -> None:
 
 
 class Awkward(nn.Module):
-    """A tied weight, positions looked up once for all samples, a parameter of no module with a rule, and one that is frozen."""
+    """A tied weight, positions looked up once for all samples, a parameter in a function without a rule, and a frozen one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Awkward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embed(tokens) + self.place(torch.arange(tokens.shape[1])[None])
-        return self.out(torch.tanh(self.gain * self.frozen * x).cumsum(1))
+        return self.out(torch.atan2(self.frozen * x, self.gain).cumsum(1))
 
 
 def test_awkward_parameters_are_in_it() -> None:

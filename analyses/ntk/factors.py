@@ -1,0 +1,224 @@
+"""What a model's gradient in one parameter is kept as, sample by sample, and the inner products of two sets of them.
+
+    Outer      rows_i = sum_t l_it r_it^T      a matrix that is multiplied: what went in, and the gradient of what came out
+    Scattered  rows_i[v] = sum_{t: id_it = v} g_it     a table that is looked up
+    Dense      rows_i as they are
+
+The inner product of two rows that are sums of T outer products has two exact routes, with n and m samples of T and S positions:
+
+    gram      sum_ts (l_it . l_js)(r_it . r_js),   n m T S (d_l + d_r) products
+    rows      <sum_t l_it r_it^T, sum_s l_js r_js^T>,   (n T + m S + n m) d_l d_r products
+
+With many samples the second is cheaper for sequences longer than T* = sqrt(d_l d_r / (d_l + d_r)); `inner` takes the cheaper by
+these counts. Positions at which nothing arrives, as all but the last in what follows the last mixer, are left out first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
+
+import torch
+from torch import Tensor
+
+LARGEST_TILE = 2**20  # numbers in a tile of the gram route
+
+
+class Factor(ABC):
+    """The gradients of N samples in one parameter."""
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The rows as real numbers, [N, numbers]; a complex parameter has two numbers an entry."""
+
+    @abstractmethod
+    def total(self) -> Tensor:
+        """Their sum over samples, [numbers]."""
+
+    @abstractmethod
+    def along(self, direction: Tensor) -> Tensor:
+        """The slope of each sample along a direction in the parameter, [N]."""
+
+    @abstractmethod
+    def bound(self) -> Tensor:
+        """At least the sum of the norms of the rows: the scale that no cancellation makes small."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """The number of samples is N."""
+
+
+@dataclass(frozen=True)
+class Dense(Factor):
+    """Rows as they are, [N, ...]."""
+
+    rows: Tensor
+
+    @property
+    def samples(self) -> int:
+        return len(self.rows)
+
+    def dense(self) -> Tensor:
+        return as_real(self.rows)
+
+    def total(self) -> Tensor:
+        return as_real(self.rows.sum(0, keepdim=True))[0]
+
+    def along(self, direction: Tensor) -> Tensor:
+        return self.dense() @ as_real(direction[None])[0]
+
+    def bound(self) -> Tensor:
+        bound: Tensor = self.dense().norm(dim=1).sum()
+        return bound
+
+
+@dataclass(frozen=True)
+class Outer(Factor):
+    """Sums of outer products: left [N, T, m] and right [N, T, n], real, to rows [N, m n]."""
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def samples(self) -> int:
+        return len(self.left)
+
+    @property
+    def tokens(self) -> int:
+        return self.left.shape[1]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.left.shape[-1], self.right.shape[-1]
+
+    def dense(self) -> Tensor:
+        return (self.left.mT @ self.right).flatten(1)
+
+    def total(self) -> Tensor:
+        return (self.left.flatten(0, 1).mT @ self.right.flatten(0, 1)).flatten()
+
+    def along(self, direction: Tensor) -> Tensor:
+        return ((self.right @ direction.reshape(self.sizes).mT) * self.left).sum((1, 2))
+
+    def bound(self) -> Tensor:
+        bound: Tensor = (self.left.norm(dim=-1) * self.right.norm(dim=-1)).sum()
+        return bound
+
+    def alive(self) -> Outer:
+        """The same without the positions at which one side is zero in every sample."""
+        kept = (self.left != 0).any(-1).any(0) & (self.right != 0).any(-1).any(0)
+        return self if bool(kept.all()) else Outer(self.left[:, kept], self.right[:, kept])
+
+
+@dataclass(frozen=True)
+class Scattered(Factor):
+    """Gradients [N, T, d] at the rows `ids` [N, T] of a table of `count` rows, to rows [N, count d]."""
+
+    ids: Tensor
+    gradient: Tensor
+    count: int
+
+    @property
+    def samples(self) -> int:
+        return len(self.ids)
+
+    def dense(self) -> Tensor:
+        number, size = len(self.ids), self.gradient.shape[-1]
+        places = self.ids + torch.arange(number, device=self.ids.device)[:, None] * self.count
+        empty = self.gradient.new_zeros(number * self.count, size)
+        return empty.index_add(0, places.flatten(), self.gradient.flatten(0, 1)).reshape(number, -1)
+
+    def total(self) -> Tensor:
+        empty = self.gradient.new_zeros(self.count, self.gradient.shape[-1])
+        return empty.index_add(0, self.ids.flatten(), self.gradient.flatten(0, 1)).flatten()
+
+    def along(self, direction: Tensor) -> Tensor:
+        return (self.gradient * direction.reshape(self.count, -1)[self.ids]).sum((1, 2))
+
+    def bound(self) -> Tensor:
+        bound: Tensor = self.gradient.norm(dim=-1).sum()
+        return bound
+
+
+def together(factors: Sequence[Factor]) -> Factor:
+    """The gradient of a parameter that is used several times: the sum of those through each use.
+
+    Outer products and looked-up rows stand one after another along their positions, so that nothing is formed.
+    """
+    alike = [list(group) for _, group in groupby(sorted(factors, key=_kind), key=_kind)]
+    if len(factors) == 1:
+        return factors[0]
+    if len(alike) == 1 and isinstance(factors[0], Outer):
+        outer = cast(list[Outer], alike[0])
+        return Outer(torch.cat([own.left for own in outer], 1), torch.cat([own.right for own in outer], 1))
+    if len(alike) == 1 and isinstance(factors[0], Scattered):
+        looked_up = cast(list[Scattered], alike[0])
+        ids, gradients = [own.ids for own in looked_up], [own.gradient for own in looked_up]
+        return Scattered(torch.cat(ids, 1), torch.cat(gradients, 1), looked_up[0].count)
+    return Dense(torch.stack([factor.dense() for factor in factors]).sum(0))
+
+
+def _kind(factor: Factor) -> str:
+    return type(factor).__name__
+
+
+def inner(first: Factor, second: Factor) -> Tensor:
+    """The inner products of two sets of rows, [N, M], by the cheaper exact route."""
+    if isinstance(first, Outer) and isinstance(second, Outer):
+        if first is second:
+            first = second = first.alive()
+        else:
+            first, second = first.alive(), second.alive()
+        if gram_is_cheaper(first, second):
+            return torch.cat(list(_gram_tiles(first, second)))
+    if isinstance(first, Scattered) and isinstance(second, Scattered):
+        tokens = first.ids.shape[1] * second.ids.shape[1]
+        if first.samples * second.samples * tokens <= LARGEST_TILE and tokens < first.count:
+            same = first.ids[:, :, None, None] == second.ids
+            found: Tensor = (torch.tensordot(first.gradient, second.gradient, ([2], [2])) * same).sum((1, 3))
+            return found
+    rows = first.dense()
+    return rows @ (rows if first is second else second.dense()).mT
+
+
+def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
+    """The inner products between the rows of several outputs, [N, O, M, O]. first, second: one of each output, alike."""
+    same = first is second
+    one, other = first[0], second[0]
+    outer = all(isinstance(factor, Outer) for factor in (*first, *second))
+    if outer and gram_is_cheaper(cast(Outer, one), cast(Outer, other), len(first)):
+        return torch.stack([torch.stack([inner(own, its) for its in second], dim=2) for own in first], dim=1)
+    rows = torch.stack([factor.dense() for factor in first], dim=1)  # [N, O, numbers]
+    columns = rows if same else torch.stack([factor.dense() for factor in second], dim=1)
+    products: Tensor = torch.tensordot(rows, columns, ([2], [2]))
+    return products
+
+
+def gram_is_cheaper(first: Outer, second: Outer, outputs: int = 1) -> bool:
+    """Whether the gram route takes fewer products than the rows', by the counts of this module's docstring.
+
+    outputs: of each sample, all of which are multiplied with all.
+    """
+    left, right = first.sizes
+    n, m = first.samples * outputs, second.samples * outputs
+    gram = n * m * first.tokens * second.tokens * (left + right)
+    rows = (n * first.tokens + (0 if first is second else m * second.tokens) + n * m) * left * right
+    return gram <= rows
+
+
+def _gram_tiles(first: Outer, second: Outer) -> Iterator[Tensor]:
+    """Rows of the matrix, as many at a time as keep a tile [n, T, M, S] small."""
+    step = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
+    for start in range(0, first.samples, step):
+        rows = slice(start, start + step)
+        left = torch.tensordot(first.left[rows], second.left, ([2], [2]))
+        yield left.mul_(torch.tensordot(first.right[rows], second.right, ([2], [2]))).sum((1, 3))
+
+
+def as_real(rows: Tensor) -> Tensor:
+    """Write rows as real numbers, [N, numbers]; a complex parameter becomes two of them."""
+    return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).reshape(len(rows), -1)

@@ -1,0 +1,154 @@
+"""How much memory a tangent kernel takes, said before anything large is made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...probe.errors import StatescopeError, unknown_name
+from .factors import LARGEST_TILE
+from .jacobian import double_tensors, refuse_coupled_modules, run_model
+from .task import Task
+from .uses import Watch
+
+NUMBER = 8  # bytes in float64
+
+
+class NotEnoughMemoryError(StatescopeError, MemoryError):
+    """A kernel whose plan does not fit; the text has the plan and what would fit."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The bytes that a kernel is foreseen to take, from one sample's pass.
+
+    method: the engine. samples: (N, M). outputs: O of each sample. parameters: numbers that are counted.
+    tile: samples in a pass. sides: tiles of samples whose passes are kept at once.
+    kernel: bytes of the result and of its parts.
+    passes: bytes of what the passes over a tile of samples keep for the backward passes, and of the gradients there.
+    rows: bytes of the largest gradients that are formed sample by sample, or of projections of them.
+    """
+
+    method: str
+    samples: tuple[int, int]
+    outputs: int
+    parameters: int
+    tile: int
+    sides: int
+    kernel: int
+    passes: int
+    rows: int
+
+    @property
+    def bytes(self) -> int:
+        return self.kernel + self.passes + self.rows
+
+    def __str__(self) -> str:
+        n, m = self.samples
+        return (
+            f"{n} x {m} samples of {self.outputs} outputs, {self.tile} in a pass, {self.parameters} parameters: "
+            f"foreseen are {_size(self.bytes)} ({_size(self.kernel)} the kernel, {_size(self.passes)} the passes, "
+            f"{_size(self.rows)} gradients)"
+        )
+
+
+def plan(task: Task, method: str, *, groups: int = 1, features: int = 0) -> Plan:
+    """The memory that a kernel takes, foreseen from a pass of the first sample alone.
+
+    groups: how many kernels are kept. features: of the projected engine. Raises UnknownNameError for an output that is none, and
+    what a pass of the model raises.
+    """
+    model, first, second, output, tile = task.model, task.first, task.second, task.output, task.tile
+    refuse_coupled_modules(model)
+    one = first[:1].double()
+    leaves, held = double_tensors(model, task.parameters)
+    own = {value.untyped_storage().data_ptr() for value in (leaves | held).values()}
+    kept: dict[int, int] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    def run() -> Tensor:
+        return run_model(model, leaves | held, one, task.read)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, _as_is), Watch(leaves, 1, held) as watch:
+        outputs = checked_output(output, run().shape[1])
+    at_uses = NUMBER * sum(use.size for use in watch.uses)
+    n, m = len(first), len(first if second is None else second)
+    sides = 1 if second is None and n <= tile else 2
+    of_pass = min(tile, n) + (min(tile, m) if sides == 2 else 0)
+    whole = sum(leaf.numel() for leaf in leaves.values())
+    largest = max(leaf.numel() for leaf in leaves.values())
+    full = output == "full"
+    kernel = NUMBER * n * m * (outputs**2 if full else 1) * (1 if groups == 1 else groups + 1)
+    passes = of_pass * (sum(kept.values()) + at_uses * max(3, outputs if full else 1))  # three in the check of routes
+    rows = of_pass * largest * (outputs if full else 1) + 2 * LARGEST_TILE
+    if method == "jacobian":
+        passes, rows = of_pass * sum(kept.values()) * outputs, 2 * of_pass * outputs * whole
+    if method == "ghost":
+        rows = 3 * whole
+    if method == "projected":
+        rows += (n + m) * outputs * features
+    return Plan(method, (n, m), outputs, whole, tile, sides, kernel, passes, NUMBER * rows)
+
+
+def checked_output(output: str | int, outputs: int) -> int:
+    """How many outputs are differentiated. Raises UnknownNameError or IndexError for an output that is none."""
+    if isinstance(output, bool) or (isinstance(output, str) and output not in ("trace", "full")):
+        raise unknown_name("output", str(output), ("trace", "full"))
+    if isinstance(output, int) and not -outputs <= output < outputs:
+        raise IndexError(f"the model has {outputs} outputs, none of them is {output}")
+    return 1 if isinstance(output, int) else outputs
+
+
+def check_memory(foreseen: Plan, allowed: int | None, device: torch.device) -> None:
+    """Raise NotEnoughMemoryError where a plan takes more than is allowed; left out, more than is free."""
+    free = _free(device) if allowed is None else allowed
+    if free is None or foreseen.bytes <= free:
+        return
+    fits = _fitting_tile(foreseen, free)
+    if foreseen.kernel > free:
+        advice = "store it in tiles on disk with `TileStore`, or ask for one output or the trace instead of all"
+    elif fits and foreseen.method != "projected":
+        advice = f"tile={fits} samples in a pass would fit"
+    else:
+        advice = 'choose fewer samples, fewer `parameters`, or method="structured" with tile=1'
+    raise NotEnoughMemoryError(f"not enough memory, {_size(free)} are free: {foreseen}; {advice}")
+
+
+def _fitting_tile(foreseen: Plan, free: int) -> int:
+    """The samples in a pass of which two tiles fit."""
+    fixed = foreseen.kernel + 2 * LARGEST_TILE * NUMBER
+    n, m = foreseen.samples
+    of_pass = min(foreseen.tile, n) + (min(foreseen.tile, m) if foreseen.sides == 2 else 0)
+    of_each = (foreseen.bytes - fixed) / max(1, of_pass)
+    return min(int((free - fixed) / (2 * of_each)), foreseen.tile - 1) if of_each > 0 and fixed < free else 0
+
+
+def _free(device: torch.device) -> int | None:
+    """Bytes that can still be had; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with Path("/proc/meminfo").open() as file:
+            found = dict(line.split(":", 1) for line in file)
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        pages = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+        return os.sysconf(pages[0]) * os.sysconf(pages[1]) if all(name in os.sysconf_names for name in pages) else None
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _as_is(value: Any) -> Any:
+    return value
