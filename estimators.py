@@ -1,4 +1,4 @@
-"""Probes, their controls and statistics; subspaces, and erasers of concepts."""
+"""Probes, their controls and statistics; directions, subspaces, and erasers of concepts."""
 
 from __future__ import annotations
 
@@ -27,19 +27,33 @@ from .probe.statistics.corrections import false_discovery_rates
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
 from .probe.statistics.metrics import Accuracy, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
+from .probe.subspaces.causal_inner_product import CausalInnerProduct
+from .probe.subspaces.finders import (
+    DirectionFinder,
+    DirectionInterval,
+    KMeans,
+    MeanDifference,
+    PrincipalComponent,
+    Reading,
+    direction_interval,
+)
 from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Accuracy",
     "CannotFitError",
+    "CausalInnerProduct",
     "Cell",
     "ControlTask",
+    "DirectionFinder",
+    "DirectionInterval",
     "Eraser",
     "EraserFitter",
     "Estimator",
     "FittedCell",
     "FittedProbes",
     "Inlp",
+    "KMeans",
     "KSparse",
     "LabelledEraser",
     "LabelledEraserFitter",
@@ -48,6 +62,7 @@ __all__ = [
     "LinearProbe",
     "LinearSVM",
     "Logistic",
+    "MeanDifference",
     "MeanProjection",
     "Metric",
     "MomentFitter",
@@ -59,6 +74,7 @@ __all__ = [
     "PenalisedEstimator",
     "Perceptron",
     "PerceptronRegression",
+    "PrincipalComponent",
     "Probe",
     "ProbeClassifier",
     "ProbeRegressor",
@@ -66,12 +82,14 @@ __all__ = [
     "ProbeSweep",
     "QuadraticLeace",
     "RSquared",
+    "Reading",
     "Ridge",
     "RidgeRegression",
     "Rlace",
     "SharedGroupsError",
     "SoftNearestNeighbour",
     "Subspace",
+    "direction_interval",
     "false_discovery_rates",
     "group_bootstrap",
     "group_folds",

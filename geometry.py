@@ -6,6 +6,8 @@ from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
 from .analyses.automata.requirements import TrackingRequirements, tracking_requirements
+from .analyses.behaviour.causal_check import CausalCheck, causal_check
+from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
 from .analyses.geometry.singular_values import SingularValues, singular_values
 from .analyses.geometry.state_geometry import StateGeometry, state_geometry
@@ -16,6 +18,7 @@ from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Automaton",
+    "CausalCheck",
     "Direction",
     "DirectionCosines",
     "DirectionProjection",
@@ -28,7 +31,9 @@ __all__ = [
     "StateTrajectory",
     "Subspace",
     "TrackingRequirements",
+    "causal_check",
     "compare_representations",
+    "concept_score",
     "direction_cosines",
     "direction_projection",
     "expressivity",
@@ -37,5 +42,7 @@ __all__ = [
     "singular_values",
     "state_geometry",
     "state_trajectory",
+    "token_accuracy",
+    "token_loss",
     "tracking_requirements",
 ]

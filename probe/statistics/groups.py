@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,6 +44,15 @@ def group_bootstrap(
     tail = float(stats.norm.cdf(-np.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1)))
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def group_resamples(groups: NDArray[np.int64], count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The samples of `count` bootstrap resamples of whole groups: as many groups as there are, drawn with replacement."""
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.unique(groups[order], return_index=True)[1][1:])
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        yield np.concatenate([members[index] for index in generator.integers(0, len(members), len(members))])
 
 
 def group_shuffles(groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -65,14 +65,6 @@ class Direction(Subspace):
         kept = torch.promote_types(features.dtype, torch.float32)
         return cls((gap / norm).to(kept), hook, name, side, norm, details | about)
 
-    @classmethod
-    def random(cls, like: Direction, generator: torch.Generator) -> Direction:
-        """A random direction in the same space with the same scale: the control of a steering experiment."""
-        drawn = torch.randn(like.vector.shape, generator=generator, dtype=like.vector.dtype)
-        measured = drawn if like.metric is None else like.metric.to(drawn) @ drawn
-        unit = drawn / (drawn.conj() @ measured).real.sqrt()
-        return cls(unit, like.hook, "random", like.side, like.scale, {"method": "random"}, like.metric)
-
     def cosine(self, other: Direction) -> float:
         """The cosine with a direction of the same space, under its metric."""
         self._same_space(other)

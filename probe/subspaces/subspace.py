@@ -151,6 +151,33 @@ class Subspace:
             raise ValueError(f"{self.name} has {found}; edits remove real directions of one axis, by an orthogonal projection")
         return [Edit(position, operation, vector, heads, verb) for vector in self.basis.T]
 
+    @classmethod
+    def random(cls, like: Self, generator: torch.Generator, spread: Tensor | None = None) -> Self:
+        """A random subspace of the same space, rank and scale: the control of what is done along `like`.
+
+        spread: [D, m], of which a direction is spread @ g with standard normal g, such as centred activations [m, D].T / sqrt(m),
+            so that it lies where activations vary; None for all directions alike.
+        """
+        width = len(like.basis) if spread is None else spread.shape[1]
+        drawn = torch.randn(width, like.rank, generator=generator, dtype=like.basis.dtype)
+        drawn = drawn if spread is None else spread.to(drawn) @ drawn
+        return cls._of(
+            _orthonormal(drawn, like.metric),
+            hook=like.hook,
+            name="random",
+            side=like.side,
+            scale=like.scale,
+            about={"method": "random"},
+            metric=like.metric,
+        )
+
+    def under(self, metric: Tensor | None) -> Self:
+        """The same span with its angles under another metric. A direction's scale stays the length of its step in activations."""
+        basis = _orthonormal(self.basis, metric)
+        scale = self.scale * float(self.basis[:, 0].norm() / basis[:, 0].norm()) if self.rank == 1 else self.scale
+        about = dict(self.about)
+        return self._of(basis, hook=self.hook, name=self.name, side=self.side, scale=scale, about=about, metric=metric)
+
     def angles(self, other: Subspace) -> Tensor:
         """The principal angles with a subspace of the same space, ascending, in radians, [min(r, r')]."""
         self._same_space(other)
@@ -214,3 +241,11 @@ class Subspace:
     @classmethod
     def _of(cls, basis: Tensor, **rest: Any) -> Self:
         return cls(basis, **rest)
+
+
+def _orthonormal(columns: Tensor, metric: Tensor | None) -> Tensor:
+    """The columns [D, r] made orthonormal under a metric, by Gram and Schmidt: B^H M B = I in its real part."""
+    wide = columns.to(torch.promote_types(columns.dtype, torch.float64))
+    measured = wide if metric is None else metric.to(wide) @ wide
+    factor = torch.linalg.cholesky((wide.mH @ measured).real)
+    return torch.linalg.solve_triangular(factor.to(wide), wide.mT, upper=False).mT.to(columns.dtype)

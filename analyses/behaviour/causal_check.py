@@ -1,0 +1,200 @@
+"""Whether a direction matters to what a model does: it is taken out and moved along, beside random directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...kernels.recurrence import TapRequest
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Intervals, Line, Panel
+from ...probe.results.result import Result
+from ...probe.statistics.corrections import false_discovery_rates
+from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.scores import short_hook
+from ...probe.subspaces.subspace import HookFunction, Subspace
+from ...probe.tasks.base import Batch, generator_for
+from .measures import Measure, token_loss
+
+Operation = Literal["ablate", "reflect"]
+
+
+@dataclass(frozen=True)
+class CausalCheck(Result, kind="causal_check"):
+    """What changing an activation along a direction changes at the output, beside what random directions change."""
+
+    title: ClassVar[str] = "Causal check"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "direction": "the concept, or the control",
+        "hook": "the activation that is changed",
+        "operation": "ablate: the component is taken out; reflect: turned around; steer: added to",
+        "strength": "of steering, in units of the direction's scale; nan for the other operations",
+        "effect": "mean change of what is measured, on the same inputs",
+        "low": "lower end of its 95% interval over groups",
+        "high": "upper end",
+        "null": "mean change by random directions of the same length",
+        "null_low": "their 2.5% quantile",
+        "null_high": "their 97.5% quantile",
+        "p_value": "share of them whose change is as large in size, the direction itself counted in",
+        "q_value": "smallest false discovery rate over the table (Benjamini-Hochberg) at which this is a discovery",
+        "accuracy": "held-out score of the probe that the direction comes from; nan where none was given",
+        "samples": "positions that are measured",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "direction", "hook", "operation")
+
+    def summary(self) -> str:
+        """Give each direction and operation in a sentence that says whether it does more than random directions."""
+        lines = []
+        for row in _strongest(self.table).itertuples():
+            how = f"{row.operation} x {row.strength:g}" if row.operation == "steer" else row.operation
+            said = "more than" if row.p_value <= 0.05 else "no more than"
+            read = "" if np.isnan(row.accuracy) else f"; a probe reads it at {row.accuracy:.3f}"
+            lines.append(
+                f"{row.model}, {row.direction} at {short_hook(row.hook)}, {how}: {row.effect:+.3f} [{row.low:+.3f}, "
+                f"{row.high:+.3f}], {said} random directions ({row.null_low:+.3f} to {row.null_high:+.3f}, p = {row.p_value:.3f})"
+                + read
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """One panel for the dose and effect of steering, and one for what takes the direction out."""
+        measured = str(self.about.get("measure", "measure")).replace("_", " ")
+        panels = []
+        steered = self.table[self.table["operation"] == "steer"]
+        if len(steered):
+            lines: list[Line] = []
+            for (model, name, hook), own in steered.groupby(["model", "direction", "hook"], sort=False):
+                own = own.sort_values("strength")
+                x, y, low, high = (own[column].to_numpy() for column in ("strength", "effect", "low", "high"))
+                label = f"{model}: {str(name).replace('_', ' ')}, {short_hook(str(hook))}"
+                lines.append(Line(x, y, label, low, high, markers=True))
+                null, low, high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
+                lines.append(Line(x, null, f"random beside {label}", low, high, dashed=True))
+            panels.append(Panel(lines, "strength", f"change of {measured}", "Dose and effect"))
+        taken = self.table[self.table["operation"] != "steer"]
+        if len(taken):
+            names = [f"{row.model}: {row.operation} {row.direction}, {short_hook(row.hook)}" for row in taken.itertuples()]
+            value, low, high = (taken[column].to_numpy() for column in ("effect", "low", "high"))
+            null, null_low, null_high = (taken[column].to_numpy() for column in ("null", "null_low", "null_high"))
+            marks = [Intervals(names, value, "direction", low, high), Intervals(names, null, "random", null_low, null_high)]
+            panels.append(Panel(marks, f"change of {measured}", "", "Without it"))
+        caption = f"{self.about.get('randoms', 0)} random directions; interval: 95%, bootstrap over groups."
+        return Figure(self.title, panels, alt=f"Effect of directions beside random ones. {self.summary()}", caption=caption)
+
+
+def causal_check(
+    model: HookedModel,
+    direction: Subspace,
+    batch: Batch,
+    *,
+    measure: Measure = token_loss,
+    operations: Sequence[Operation] = ("ablate", "reflect"),
+    strengths: Sequence[float] = (),
+    control: Subspace | None = None,
+    where: Tensor | None = None,
+    randoms: int = 100,
+    spread: Tensor | None = None,
+    accuracy: float = float("nan"),
+    taps: TapRequest | None = None,
+    name: str = "model",
+    seed: int = 0,
+) -> CausalCheck:
+    """Change an activation along a direction or subspace, and measure the output of the same inputs with and without.
+
+    batch: held-out sequences. measure: what is looked at, see `measures`.
+    operations: what is done to the activation at all positions; of a state, at its taps, from where the recurrence goes on.
+    strengths: steering is added by these, in units of the direction's scale; a subspace of several dimensions is not steered.
+    control: another direction of the same activation that gets the same treatment, such as that of the control task.
+    where: [B, T], true at the positions that count; all that have a measure when None.
+    randoms: how many random subspaces of the same rank and scale make the null. spread: from where they are drawn, see
+        `Subspace.random`; without it all directions are alike, which is an easy null where activations vary along few.
+    accuracy: held-out score of the probe that goes with the direction, to stand beside. taps: of states. name: of the model.
+
+    Raises ValueError where nothing is measured or done, where the measure is not finite, and for the strengths of a subspace.
+    """
+    if not operations and not len(strengths):
+        raise ValueError("there is nothing to do: give operations, or strengths to steer by")
+    if len(strengths) and direction.rank > 1:
+        raise ValueError(f"{direction.name} has {direction.rank} dimensions; steer along one of them")
+    bench = _Bench(model, batch, measure, where, taps)
+    drawn = [type(direction).random(direction, generator_for(seed, 31, index), spread) for index in range(randoms)]
+    rows: list[dict[str, Any]] = []
+    for operation, strength in [*((how, float("nan")) for how in operations), *(("steer", dose) for dose in strengths)]:
+        null = np.array([bench.effect(_hook(other, operation, strength)).mean() for other in drawn])
+        for own in (direction, *([] if control is None else [control])):
+            each = bench.effect(_hook(own, operation, strength))
+            low, high = group_bootstrap(each, bench.groups, 1000, seed)
+            row = {"model": name, "direction": own.name, "hook": own.hook, "operation": operation, "strength": strength}
+            row |= {"effect": each.mean(), "low": low, "high": high, **_beside(null, float(each.mean()))}
+            rows.append(row | {"accuracy": accuracy if own is direction else float("nan"), "samples": len(each)})
+    table = pd.DataFrame(rows)
+    table["q_value"] = false_discovery_rates(table["p_value"].to_numpy())
+    about = {"measure": getattr(measure, "__name__", "measure"), "randoms": randoms, "seed": seed, "spread": spread is not None}
+    return CausalCheck(table[list(CausalCheck.columns)], about)
+
+
+def join_causal_checks(parts: Sequence[CausalCheck]) -> CausalCheck:
+    """Make one table of several checks, corrected as one. They must have been measured in the same way."""
+    if any(part.about != parts[0].about for part in parts):
+        raise ValueError("these causal checks were not measured in the same way; keep them apart")
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    return CausalCheck(table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy())), parts[0].about)
+
+
+class _Bench:
+    """A batch with what a model does on it unchanged."""
+
+    def __init__(self, model: HookedModel, batch: Batch, measure: Measure, where: Tensor | None, taps: TapRequest | None) -> None:
+        self.model, self.batch, self.measure = model, batch, measure
+        own: dict[str, Any] = {} if taps is None else {"taps": taps}
+        self.run = partial(model.run_with_hooks, batch.tokens, **own)
+        with torch.no_grad():
+            self.plain = measure(model(batch.tokens), batch)
+        self.counted = ~self.plain.isnan()
+        if where is not None:
+            self.counted &= where.to(self.counted.device)
+        if not bool(self.counted.any()):
+            raise ValueError("no position of this batch is measured: none has a target, or `where` leaves all of them out")
+        spread = batch.groups[:, None].expand(self.counted.shape)
+        self.groups: NDArray[np.int64] = spread[self.counted.cpu()].numpy()
+
+    def effect(self, hook: HookFunction) -> NDArray[np.float64]:
+        """The change of the measure by a hook, at each position that counts, [n]."""
+        with torch.no_grad():
+            changed = self.measure(self.run(fwd_hooks=[hook]), self.batch)
+        found = (changed - self.plain)[self.counted].double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ValueError("what is measured is not finite after the change; take a smaller strength")
+        return found
+
+
+def _hook(subspace: Subspace, operation: str, strength: float) -> HookFunction:
+    if operation == "steer":
+        return subspace.steer(strength)
+    change = {"ablate": subspace.remove, "reflect": subspace.reflect}[operation]
+    return subspace.hook, lambda value, hook: change(value)
+
+
+def _beside(null: NDArray[np.float64], effect: float) -> dict[str, float]:
+    """The null's mean and quantiles, and the two-sided p-value of an effect: exact where it is drawn as the null is."""
+    if not len(null):
+        return dict.fromkeys(("null", "null_low", "null_high", "p_value"), float("nan"))
+    low, high = np.quantile(null, [0.025, 0.975])
+    as_large = int((np.abs(null) >= abs(effect)).sum())
+    return {"null": null.mean(), "null_low": low, "null_high": high, "p_value": (1 + as_large) / (1 + len(null))}
+
+
+def _strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows but of steering those of the largest strength of each direction."""
+    steered = table[table["operation"] == "steer"]
+    most = steered.groupby(["model", "direction", "hook"], sort=False)["strength"].transform("max")
+    return pd.concat([table[table["operation"] != "steer"], steered[steered["strength"] == most]])

@@ -1,0 +1,168 @@
+"""Ways of finding the direction of a concept, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.cluster import KMeans as TheirKMeans
+from torch import Tensor
+
+from ..configuration import Configuration, Count, Natural
+from ..estimators.estimator import Estimator, LinearProbe
+from ..estimators.logistic import Logistic
+from ..plugins import Kinds
+from ..statistics.groups import group_resamples
+from .direction import Direction
+from .sides import Side
+
+
+@dataclass(frozen=True)
+class DirectionFinder(Configuration, Kinds, family="direction_finder"):
+    """Base of the ways of finding a direction. One says how its vector is found; sense and scale are the same for all.
+
+    The direction points to where the concept is present; its scale is how far apart the means with and without it lie along it.
+    """
+
+    @abstractmethod
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        """A vector [D] of any length and sense, from float64 features [N, D], booleans [N] and the source of each sample [N]."""
+
+    def fit(
+        self,
+        features: Tensor,
+        present: Tensor,
+        *,
+        hook: str,
+        name: str,
+        side: Side = "vector",
+        groups: Tensor | None = None,
+        **about: Any,
+    ) -> Direction:
+        """Find the direction of a concept in real features [N, D], where it is present [N] and where not.
+
+        groups: the source of each sample, [N]; its own when None. Raises ValueError where one of the two has no sample, for
+        features that are not finite and for a vector of no length, TypeError for complex features.
+        """
+        if features.is_complex():
+            raise TypeError(f"{name}: features are complex; give their real and imaginary parts side by side")
+        wide, present = features.double(), present.bool()
+        if not bool(wide.isfinite().all()):
+            raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+        if present.all() or not present.any():
+            raise ValueError(f"{name}: a direction needs samples with and without the concept")
+        found = self.vector(wide, present, torch.arange(len(wide)) if groups is None else groups)
+        norm = float(found.norm())
+        if not 0 < norm < float("inf"):
+            raise ValueError(f"{name}: {self.kind} finds a vector of length {norm:g}, which is no direction")
+        gap = float((wide[present].mean(0) - wide[~present].mean(0)) @ found) / norm
+        details = {"method": self.kind.replace("_", " "), "with": int(present.sum()), "without": int((~present).sum())}
+        unit = (found / norm if gap >= 0 else -found / norm).to(torch.promote_types(features.dtype, torch.float32))
+        return Direction(unit, hook, name, side, abs(gap) or 1.0, details | about)
+
+
+@dataclass(frozen=True)
+class MeanDifference(DirectionFinder, kind="mean_difference"):
+    """The difference of the means with and without the concept."""
+
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        return features[present].mean(0) - features[~present].mean(0)
+
+
+@dataclass(frozen=True)
+class Reading(DirectionFinder, kind="reading"):
+    """The weights of a linear probe: what has to be looked along to tell whether the concept is present.
+
+    With linear discriminant analysis it is the difference of means whitened by the covariance within the two sides.
+    """
+
+    estimator: Estimator = field(default_factory=Logistic)
+    """These probes are fitted, which must be linear."""
+
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        probe = self.estimator.fit_many(features, {"concept": present.long()}, groups)["concept"]
+        if not isinstance(probe, LinearProbe):
+            raise TypeError(f"{self.estimator.kind} fits no linear probe, which has no direction")
+        return probe.weights[-1] - probe.weights[0] if len(probe.weights) > 1 else probe.weights[0]
+
+
+@dataclass(frozen=True)
+class PrincipalComponent(DirectionFinder, kind="principal_component"):
+    """A principal component of the activations, which knows nothing of the concept but its sense."""
+
+    number: Count = 1
+    """The components are numbered from 1, which has the largest variance."""
+
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        centred = features - features.mean(0)
+        if self.number > min(centred.shape):
+            raise ValueError(f"there is no component {self.number} of features {tuple(features.shape)}")
+        return torch.linalg.svd(centred, full_matrices=False)[2][self.number - 1]
+
+
+@dataclass(frozen=True)
+class KMeans(DirectionFinder, kind="k_means"):
+    """The difference of the centres of two clusters, which knows nothing of the concept but its sense."""
+
+    seed: Natural = 0
+    """The first centres are drawn from this seed."""
+
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        centres = TheirKMeans(2, n_init=10, random_state=self.seed).fit(features.numpy()).cluster_centers_
+        return torch.from_numpy(centres[1] - centres[0]).double()
+
+
+@dataclass(frozen=True)
+class DirectionInterval:
+    """How sure a direction is. cosines: of the directions of bootstrap resamples with it, [resamples]. groups: how many.
+
+    low: with 95% confidence, the cosine of the direction with the one that all the data there could be would give is at least
+    this: the 5% quantile of `cosines`, lowered for few groups as those of `group_bootstrap`. Where it is near that of random
+    directions, sqrt(1 / D), the direction is noise.
+    """
+
+    direction: Direction
+    cosines: np.ndarray[Any, np.dtype[np.float64]]
+    groups: int
+
+    @property
+    def low(self) -> float:
+        tail = stats.norm.cdf(-np.sqrt(self.groups / (self.groups - 1)) * stats.t.ppf(0.95, self.groups - 1))
+        return float(np.quantile(self.cosines, tail))
+
+
+def direction_interval(
+    finder: DirectionFinder,
+    features: Tensor,
+    present: Tensor,
+    *,
+    hook: str,
+    name: str,
+    side: Side = "vector",
+    groups: Tensor | None = None,
+    resamples: int = 200,
+    seed: int = 0,
+) -> DirectionInterval:
+    """Find a direction, and again in bootstrap resamples of whole groups. Arguments: as of `DirectionFinder.fit`.
+
+    A resample that lacks one of the two sides is drawn again. Raises ValueError where fewer than two groups have the concept, or
+    fewer than two lack it somewhere: one says nothing of how groups differ.
+    """
+    sources = torch.arange(len(features)) if groups is None else groups
+    for side_, said in ((present.bool(), "with"), (~present.bool(), "without")):
+        if len(sources[side_].unique()) < 2:
+            raise ValueError(f"{name}: an interval needs at least two groups that have samples {said} the concept")
+    where = {"hook": hook, "name": name, "side": side}
+    whole = finder.fit(features, present, groups=sources, **where)  # type: ignore[arg-type]
+    cosines: list[float] = []
+    for rows in map(torch.from_numpy, group_resamples(sources.numpy(), 100 * resamples, seed)):
+        if len(cosines) == resamples:
+            break
+        if present[rows].any() and not present[rows].all():
+            own = finder.fit(features[rows], present[rows], groups=sources[rows], **where)  # type: ignore[arg-type]
+            cosines.append(whole.cosine(own))
+    return DirectionInterval(whole, np.array(cosines), len(sources.unique()))
