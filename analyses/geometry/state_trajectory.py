@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,6 +18,7 @@ from ...probe.results.result import Result
 from ..models import Models, named_models, real_parts, states_of
 
 AXES = 3
+MOST_FITTED = 1024
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], la
         for layer, states in states_of(model, tokens[None], Tap(every=1)):
             for head in range(states.shape[2]):
                 place = f"{name}, layer {layer}, head {head}"
-                table, explained[place] = _follow(real_parts(states[0, :, head].flatten(1)))
+                table, explained[place] = follow(real_parts(states[0, :, head].flatten(1)))
                 turned += [place] if states.is_complex() else []
                 where = {"model": name, "layer": layer, "head": head, "position": range(len(tokens))}
                 tables.append(table.assign(**where, token=list(texts), label=labels.tolist()))
@@ -101,14 +103,17 @@ def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], la
     return StateTrajectory(pd.concat(tables, ignore_index=True), about)
 
 
-def _follow(states: Tensor) -> tuple[pd.DataFrame, float]:
-    """Real states [T, n]: their coordinates, norms and changes, and the share of variance on the axes."""
+def follow(states: Tensor) -> tuple[pd.DataFrame, float]:
+    """Real states [T, n]: their coordinates, norms and changes, and the share of variance on the axes.
+
+    The axes of more than 1,024 states are those of every second, third, ... of them, 1,024 at most.
+    """
     centred = states - states.mean(0)
-    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
-    coordinates = (left * singular)[:, :AXES].numpy()
-    coordinates = np.pad(coordinates, ((0, 0), (0, AXES - coordinates.shape[1])))
-    variance = singular.square()
+    _, _, right = torch.linalg.svd(centred[:: math.ceil(len(centred) / MOST_FITTED)], full_matrices=False)
+    found = centred @ right[:AXES].mT
+    coordinates = np.pad(found.numpy(), ((0, 0), (0, AXES - found.shape[1])))
+    variance = float(centred.square().sum())
     change = torch.cat([states[:1], states.diff(dim=0)]).norm(dim=1)
     table = pd.DataFrame(coordinates, columns=[f"axis_{axis + 1}" for axis in range(AXES)])
     table = table.assign(norm=states.norm(dim=1).numpy(), change=change.numpy())
-    return table, float(variance[:AXES].sum() / variance.sum()) if bool(variance.sum() > 0) else 1.0
+    return table, float(found.square().sum()) / variance if variance > 0 else 1.0

@@ -30,6 +30,7 @@ from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.python_labels import LABELS
 from ...probe.tasks.source_code import SourceCode
+from ...probe.tasks.spelling import BYTE_TEXTS, Bytes
 from ..behaviour.steering import log_odds, steering
 from ..behaviour.survival import survival
 from ..behaviour.training_curve import HeldOutCost, TrainingCurve, held_out_cost
@@ -115,7 +116,9 @@ class SourceCodeStudy(Study, kind="source-code"):
 
     def _trajectory(self, models: dict[str, Model]) -> StateTrajectory:
         tokens, labels = self._example()
-        return state_trajectory(models, tokens, texts=texts_of(tokens), labels=labels["bracket_depth"], label="bracket depth")
+        return state_trajectory(
+            models, tokens, texts=Bytes().show(tokens.tolist()), labels=labels["bracket_depth"], label="bracket depth"
+        )
 
     def _hooks(self, model: Model) -> list[str]:
         states = [hook for hook in model.hook_dict if hook.endswith("hook_state")]
@@ -167,7 +170,9 @@ class SourceCodeStudy(Study, kind="source-code"):
         batch = self._batch(16, "test", 7, labels=True)
         return {
             "direction_cosines": direction_cosines(chosen),
-            "direction_projection": direction_projection(models[GATED_DELTA_NET], chosen, tokens, texts_of(tokens), labels),
+            "direction_projection": direction_projection(
+                models[GATED_DELTA_NET], chosen, tokens, Bytes().show(tokens.tolist()), labels
+            ),
             "steering": steering(pairs, batch, concept, strengths=self.strengths, seed=self.seed, text_of=BYTE_TEXTS),
         }
 
@@ -190,14 +195,6 @@ class SourceCodeStudy(Study, kind="source-code"):
                         model, batch.tokens, advance=lambda done, _: run.reporter.advance(done, "outputs")
                     )
         return tangent_spectrum(kernels, batch.targets[:, -1])
-
-
-BYTE_TEXTS = ["␣" if byte == 32 else repr(chr(byte))[1:-1] if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
-
-
-def texts_of(tokens: torch.Tensor) -> list[str]:
-    """Each byte as a character; those outside ASCII and control characters as escapes."""
-    return [BYTE_TEXTS[byte] for byte in tokens.tolist()]
 
 
 def short(name: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,10 +47,12 @@ class Checkpoints:
 
     ledger: lists the files. A checkpoint that it does not list was not finished and counts for nothing: a new one is written,
     then listed in the place of the old, and then the old is deleted. Without a ledger whatever lies in the folder counts.
+    about: what stands beside each of them, as JSON: which model it is, so that others than the study can build it.
     """
 
     folder: Path
     ledger: ListsFiles | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def newest(self) -> Path | None:
@@ -65,7 +67,7 @@ class Checkpoints:
         old = [other for other in self._all() if other != path]
         if self.ledger is not None:
             self.ledger.clear(path)
-        save_checkpoint(path, model, optimizer, progress)
+        save_checkpoint(path, model, optimizer, progress, self.about)
         if self.ledger is not None:
             self.ledger.record([path], old)
         for other in old:
@@ -85,15 +87,21 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.safetensors"))
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
-    """Write model, optimizer moments and loss history; the file appears whole or not at all."""
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    progress: Progress,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write model, optimizer moments and loss history, and `about`; the file appears whole or not at all."""
     tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     if optimizer is not None:
         for name, state in _moments(model, optimizer).items():
             tensors |= {f"optimizer.{name}.{key}": torch.as_tensor(value).clone() for key, value in state.items()}
     tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
     # One key: safetensors writes several in no fixed order, and the same training should leave the same bytes.
-    metadata = {"statescope": json.dumps({"format": 1, "step": progress.step})}
+    metadata = {"statescope": json.dumps({**(about or {}), "format": 1, "step": progress.step})}
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
@@ -117,7 +125,7 @@ def read_progress(path: Path) -> Progress:
     """Read where a checkpoint stands. Raises DamagedCheckpointError for a file that cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            step = _read_step((file.metadata() or {}).get("statescope", ""))
+            step = _header(file)["step"]
             losses = file.get_tensor("losses")
         if losses.dtype != torch.float64 or losses.shape != (step,):
             raise ValueError(f"it has losses of shape {list(losses.shape)} for {step} steps")
@@ -128,12 +136,21 @@ def read_progress(path: Path) -> Progress:
     return Progress(step, tuple(losses.tolist()))
 
 
-def _read_step(header: str) -> int:
-    plain = json.loads(header or "null")
+def read_about(path: Path) -> dict[str, Any]:
+    """Read what stands beside a checkpoint. Raises DamagedCheckpointError for a file that cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: value for name, value in _header(file).items() if name not in ("format", "step")}
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
+def _header(file: Any) -> dict[str, Any]:
+    plain = json.loads((file.metadata() or {}).get("statescope", "") or "null")
     step = plain.get("step") if isinstance(plain, dict) else None
     if not isinstance(step, int) or isinstance(step, bool) or step < 0 or plain.get("format") != 1:
         raise ValueError("it has no header of ours")
-    return step
+    return dict(plain)
 
 
 def _check_fit(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:

@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..configuration import to_plain
 from ..errors import StatescopeError, unknown_name
 from ..files import UnwritableError, is_leftover, remove_leftovers
 from .job import InRun, Job, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ..subspaces.direction import Direction
     from ..tasks.base import Batch, Task
     from .checkpoint import Checkpoints, Progress
+    from .trained_model import TrainedModel
     from .training import Training
 
     R = TypeVar("R", bound=Result)
@@ -155,6 +158,31 @@ class Run:
 
         return Direction.load(self.ledger.checked(f"directions/{self.prefix}{name}.safetensors"))
 
+    @property
+    def model_names(self) -> list[str]:
+        """The names of the models that the run has trained so far; of a study over seeds such as "seed-3/positive"."""
+        start = f"checkpoints/{self.prefix}"
+        names = (name.removeprefix(start).rpartition("/")[0] for name in self.manifest.files if name.startswith(start))
+        return list(dict.fromkeys(filter(None, names)))
+
+    def model(self, name: str) -> TrainedModel:
+        """A model that the run has trained, as its last checkpoint has it, and the task it was trained on.
+
+        Raises UnknownNameError for a name the run does not have, AlteredFileError where the file is not as it was written,
+        UndescribedModelError where it does not say which model it is.
+        """
+        from .trained_model import trained_model
+
+        if name not in self.model_names:
+            raise unknown_name(f"model of {self.path}", name, self.model_names)
+        return trained_model(self.checkpoints(name))
+
+    @property
+    def direction_names(self) -> list[str]:
+        """The names of the directions that are kept in the run."""
+        start = f"directions/{self.prefix}"
+        return [name.removeprefix(start).removesuffix(".safetensors") for name in self.manifest.files if name.startswith(start)]
+
     def problems(self) -> list[str]:
         """Files that are missing, cut short or altered."""
         return self.manifest.problems(self.path)
@@ -242,7 +270,8 @@ class Run:
         from .training import train
 
         model = Model(config)
-        checkpoints = self.checkpoints(label)
+        about = {"config": to_plain(config), "task": to_plain(task), "length": training.length}
+        checkpoints = replace(self.checkpoints(label), about=about)
         progress = checkpoints.restore(model)
         if progress.step < training.steps:
             with self.stage(f"training: {self.prefix}{label}", training.steps):

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
+from .spelling import Numbers, Spelling
 
 Split = Literal["train", "validation", "test"]
 IGNORED = -100  # a target that no loss counts
@@ -64,6 +65,24 @@ class Task(Configuration, Kinds, family="task"):
     def inputs(self) -> int:
         """Real numbers that come in at a position; 0 where tokens are whole numbers."""
         return 0
+
+    @property
+    def spelling(self) -> Spelling:
+        """How a person writes a sequence of the task: as numbers, where the task says nothing else."""
+        return Numbers(self.vocabulary)
+
+    def example(self, length: int) -> str:
+        """A sequence to begin with, of about that length, as a person would write it.
+
+        Raises ValueError for a length that the task cannot give, and for a task of real numbers.
+        """
+        if self.inputs:
+            raise ValueError(f"the task {self.kind} gives real numbers, which are not typed")
+        return self.spelling.write(self.batch(1, length, "test", generator_for(0)).tokens[0].tolist())
+
+    def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
+        """What is true after each token of any one sequence [T], by name; of tasks that can tell it from the tokens alone."""
+        return {}
 
     @abstractmethod
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:

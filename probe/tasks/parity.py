@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from .base import Batch, Split, Task, draw_split
 
@@ -24,3 +24,7 @@ class Parity(Task, kind="parity"):
         tokens = draw_split(lambda count: torch.randint(0, 2, (count, length), generator=generator), size, split)
         parity = tokens.cumsum(1) % 2
         return Batch(tokens, parity, {"parity": parity})
+
+    def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
+        """The parity of the bits so far."""
+        return {"parity": tokens.cumsum(0) % 2}

@@ -9,12 +9,19 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator
+from torch import Generator, Tensor
 
 from .base import Batch, Split, Task
 from .corpus import Corpus, Document, UnreadableFileError, bytes_of, corpus_of, files_of
 from .python_labels import LABELS, UnreadableSourceError, bytes_since_change, label_bytes
+from .spelling import Bytes
 
+EXAMPLE = """def f(a, b=(1, [2, 3])):
+    # a note
+    if a and not b:
+        return {"x": g("some text", [a])}
+    return b
+"""
 EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
 
 
@@ -50,6 +57,23 @@ class SourceCode(Task, kind="source_code"):
         columns = [*LABELS, *(f"{name}_age" for name in LABELS)] if labels else []
         named = {name: [file.labels[name][begin : begin + length] for file, begin in windows] for name in columns}
         return Batch(tokens, following, {name: torch.from_numpy(np.stack(rows)).long() for name, rows in named.items()}, groups)
+
+    @property
+    def spelling(self) -> Bytes:
+        """Tokens are typed as text."""
+        return Bytes()
+
+    def example(self, length: int) -> str:
+        """A few lines of Python, whatever the length: to draw one of the files would read them all."""
+        return EXAMPLE
+
+    def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
+        """The labels of a text that is Python; none of one that cannot be read as such."""
+        try:
+            found = label_bytes(bytes(tokens.tolist()))
+        except UnreadableSourceError:
+            return {}
+        return {name: torch.from_numpy(values.astype(np.int64)) for name, values in found.items()}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Generator
 
 from .base import Batch, Split, Task
 from .corpus import Corpus, Document, bytes_of, corpus_of, files_of
+from .spelling import Bytes
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,21 @@ class Text(Task, kind="text"):
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
         tokens, following, groups = bytes_of(self.corpus.windows(size, length, split, generator), length)
-        letters = ((tokens | 32) >= ord("a")) & ((tokens | 32) <= ord("z"))
-        named = {"word_place": _since(~letters), "line_place": _since(tokens == ord("\n"))}
-        return Batch(tokens, following, named if labels else {}, groups)
+        return Batch(tokens, following, _places(tokens) if labels else {}, groups)
+
+    @property
+    def spelling(self) -> Bytes:
+        """Tokens are typed as text."""
+        return Bytes()
+
+    def labels_of(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The places in word and line."""
+        return {name: values[0] for name, values in _places(tokens[None]).items()}
+
+
+def _places(tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    letters = ((tokens | 32) >= ord("a")) & ((tokens | 32) <= ord("z"))
+    return {"word_place": _since(~letters), "line_place": _since(tokens == ord("\n"))}
 
 
 def _since(event: torch.Tensor) -> torch.Tensor:

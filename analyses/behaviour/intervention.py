@@ -1,0 +1,230 @@
+"""What one change of a run does, on one sequence: to the next-token distribution, and to the states, beside random changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.recurrence import Edit, Tap
+from ...probe.hooks.names import STATE_PLACE, hook_name
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Bars, Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.subspaces.direction import Direction
+
+PLAIN, CHANGED, RANDOM = "unchanged", "changed", "random"
+SHOWN = 12
+MOST_TAPS = 64
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a run: hook functions that return replacements, and edits of states by hook."""
+
+    hooks: Sequence[tuple[str, Callable[..., Any]]] = ()
+    edits: Mapping[str, Sequence[Edit]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Intervention(Result, kind="intervention"):
+    """The next-token probabilities after one token: unchanged, changed, and under random changes of the same size."""
+
+    title: ClassVar[str] = "Next token"
+    columns: ClassVar[dict[str, str]] = {
+        "run": "unchanged, changed, or random",
+        "token": "a next token, as text",
+        "probability": "of the token; of random changes the mean",
+        "low": "the least over the random changes; the probability itself for the other runs",
+        "high": "the largest over the random changes; the probability itself for the other runs",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("run",)
+
+    def summary(self) -> str:
+        """How far the distribution moved, and how far random changes move it."""
+        about = self.about
+        random = about["random_divergences"]
+        beside = (
+            f"; {len(random)} random ones {min(random):.4g} to {max(random):.4g}" if random else "; no random one is possible"
+        )
+        return (
+            f"{about['change']}, read after token {about['position']}: KL divergence from the unchanged distribution "
+            f"{about['divergence']:.4g} nats; {spread}"
+        )
+
+    def specification(self) -> Figure:
+        """The tokens whose probability moved most."""
+        bars = []
+        for run, own in self.table.groupby("run", sort=False):
+            values, low, high = (own[column].to_numpy() for column in ("probability", "low", "high"))
+            ends = (low, high) if run == RANDOM else (None, None)
+            bars.append(Bars(list(own["token"]), values, str(run), *ends))
+        panel = Panel(bars, "next token", "probability", "Probabilities that moved most")
+        caption = self.summary() + ". Bars of random changes span their least and largest."
+        return Figure(self.title, [panel], columns=1, alt=f"Next-token probabilities. {self.summary()}", caption=caption)
+
+
+@dataclass(frozen=True)
+class StateShift(Result, kind="state_shift"):
+    """How far a change moves the states of each layer, token by token, as a share of their norm."""
+
+    title: ClassVar[str] = "Change of the states"
+    columns: ClassVar[dict[str, str]] = {
+        "run": "changed or random",
+        "layer": "block",
+        "position": "token position",
+        "share": "|S'_t - S_t|_F / |S_t|_F over all heads; of random changes the mean",
+        "low": "the least over the random changes",
+        "high": "the largest over the random changes",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("layer",)
+
+    def summary(self) -> str:
+        """The largest shift in each layer."""
+        changed = self.table[self.table["run"] == CHANGED]
+        lines = []
+        for layer, own in changed.groupby("layer"):
+            top = own.loc[own["share"].idxmax()]
+            lines.append(f"layer {layer}: at most {top['share']:.3g} of the norm, after token {int(top['position'])}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """A panel a layer."""
+        panels = []
+        for layer, own in self.table.groupby("layer"):
+            lines = []
+            for run, rows in own.groupby("run", sort=False):
+                position, share, low, high = (rows[name].to_numpy() for name in ("position", "share", "low", "high"))
+                lines.append(Line(position, share, str(run), *((low, high) if run == RANDOM else (None, None))))
+            panels.append(Panel(lines, "token position", "share of the state's norm", f"layer {layer}"))
+        caption = "Bands of random changes span their least and largest."
+        return Figure(self.title, panels, alt=f"Shift of the states over time. {self.summary()}", caption=caption)
+
+
+def intervene(
+    model: HookedModel,
+    tokens: Tensor,
+    change: Change,
+    random: Sequence[Change],
+    *,
+    name: str,
+    position: int,
+    show: Callable[[Sequence[int]], list[str]],
+) -> tuple[Intervention, StateShift | None]:
+    """Run one sequence [T] unchanged, changed, and with random changes.
+
+    name: of the change, in words. position: the token behind which the next one is read. show: token ids as texts.
+
+    Raises IndexError for a position past the end. The shift of the states is None for a model without any.
+    """
+    if not 0 <= position < len(tokens):
+        raise IndexError(f"position {position} is outside the {len(tokens)} tokens")
+    plain, before = _run(model, tokens, Change(), position)
+    changed, after = _run(model, tokens, change, position)
+    others = [_run(model, tokens, one, position) for one in random]
+    ids = _moved(plain, changed)
+    texts = show(ids)
+    rows = [pd.DataFrame({"run": PLAIN, "token": texts, **_certain(plain[ids])})]
+    rows.append(pd.DataFrame({"run": CHANGED, "token": texts, **_certain(changed[ids])}))
+    if others:
+        rows.append(pd.DataFrame({"run": RANDOM, "token": texts, **_spread(torch.stack([one[ids] for one, _ in others]))}))
+    about = {
+        "change": name,
+        "position": position,
+        "divergence": _divergence(changed, plain),
+        "random_divergences": [_divergence(one, plain) for one, _ in others],
+    }
+    found = Intervention(pd.concat(rows, ignore_index=True).rename(columns={"value": "probability"}), about)
+    return found, _shift(before, after, [states for _, states in others])
+
+
+def _shift(
+    before: dict[int, tuple[Sequence[int], Tensor]],
+    after: dict[int, tuple[Sequence[int], Tensor]],
+    others: Sequence[dict[int, tuple[Sequence[int], Tensor]]],
+) -> StateShift | None:
+    rows = []
+    for layer, (positions, states) in before.items():
+        where = {"layer": layer, "position": list(positions)}
+        rows.append(pd.DataFrame({"run": CHANGED, **where, **_certain(_share(after[layer][1], states))}))
+        if others:
+            shares = torch.stack([_share(one[layer][1], states) for one in others])
+            rows.append(pd.DataFrame({"run": RANDOM, **where, **_spread(shares)}))
+    return StateShift(pd.concat(rows, ignore_index=True).rename(columns={"value": "share"})) if rows else None
+
+
+def adding(direction: Direction, strength: float, positions: Sequence[int]) -> Change:
+    """Move an activation along a direction after some tokens, by strength times its scale. States are changed at the first."""
+    if direction.hook.endswith(STATE_PLACE):
+        raise ValueError(f"{direction.name} lies in a state; use an edit of the state")
+    at = torch.tensor(positions, dtype=torch.long)
+
+    def move(value: Tensor, hook: Any) -> Tensor:
+        return value.index_copy(1, at, direction.add(value.index_select(1, at), strength))
+
+    return Change(hooks=[(direction.hook, move)])
+
+
+def random_ones(direction: Direction, seeds: Sequence[int]) -> Iterator[Direction]:
+    """Random directions of the same space and scale."""
+    for seed in seeds:
+        yield Direction.random(direction, torch.Generator().manual_seed(seed))
+
+
+def contrast(model: HookedModel, present: Tensor, absent: Tensor, hook: str, name: str) -> Direction:
+    """The direction from the mean activation over one sequence [T] to that over another, and how far apart they are."""
+    features = []
+    for tokens in (present, absent):
+        with torch.no_grad():
+            _, cache = model.run_with_cache(tokens[None], names_filter=[hook])
+        features.append(cache[hook][0].flatten(1))
+    labels = torch.cat([torch.ones(len(features[0])), torch.zeros(len(features[1]))])
+    return Direction.difference_of_means(torch.cat(features), labels, hook=hook, name=name)
+
+
+def _run(
+    model: HookedModel, tokens: Tensor, change: Change, position: int
+) -> tuple[Tensor, dict[int, tuple[Sequence[int], Tensor]]]:
+    """The next-token probabilities [vocabulary] after a position, and by layer the tapped positions and states there."""
+    stateful = [layer for layer in range(model.layers) if model.has_state(layer)]
+    every = math.ceil(len(tokens) / MOST_TAPS)
+    run: dict[str, Any] = {"edits": change.edits} if change.edits else {}
+    with torch.no_grad(), model.hooks(fwd_hooks=list(change.hooks)):
+        if not stateful:
+            return model(tokens[None], **run)[0, position].double().softmax(-1), {}
+        names = [hook_name(layer, STATE_PLACE) for layer in stateful]
+        logits, cache = model.run_with_cache(tokens[None], names_filter=names, taps=Tap(every=every), **run)
+    states = {layer: (cache.tap_positions, cache[name][0]) for layer, name in zip(stateful, names, strict=True)}
+    return logits[0, position].double().softmax(-1), states
+
+
+def _moved(plain: Tensor, changed: Tensor) -> list[int]:
+    """The tokens whose probability moved most, the likeliest first."""
+    moved = (changed - plain).abs().topk(min(SHOWN, len(plain))).indices
+    return moved[plain[moved].argsort(descending=True, stable=True)].tolist()
+
+
+def _certain(values: Tensor) -> dict[str, np.ndarray]:
+    return dict.fromkeys(("value", "low", "high"), values.numpy())
+
+
+def _spread(values: Tensor) -> dict[str, np.ndarray]:
+    return {"value": values.mean(0).numpy(), "low": values.amin(0).numpy(), "high": values.amax(0).numpy()}
+
+
+def _divergence(changed: Tensor, plain: Tensor) -> float:
+    """KL(changed | plain) in nats."""
+    ratio = changed.clamp(min=1e-300).log() - plain.clamp(min=1e-300).log()
+    return max(0.0, float((changed * ratio).sum()))
+
+
+def _share(after: Tensor, before: Tensor) -> Tensor:
+    """[T] of states [T, H, ...]."""
+    size = before.flatten(1).abs().double().norm(dim=1)
+    return (after - before).flatten(1).abs().double().norm(dim=1) / size.clamp(min=1e-12)

@@ -1,0 +1,54 @@
+"""A model of a run by its checkpoint alone: which model it is, and what it was trained on, stand beside the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..configuration import Count, from_plain
+from ..errors import StatescopeError
+from ..models.config import ModelConfig
+from ..models.model import Model
+from ..tasks.base import Task
+from .checkpoint import Checkpoints, read_about
+
+
+class UndescribedModelError(StatescopeError, ValueError):
+    """A checkpoint that does not say which model it holds; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model in eval mode, the task it was trained on, and the length of its training sequences."""
+
+    model: Model
+    task: Task
+    length: int
+
+
+def trained_model(checkpoints: Checkpoints) -> TrainedModel:
+    """The model of the newest checkpoint. Raises UndescribedModelError where it does not say which model it is."""
+    newest = checkpoints.newest
+    if newest is None:
+        raise UndescribedModelError(f"{checkpoints.folder} holds no finished checkpoint yet")
+    about = read_about(newest)
+    try:
+        config, task = from_plain(ModelConfig, about.get("config")), _task(about.get("task"))
+        length = from_plain(_Length, {"length": about.get("length")}).length
+    except StatescopeError as error:
+        raise UndescribedModelError(
+            f"{newest} does not say which model it holds ({error}); an older version may have written it: run the study again in "
+            "another folder"
+        ) from error
+    model = Model(config)
+    checkpoints.restore(model)
+    return TrainedModel(model.eval(), task, length)
+
+
+@dataclass(frozen=True)
+class _Length:
+    length: Count
+
+
+def _task(plain: Any) -> Task:
+    return from_plain(Task, plain)  # type: ignore[type-abstract]
