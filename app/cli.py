@@ -171,6 +171,7 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
 
 
 def app(
+    models: Positional[tuple[Path, ...]] = (),
     folder: Path = RUNS,
     port: int = 8501,
     browser: bool = True,
@@ -180,9 +181,13 @@ def app(
 ) -> None:
     """Open the app in a browser, on this machine only (127.0.0.1).
 
+    It shows runs, and looks into models: those of runs, and those in folders that are named here.
+
     From elsewhere: ssh -L 8501:127.0.0.1:8501 HOST, and open http://127.0.0.1:8501 there.
 
     Args:
+        models: folders with a model each (config.json and safetensors, of statescope, transformers or flash-linear-attention),
+            or folders of such folders.
         folder: where runs are.
         port: to listen on, from 1 to 65535; 0 takes any that is free.
         browser: open a browser window.
@@ -193,7 +198,7 @@ def app(
     """
     from .server.launch import launch
 
-    launch(folder, port, browser=browser, address=address, names=names, plugins=plugins)
+    launch(folder, port, browser=browser, address=address, names=names, plugins=plugins, models=models)
 
 
 def atlas() -> None:

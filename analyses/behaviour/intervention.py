@@ -50,9 +50,7 @@ class Intervention(Result, kind="intervention"):
         """How far the distribution moved, and how far random changes move it."""
         about = self.about
         random = about["random_divergences"]
-        beside = (
-            f"; {len(random)} random ones {min(random):.4g} to {max(random):.4g}" if random else "; no random one is possible"
-        )
+        spread = f"{len(random)} random ones {min(random):.4g} to {max(random):.4g}" if random else "no random one is possible"
         return (
             f"{about['change']}, read after token {about['position']}: KL divergence from the unchanged distribution "
             f"{about['divergence']:.4g} nats; {spread}"
@@ -188,6 +186,14 @@ def contrast(model: HookedModel, present: Tensor, absent: Tensor, hook: str, nam
     return Direction.difference_of_means(torch.cat(features), labels, hook=hook, name=name)
 
 
+def read_along(model: HookedModel, tokens: Tensor, direction: Direction) -> list[float]:
+    """The component of an activation along a direction after each token of a sequence [T], in units of its scale."""
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens[None], names_filter=[direction.hook])
+    along: list[float] = (direction.project(cache[direction.hook][0]) / direction.scale).double().tolist()
+    return along
+
+
 def _run(
     model: HookedModel, tokens: Tensor, change: Change, position: int
 ) -> tuple[Tensor, dict[int, tuple[Sequence[int], Tensor]]]:
@@ -200,7 +206,9 @@ def _run(
             return model(tokens[None], **run)[0, position].double().softmax(-1), {}
         names = [hook_name(layer, STATE_PLACE) for layer in stateful]
         logits, cache = model.run_with_cache(tokens[None], names_filter=names, taps=Tap(every=every), **run)
-    states = {layer: (cache.tap_positions, cache[name][0]) for layer, name in zip(stateful, names, strict=True)}
+    states: dict[int, tuple[Sequence[int], Tensor]] = {
+        layer: (cache.tap_positions, cache[name][0]) for layer, name in zip(stateful, names, strict=True)
+    }
     return logits[0, position].double().softmax(-1), states
 
 
@@ -227,4 +235,5 @@ def _divergence(changed: Tensor, plain: Tensor) -> float:
 def _share(after: Tensor, before: Tensor) -> Tensor:
     """[T] of states [T, H, ...]."""
     size = before.flatten(1).abs().double().norm(dim=1)
-    return (after - before).flatten(1).abs().double().norm(dim=1) / size.clamp(min=1e-12)
+    share: Tensor = (after - before).flatten(1).abs().double().norm(dim=1) / size.clamp(min=1e-12)
+    return share

@@ -63,9 +63,8 @@ class StateAt(Result, kind="state_at"):
         panels = []
         for part in dict.fromkeys(self.table["part"]):
             own = self.table[self.table["part"] == part].pivot(index="key", columns="value", values="entry")
-            names = [[str(name) for name in axis] for axis in (own.index, own.columns)]
             label = "entry" if part == "state" else ""
-            heat = Heatmap(own.to_numpy(), *names, label, diverging=True)
+            heat = Heatmap(own.to_numpy(), list(map(str, own.index)), list(map(str, own.columns)), label, diverging=True)
             panels.append(Panel([heat], "value channel", "key channel", str(part)))
         values = np.asarray(self.about["singular_values"])
         line = Line(np.arange(1, len(values) + 1), values, "", markers=True)
@@ -94,7 +93,7 @@ class ReadOut(Result, kind="read_out"):
         return f"{self.about['query']}, read from the state after token {self.about['position']}{near}"
 
     def specification(self) -> Figure:
-        """Both by channel."""
+        """Draw what is read beside what was written, by channel."""
         channel = self.table["channel"].to_numpy()
         lines = [Line(channel, self.table["read"].to_numpy(), "read from the state")]
         if self.about["cosine"] is not None:
@@ -189,11 +188,11 @@ class StateWalk:
         about = {"tokens": len(self), "sequences": 1, "tolerance": TOLERANCE, "scaled": []}
         return StateGeometry(table.assign(**where)[list(StateGeometry.columns)], about)
 
-    def trajectory(self, values: Tensor, label: str) -> StateTrajectory:
-        """The path of the state on its principal axes, coloured by a number of each token, [T]."""
+    def trajectory(self, values: Sequence[float], label: str) -> StateTrajectory:
+        """The path of the state on its principal axes, coloured by a number of each of the T tokens."""
         table, explained = follow(real_parts(self.states.flatten(1)))
         where = {"model": self.name, "layer": self.layer, "head": self.head, "position": range(len(self))}
-        table = table.assign(**where, token=list(self.texts), label=values.tolist())
+        table = table.assign(**where, token=list(self.texts), label=list(values))
         place = f"{self.name}, layer {self.layer}, head {self.head}"
         turned = [place] if self.states.is_complex() else []
         return StateTrajectory(table, {"label": label, "explained": {place: explained}, "complex": turned})

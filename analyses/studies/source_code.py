@@ -168,11 +168,10 @@ class SourceCodeStudy(Study, kind="source-code"):
         concept = log_odds(seen.targets.flatten(), seen.labels[CONCEPT].flatten() > 0, self.task.vocabulary)
         pairs = {name: (models[name], directions[name][CONCEPT]) for name in models}
         batch = self._batch(16, "test", 7, labels=True)
+        texts = Bytes().show(tokens.tolist())
         return {
             "direction_cosines": direction_cosines(chosen),
-            "direction_projection": direction_projection(
-                models[GATED_DELTA_NET], chosen, tokens, Bytes().show(tokens.tolist()), labels
-            ),
+            "direction_projection": direction_projection(models[GATED_DELTA_NET], chosen, tokens, texts, labels),
             "steering": steering(pairs, batch, concept, strengths=self.strengths, seed=self.seed, text_of=BYTE_TEXTS),
         }
 

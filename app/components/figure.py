@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from ...probe.results.bundle import bundle, parquet_of
@@ -14,9 +15,9 @@ from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
 from ...probe.results.style import STYLES
-from ...probe.runs.provenance import provenance_of
 from ...probe.runs.run import Run
 from .choose import choose, rows_of
+from .origin import OfRun, Origin
 from .text import caption, literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
@@ -29,6 +30,20 @@ def is_dark() -> bool:
 
 def show_result(
     run: Run,
+    name: str,
+    result: Result,
+    where: Mapping[str, Any],
+    *,
+    words: bool = True,
+    panels: slice = slice(None),
+    narrow: bool = False,
+) -> None:
+    """Draw the rows of a result of a run; see `show`."""
+    show(OfRun(run), name, result, where, words=words, panels=panels, narrow=narrow)
+
+
+def show(
+    origin: Origin,
     name: str,
     result: Result,
     where: Mapping[str, Any],
@@ -57,45 +72,42 @@ def show_result(
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return
-    st.plotly_chart(chart, theme=None, key=f"chart-{run.path.name}-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
+    st.plotly_chart(chart, theme=None, key=f"chart-{origin.name}-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
     if drawn.caption.strip(" ;:."):
         caption(drawn.caption)
     if words:
         st.text(summary)
+    offer(origin, name, rows, figure, frame, own)
+
+
+def offer(origin: Origin, name: str, rows: Result, figure: DrawnFigure, frame: pd.DataFrame, where: Mapping[str, Any]) -> None:
+    """What a reader takes along, folded away: files of the figure, drawn only when they are asked for, numbers and code."""
     with st.expander(f"Export, numbers and code: {literal(name.replace('_', ' '))}"):
-        _offer_exports(run, name, rows, figure, own)
-        st.dataframe(frame, height=240, key=f"numbers-{run.path.name}-{name}")
+        _offer_exports(origin, name, rows, figure, where)
+        st.dataframe(frame, height=240, key=f"numbers-{origin.name}-{name}")
 
 
-def _offer_exports(run: Run, name: str, rows: Result, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
-    """Files of the figure, drawn only when they are asked for, and the code that draws it."""
+def _offer_exports(origin: Origin, name: str, rows: Result, figure: DrawnFigure, where: Mapping[str, Any]) -> None:
     style = choose(
         "style of print",
         list(STYLES),
-        f"style-{run.path.name}-{name}",
+        f"style-{origin.name}-{name}",
         help="Sizes and fonts of the venue, at the size on the page.",
     )
     drawn = DrawnFigure(figure.specification, style)
     forms: dict[str, Callable[[], bytes]] = {suffix: partial(drawn.render, suffix) for suffix in SUFFIXES}
     forms["parquet"] = partial(parquet_of, drawn)
     address = {"address": st.context.url, "query": dict(st.query_params)}
-    forms["zip"] = lambda: bundle(rows, drawn, provenance_of(run, name, where, **address))
+    forms["zip"] = lambda: bundle(rows, drawn, origin.provenance(name, where, **address))
     for column, (suffix, data) in zip(st.columns(len(forms)), forms.items(), strict=True):
         column.download_button(
             "all" if suffix == "zip" else suffix.upper(),
             data=data,
-            file_name=f"{run.path.name}-{name}.{suffix}",
-            key=f"export-{run.path.name}-{name}-{suffix}",
+            file_name=f"{origin.name}-{name}.{suffix}",
+            key=f"export-{origin.name}-{name}-{suffix}",
             on_click="ignore",
             help="Every form of the figure, its numbers, a script that draws it again, and where it comes from."
             if suffix == "zip"
             else None,
         )
-    arguments = ", ".join(f"{key}={value!r}" for key, value in where.items())
-    st.code(
-        "from statescope import Run\n\n"
-        f"result = Run({str(run.path)!r}).result({name!r})\n"
-        f"result.figure({arguments}).show()\n"
-        "result.to_frame()",
-        language="python",
-    )
+    st.code(origin.code(name, where), language="python")

@@ -44,14 +44,12 @@ def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     direction = choose("direction", names, "direction", format_func=lambda value: str(value).replace("_", " "))
     rows = result.select(direction=direction).table.sort_values("position")
     position = choose_position("token", len(rows) - 1, "position")
-    strip = f"projection-{run.path.name}"
     token_strip(
         rows["token"].tolist(),
         rows["projection"].round(3).tolist(),
         position,
         label="projection",
-        key=strip,
-        chosen=lambda: st.session_state.update(position=int(st.session_state[strip]["position"])),
+        name=f"projection-{run.path.name}",
     )
     here = rows.iloc[position]
     facts = st.columns(3)

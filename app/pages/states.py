@@ -50,14 +50,12 @@ def _walk(run: Run, name: str, result: StateTrajectory) -> None:
     rows = own.table.sort_values("position")
     position = choose_position("token", len(rows) - 1, "position", default=len(rows) - 1)
     label = str(result.about.get("label", "label"))
-    strip = f"strip-{run.path.name}"
     token_strip(
         rows["token"].tolist(),
         rows["label"].tolist(),
         position,
         label=label,
-        key=strip,
-        chosen=lambda: st.session_state.update(position=int(st.session_state[strip]["position"])),
+        name=run.path.name,
     )
     st.caption(f"Click a token or move the slider. Colour: {literal(label)}.")
     here = rows.iloc[position]

@@ -16,6 +16,7 @@ from ...probe.errors import StatescopeError
 from ...probe.results.palette import SERIES
 from ...probe.results.result import Result
 from ..environment import tell
+from ..model_folders import check_folder
 
 ADDRESS = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
@@ -69,6 +70,7 @@ def launch(
     address: str = ADDRESS,
     names: Sequence[str] = (),
     plugins: Sequence[Path] = (),
+    models: Sequence[Path] = (),
 ) -> None:
     """Serve the app until it is stopped.
 
@@ -77,9 +79,13 @@ def launch(
         runs and can start studies.
     names: under which a browser reaches another address, if not by the address itself.
     plugins: Python files with results and pages of one's own, which are imported.
+    models: folders with a model, or with several in folders of their own; no page opens another one but those of runs.
 
+    Raises NoModelError for a folder without a model.
     Raises BadPortError for what is no port, PortInUseError where it is taken, NoNameError for "0.0.0.0" or "::" without names.
     """
+    for path in models:
+        check_folder(path)
     if not 0 <= port <= LAST_PORT:
         raise BadPortError(f"--port needs a number from 1 to {LAST_PORT}, or 0 for any that is free; got {port!s:.12}")
     if address in EVERY_ADDRESS and not names:
@@ -94,7 +100,7 @@ def launch(
     shown = names[0] if address in EVERY_ADDRESS else address
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"statescope: the runs in {folder}/ at {url} (Ctrl-C stops it)", flush=True)
-    tell(folder, plugins)
+    tell(folder, plugins, models)
     if browser:
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
     _serve(address, port, [*names, *({address, ADDRESS, "localhost"} - {*EVERY_ADDRESS})])

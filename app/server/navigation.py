@@ -11,13 +11,15 @@ from ...probe.errors import StatescopeError
 from ...probe.plugins import import_file
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
+from ..components.models import current_models
 from ..components.runs import current_run, kinds_of, read_result
 from ..components.start import offer_first_run
 from ..components.text import literal
 from ..environment import plugin_files
+from ..pages.live_page import LivePage
 from ..pages.page import FolderPage, Page
 
-P = TypeVar("P", Page, FolderPage)
+P = TypeVar("P", Page, FolderPage, LivePage)
 REST = "results"  # the page of what no other page shows
 
 
@@ -42,10 +44,17 @@ def every_page(family: type[P]) -> list[P]:
 
 
 def menu(run: Run | None) -> dict[str, list[st.Page]]:
-    """The pages by section. Without a run there is a first page that offers to make one."""
+    """The pages by section. Without a run there is a first page that offers to make one, or the first about a model."""
     folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
-    first = [st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", default=True)] if run is None else entries(run)
-    return {"This run" if run is not None else "": first, "All": folder}
+    models = run is None and bool(current_models())
+    live = [
+        st.Page(page.show, title=page.title, icon=page.icon, url_path=page.kind, default=models and place == 0)
+        for place, page in enumerate(every_page(LivePage))
+    ]
+    if run is not None:
+        return {"This run": entries(run), "Live model": live, "All": folder}
+    start = st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", url_path="start", default=not models)
+    return {"Live model": live, "": [start], "All": folder} if models else {"": [start], "Live model": live, "All": folder}
 
 
 def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:

@@ -54,6 +54,7 @@ class ForeignModel(HookedModel):
     fire on the copy.
     """
 
+    rereads = True
     undivided = (
         "the norms, channel mixers and unembedding of a loaded model are its library's; decompose what its hooks show with those"
     )
@@ -131,6 +132,13 @@ class ForeignModel(HookedModel):
     def mixers(self) -> list[ForeignMixer]:
         """The mixers of all layers, in order."""
         return [self.mixer(layer) for layer in range(self.layers)]
+
+    @property
+    def longest(self) -> int | None:
+        """The positions that the foreign model's configuration gives a softmax; None where all layers are recurrent."""
+        found = getattr(self.foreign.config, "max_position_embeddings", None)
+        recurrent = all(self.has_state(layer) for layer in range(self.layers))
+        return None if recurrent or not isinstance(found, int) else found
 
     @property
     def W_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)

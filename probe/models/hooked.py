@@ -40,6 +40,8 @@ class HookedModel(ReadsText, ChoosesHooks):
 
     sizes: dict[str, int]
     undivided: ClassVar[str | None] = None
+    rereads: ClassVar[bool] = False
+    """True where each token that is generated reads all before it again."""
 
     @abstractmethod
     def mixer(self, layer: int) -> Mixer:
@@ -58,6 +60,23 @@ class HookedModel(ReadsText, ChoosesHooks):
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
+
+    @property
+    def longest(self) -> int | None:
+        """How many tokens it reads at most; None where there is no such number."""
+        return None
+
+    @abstractmethod
+    def generate(
+        self,
+        tokens: Prompt,
+        count: int,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+        edits: Mapping[str, Sequence[Edit]] | None = None,
+    ) -> Tensor:
+        """`count` tokens more behind tokens [B, T], or behind text: [B, T + count]."""
 
     def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
         """The logits [B, vocabulary] behind the last of tokens [B, T], going on from the memories in `requests`."""

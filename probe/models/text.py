@@ -167,7 +167,11 @@ class ReadsText:
             if len(ids) != 1:
                 raise TokenError(f"to_str_tokens takes one prompt, got {len(ids)}")
             ids = ids[0]
-        return [self._own_tokenizer().decode([token]) for token in ids]
+        return self.texts_of(ids)
+
+    def texts_of(self, tokens: Sequence[int]) -> list[str]:
+        """The text of each token id."""
+        return [self._own_tokenizer().decode([token]) for token in tokens]
 
     def to_single_token(self, text: str) -> int:
         """The id of a text that is one token. Raises TokenError with the tokens it is, where they are several."""

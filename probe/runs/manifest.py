@@ -125,7 +125,7 @@ class Manifest(Configuration):
     @classmethod
     def new(cls, study: str, configuration: Mapping[str, Any], seed: int) -> Manifest:
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(study, configuration, seed, created, packages=_packages(), source=_source(), hardware=_hardware())
+        return cls(study, configuration, seed, created, packages=installed_packages(), source=_source(), hardware=_hardware())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -171,7 +171,8 @@ def check_name(name: str) -> None:
 
 
 @cache
-def _packages() -> dict[str, str]:
+def installed_packages() -> dict[str, str]:
+    """Tell the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
