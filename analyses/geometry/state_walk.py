@@ -60,11 +60,11 @@ class StateAt(Result, kind="state_at"):
 
     def specification(self) -> Figure:
         """The parts as heat maps on one scale, and the singular values of the state."""
-        panels = []
+        panels, reach = [], float(self.table["entry"].abs().max()) or 1.0
         for part in dict.fromkeys(self.table["part"]):
             own = self.table[self.table["part"] == part].pivot(index="key", columns="value", values="entry")
-            label = "entry" if part == "state" else ""
-            heat = Heatmap(own.to_numpy(), list(map(str, own.index)), list(map(str, own.columns)), label, diverging=True)
+            names = list(map(str, own.index)), list(map(str, own.columns))
+            heat = Heatmap(own.to_numpy(), *names, "entry", diverging=True, limits=(-reach, reach))
             panels.append(Panel([heat], "value channel", "key channel", str(part)))
         values = np.asarray(self.about["singular_values"])
         line = Line(np.arange(1, len(values) + 1), values, "", markers=True)
@@ -220,11 +220,12 @@ class HeadStates(Result, kind="head_states"):
         return f"Norms after token {self.about['position']}: {norms}"
 
     def specification(self) -> Figure:
-        """A heat map a head, each on its own scale."""
-        panels = []
+        """A heat map a head, all on one scale."""
+        panels, reach = [], float(self.table["entry"].abs().max()) or 1.0
         for head, own in self.table.groupby("head"):
             square = own.pivot(index="key", columns="value", values="entry")
-            heat = Heatmap(square.to_numpy(), list(map(str, square.index)), list(map(str, square.columns)), "", diverging=True)
+            names = list(map(str, square.index)), list(map(str, square.columns))
+            heat = Heatmap(square.to_numpy(), *names, "entry", diverging=True, limits=(-reach, reach))
             panels.append(Panel([heat], "", "", f"head {head}"))
         where = f"{self.about['model']}, layer {self.about['layer']}"
         return Figure(self.title, panels, columns=min(4, len(panels)), alt=f"{where}. {self.summary()}", caption=where)

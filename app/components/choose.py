@@ -27,7 +27,9 @@ def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **mor
 
 
 def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
-    """A slider over token positions, bound to the address as `key`."""
+    """A slider over token positions, bound to the address as `key`; none, where there is one position."""
+    if last == 0:
+        return 0
     positions = range(last + 1)
     _check_address(key, [str(position) for position in positions])
     _recall(key, positions)

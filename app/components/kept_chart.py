@@ -67,11 +67,11 @@ export default function(component) {
                 strip.setStateValue("position", wanted);
             }
         };
-        strip.stop = () => { clearInterval(strip.timer); strip.timer = null; strip.player.textContent = "\u25b6"; };
+        strip.stop = () => { clearInterval(strip.timer); strip.timer = null; strip.player.textContent = "play"; };
         strip.play = () => {
             if (strip.timer !== null) { strip.stop(); return; }
             if (strip.data.position >= strip.data.last) strip.go(0);
-            strip.player.textContent = "\u23f8";
+            strip.player.textContent = "pause";
             // The next token is asked for once the last one is drawn, and not before.
             strip.timer = setInterval(() => {
                 if (strip.asked !== strip.data.position) return;
@@ -80,12 +80,12 @@ export default function(component) {
         };
         strip.bar = document.createElement("div");
         strip.appendChild(strip.bar);
-        button("\u23ee", "first token", () => strip.go(0));
+        button("|\u25c0", "first token", () => strip.go(0));
         button("\u25c0", "token before", () => strip.go(strip.data.position - 1));
-        strip.player = button("\u25b6", "play or pause", strip.play);
+        strip.player = button("play", "play or pause", strip.play);
         strip.player.classList.add("player");
-        button("\u25b7", "next token", () => strip.go(strip.data.position + 1));
-        button("\u23ed", "last token", () => strip.go(strip.data.last));
+        button("\u25b6", "next token", () => strip.go(strip.data.position + 1));
+        button("\u25b6|", "last token", () => strip.go(strip.data.last));
         strip.where = document.createElement("span");
         strip.bar.appendChild(strip.where);
         strip.cells = document.createElement("div");

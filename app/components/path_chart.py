@@ -31,7 +31,14 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
     scatter = go.Scatter3d if space else go.Scatter
     size = 4 if space else 7
     past = {"mode": "lines", "opacity": FADED, "line": {"color": REFERENCE, "width": 1}, "hoverinfo": "skip"}
-    look = {"size": size, "color": values[recent], **color_scale(values, label), "line": {"color": REFERENCE, "width": 0.5}}
+    ends = {"cmin": values.min(), "cmax": values.max()}
+    look = {
+        "size": size,
+        "color": values[recent],
+        **ends,
+        **color_scale(values, label),
+        "line": {"color": REFERENCE, "width": 0.5},
+    }
     path = {"mode": "lines+markers", "marker": look, "line": {"color": REFERENCE, "width": 1.5}, "text": text[recent]}
     ring = {"size": 2.4 * size, "color": color(1), "symbol": "circle-open", "line": {"color": color(1), "width": 3}}
     turns = _turns(rows, begin, position)

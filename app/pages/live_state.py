@@ -77,7 +77,7 @@ def scrub(reading: Reading, walk: StateWalk, label: str, values: list[float], be
     now = walk.at(position)
     facts = st.columns(5)
     facts[0].metric("token", literal(walk.texts[position]))
-    facts[1].metric("effective rank", f"{now.about['effective_rank']:.2f} of {len(now.about['singular_values'])}")
+    facts[1].metric(f"effective rank, of {len(now.about['singular_values'])}", f"{now.about['effective_rank']:.2f}")
     for column, part, words in zip(
         facts[2:], ("state", "written", "erased"), ("norm of the state", "written", "erased"), strict=True
     ):

@@ -46,15 +46,22 @@ def every_page(family: type[P]) -> list[P]:
 def menu(run: Run | None) -> dict[str, list[st.Page]]:
     """The pages by section. Without a run there is a first page that offers to make one, or the first about a model."""
     folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
-    models = run is None and bool(current_models())
-    live = [
-        st.Page(page.show, title=page.title, icon=page.icon, url_path=page.kind, default=models and place == 0)
-        for place, page in enumerate(every_page(LivePage))
-    ]
+    live = [st.Page(page.show, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(LivePage)]
     if run is not None:
         return {"This run": entries(run), "Live model": live, "All": folder}
+    models = bool(current_models())
     start = st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", url_path="start", default=not models)
-    return {"Live model": live, "": [start], "All": folder} if models else {"": [start], "Live model": live, "All": folder}
+    if not models:
+        return {"": [start], "Live model": live, "All": folder}
+    # A page that is the default one has no address of its own, and the address of a model's page is the same everywhere.
+    front = st.Page(
+        lambda: st.switch_page(live[0], query_params=st.query_params.to_dict()),
+        title="State",
+        url_path="front",
+        default=True,
+        visibility="hidden",
+    )
+    return {"Live model": [front, *live], "": [start], "All": folder}
 
 
 def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:

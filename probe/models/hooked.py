@@ -66,7 +66,6 @@ class HookedModel(ReadsText, ChoosesHooks):
         """How many tokens it reads at most; None where there is no such number."""
         return None
 
-    @abstractmethod
     def generate(
         self,
         tokens: Prompt,
@@ -76,7 +75,11 @@ class HookedModel(ReadsText, ChoosesHooks):
         generator: torch.Generator | None = None,
         edits: Mapping[str, Sequence[Edit]] | None = None,
     ) -> Tensor:
-        """`count` tokens more behind tokens [B, T], or behind text: [B, T + count]."""
+        """`count` tokens more behind tokens [B, T], or behind text: [B, T + count].
+
+        Raises NotInThisModelError for a model that generates no tokens.
+        """
+        raise NotInThisModelError(f"a {type(self).__name__} generates no tokens")
 
     def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
         """The logits [B, vocabulary] behind the last of tokens [B, T], going on from the memories in `requests`."""

@@ -88,13 +88,25 @@ class Intervals(ByName):
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A matrix as colours; rows downward. diverging: colours are symmetric about 0."""
+    """A matrix as colours; rows downward. diverging: colours are symmetric about 0. limits: of the colours, where several
+    matrices are to share them; None leaves them to the values.
+    """
 
     values: Values
     rows: Sequence[str]
     columns: Sequence[str]
     label: str = ""
     diverging: bool = False
+    limits: tuple[float, float] | None = None
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The least and the largest number that has a colour of its own; None for those of the values."""
+        if self.limits is not None or not self.diverging:
+            return self.limits
+        known = np.abs(self.values[np.isfinite(self.values)])
+        reach = float(known.max(initial=0.0)) or 1.0
+        return -reach, reach
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a cell."""

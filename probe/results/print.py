@@ -177,8 +177,9 @@ def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
 def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
     look: dict[str, Any] = {"cmap": SEQUENTIAL}
     if mark.diverging:
-        reach = float(np.nanmax(np.abs(mark.values))) or 1.0
-        look = {"cmap": f"{DIVERGING}_r", "vmin": -reach, "vmax": reach}
+        look = {"cmap": f"{DIVERGING}_r"}
+    if mark.scale is not None:
+        look |= dict(zip(("vmin", "vmax"), mark.scale, strict=True))
     image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
     drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label))
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):

@@ -18,6 +18,7 @@ from .text import for_plotly
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
+LETTERS_ACROSS, ROWS_DOWN = 100, 20  # that stand beside each other at the width and height of a figure on a page
 MOST_POWERS = 6  # of ten, along an axis
 CLEAR = "rgba(0,0,0,0)"
 
@@ -31,7 +32,7 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     named: dict[str, int] = {}
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
-        _draw_panel(drawn, panel, row, column, named)
+        _draw_panel(drawn, panel, row, column, columns, named)
         if column > 1 and _left_names(panel) and _left_names(panel) == _left_names(figure.panels[index - 1]):
             drawn.update_yaxes(showticklabels=False, row=row, col=column)
     drawn.update_layout(
@@ -43,12 +44,13 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
         barmode="group",
         uirevision="kept",
     )
+    _place_bars(drawn)
     if dark:  # the page's own dark ground shows through
         drawn.update_layout(paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
     return drawn
 
 
-def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: dict[str, int]) -> None:
+def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, columns: int, named: dict[str, int]) -> None:
     place = {"row": row, "col": column}
     for mark in panel.marks:
         shown = mark.label not in named
@@ -63,7 +65,7 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, named: di
         _draw_level(drawn, panel, *panel.level, place)
     drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
     drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
-    _name_axes(drawn, panel, place)
+    _name_axes(drawn, panel, place, columns)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
         anchor = axis.plotly_name.replace("axis", "")
@@ -113,7 +115,7 @@ def _left_names(panel: Panel) -> list[str]:
     return panel.names if any(isinstance(mark, Intervals) for mark in panel.marks) else []
 
 
-def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int]) -> None:
+def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], columns: int) -> None:
     """Names stand at whole numbers along an axis: as categories, equal names would fall together and "1e5" be a number."""
     for mark in panel.marks:
         if isinstance(mark, Bars):
@@ -121,12 +123,13 @@ def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int]) -> None:
         elif isinstance(mark, Intervals):
             drawn.update_yaxes(**_ticks(panel.names), range=[len(panel.names) - 0.5, -0.5], **place)
         elif isinstance(mark, Heatmap):
-            drawn.update_xaxes(**_ticks(mark.columns), **place)
-            drawn.update_yaxes(**_ticks(mark.rows), autorange="reversed", **place)
+            longest = max((len(str(name)) for name in mark.columns), default=1)
+            drawn.update_xaxes(**_ticks(mark.columns, LETTERS_ACROSS // (columns * (longest + 1))), **place)
+            drawn.update_yaxes(**_ticks(mark.rows, ROWS_DOWN), autorange="reversed", **place)
 
 
-def _ticks(names: Sequence[object]) -> dict[str, Any]:
-    step = max(1, math.ceil(len(names) / MOST_TICKS))
+def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:
+    step = max(1, math.ceil(len(names) / max(most, MOST_TICKS // 8)))
     return {
         "tickmode": "array",
         "tickvals": list(range(0, len(names), step)),
@@ -164,9 +167,28 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=error, mode="markers", marker=look, **common)]
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
-        reach = float(np.nanmax(np.abs(mark.values))) or 1.0
-        look |= {"colorscale": DIVERGING, "reversescale": True, "zmin": -reach, "zmax": reach}
+        look |= {"colorscale": DIVERGING, "reversescale": True}
+    if mark.scale is not None:
+        look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
     return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
+
+
+def _place_bars(drawn: go.Figure) -> None:
+    """Each colour bar of several heat maps stands beside its own panel; of those that share their colours the first has one, for
+    all. Side by side they would stand on each other.
+    """
+    maps = [trace for trace in drawn.data if isinstance(trace, go.Heatmap)]
+    shared = {(trace.zmin, trace.zmax, trace.colorbar.title.text) for trace in maps}
+    if len(maps) < 2:
+        return
+    if len(shared) == 1 and maps[0].zmin is not None:
+        for trace in maps[1:]:
+            trace.showscale = False
+        return
+    for trace in maps:
+        x, y = (drawn.layout[f"{axis[0]}axis{axis[1:]}"].domain for axis in (trace.xaxis or "x", trace.yaxis or "y"))
+        bar = {"x": x[1], "xpad": 4, "y": (y[0] + y[1]) / 2, "len": y[1] - y[0], "thickness": 8, "tickfont": {"size": 9}}
+        trace.update(colorbar=bar)
 
 
 def color_scale(values: NDArray[Any], label: str) -> dict[str, Any]:

@@ -186,10 +186,9 @@ def _named(panel: Panel, mark: Bars | Intervals, index: int, bars: list[Bars]) -
 
 def _heatmap(mark: Heatmap) -> Iterator[str]:
     yield f'values = own["value"].to_numpy().reshape{mark.values.shape!r}'
-    look = f"cmap={SEQUENTIAL!r}"
-    if mark.diverging:
-        yield "reach = float(np.nanmax(np.abs(values))) or 1.0"
-        look = f'cmap="{DIVERGING}_r", vmin=-reach, vmax=reach'
+    look = f'cmap="{DIVERGING}_r"' if mark.diverging else f"cmap={SEQUENTIAL!r}"
+    if mark.scale is not None:
+        look += ", vmin={!r}, vmax={!r}".format(*mark.scale)
     yield f'image = axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
     yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r})"
     for name, labels in (("x", mark.columns), ("y", mark.rows)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -17,38 +16,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from opened_app import charts, numbers, open_app
 from pyarrow import parquet
 from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
 
 from statescope import Run
 from statescope.probe.runs.manifest import FileRecord
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("overview", "transitions", "by_token", "memory", "automata", "states", "probes", "directions", "tangent", "results")
-
-
-def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overview", **query: str) -> AppTest:
-    monkeypatch.setenv("STATESCOPE_RUNS", str(folder))
-    app = AppTest.from_file(str(ROOT / "app" / "server" / "main.py"), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    if page == "overview":
-        return app
-    app._page_hash = calc_hash(page)  # switch_page knows pages that are files alone
-    return app.run()
-
-
-def charts(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
-
-
-def numbers(values: Any) -> np.ndarray:
-    """A plotly array, which may be packed."""
-    if isinstance(values, dict):
-        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).astype(float)
-    return np.asarray(values, dtype=float)
 
 
 @pytest.mark.parametrize("run", ["parity", "source"])

@@ -1,0 +1,38 @@
+"""The app as tests open it, without a browser, and the numbers of its charts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overview", **query: str) -> AppTest:
+    monkeypatch.setenv("STATESCOPE_RUNS", str(folder))
+    app = AppTest.from_file(str(ROOT / "app" / "server" / "main.py"), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    if page == "overview":
+        return app
+    app._page_hash = calc_hash(page)  # switch_page knows pages that are files alone
+    return app.run()
+
+
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def numbers(values: Any) -> np.ndarray:
+    """A plotly array, which may be packed."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).astype(float)
+    return np.asarray(values, dtype=float)

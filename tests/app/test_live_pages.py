@@ -1,0 +1,168 @@
+"""Pages about a model and a text: models of runs and of folders, any text, and what can be wrong with either."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from opened_app import numbers, open_app
+from streamlit.testing.v1 import AppTest
+
+from statescope import Model, ModelConfig, Run
+from statescope.analyses.geometry.state_walk import state_walk
+from statescope.app.model_folders import NoModelError, check_folder, models_in
+from statescope.probe.mixers import DeltaNet
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*causal_conv1d.*:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Saved models: of bytes with a layer of softmax, of softmax alone, of one layer and one head."""
+    folder = tmp_path_factory.mktemp("models")
+    Model(ModelConfig(256, width=32, layers=2, mixer=("gated_delta_net", "attention"))).save(folder / "bytes")
+    Model(ModelConfig(50, width=16, layers=1, mixer="attention")).save(folder / "softmax")
+    Model(ModelConfig(7, width=8, layers=1, mixer=DeltaNet(heads=1))).save(folder / "tiny")
+    return folder
+
+
+@pytest.fixture
+def no_runs(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STATESCOPE_MODELS", str(models))
+    return tmp_path / "none"
+
+
+def facts(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def components(app: AppTest, kind: str) -> list[dict]:
+    """What components of the page were given, of those whose data has this entry."""
+    found = [json.loads(part.proto.json) for part in app.get("bidi_component") if part.proto.json]
+    return [data for data in found if kind in data]
+
+
+def test_the_state_of_a_typed_text_is_that_of_the_model(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from statescope import load
+
+    app = open_app(no_runs, monkeypatch, "live_state", live="bytes", text="ab\ncd", position="3", head="1")
+    assert not app.exception and not app.error
+    own = load(models / "bytes")
+    walk = state_walk(own, torch.tensor(list(b"ab\ncd")), 0, 1, name="bytes", texts=list("abxcd"))
+    assert facts(app)["norm of the state"] == f"{float(walk.states[3].norm()):.4g}"
+    assert facts(app)["written"] == f"{float(walk.written[3].norm()):.4g}"
+    heat = next(json.loads(data["figure"]) for data in components(app, "figure"))["data"][0]
+    np.testing.assert_allclose(numbers(heat["z"]).reshape(walk.states[3].shape), walk.states[3], atol=1e-6)
+    (strip,) = components(app, "tokens")
+    assert strip["tokens"] == ["a", "b", "\\n", "c", "d"] and strip["position"] == 3
+    app.slider(key="position").set_value(1).run()
+    assert facts(app)["norm of the state"] == f"{float(walk.states[1].norm()):.4g}", "a step shows the state of its token"
+
+
+def test_what_a_model_makes_is_in_the_address_and_marked(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from statescope import load
+
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="1 2 3", generate="4")
+    (strip,) = components(app, "tokens")
+    expected = load(models / "tiny").generate(torch.tensor([[1, 2, 3]]), 4)[0].tolist()
+    assert strip["tokens"] == [str(token) for token in expected] and strip["made"] == 3
+    assert strip["position"] == 6
+
+
+@pytest.mark.parametrize("below", ["path in the plane", "path in space", "over all tokens", "read-out", "all heads"])
+def test_every_view_of_a_state_is_drawn(no_runs: Path, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="123456", below=below)
+    assert not app.exception and not app.error
+    charts = components(app, "figure")
+    assert all(chart["alt"] for chart in charts)
+    assert len(charts) + len(app.get("plotly_chart")) == 2, "the matrix, and the view"
+
+
+def test_a_model_of_a_run_is_read_as_its_task_is_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STATESCOPE_MODELS", raising=False)
+    app = open_app(finished, monkeypatch, "live_state", run="parity", text="0110")
+    assert not app.exception and not app.error
+    assert list(app.selectbox(key="live").options) == ["parity: negative", "parity: positive"]
+    (strip,) = components(app, "tokens")
+    assert strip["label"] == "parity" and strip["values"] == [0, 1, 0, 0]
+    source = open_app(finished, monkeypatch, "live_state", run="source", text='x = "a"\n')
+    (strip,) = components(source, "tokens")
+    assert strip["tokens"][:3] == ["x", "␣", "="]
+    colours = list(source.selectbox(key="colour").options)
+    assert "in_string" in colours and any(name.startswith("direction ") for name in colours)
+    source.selectbox(key="colour").select("in_string").run()
+    assert components(source, "tokens")[0]["values"] == [0, 0, 0, 0, 1, 1, 1, 0]
+
+
+def test_a_run_gives_its_models_by_name(finished: Path) -> None:
+    run = Run(finished / "parity")
+    found = run.model("negative")
+    assert found.task.kind == "parity" and found.length == 12 and not found.model.training
+    again = run.model("negative").model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in found.model.state_dict().items())
+    with pytest.raises(KeyError, match="did you mean"):
+        run.model("negativ")
+
+
+@pytest.mark.parametrize(
+    ("live", "text", "told"),
+    [
+        ("tiny", "1 2 99", "is no token of this model"),
+        ("tiny", "<img src=x onerror=alert(1)>", "is no token of this model"),
+        ("tiny", " ", "Type a text"),
+        ("softmax", "1 2", "No layer of this model has a state"),
+        ("nowhere", "1 2", "which is not there"),
+        ("tiny", "1" * 9000, "letters"),
+        ("tiny", "1" * 3000, ""),
+        ("tiny", "3", ""),
+        ("bytes", "ünï 漢", ""),
+    ],
+)
+def test_what_is_wrong_with_a_model_or_a_text_is_a_sentence(
+    no_runs: Path, monkeypatch: pytest.MonkeyPatch, live: str, text: str, told: str
+) -> None:
+    app = open_app(no_runs, monkeypatch, live=live, text=text)
+    assert not app.exception
+    shown = " ".join(element.value for kind in ("error", "warning", "info") for element in app.get(kind))
+    assert told in shown if told else not shown
+    assert bool(app.metric) == (live != "softmax" and told in ("", "letters", "which is not there"))
+
+
+def test_a_damaged_model_is_told_and_the_others_open(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    file = tmp_path / "models" / "bytes" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    monkeypatch.setenv("STATESCOPE_MODELS", str(tmp_path / "models"))
+    app = open_app(tmp_path / "none", monkeypatch, "live_state", live="bytes")
+    assert not app.exception and "cannot be opened" in app.error[0].value and not app.metric
+    app.selectbox(key="live").select("tiny").run()
+    assert not app.error and app.metric
+
+
+def test_a_model_that_takes_long_is_waited_for_only_on_demand(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statescope.app.components.reading.PATIENCE", 0.0)
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="123")
+    assert "takes about" in app.warning[0].value and not app.metric
+    app.checkbox[0].check().run()
+    assert app.metric
+
+
+def test_folders_of_models_are_named_once_and_no_link_is_followed(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "tiny", tmp_path / "inside" / "tiny")
+    (tmp_path / "inside" / "outside").symlink_to(models / "bytes")
+    (tmp_path / "inside" / "notes").mkdir()
+    assert models_in([tmp_path / "inside"]) == {"tiny": tmp_path / "inside" / "tiny"}
+    assert list(models_in([models / "tiny", tmp_path / "inside"])) == ["tiny", "tiny (2)"]
+    for folder, why in ((tmp_path / "inside" / "notes", "holds no model"), (tmp_path / "nowhere", "is no folder")):
+        with pytest.raises(NoModelError, match=why):
+            check_folder(folder)
+
+
+def test_the_app_without_a_run_begins_with_the_model(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(no_runs, monkeypatch)
+    assert not app.exception
+    assert app.header[0].value == "State" and app.metric
