@@ -13,6 +13,7 @@ from ..kernels.operators.transition import Transition
 from ..kernels.recurrence import TapRequest
 from ..probe.hooks.cache import converted
 from ..probe.hooks.names import hook_name
+from ..probe.mixers.cells import CellMixer
 from ..probe.mixers.state_space import StateSpaceMixer
 from ..probe.models.hooked import HookedModel
 
@@ -27,13 +28,30 @@ def named_models(models: Models) -> dict[str, HookedModel]:
     return named
 
 
-def transitions_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Transition]]:
+def transitions_of(model: HookedModel, tokens: Tensor, *, jacobians: bool = False) -> Iterator[tuple[int, Transition]]:
     """Each layer that has a linear transition, with A_t of every token [B, T, H] in float64 or complex128.
+
+    jacobians: cells too, with d state_t / d state_{t-1} at the states of these sequences, all parts of a state together.
 
     Raises ValueError, with the reason, where no layer has one.
     """
-    for layer, transition in _shown(model, tokens, "attn.hook_transition", "linear transition"):
-        yield layer, cast(Transition, transition).double()
+    cells = cells_of(model, tokens) if jacobians else {}
+    if not cells or shows(model, "attn.hook_transition"):
+        linear = _shown(model, tokens, "attn.hook_transition", "linear transition")
+        cells |= {layer: cast(Transition, transition).double() for layer, transition in linear}
+    yield from sorted(cells.items())
+
+
+def cells_of(model: HookedModel, tokens: Tensor) -> dict[int, Transition]:
+    """The layers that are cells, with the Jacobian of every token [B, T, H] as a transition; none where there are none."""
+    if not any(isinstance(model.mixer(layer), CellMixer) for layer in range(model.layers)):
+        return {}
+    found = {}
+    for layer, inputs in _shown(model, tokens, "attn.hook_inputs", "cell"):
+        matrix = cast(CellMixer, model.mixer(layer)).jacobians(inputs)
+        identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype).expand(matrix.shape)
+        found[layer] = Transition(torch.zeros_like(matrix[..., :1]).squeeze(-1), matrix, identity)
+    return found
 
 
 def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:

@@ -98,7 +98,12 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
 
 
 def spectrum_by_label(
-    models: Models, tokens: Tensor, labels: Mapping[str, Tensor], *, texts: Mapping[str, Sequence[str]] | None = None
+    models: Models,
+    tokens: Tensor,
+    labels: Mapping[str, Tensor],
+    *,
+    texts: Mapping[str, Sequence[str]] | None = None,
+    jacobians: bool = False,
 ) -> SpectrumByLabel:
     """The eigenvalues of every transition, by the classes of its token.
 
@@ -106,12 +111,13 @@ def spectrum_by_label(
     tokens: [B, T].
     labels: name -> [B, T] whole numbers, such as {"token": tokens, "depth": ...}; -100 leaves a token out.
     texts: name -> the classes of a label as text; without it they are their numbers.
+    jacobians: take cells too, as in `transition_spectrum`.
 
     Raises ValueError for no label, for a label of another shape or of real numbers, and for a model without linear transitions.
     """
     if not labels:
         raise ValueError('give a label to tell tokens apart by, such as {"token": tokens}')
-    spectrum = transition_spectrum(models, tokens).table
+    spectrum = transition_spectrum(models, tokens, jacobians=jacobians).table
     tables = []
     for name, values in labels.items():
         if values.shape != tokens.shape[:2] or values.is_floating_point():

@@ -76,10 +76,12 @@ class MemoryHorizon(Result, kind="memory_horizon"):
         )
 
 
-def memory_horizon(models: Models, tokens: Tensor) -> MemoryHorizon:
+def memory_horizon(models: Models, tokens: Tensor, *, jacobians: bool = False) -> MemoryHorizon:
     """The Lyapunov exponents lambda_1 >= lambda_2 ... of A_T ... A_1 over each sequence, and the half-lives ln 2 / -lambda.
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T].
+    jacobians: take cells too, with the Jacobian d state_t / d state_{t-1} of each token in place of a transition. Their exponents
+        say how a small change of the state grows or fades along these sequences.
 
     By QR in float64, with scalar decays kept as logarithms (see `lyapunov_exponents`); the exponents of T tokens are finite-time
     ones, of these sequences, and their sum is the mean log |det A_t|. Where directions lie further apart than float64 resolves,
@@ -88,7 +90,7 @@ def memory_horizon(models: Models, tokens: Tensor) -> MemoryHorizon:
     """
     named, rows, unresolved = named_models(models), [], []
     for name, model in named.items():
-        for layer, transition in transitions_of(model, tokens):
+        for layer, transition in transitions_of(model, tokens, jacobians=jacobians):
             exponents = _resolved(transition.each(lambda part: part.movedim(1, 2)))
             if exponents.shape[-1] < transition.size:
                 unresolved.append(f"{name}, layer {layer}")

@@ -77,10 +77,11 @@ class TransitionMeasures(Result, kind="transition_measures"):
         )
 
 
-def transition_measures(models: Models, tokens: Tensor) -> TransitionMeasures:
+def transition_measures(models: Models, tokens: Tensor, *, jacobians: bool = False) -> TransitionMeasures:
     """Measure every head's transition at every token, in float64 and through the structure of A_t.
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T].
+    jacobians: take cells too, with the Jacobian d state_t / d state_{t-1} of each token in place of a transition.
 
     With a scalar diagonal and a low rank r no problem is larger than 2r x 2r (see `Transition`). An eigenvalue within 1e-9 of the
     real line, beside the largest, counts as real, and one within 1e-9 of modulus 1 as not growing. Raises ValueError for a model
@@ -90,7 +91,7 @@ def transition_measures(models: Models, tokens: Tensor) -> TransitionMeasures:
     tables = [
         _table(transition, model=name, layer=layer)
         for name, model in named.items()
-        for layer, transition in transitions_of(model, tokens)
+        for layer, transition in transitions_of(model, tokens, jacobians=jacobians)
     ]
     about = {"sequences": len(tokens), "tokens": tokens.shape[1], "models": list(named)}
     return TransitionMeasures(pd.concat(tables, ignore_index=True), about)

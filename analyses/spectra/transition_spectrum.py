@@ -67,13 +67,14 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
         )
 
 
-def transition_spectrum(models: Models, tokens: Tensor) -> TransitionSpectrum:
+def transition_spectrum(models: Models, tokens: Tensor, *, jacobians: bool = False) -> TransitionSpectrum:
     """The eigenvalues of every head's transition at every token.
 
     models: a model, ours or a loaded one, or several by name.
     tokens: [B, T], or whatever the models take, sequences first.
+    jacobians: take cells too, with the Jacobian d state_t / d state_{t-1} of each token in place of a transition.
 
-    Layers without a linear transition (attention, cells) are left out. Eigenvalues come from the small problem of the low-rank
+    Layers without a linear transition are left out. Eigenvalues come from the small problem of the low-rank
     part (see `Transition.eigenvalues`), in float64, and of complex transitions in complex128. Raises ValueError for a model
     without a layer that has a transition.
     """
@@ -81,7 +82,7 @@ def transition_spectrum(models: Models, tokens: Tensor) -> TransitionSpectrum:
     tables = [
         _table(transition, model=name, layer=layer)
         for name, model in named.items()
-        for layer, transition in transitions_of(model, tokens)
+        for layer, transition in transitions_of(model, tokens, jacobians=jacobians)
     ]
     about = {"sequences": len(tokens), "tokens": tokens.shape[1], "models": list(named)}
     return TransitionSpectrum(pd.concat(tables, ignore_index=True), about)

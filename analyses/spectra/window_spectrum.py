@@ -72,11 +72,12 @@ class WindowSpectrum(Result, kind="window_spectrum"):
         )
 
 
-def window_spectrum(models: Models, tokens: Tensor, window: int) -> WindowSpectrum:
+def window_spectrum(models: Models, tokens: Tensor, window: int, *, jacobians: bool = False) -> WindowSpectrum:
     """The eigenvalues of the product of the transitions of each window, in float64.
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T].
     window: W, tokens of each; windows follow one another from the first token, and a shorter rest is left out.
+    jacobians: take cells too, as in `transition_spectrum`.
 
     Scalar decays are kept as logarithms and the ranks of few tokens added, so that n W < K reflections are a problem of size
     n W; diagonal transitions multiply channel by channel, as logarithms. Raises ValueError for a window that is not from 1 to T,
@@ -87,7 +88,7 @@ def window_spectrum(models: Models, tokens: Tensor, window: int) -> WindowSpectr
         raise ValueError(f"window {window} must be from 1 to the {length} tokens of a sequence")
     named, tables = named_models(models), []
     for name, model in named.items():
-        for layer, transition in transitions_of(model, tokens):
+        for layer, transition in transitions_of(model, tokens, jacobians=jacobians):
             for start in range(0, length - window + 1, window):
                 cut = transition.each(partial(torch.narrow, dim=1, start=start, length=window))
                 tables.append(_table(*product_eigenvalues(cut, axis=1)).assign(model=name, layer=layer, start=start))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
+from ...kernels.cell_jacobians import cell_jacobians
 from ...kernels.cell_scan import CELLS, CellName, cell_scan
 from ..hooks.points import Point
 from .base import Mixer, RMSNorm, StateRequest, linear
@@ -68,7 +69,7 @@ class CellMixer(RecurrentMixer):
 
     def __init__(self, config: CellConfig, width: int, generator: Generator) -> None:
         super().__init__(config.kind, config.points, config.absences)
-        kind: CellName = config.kind  # type: ignore[assignment]
+        self.cell = kind = cast(CellName, config.kind)
         cell, heads, size = CELLS[kind], config.heads, config.sizes(width)[1]
         gates = len(cell.gates)
         self.config = config
@@ -87,6 +88,20 @@ class CellMixer(RecurrentMixer):
     def W_O(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
         """The output matrix by head, [H, V, width]."""
         return self.project_out.weight.T.unflatten(0, (self.config.heads, -1))
+
+    def jacobians(self, inputs: Tensor) -> Tensor:
+        """d state_t / d state_{t-1} in float64, [B, T, H, P V, P V], along pre-activations [B, T, H, G, V] from a zero state."""
+        recurrent, bias = self.recurrent.detach().double(), self.bias.detach().double()
+        return cell_jacobians(self.cell, inputs.double(), recurrent, bias)
+
+    def step(self, inputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The states after one token and their Jacobians, in float64: [n, H, P, V] and [n, H, P V, P V].
+
+        inputs: [n, H, G, V], pre-activations from the token. states: [n, H, P, V], those before it.
+        """
+        parts = (inputs.double()[:, None], self.recurrent.detach().double(), self.bias.detach().double())
+        after = cell_scan(self.cell, *parts, initial_state=states.double(), implementation="reference").final_state
+        return after, cell_jacobians(self.cell, *parts, initial_state=states.double())[:, 0]
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         sizes = self.axis_sizes

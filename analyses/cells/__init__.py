@@ -1,0 +1,1 @@
+"""What is asked of cells alone, whose state has no linear transition."""

@@ -1,0 +1,231 @@
+"""Where a cell comes to rest while one token is repeated, and what becomes of a state near by (Sussillo and Barak 2013).
+
+With its input held, a cell is an autonomous map h -> F(h). A fixed point h = F(h) attracts its surroundings where all eigenvalues of
+dF/dh there have a modulus below 1, and repels them along each that is above: a cell that keeps a bit has two that attract and
+one between them that does not.
+
+They are found by Newton's method on F(h) - h from visited states, damped as Levenberg and Marquardt's where a step does not
+help, and counted once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.recurrence import Tap
+from ...probe.hooks.names import hook_name
+from ...probe.mixers.cells import CellMixer
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Bars, Figure, Panel, Points
+from ...probe.results.result import Result
+from ...probe.tasks.base import generator_for
+from ..models import Models, named_models
+
+STEPS = 200
+RESIDUAL = 1e-10  # |F(h) - h| of a fixed point, beside 1 + |h|
+SAME = 1e-5  # of two fixed points that are one, beside 1 + |h|
+MARGIN = 1e-6  # of a modulus from 1 that says neither
+NO_INPUT = "none"
+KINDS = ("attracts", "saddle", "repels", "marginal")
+
+
+@dataclass(frozen=True)
+class FixedPoints(Result, kind="fixed_points"):
+    """The fixed points of each head of each cell under each token held."""
+
+    title: ClassVar[str] = "Fixed points"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the cell",
+        "token": "token that is held, or none: the cell with its bias alone",
+        "point": "which fixed point, from 0, the one most starts lead to first",
+        "kind": "attracts, saddle, repels, or marginal where a modulus is within 1e-6 of 1 and none is above",
+        "radius": "largest modulus of an eigenvalue of the Jacobian",
+        "angle": "the angle of that eigenvalue in radians",
+        "unstable": "eigenvalues of modulus above 1",
+        "share": "share of the starts from which Newton's method finds it",
+        "norm": "Euclidean norm of the state, all parts together",
+        "first": "coordinate on the first principal axis of the states that the head visits",
+        "second": "coordinate on the second; 0 in one dimension",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "token", "kind")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer, token), own in self.table.groupby(["model", "layer", "token"], sort=False):
+            counts = own.groupby("head").size()
+            said = ", ".join(f"{(own['kind'] == kind).sum()} {kind}" for kind in KINDS if (own["kind"] == kind).any())
+            held = "no input" if token == NO_INPUT else f"token {token} held"
+            lines.append(f"{model}, layer {layer}, {held}: {counts.mean():.1f} fixed points a head ({said} in all)")
+        lines += [f"{where}: no fixed point was found from {self.about['starts']} starts" for where in self.about["none"]]
+        return "\n".join(lines)
+
+    def busiest(self, model: str) -> tuple[int, int]:
+        """The layer and head of a model with the most fixed points."""
+        own = self.table[self.table["model"] == model]
+        layer, head = own.groupby(["layer", "head"]).size().idxmax()
+        return int(layer), int(head)
+
+    def specification(self) -> Figure:
+        """How many there are of each kind, and for each model those of one head on the axes of its states."""
+        bars = []
+        panels = []
+        for (model, token), own in self.table.groupby(["model", "token"], sort=False):
+            counts = np.array([(own["kind"] == kind).sum() for kind in KINDS], float)
+            bars.append(Bars(list(KINDS), counts, f"{model}, token {token}"))
+        for model in dict.fromkeys(self.table["model"]):
+            layer, head = self.busiest(model)
+            places = (self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)
+            clouds = []
+            for kind, own in self.table[places].groupby("kind", sort=False):
+                texts = [f"token {row.token}, radius {row.radius:.3f}" for row in own.itertuples()]
+                clouds.append(Points(own["first"].to_numpy(), own["second"].to_numpy(), str(kind), text=texts))
+            panels.append(Panel(clouds, "first axis", "second axis", f"{model}, layer {layer}, head {head}"))
+        return Figure(
+            self.title,
+            [Panel(bars, "", "fixed points", "By kind"), *panels],
+            alt=f"Fixed points of cells. {self.summary()}",
+            caption="Right: the head with the most, on the principal axes of the states that it visits.",
+        )
+
+
+def fixed_points(models: Models, tokens: Tensor, *, starts: int = 64, held: int = 8, seed: int = 0) -> FixedPoints:
+    """Find the fixed points of every head of every cell, for each token held and for no input.
+
+    models: a model, or several by name; layers that are no cells are left out.
+    tokens: [B, T]. The states after them are where the search starts, and a token is held at the mean of its pre-activations.
+    starts: states to begin from, besides zero, drawn from those visited and twice as far from their mean.
+    held: tokens at most, those that come most often.
+
+    More starts may find more fixed points: that these are all is not shown. Raises ValueError for a model without a cell.
+    """
+    rows: list[tuple[Any, ...]] = []
+    none = []
+    for name, model in named_models(models).items():
+        for layer, mixer, inputs, states in _visited(model, tokens):
+            begin = _starts(states, starts, seed)
+            mean, axes = _axes(states)
+            for token, drive in _drives(inputs, tokens, held).items():
+                for head, (points, shares, values) in enumerate(search(mixer, drive, begin)):
+                    if not len(points):
+                        none.append(f"{name}, layer {layer}, head {head}, token {token}")
+                    where = ((points - mean[head]) @ axes[head]).numpy()
+                    for index in range(len(points)):
+                        moduli = values[index].abs()
+                        lead = values[index][moduli.argmax()]
+                        said = (float(lead.abs()), abs(float(lead.angle())), int((moduli > 1 + MARGIN).sum()))
+                        place = (float(shares[index]), float(points[index].norm()), *map(float, where[index]))
+                        rows.append((name, layer, head, token, index, kind_of(moduli), *said, *place))
+    about = {"starts": len(begin), "none": none, "sequences": len(tokens), "tokens": tokens.shape[1]}
+    return FixedPoints(pd.DataFrame(rows, columns=list(FixedPoints.columns)), about)
+
+
+def search(mixer: CellMixer, drive: Tensor, begin: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The fixed points of each head under pre-activations [H, G, V] held, from states [n, H, P, V].
+
+    For each head: points [m, P V], the share of starts that lead to each [m], the eigenvalues of its Jacobian [m, P V].
+    """
+    inputs = drive.double().expand(len(begin), *drive.shape)
+    state, size = begin.double(), begin.shape[-2] * begin.shape[-1]
+    damping = torch.full(begin.shape[:2], 1e-3, dtype=torch.float64)
+    after, jacobian = mixer.step(inputs, state)
+    identity = torch.eye(size, dtype=torch.float64)
+    for _ in range(STEPS):
+        residual = (after - state).flatten(2)
+        if bool((residual.norm(dim=-1) <= 0.01 * _scale(state, RESIDUAL)).all()):
+            break
+        slope = jacobian - identity
+        normal = slope.mT @ slope + damping[..., None, None] * identity
+        step = torch.linalg.solve(normal, -(slope.mT @ residual[..., None]))[..., 0]
+        tried = state + step.unflatten(-1, state.shape[2:])
+        there, around = mixer.step(inputs, tried)
+        gap = (there - tried).flatten(2).norm(dim=-1)
+        better = gap < residual.norm(dim=-1)  # never where it is nan
+        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-15, 1e12)
+        state, after, jacobian = (
+            torch.where(better[(...,) + (None,) * (new.ndim - 2)], new, old)
+            for new, old in ((tried, state), (there, after), (around, jacobian))
+        )
+    found = (after - state).flatten(2).norm(dim=-1) <= _scale(state, RESIDUAL)
+    return [_distinct(state[:, head].flatten(1), jacobian[:, head], found[:, head]) for head in range(begin.shape[1])]
+
+
+def kind_of(moduli: Tensor) -> str:
+    """The kind of a fixed point from the moduli of its eigenvalues."""
+    above = moduli > 1 + MARGIN
+    if bool(above.all()):
+        return "repels"
+    if bool(above.any()):
+        return "saddle"
+    return "attracts" if bool((moduli < 1 - MARGIN).all()) else "marginal"
+
+
+def _distinct(points: Tensor, jacobians: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each fixed point once, the one most starts lead to first."""
+    points, jacobians = points[found], jacobians[found]
+    kept: list[int] = []
+    counts: list[int] = []
+    for index, point in enumerate(points):
+        near = [place for place, own in enumerate(kept) if float((points[own] - point).norm()) <= SAME * (1 + float(point.norm()))]
+        if near:
+            counts[near[0]] += 1
+        else:
+            kept.append(index)
+            counts.append(1)
+    order = sorted(range(len(kept)), key=lambda place: -counts[place])
+    chosen = [kept[place] for place in order]
+    shares = torch.tensor([counts[place] for place in order], dtype=torch.float64) / len(found)
+    return points[chosen], shares, torch.linalg.eigvals(jacobians[chosen])
+
+
+def _scale(state: Tensor, tolerance: float) -> Tensor:
+    return tolerance * (1 + state.flatten(2).norm(dim=-1))
+
+
+def _visited(model: HookedModel, tokens: Tensor) -> list[tuple[int, CellMixer, Tensor, Tensor]]:
+    """Each cell of a model with its pre-activations [B, T, H, G, V] and states [B, T, H, P, V]."""
+    cells = {layer: model.mixer(layer) for layer in range(model.layers) if isinstance(model.mixer(layer), CellMixer)}
+    if not cells:
+        kinds = ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))
+        raise ValueError(f"no layer of this model is a cell (its mixers: {kinds})")
+    names = [hook_name(layer, place) for layer in cells for place in ("attn.hook_inputs", "attn.hook_state")]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=names, return_type=None, taps=Tap(every=1))
+    return [
+        (layer, cast(CellMixer, mixer), *(cache[hook_name(layer, f"attn.hook_{place}")].double() for place in ("inputs", "state")))
+        for layer, mixer in cells.items()
+    ]
+
+
+def _starts(states: Tensor, count: int, seed: int) -> Tensor:
+    """Zero, visited states, and states twice as far from their mean: [1 + count, H, P, V]."""
+    flat = states.flatten(0, 1)
+    drawn = flat[torch.randint(0, len(flat), (count,), generator=generator_for(seed))]
+    further = torch.arange(count) % 2 == 1
+    drawn = torch.where(further[:, None, None, None], 2 * drawn - flat.mean(0), drawn)
+    return torch.cat([torch.zeros_like(flat[:1]), drawn])
+
+
+def _axes(states: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [H, P V] and two principal axes [H, P V, 2] of each head's states."""
+    flat = states.flatten(3).flatten(0, 1).movedim(1, 0)
+    mean = flat.mean(1)
+    _, _, axes = torch.linalg.svd(flat - mean[:, None], full_matrices=False)
+    two = axes[:, :2].mT
+    return mean, torch.nn.functional.pad(two, (0, 2 - two.shape[-1]))
+
+
+def _drives(inputs: Tensor, tokens: Tensor, held: int) -> dict[str, Tensor]:
+    """What is held, by name: pre-activations [H, G, V]."""
+    drives = {NO_INPUT: torch.zeros_like(inputs[0, 0])}
+    values, counts = tokens.unique(return_counts=True)
+    for value in values[counts.argsort(descending=True, stable=True)][:held].tolist():
+        drives[str(value)] = inputs[tokens == value].mean(0)
+    return drives

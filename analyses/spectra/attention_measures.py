@@ -1,0 +1,135 @@
+"""How attention spreads: softmax patterns, and the effective attention of linear recurrences, measured alike.
+
+Row t of a causal mixing matrix M says what the token t takes from each before it. With p_s = |M_ts| / sum_s |M_ts|,
+
+    entropy            H = -sum_s p_s log p_s, in nats; e^H is the number of tokens attended to
+    concentration      max_s p_s
+    reach              sum_s p_s (t - s), in tokens
+    negative           the share of |M_ts| whose weight is below 0; softmax has none
+
+M is lower triangular, so its eigenvalues are its diagonal. A softmax pattern is a stochastic matrix whose eigenvalue 1 is that of
+the first token, and its spectral gap is 1 - max_{t > 0} M_tt: the slowest rate at which repeated attention moves all tokens to what
+the first one holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ..models import Models, mixing_of, named_models
+
+
+@dataclass(frozen=True)
+class AttentionMeasures(Result, kind="attention_measures"):
+    """The measures of each row of each head's mixing matrix."""
+
+    title: ClassVar[str] = "How attention spreads"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer; of a vector state, the mean over its channels",
+        "sequence": "sequence of the batch",
+        "position": "token that attends",
+        "entropy": "of the shares of the weights, in nats",
+        "attended": "e to the entropy: tokens attended to",
+        "concentration": "largest share",
+        "reach": "mean distance of what is attended to, in tokens",
+        "negative": "share of the weights, by size, that are below 0",
+        "own": "weight of the token itself, an eigenvalue of the causal matrix",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
+
+    def spectral_gap(self) -> pd.DataFrame:
+        """For each model, layer, head and sequence: 1 - max_{t > 0} |M_tt|. It is a gap of a stochastic matrix alone."""
+        later = self.table[self.table["position"] > 0]
+        places = ["model", "layer", "head", "sequence"]
+        largest = later.assign(own=later["own"].abs()).groupby(places, sort=False)["own"].max()
+        return (1 - largest).rename("gap").reset_index()
+
+    def summary(self) -> str:
+        lines = []
+        gaps = self.spectral_gap()
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            last = own[own["position"] == own["position"].max()]
+            gap = gaps[(gaps["model"] == model) & (gaps["layer"] == layer)]["gap"]
+            stochastic = f"{model}, layer {layer}" in self.about["softmax"]
+            said = f"; spectral gap {gap.min():.3f} to {gap.max():.3f}" if stochastic and len(gap) else ""
+            lines.append(
+                f"{model}, layer {layer}: the last token attends to {last['attended'].mean():.1f} tokens, {last['reach'].mean():.1f} "
+                f"back on average, the most to one is {last['concentration'].mean():.0%}; {own['negative'].mean():.1%} of the weight "
+                f"is negative{said}"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """Tokens attended to, concentration and reach by position: means over heads and sequences, with the range."""
+        wanted = {"attended": "tokens attended to", "concentration": "largest share", "reach": "mean distance (tokens)"}
+        panels = []
+        for column, label in wanted.items():
+            lines = []
+            for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+                by = own.groupby("position")[column]
+                low, high = by.min().to_numpy(), by.max().to_numpy()
+                lines.append(Line(np.asarray(sorted(by.groups)), by.mean().to_numpy(), f"{model}, layer {layer}", low, high))
+            panels.append(Panel(lines, "token position", label, label.capitalize()))
+        return Figure(
+            self.title,
+            panels,
+            columns=3,
+            alt=f"How attention spreads by position. {self.summary()}",
+            caption="Means over heads and sequences, with the least and the largest.",
+        )
+
+
+def attention_measures(models: Models, tokens: Tensor) -> AttentionMeasures:
+    """Measure the softmax pattern, or the exact effective attention, of every head.
+
+    models: a model, ours or a loaded one, or several by name; layers that show neither are left out. tokens: [B, T].
+
+    Rows whose weights are all 0 have nan. Memory is that of the matrices, O(B H T^2). Raises ValueError for a model that shows
+    no mixing matrix.
+    """
+    tables, softmax = [], []
+    for name, model in named_models(models).items():
+        for layer, mixing, is_pattern in mixing_of(model, tokens):
+            if is_pattern:
+                softmax.append(f"{name}, layer {layer}")
+            tables.append(_table(measures_of(mixing), model=name, layer=layer))
+    about = {"sequences": len(tokens), "tokens": tokens.shape[1], "softmax": softmax}
+    return AttentionMeasures(pd.concat(tables, ignore_index=True)[list(AttentionMeasures.columns)], about)
+
+
+def measures_of(mixing: Tensor) -> dict[str, Tensor]:
+    """The measures of the rows of matrices [..., T, T], by the names of the columns of `AttentionMeasures`."""
+    size = mixing.abs()
+    total = size.sum(-1)
+    some = total > 0
+    shares = size / torch.where(some, total, 1.0)[..., None]
+    position = torch.arange(mixing.shape[-1], dtype=mixing.dtype)
+    entropy = torch.special.entr(shares).sum(-1)
+    measured = {
+        "entropy": entropy,
+        "attended": entropy.exp(),
+        "concentration": shares.amax(-1),
+        "reach": (shares * (position[:, None] - position)).sum(-1),
+        "negative": (shares * (mixing < 0)).sum(-1),
+    }
+    return {name: value.masked_fill(~some, torch.nan) for name, value in measured.items()} | {
+        "own": mixing.diagonal(dim1=-2, dim2=-1)
+    }
+
+
+def _table(measured: dict[str, Tensor], **where: Any) -> pd.DataFrame:
+    sequence, head, position = np.indices(measured["entropy"].shape)
+    columns = {"sequence": sequence, "head": head, "position": position} | {name: value.numpy() for name, value in measured.items()}
+    return pd.DataFrame({name: value.ravel() for name, value in columns.items()}).assign(**where)
