@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from .analyses.cells.fixed_points import FixedPoints, fixed_points
 from .analyses.operators.curvature import GaussNewton, Hessian
 from .analyses.operators.density import SpectralDensity, spectral_density
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
+from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
 from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
 from .analyses.spectra.stability import Stability, stability
@@ -22,7 +24,9 @@ from .kernels.operators.transition import Transition
 from .kernels.products import lyapunov_exponents
 
 __all__ = [
+    "AttentionMeasures",
     "BalancedTruncation",
+    "FixedPoints",
     "GaussNewton",
     "HankelSpectrum",
     "Hessian",
@@ -39,7 +43,9 @@ __all__ = [
     "TransitionMeasures",
     "TransitionSpectrum",
     "WindowSpectrum",
+    "attention_measures",
     "balanced_truncation",
+    "fixed_points",
     "hankel_spectrum",
     "hippo_bases",
     "lanczos",

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..kernels.effective_attention import effective_attention
 from ..kernels.operators.linear_system import LinearSystem
 from ..kernels.operators.transition import Transition
 from ..kernels.recurrence import TapRequest
@@ -54,6 +55,50 @@ def cells_of(model: HookedModel, tokens: Tensor) -> dict[int, Transition]:
     return found
 
 
+def mixing_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tensor, bool]]:
+    """Each layer that shows how it mixes tokens, as matrices [B, H, C, T, T, n] in float64, and whether they are of a softmax.
+
+    C: channels of a vector state, each with its own matrix; 1 elsewhere. n: values that a token writes, in its column.
+
+    Raises ValueError where no layer does.
+    """
+    places = {"attn.hook_pattern": True, "attn.hook_effective_attention": False}
+    shown = {place: pattern for place, pattern in places.items() if shows(model, place)}
+    if not shown:
+        raise ValueError(f"no layer of this model shows how it mixes tokens (its mixers: {model.mixer_kinds})")
+    found = {}
+    for place, pattern in shown.items():
+        for layer, mixing in _shown(model, tokens, place, "mixing matrix"):
+            mixing = mixing.to(torch.promote_types(mixing.dtype, torch.float64))
+            [axes] = [point.axes for point in model.layer_points(layer) if point.name == place]
+            of_channels = axes.endswith("channel")
+            by_channel = mixing.movedim(-1, 2) if of_channels else mixing[:, :, None]
+            found[layer] = (by_channel if by_channel.ndim == 6 else by_channel[..., None], pattern)
+    for layer, (mixing, pattern) in sorted(found.items()):
+        yield layer, mixing, pattern
+
+
+def additive_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Each layer whose tokens erase, with the mixing matrices [B, H, 1, T, T, n] that it had if they did not: what they write,
+    beta k v^T, would only decay. None where no layer erases.
+    """
+    if not shows(model, "attn.hook_transition"):
+        return
+    erasing = [layer for layer, transition in _shown(model, tokens, "attn.hook_transition", "transition") if transition.rank]
+    hooks = ("attn.hook_q", "attn.hook_k", "attn.hook_beta", "attn.hook_log_decay")
+    for layer in erasing:
+        names = {place.removeprefix("attn.hook_"): hook_name(layer, place) for place in hooks}
+        held = {short: name for short, name in names.items() if name in model.hook_dict}
+        if not {"q", "k"} <= set(held):
+            continue
+        with torch.no_grad():
+            _, cache = model.run_with_cache(tokens, names_filter=list(held.values()), return_type=None)
+        parts = {short: converted(cache[name], "cpu").double() for short, name in held.items()}
+        k = parts.pop("k") * (parts.pop("beta")[..., None] if "beta" in parts else 1.0)
+        keys = k.unbind(3) if k.ndim == 5 else (k,)
+        yield layer, torch.stack([effective_attention(k=own, **parts) for own in keys], dim=-1)[:, :, None]
+
+
 def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:
     """Each layer that is linear in its inputs up to its read-out, and whose recurrence no token chooses, as a system in float64.
 
@@ -64,7 +109,7 @@ def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:
         raise ValueError(f"no layer of this model is a time-invariant state space (its mixers: {model.mixer_kinds})")
     for layer in layers:
         with torch.no_grad():
-            yield layer, cast(StateSpaceMixer, model.mixer(layer)).linear_system().double()
+            yield layer, cast(StateSpaceMixer, model.mixer(layer)).linear_system().to(torch.float64, "cpu")
 
 
 def states_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[tuple[int, Tensor]]:

@@ -1,16 +1,18 @@
 """Where a cell comes to rest while one token is repeated, and what becomes of a state near by (Sussillo and Barak 2013).
 
-With its input held, a cell is an autonomous map h -> F(h). A fixed point h = F(h) attracts its surroundings where all eigenvalues of
-dF/dh there have a modulus below 1, and repels them along each that is above: a cell that keeps a bit has two that attract and
+With its input held, a cell is an autonomous map h -> F(h). A fixed point h = F(h) attracts its surroundings where all eigenvalues
+of dF/dh there have a modulus below 1, and repels them along each that is above: a cell that keeps a bit has two that attract and
 one between them that does not.
 
-They are found by Newton's method on F(h) - h from visited states, damped as Levenberg and Marquardt's where a step does not
-help, and counted once.
+They are found by Newton's method on F(h) - h from visited states, and from where these are after the token has been repeated for
+long, damped as Levenberg and Marquardt's where a step does not help; each is counted once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -27,11 +29,15 @@ from ...probe.results.result import Result
 from ...probe.tasks.base import generator_for
 from ..models import Models, named_models
 
-STEPS = 200
+REPEATED = 50  # tokens before the second half of the searches
+STEPS = 80  # of Newton's method
+STUCK = 1e10  # the damping at which no step helps
 RESIDUAL = 1e-10  # |F(h) - h| of a fixed point, beside 1 + |h|
 SAME = 1e-5  # of two fixed points that are one, beside 1 + |h|
+FLAT = 1e-2  # least singular value of dF/dh - 1 below which a fixed point's place is not told to SAME
 MARGIN = 1e-6  # of a modulus from 1 that says neither
 NO_INPUT = "none"
+Found = tuple[Tensor, Tensor, Tensor]
 KINDS = ("attracts", "saddle", "repels", "marginal")
 
 
@@ -50,7 +56,7 @@ class FixedPoints(Result, kind="fixed_points"):
         "radius": "largest modulus of an eigenvalue of the Jacobian",
         "angle": "the angle of that eigenvalue in radians",
         "unstable": "eigenvalues of modulus above 1",
-        "share": "share of the starts from which Newton's method finds it",
+        "share": "share of the searches that find it",
         "norm": "Euclidean norm of the state, all parts together",
         "first": "coordinate on the first principal axis of the states that the head visits",
         "second": "coordinate on the second; 0 in one dimension",
@@ -112,8 +118,9 @@ def fixed_points(models: Models, tokens: Tensor, *, starts: int = 64, held: int 
         for layer, mixer, inputs, states in _visited(model, tokens):
             begin = _starts(states, starts, seed)
             mean, axes = _axes(states)
-            for token, drive in _drives(inputs, tokens, held).items():
-                for head, (points, shares, values) in enumerate(search(mixer, drive, begin)):
+            drives = _drives(inputs, tokens, held)
+            for token, by_head in zip(drives, search(mixer, torch.stack(list(drives.values())), begin), strict=True):
+                for head, (points, shares, values) in enumerate(by_head):
                     if not len(points):
                         none.append(f"{name}, layer {layer}, head {head}, token {token}")
                     where = ((points - mean[head]) @ axes[head]).numpy()
@@ -127,34 +134,52 @@ def fixed_points(models: Models, tokens: Tensor, *, starts: int = 64, held: int 
     return FixedPoints(pd.DataFrame(rows, columns=list(FixedPoints.columns)), about)
 
 
-def search(mixer: CellMixer, drive: Tensor, begin: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The fixed points of each head under pre-activations [H, G, V] held, from states [n, H, P, V].
+def search(mixer: CellMixer, drives: Tensor, begin: Tensor) -> list[list[Found]]:
+    """The fixed points under pre-activations [D, H, G, V] held, from states [n, H, P, V]: for each drive and head.
 
-    For each head: points [m, P V], the share of starts that lead to each [m], the eigenvalues of its Jacobian [m, P V].
+    Each has points [m, P V], the share of starts that lead to each [m], and the eigenvalues of its Jacobian [m, P V].
     """
-    inputs = drive.double().expand(len(begin), *drive.shape)
-    state, size = begin.double(), begin.shape[-2] * begin.shape[-1]
-    damping = torch.full(begin.shape[:2], 1e-3, dtype=torch.float64)
+    from_each = begin.double().repeat(len(drives), 1, 1, 1)
+    repeated = mixer.held(drives.repeat_interleave(len(begin), dim=0), from_each, REPEATED)
+    both = torch.stack([part.unflatten(0, (len(drives), -1)) for part in (from_each, repeated)], dim=1).flatten(0, 2)
+    state, after, jacobian = _rested(mixer, drives.double().repeat_interleave(2 * len(begin), dim=0), both)
+    found = _gap(after, state) <= RESIDUAL * _scale(state)
+    by_drive = [part.unflatten(0, (len(drives), -1)) for part in (state.flatten(2), jacobian, found)]
+
+    def still(drive: int, head: int, points: Tensor) -> Tensor:
+        """Whether states [m, P V] of a head stay where they are."""
+        others = begin[:1].double().repeat(len(points), 1, 1, 1)
+        others[:, head] = points.unflatten(-1, begin.shape[2:])
+        moved, _ = mixer.step(drives[drive].double().expand(len(points), *drives.shape[1:]), others)
+        return (_gap(moved, others) <= RESIDUAL * _scale(others))[:, head]
+
+    return [
+        [_distinct(*(part[drive, :, head] for part in by_drive), partial(still, drive, head)) for head in range(begin.shape[1])]
+        for drive in range(len(drives))
+    ]
+
+
+def _rested(mixer: CellMixer, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """States moved toward F(h) = h, with F and its Jacobian there."""
+    damping = torch.full(state.shape[:2], 1e-3, dtype=torch.float64)
     after, jacobian = mixer.step(inputs, state)
-    identity = torch.eye(size, dtype=torch.float64)
+    identity = torch.eye(jacobian.shape[-1], dtype=torch.float64)
     for _ in range(STEPS):
-        residual = (after - state).flatten(2)
-        if bool((residual.norm(dim=-1) <= 0.01 * _scale(state, RESIDUAL)).all()):
+        gap = _gap(after, state)
+        if bool(((gap <= 0.01 * RESIDUAL * _scale(state)) | (damping >= STUCK)).all()):
             break
         slope = jacobian - identity
         normal = slope.mT @ slope + damping[..., None, None] * identity
-        step = torch.linalg.solve(normal, -(slope.mT @ residual[..., None]))[..., 0]
+        step = torch.linalg.solve(normal, -(slope.mT @ (after - state).flatten(2)[..., None]))[..., 0]
         tried = state + step.unflatten(-1, state.shape[2:])
         there, around = mixer.step(inputs, tried)
-        gap = (there - tried).flatten(2).norm(dim=-1)
-        better = gap < residual.norm(dim=-1)  # never where it is nan
-        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-15, 1e12)
+        better = _gap(there, tried) < gap  # never where it is nan
+        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-15, STUCK)
         state, after, jacobian = (
             torch.where(better[(...,) + (None,) * (new.ndim - 2)], new, old)
             for new, old in ((tried, state), (there, after), (around, jacobian))
         )
-    found = (after - state).flatten(2).norm(dim=-1) <= _scale(state, RESIDUAL)
-    return [_distinct(state[:, head].flatten(1), jacobian[:, head], found[:, head]) for head in range(begin.shape[1])]
+    return state, after, jacobian
 
 
 def kind_of(moduli: Tensor) -> str:
@@ -167,39 +192,52 @@ def kind_of(moduli: Tensor) -> str:
     return "attracts" if bool((moduli < 1 - MARGIN).all()) else "marginal"
 
 
-def _distinct(points: Tensor, jacobians: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each fixed point once, the one most starts lead to first."""
-    points, jacobians = points[found], jacobians[found]
+def _distinct(points: Tensor, jacobians: Tensor, found: Tensor, still: Callable[[Tensor], Tensor]) -> Found:
+    """Each fixed point once, the one most starts lead to first. Where the Jacobian has an eigenvalue next to 1 they are one if
+    the state half-way between them rests too.
+    """
+    starts, points, jacobians = len(found), points[found], jacobians[found]
+    flat = torch.linalg.svdvals(jacobians - torch.eye(points.shape[-1], dtype=points.dtype))[:, -1] < FLAT
     kept: list[int] = []
     counts: list[int] = []
     for index, point in enumerate(points):
-        near = [place for place, own in enumerate(kept) if float((points[own] - point).norm()) <= SAME * (1 + float(point.norm()))]
-        if near:
-            counts[near[0]] += 1
+        near = (points[kept] - point).norm(dim=-1) <= SAME * (1 + float(point.norm()))
+        if kept and bool(flat[index]) and not bool(near.any()):
+            near = still((points[kept] + point) / 2)
+        if bool(near.any()):
+            counts[int(near.int().argmax())] += 1
         else:
             kept.append(index)
             counts.append(1)
     order = sorted(range(len(kept)), key=lambda place: -counts[place])
     chosen = [kept[place] for place in order]
-    shares = torch.tensor([counts[place] for place in order], dtype=torch.float64) / len(found)
+    shares = torch.tensor([counts[place] for place in order], dtype=torch.float64) / starts
     return points[chosen], shares, torch.linalg.eigvals(jacobians[chosen])
 
 
-def _scale(state: Tensor, tolerance: float) -> Tensor:
-    return tolerance * (1 + state.flatten(2).norm(dim=-1))
+def _gap(after: Tensor, state: Tensor) -> Tensor:
+    """|F(h) - h| of each head, [n, H]."""
+    return (after - state).flatten(2).norm(dim=-1)
+
+
+def _scale(state: Tensor) -> Tensor:
+    return 1 + state.flatten(2).norm(dim=-1)
 
 
 def _visited(model: HookedModel, tokens: Tensor) -> list[tuple[int, CellMixer, Tensor, Tensor]]:
     """Each cell of a model with its pre-activations [B, T, H, G, V] and states [B, T, H, P, V]."""
     cells = {layer: model.mixer(layer) for layer in range(model.layers) if isinstance(model.mixer(layer), CellMixer)}
     if not cells:
-        kinds = ", ".join(dict.fromkeys(model.mixer(layer).kind for layer in range(model.layers)))
-        raise ValueError(f"no layer of this model is a cell (its mixers: {kinds})")
+        raise ValueError(f"no layer of this model is a cell (its mixers: {model.mixer_kinds})")
     names = [hook_name(layer, place) for layer in cells for place in ("attn.hook_inputs", "attn.hook_state")]
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=names, return_type=None, taps=Tap(every=1))
     return [
-        (layer, cast(CellMixer, mixer), *(cache[hook_name(layer, f"attn.hook_{place}")].double() for place in ("inputs", "state")))
+        (
+            layer,
+            cast(CellMixer, mixer),
+            *(cache[hook_name(layer, f"attn.hook_{place}")].cpu().double() for place in ("inputs", "state")),
+        )
         for layer, mixer in cells.items()
     ]
 

@@ -7,14 +7,16 @@ Row t of a causal mixing matrix M says what the token t takes from each before i
     reach              sum_s p_s (t - s), in tokens
     negative           the share of |M_ts| whose weight is below 0; softmax has none
 
+    erased             sum_s |M_ts - N_ts| / sum_s |N_ts|, N the matrix if tokens only wrote and decayed: what later tokens took
+                       away or wrote over
+
 M is lower triangular, so its eigenvalues are its diagonal. A softmax pattern is a stochastic matrix whose eigenvalue 1 is that of
-the first token, and its spectral gap is 1 - max_{t > 0} M_tt: the slowest rate at which repeated attention moves all tokens to what
-the first one holds.
+the first token, and its spectral gap is 1 - max_{t > 0} M_tt: the slowest rate at which repeated attention moves all tokens to
+what the first one holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,10 +25,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
-from ..models import Models, mixing_of, named_models
+from ..models import Models, additive_of, mixing_of, named_models
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ class AttentionMeasures(Result, kind="attention_measures"):
         "attended": "e to the entropy: tokens attended to",
         "concentration": "largest share",
         "reach": "mean distance of what is attended to, in tokens",
-        "negative": "share of the weights, by size, that are below 0",
-        "own": "weight of the token itself, an eigenvalue of the causal matrix",
+        "negative": "share of the weights, by size, that are below 0; nan where they are complex",
+        "erased": "size of what erasure changes, beside the row without it; nan where nothing erases",
+        "own": "size of the weight of the token itself, which is the modulus of an eigenvalue of the causal matrix",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
 
     def spectral_gap(self) -> pd.DataFrame:
-        """For each model, layer, head and sequence: 1 - max_{t > 0} |M_tt|. It is a gap of a stochastic matrix alone."""
+        """For each model, layer, head and sequence: 1 - max_{t > 0} |M_tt|, a gap where the matrix is stochastic."""
         later = self.table[self.table["position"] > 0]
         places = ["model", "layer", "head", "sequence"]
-        largest = later.assign(own=later["own"].abs()).groupby(places, sort=False)["own"].max()
-        return (1 - largest).rename("gap").reset_index()
+        return (1 - later.groupby(places, sort=False)["own"].max()).rename("gap").reset_index()
 
     def summary(self) -> str:
         lines = []
@@ -64,10 +65,14 @@ class AttentionMeasures(Result, kind="attention_measures"):
             gap = gaps[(gaps["model"] == model) & (gaps["layer"] == layer)]["gap"]
             stochastic = f"{model}, layer {layer}" in self.about["softmax"]
             said = f"; spectral gap {gap.min():.3f} to {gap.max():.3f}" if stochastic and len(gap) else ""
+            if own["negative"].notna().any():
+                said = f"; {own['negative'].mean():.1%} of it is negative{said}"
+            if own["erased"].notna().any():
+                said += f"; erasure changes the last row by {last['erased'].mean():.0%}"
+            most, back = last["concentration"].mean(), last["reach"].mean()
             lines.append(
-                f"{model}, layer {layer}: the last token attends to {last['attended'].mean():.1f} tokens, {last['reach'].mean():.1f} "
-                f"back on average, the most to one is {last['concentration'].mean():.0%}; {own['negative'].mean():.1%} of the weight "
-                f"is negative{said}"
+                f"{model}, layer {layer}: the last token attends to {last['attended'].mean():.1f} tokens, {back:.1f} back on "
+                f"average, and to one with {most:.0%} of the weight{said}"
             )
         return "\n".join(lines)
 
@@ -101,35 +106,44 @@ def attention_measures(models: Models, tokens: Tensor) -> AttentionMeasures:
     """
     tables, softmax = [], []
     for name, model in named_models(models).items():
+        additive = dict(additive_of(model, tokens))
         for layer, mixing, is_pattern in mixing_of(model, tokens):
             if is_pattern:
                 softmax.append(f"{name}, layer {layer}")
-            tables.append(_table(measures_of(mixing), model=name, layer=layer))
+            tables.append(_table(measures_of(mixing, additive.get(layer)), model=name, layer=layer))
     about = {"sequences": len(tokens), "tokens": tokens.shape[1], "softmax": softmax}
     return AttentionMeasures(pd.concat(tables, ignore_index=True)[list(AttentionMeasures.columns)], about)
 
 
-def measures_of(mixing: Tensor) -> dict[str, Tensor]:
-    """The measures of the rows of matrices [..., T, T], by the names of the columns of `AttentionMeasures`."""
+def measures_of(mixing: Tensor, additive: Tensor | None = None) -> dict[str, Tensor]:
+    """The measures [..., T] of the rows of matrices [..., T, T, n], by the names of the columns of `AttentionMeasures`.
+
+    additive: the matrices without erasure.
+    """
     size = mixing.abs()
-    total = size.sum(-1)
+    total = size.sum((-1, -2))
     some = total > 0
-    shares = size / torch.where(some, total, 1.0)[..., None]
-    position = torch.arange(mixing.shape[-1], dtype=mixing.dtype)
+    parts = size / torch.where(some, total, 1.0)[..., None, None]
+    shares = parts.sum(-1)
+    position = torch.arange(mixing.shape[-2], dtype=shares.dtype)
     entropy = torch.special.entr(shares).sum(-1)
     measured = {
         "entropy": entropy,
         "attended": entropy.exp(),
         "concentration": shares.amax(-1),
         "reach": (shares * (position[:, None] - position)).sum(-1),
-        "negative": (shares * (mixing < 0)).sum(-1),
+        "negative": torch.full_like(entropy, torch.nan) if mixing.is_complex() else (parts * (mixing < 0)).sum((-1, -2)),
     }
-    return {name: value.masked_fill(~some, torch.nan) for name, value in measured.items()} | {
-        "own": mixing.diagonal(dim1=-2, dim2=-1)
-    }
+    if additive is None:
+        measured["erased"] = torch.full_like(entropy, torch.nan)
+    else:
+        measured["erased"] = (mixing - additive).abs().sum((-1, -2)) / additive.abs().sum((-1, -2))
+    own = size.diagonal(dim1=-3, dim2=-2).sum(-2)
+    return {name: value.masked_fill(~some, torch.nan) for name, value in measured.items()} | {"own": own}
 
 
 def _table(measured: dict[str, Tensor], **where: Any) -> pd.DataFrame:
-    sequence, head, position = np.indices(measured["entropy"].shape)
-    columns = {"sequence": sequence, "head": head, "position": position} | {name: value.numpy() for name, value in measured.items()}
+    by_head = {name: value.nanmean(2).numpy() for name, value in measured.items()}
+    sequence, head, position = np.indices(by_head["entropy"].shape)
+    columns = {"sequence": sequence, "head": head, "position": position} | by_head
     return pd.DataFrame({name: value.ravel() for name, value in columns.items()}).assign(**where)

@@ -99,21 +99,23 @@ def transition_measures(models: Models, tokens: Tensor, *, jacobians: bool = Fal
 
 def measures_of(transition: Transition) -> dict[str, Tensor]:
     """The measures of each transition of a batch [...], by the names of the columns of `TransitionMeasures`."""
-    values, singular = transition.eigenvalues(), transition.singular_values()
+    values, counts = transition.distinct_eigenvalues()
+    shares = counts.double() / transition.size
+    norm, least = transition.extreme_singular_values()
     modulus = values.abs()
     radius = modulus.amax(-1)
     turning = values.imag.abs() > ROUNDING * radius[..., None]
     flipped = ~turning & (values.real < -ROUNDING * radius[..., None])
     held = modulus > ROUNDING * radius[..., None]
     return {
-        "norm": singular[..., 0],
-        "least": singular[..., -1],
+        "norm": norm,
+        "least": least,
         "log_abs_det": transition.log_abs_det(),
         "radius": radius,
         "angle": (torch.where(flipped, torch.pi, values.angle().abs()) * (held & (turning | flipped))).amax(-1),
-        "negative": flipped.double().mean(-1),
-        "turning": turning.double().mean(-1),
-        "growing": (modulus > 1 + ROUNDING).double().mean(-1),
+        "negative": flipped.double() @ shares,
+        "turning": turning.double() @ shares,
+        "growing": (modulus > 1 + ROUNDING).double() @ shares,
     }
 
 

@@ -124,8 +124,8 @@ def replaced(model: HookedModel, systems: Mapping[int, LinearSystem]) -> Iterato
 def _answer(system: LinearSystem, mixer: Any, arguments: tuple[Any, ...], given: Tensor) -> Tensor:
     x: Tensor = arguments[0]
     heads = system.b.shape[0]
-    y = system.respond(x.double().unflatten(-1, (heads, -1))).flatten(-2)
-    answer: Tensor = mixer.finish(y.to(given.dtype), x)
+    y = system.respond(x.double().cpu().unflatten(-1, (heads, -1))).flatten(-2)
+    answer: Tensor = mixer.finish(y.to(given), x)
     return answer
 
 

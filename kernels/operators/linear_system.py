@@ -70,9 +70,13 @@ class LinearSystem:
         """The number N of real states."""
         return self.a.shape[-1]
 
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> LinearSystem:
+        """Convert to another precision or device."""
+        return LinearSystem(*(part.to(device, part.dtype if dtype is None else dtype) for part in (self.a, self.b, self.c)))
+
     def double(self) -> LinearSystem:
         """The same system in float64."""
-        return LinearSystem(self.a.double(), self.b.double(), self.c.double())
+        return self.to(torch.float64)
 
     def poles(self) -> Tensor:
         """The eigenvalues of A, complex [H, N]."""

@@ -13,9 +13,8 @@ from torch import Tensor
 from ..arguments import can_read_values
 from ..chunked.triangular import unit_lower_inverse
 from ..precision import widened, working_dtype
+from .low_rank import log_abs_det, moved_eigenvalues, moved_singular_values, overlaps
 from .operator import Operator
-
-SINGULAR = 8  # roundings: what is nearer to a singular matrix than so many is taken for one
 
 
 @dataclass(frozen=True)
@@ -217,23 +216,36 @@ class Transition(Operator):
         rank-one part l r^T whose l_i r_i have one sign is similar to the symmetric D +- w w^T with w_i = sqrt |l_i r_i|, so they
         are real (Kimi Delta Attention and RWKV-7 are such). Otherwise, and where r >= K, the dense matrix is decomposed.
         """
+        values, multiplicity = self.distinct_eigenvalues()
+        return values if values.shape[-1] == self.size else values.repeat_interleave(multiplicity, dim=-1)
+
+    def distinct_eigenvalues(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, complex [..., m], and how often each counts, [m]: where a scalar diagonal has a low rank r < K, those that
+        the low rank moves, and last the diagonal K - r times; elsewhere all K once.
+        """
         own = self._simplest()
         kind = own.dtype.to_complex()
-        if own.rank == 0:
-            return own.diagonal.expand(*own.diagonal.shape[:-1], own.size).to(kind)
-        if own.rank == 1 and not own.is_scalar and not own.dtype.is_complex:
-            products = (own.left * own.right).squeeze(-1)
+        if own.is_scalar and own.rank < own.size:
+            still = own.diagonal.to(kind)
+            moved = still[..., :0] if own.rank == 0 else moved_eigenvalues(own.diagonal, own.left, own.right)
+            counts = torch.ones(own.rank + 1, dtype=torch.long, device=own.device)
+            counts[-1] = own.size - own.rank
+            return torch.cat([moved, still], dim=-1), counts
+        return own._all_eigenvalues(), torch.ones(own.size, dtype=torch.long, device=own.device)
+
+    def _all_eigenvalues(self) -> Tensor:
+        """Those of a diagonal that is not scalar, and of a low rank that is as large as the matrix."""
+        kind = self.dtype.to_complex()
+        if self.rank == 0:
+            return self.diagonal.to(kind)
+        if self.rank == 1 and not self.is_scalar and not self.dtype.is_complex:
+            products = (self.left * self.right).squeeze(-1)
             sign = torch.where(products.sum(-1, keepdim=True) < 0, -1.0, 1.0).to(products)
             if bool((products * sign >= 0).all()):
                 weight = products.abs().sqrt()
                 moved = (sign * weight)[..., :, None] * weight[..., None, :]
-                return torch.linalg.eigvalsh(torch.diag_embed(own.diagonal) + moved).to(kind)
-        if not own.is_scalar or own.rank >= own.size:
-            return torch.linalg.eigvals(own.dense())
-        small = own.right.mT @ own.left
-        moved = small[..., 0].to(kind) if own.rank == 1 else torch.linalg.eigvals(small)
-        still = own.diagonal.to(kind)
-        return torch.cat([moved + still, still.expand(*still.shape[:-1], own.size - own.rank)], dim=-1)
+                return torch.linalg.eigvalsh(torch.diag_embed(self.diagonal) + moved).to(kind)
+        return torch.linalg.eigvals(self.dense())
 
     def singular_values(self) -> Tensor:
         """The K singular values, descending, real [..., K].
@@ -241,21 +253,31 @@ class Transition(Operator):
         With a scalar diagonal only the span of [L, conj R] (at most 2r dimensions) is moved: on it A is a small matrix, and
         elsewhere its singular value is |d|.
         """
+        values, multiplicity = self._distinct_singular_values()
+        if values.shape[-1] < self.size:
+            values = values.repeat_interleave(multiplicity, dim=-1)
+        return values.sort(dim=-1, descending=True).values
+
+    def _distinct_singular_values(self) -> tuple[Tensor, Tensor]:
+        """Singular values [..., m] in any order, and how often each counts, [m]."""
         own = self._simplest()
-        lead = own.diagonal.shape[:-1]
-        if own.rank == 0:
-            return own.diagonal.abs().expand(*lead, own.size).sort(dim=-1, descending=True).values
-        if not own.is_scalar or 2 * own.rank >= own.size:
-            return torch.linalg.svdvals(own.dense())
-        basis = torch.linalg.qr(torch.cat([own.left, own.right.conj()], dim=-1)).Q
-        identity = torch.eye(2 * own.rank, dtype=basis.dtype, device=basis.device)
-        small = own.diagonal[..., None] * identity + (basis.mH @ own.left) @ (own.right.mT @ basis)
-        elsewhere = own.diagonal.abs().expand(*lead, own.size - 2 * own.rank)
-        return torch.cat([torch.linalg.svdvals(small), elsewhere], dim=-1).sort(dim=-1, descending=True).values
+        if own.rank and not (own.is_scalar and 2 * own.rank < own.size):
+            return torch.linalg.svdvals(own.dense()), torch.ones(own.size, dtype=torch.long, device=own.device)
+        still = own.diagonal.abs()
+        moved = still[..., :0] if own.rank == 0 else moved_singular_values(own.diagonal, own.left, own.right)
+        counts = torch.ones(2 * own.rank + still.shape[-1], dtype=torch.long, device=own.device)
+        if still.shape[-1] == 1:
+            counts[-1] = own.size - 2 * own.rank
+        return torch.cat([moved, still], dim=-1), counts
+
+    def extreme_singular_values(self) -> tuple[Tensor, Tensor]:
+        """The largest and the least, each [...]."""
+        values, _ = self._distinct_singular_values()
+        return values.amax(-1), values.amin(-1)
 
     def norm(self) -> Tensor:
         """The spectral norm, [...]. At most 1 for every delta rule with unit keys, beta in [0, 2] and no growth."""
-        return self.singular_values()[..., 0]
+        return self.extreme_singular_values()[0]
 
     def log_abs_det(self) -> Tensor:
         """Log |det A|, real [...], by the determinant lemma: K log-decays, sum log |d| and log |det(I + R^T D^{-1} L)|.
@@ -271,10 +293,10 @@ class Transition(Operator):
         if self.rank == 0:
             return decayed + log_diagonal
         if bool((self.undecayed == 0).any()):
-            return decayed + _log_abs_det(Transition(self.undecayed, self.left, self.reads).dense(), 0.0)
+            return decayed + log_abs_det(Transition(self.undecayed, self.left, self.reads).dense(), 0.0)
         identity = torch.eye(self.rank, dtype=self.left.dtype, device=self.left.device)
-        small = identity + self.reads.mT @ (self.left / self.undecayed[..., None])
-        return decayed + log_diagonal + _log_abs_det(small, 1.0)
+        small = identity + overlaps(self.reads, self.left / self.undecayed[..., None])
+        return decayed + log_diagonal + log_abs_det(small, 1.0)
 
     def _multiplied_in(self) -> Transition:
         """The same without a log-decay."""
@@ -317,10 +339,3 @@ def _product(*matrices: Tensor) -> Tensor:
         dtype = torch.promote_types(matrix.dtype, last.dtype)
         last = matrix.to(dtype) @ last.to(dtype)
     return last
-
-
-def _log_abs_det(matrix: Tensor, scale: float) -> Tensor:
-    """Log |det| of [..., r, r]; -inf where its least singular value is within rounding of 0, beside its largest and `scale`."""
-    singular = torch.linalg.svdvals(matrix.detach())
-    rounding = SINGULAR * torch.finfo(matrix.dtype).eps * singular[..., 0].clamp(min=scale)
-    return torch.linalg.slogdet(matrix).logabsdet.masked_fill(singular[..., -1] <= rounding, -torch.inf)

@@ -91,17 +91,25 @@ class CellMixer(RecurrentMixer):
 
     def jacobians(self, inputs: Tensor) -> Tensor:
         """d state_t / d state_{t-1} in float64, [B, T, H, P V, P V], along pre-activations [B, T, H, G, V] from a zero state."""
-        recurrent, bias = self.recurrent.detach().double(), self.bias.detach().double()
-        return cell_jacobians(self.cell, inputs.double(), recurrent, bias)
+        return cell_jacobians(self.cell, *self._doubled(inputs))
 
     def step(self, inputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """The states after one token and their Jacobians, in float64: [n, H, P, V] and [n, H, P V, P V].
 
         inputs: [n, H, G, V], pre-activations from the token. states: [n, H, P, V], those before it.
         """
-        parts = (inputs.double()[:, None], self.recurrent.detach().double(), self.bias.detach().double())
-        after = cell_scan(self.cell, *parts, initial_state=states.double(), implementation="reference").final_state
-        return after, cell_jacobians(self.cell, *parts, initial_state=states.double())[:, 0]
+        after = self.held(inputs, states, 1)
+        return after, cell_jacobians(self.cell, *self._doubled(inputs[:, None]), initial_state=states.double())[:, 0]
+
+    def held(self, inputs: Tensor, states: Tensor, count: int) -> Tensor:
+        """The states after the same token `count` times, in float64; arguments as in `step`."""
+        parts = self._doubled(inputs[:, None].expand(-1, count, -1, -1, -1))
+        return cell_scan(self.cell, *parts, initial_state=states.double(), implementation="reference").final_state
+
+    def _doubled(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, recurrent blocks and bias in float64, where the inputs are."""
+        recurrent, bias = (part.detach().to(inputs.device, torch.float64) for part in (self.recurrent, self.bias))
+        return inputs.double(), recurrent, bias
 
     def forward(self, x: Tensor, request: StateRequest) -> Tensor:
         sizes = self.axis_sizes

@@ -12,7 +12,9 @@ import torch
 import transformers
 from timing import compare
 
-from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, patch_states
+from statescope import Attention, Edit, GatedDeltaNet, Model, ModelConfig, Transition, lyapunov_exponents, patch_states
+from statescope.analyses.models import transitions_of
+from statescope.analyses.spectra.transition_measures import measures_of
 from statescope.probe.interventions.patching import last_logit_difference
 from statescope.probe.mixers import MixerConfig
 
@@ -75,6 +77,30 @@ def test_eigenvalues_of_transitions_against_the_dense_solver() -> None:
     ratio = compare(lambda: torch.linalg.eigvals(dense), transition.eigenvalues, pairs=5)
     report("eigenvalues of 512 transitions, K=64, one key, float64", "torch.linalg.eigvals", "Transition", ratio, "at least 100")
     assert ratio.ratio >= 100
+
+
+def test_spectra_of_every_token_against_the_forward_pass() -> None:
+    """4096 tokens of 4 layers of 4 heads of 64 channels: what the analyses do themselves, beside the pass that they ask for."""
+    mixer = GatedDeltaNet(heads=4, key_size=64, value_size=64)
+    model = Model(ModelConfig(vocabulary=64, width=256, layers=4, mixer=mixer)).eval()
+    tokens = torch.randint(0, 64, (1, 4096))
+    shown = [transition for _, transition in transitions_of(model, tokens)]
+    along = [transition.each(lambda part: part.movedim(1, 2)) for transition in shown]
+    for own in along:
+        total = lyapunov_exponents(own).sum(-1)
+        torch.testing.assert_close(total, own.log_abs_det().mean(-1), rtol=1e-9, atol=1e-9)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(tokens)
+
+    for name, call, most in (
+        ("measures of every token", lambda: [measures_of(own) for own in shown], 0.5),
+        ("Lyapunov exponents", lambda: [lyapunov_exponents(own) for own in along], 5.0),
+    ):
+        ratio = compare(call, forward, pairs=3, warm_up=1)
+        report(f"{name}, Gated DeltaNet, 4096 tokens, 4 layers, 4 heads, K=64", name, "forward", ratio, f"at most {most:g}")
+        assert ratio.ratio <= most
 
 
 def test_a_training_step_against_softmax_attention() -> None:

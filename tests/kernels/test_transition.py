@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -274,3 +276,25 @@ def test_what_it_is_made_of_multiplies_out_to_the_matrix(channels: int) -> None:
         torch.testing.assert_close(whole, transition.dense())
         torch.testing.assert_close(transition.matmat(torch.eye(5, dtype=whole.dtype)), whole)
     assert transition.diagonal.imag.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-9, 0.3, 1.0, 1.7, 2.0, 2.0 + 1e-9])
+@pytest.mark.parametrize("gate", [-2.0, 0.0])
+def test_singular_values_of_one_reflection_at_its_edges(beta: float, gate: float) -> None:
+    """|1 - beta| e^g along the key and e^g elsewhere, to rounding: at beta = 2 the norm is 1 and not 1 + 1e-8, as the root of a
+    difference of squares would have it.
+    """
+    key = torch.nn.functional.normalize(torch.randn(1, 5, dtype=torch.float64), dim=-1)
+    transition = Transition.householders(key, torch.tensor([beta], dtype=torch.float64), torch.tensor(gate, dtype=torch.float64))
+    scale = math.exp(gate)
+    expected = sorted([abs(1 - beta) * scale, *[scale] * 4], reverse=True)
+    torch.testing.assert_close(transition.singular_values(), torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=1e-15)
+    for found, wanted in zip(transition.extreme_singular_values(), (expected[0], expected[-1]), strict=True):
+        assert float(found) == pytest.approx(wanted, rel=1e-14, abs=1e-15)
+
+
+def test_singular_values_of_any_rank_one_part() -> None:
+    left, right = torch.randn(2, 40, 7, 1, dtype=torch.float64).unbind(0)
+    for scalar in (torch.ones(40, 1), torch.randn(40, 1), torch.zeros(40, 1)):
+        transition = Transition(scalar.double(), left, right)
+        torch.testing.assert_close(transition.singular_values(), torch.linalg.svdvals(transition.dense()), rtol=1e-11, atol=1e-12)
