@@ -144,7 +144,7 @@ def search(mixer: CellMixer, drives: Tensor, begin: Tensor) -> list[list[Found]]
     both = torch.stack([part.unflatten(0, (len(drives), -1)) for part in (from_each, repeated)], dim=1).flatten(0, 2)
     state, after, jacobian = _rested(mixer, drives.double().repeat_interleave(2 * len(begin), dim=0), both)
     found = _gap(after, state) <= RESIDUAL * _scale(state)
-    by_drive = [part.unflatten(0, (len(drives), -1)) for part in (state.flatten(2), jacobian, found)]
+    points, jacobian, found = (part.unflatten(0, (len(drives), -1)) for part in (state.flatten(2), jacobian, found))
 
     def still(drive: int, head: int, points: Tensor) -> Tensor:
         """Whether states [m, P V] of a head stay where they are."""
@@ -154,7 +154,10 @@ def search(mixer: CellMixer, drives: Tensor, begin: Tensor) -> list[list[Found]]
         return (_gap(moved, others) <= RESIDUAL * _scale(others))[:, head]
 
     return [
-        [_distinct(*(part[drive, :, head] for part in by_drive), partial(still, drive, head)) for head in range(begin.shape[1])]
+        [
+            _distinct(points[drive, :, head], jacobian[drive, :, head], found[drive, :, head], partial(still, drive, head))
+            for head in range(begin.shape[1])
+        ]
         for drive in range(len(drives))
     ]
 
@@ -217,11 +220,13 @@ def _distinct(points: Tensor, jacobians: Tensor, found: Tensor, still: Callable[
 
 def _gap(after: Tensor, state: Tensor) -> Tensor:
     """|F(h) - h| of each head, [n, H]."""
-    return (after - state).flatten(2).norm(dim=-1)
+    gap: Tensor = (after - state).flatten(2).norm(dim=-1)
+    return gap
 
 
 def _scale(state: Tensor) -> Tensor:
-    return 1 + state.flatten(2).norm(dim=-1)
+    scale: Tensor = 1 + state.flatten(2).norm(dim=-1)
+    return scale
 
 
 def _visited(model: HookedModel, tokens: Tensor) -> list[tuple[int, CellMixer, Tensor, Tensor]]:
