@@ -1,5 +1,6 @@
 from . import estimators as estimators
 from . import geometry as geometry
+from . import lenses as lenses
 from . import mixers as mixers
 from . import spectra as spectra
 from . import tasks as tasks

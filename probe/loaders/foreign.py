@@ -23,6 +23,7 @@ from .adapter import Adapter, ForeignMixer, NoMixer
 from .block import ForeignBlock
 from .substitution import substituted
 from .torch_modules import in_torch
+from .unembedding import Unembedding, find_unembedding
 
 # In the names of classes of mixers that carry a state.
 RECURRENT = re.compile(r"Mixer|Mamba|Delta(Net|Attention)|Linear.*Attention|Recurren|Rwkv|RWKV|Retention|ShortConv|LSTM|GRU")
@@ -70,6 +71,7 @@ class ForeignModel(HookedModel):
         for mixer in mixers:
             mixer.adapter.prepare(mixer, foreign)
         self.current: list[ForeignMixer] = []  # the mixers that are running, the innermost last
+        self._unembedding: Unembedding | None = None  # found when it is first asked for
         self.hook_embed = HookPoint()
         embedding: Any = foreign.get_input_embeddings()  # type: ignore[operator]
         embedding.register_forward_hook(partial(_shown, self.hook_embed))
@@ -127,6 +129,12 @@ class ForeignModel(HookedModel):
 
     def axis_sizes(self, layer: int | None) -> dict[str, int]:
         return super().axis_sizes(layer) | ({} if layer is None else {"hidden": self.block(layer).hidden})
+
+    def logits_of(self, stream: Tensor) -> Tensor:
+        if self._unembedding is None:
+            self._unembedding = find_unembedding(self)
+        logits: Tensor = self._unembedding(stream)
+        return logits
 
     @property
     def mixers(self) -> list[ForeignMixer]:

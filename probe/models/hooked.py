@@ -81,6 +81,12 @@ class HookedModel(ReadsText, ChoosesHooks):
         """
         raise NotInThisModelError(f"a {type(self).__name__} generates no tokens")
 
+    def logits_of(self, stream: Tensor) -> Tensor:
+        """The logits [..., vocabulary] that the final norm and the unembedding give for a stream [..., width] leaving the last
+        block. Raises NotInThisModelError for a model whose unembedding is not known.
+        """
+        raise NotInThisModelError(f"a {type(self).__name__} has no unembedding that is known here")
+
     def step(self, tokens: Tensor, requests: Sequence[StateRequest]) -> Tensor:
         """The logits [B, vocabulary] behind the last of tokens [B, T], going on from the memories in `requests`."""
         raise NotInThisModelError(f"a {type(self).__name__} does not go on from memories; generate with its own library")

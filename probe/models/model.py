@@ -89,6 +89,10 @@ class Model(HookedModel):
         """The unembedding has the shape [width, vocabulary]."""
         return self.unembed.weight.T
 
+    def logits_of(self, stream: Tensor) -> Tensor:
+        logits: Tensor = self.unembed(self.ln_final(stream))
+        return logits
+
     @property
     def b_U(self) -> Tensor:  # noqa: N802 (transformer-lens's name)
         """The unembedding has no bias: zeros, [vocabulary]."""

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("kernels", "probe", "analyses", "app")
-SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "theory")
+SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "lenses", "theory")
 
 
 def project() -> dict:
@@ -151,7 +151,7 @@ def test_every_public_name_can_be_imported() -> None:
 def test_the_top_is_short_and_its_stub_has_the_same_names() -> None:
     import statescope
 
-    assert 20 <= len(statescope._HOME) <= 32
+    assert 20 <= len(statescope._HOME) <= 36
     stub = ast.parse((ROOT / "__init__.pyi").read_text())
     homes = {
         alias.asname: "." + (node.module or "") for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
