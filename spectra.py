@@ -9,6 +9,7 @@ from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
 from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
+from .analyses.spectra.pseudospectrum import Pseudospectrum, pseudospectrum, pseudospectrum_of
 from .analyses.spectra.stability import Stability, stability
 from .analyses.spectra.transition_measures import TransitionMeasures, transition_measures
 from .analyses.spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
@@ -34,6 +35,7 @@ __all__ = [
     "LinearSystem",
     "MemoryHorizon",
     "PastRecovery",
+    "Pseudospectrum",
     "SpectralDensity",
     "SpectrumByLabel",
     "Stability",
@@ -52,6 +54,8 @@ __all__ = [
     "lyapunov_exponents",
     "memory_horizon",
     "past_recovery",
+    "pseudospectrum",
+    "pseudospectrum_of",
     "spectral_density",
     "spectrum_by_label",
     "stability",

@@ -11,7 +11,7 @@ class Transitions(Page, kind="transitions"):
     title = "Transitions"
     icon = ":material/blur_circular:"
     order = 10
-    shows = ("transition_spectrum",)
+    shows = ("transition_spectrum", "pseudospectrum")
     intro = (
         "Each token multiplies the state by a transition. Its eigenvalues say what the state can do: 1 keeps, 0 forgets, "
         "-1 flips a sign (parity), a complex pair turns (counting)."

@@ -1,0 +1,232 @@
+"""How far a transition is from normal: its pseudospectrum, numerical range, and the growth that its eigenvalues do not tell.
+
+    pseudospectrum      {z: s_min(z - A) <= e}, the eigenvalues of all A + E with |E|_2 <= e (Trefethen and Embree 2005)
+    numerical range     {x^* A x: |x| = 1}, convex; that of a normal matrix is the hull of its eigenvalues
+    condition           1 / |y^* x| of an eigenvalue with unit left and right eigenvectors y, x; 1 for a normal matrix
+    departure           sqrt(|A|_F^2 - sum |lambda|^2) (Henrici 1962)
+    Kreiss constant     sup_{|z| > 1} (|z| - 1) / s_min(z - A) = C, with C <= sup_k |A^k|_2 <= e K C (Spijker 1991)
+
+A product whose eigenvalues lie inside the unit circle may grow by the Kreiss constant before it decays. Where A is d + L R^T with
+a scalar d, all but the span of [L, conj R] is d times the identity, and the rest is a problem of twice the rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from contourpy import contour_generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...kernels.operators.transition import Transition
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Line, Panel, Points
+from ...probe.results.result import Result
+from ..models import transitions_of
+
+LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5)
+ANGLES = 180  # of the numerical range and of circles around the origin
+RADII = np.concatenate([[1e-6, 1e-4], np.geomspace(1e-3, 3.0, 60)])  # beyond 1, at which the Kreiss constant is looked for
+POWERS = 200
+EIGENVALUE, RANGE, LEVEL = "eigenvalue", "numerical range", "pseudospectrum"
+
+
+@dataclass(frozen=True)
+class Pseudospectrum(Result, kind="pseudospectrum"):
+    """The eigenvalues of one transition or product, with the curves around them."""
+
+    title: ClassVar[str] = "Pseudospectrum"
+    columns: ClassVar[dict[str, str]] = {
+        "what": "eigenvalue, numerical range (its boundary) or pseudospectrum (the boundary of a level)",
+        "level": "log10 of e of a pseudospectrum; nan elsewhere",
+        "piece": "which closed curve of a level, from 0",
+        "real": "real part",
+        "imaginary": "imaginary part",
+        "condition": "of an eigenvalue; nan elsewhere",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("what",)
+
+    def summary(self) -> str:
+        about = self.about
+        worst = self.table[self.table["what"] == EIGENVALUE]["condition"].max()
+        said = f"condition up to {worst:.3g}" if pd.notna(worst) else "eigenvalues are not selected"
+        return (
+            f"{about['where']}: spectral radius {about['radius']:.4f}, numerical radius {about['numerical_radius']:.4f}, norm "
+            f"{about['norm']:.4f}; {said}, departure from normality {about['departure']:.3g}; Kreiss constant at least "
+            f"{about['kreiss']:.3f}, largest norm of a power up to {POWERS} {about['transient']:.3f}"
+        )
+
+    def specification(self) -> Figure:
+        """The complex plane: eigenvalues, the numerical range, and a curve a level."""
+        marks: list[Line | Points] = []
+        for level, own in self.table[self.table["what"] == LEVEL].groupby("level"):
+            pieces = [piece[["real", "imaginary"]].to_numpy() for _, piece in own.groupby("piece")]
+            broken = np.concatenate([part for piece in pieces for part in (piece, np.full((1, 2), np.nan))])
+            marks.append(Line(broken[:, 0], broken[:, 1], f"e = 10^{level:g}"))
+        boundary = self.table[self.table["what"] == RANGE]
+        if len(boundary):
+            marks.append(Line(boundary["real"].to_numpy(), boundary["imaginary"].to_numpy(), "numerical range", dashed=True))
+        values = self.table[self.table["what"] == EIGENVALUE]
+        if len(values):
+            text = [f"condition {value:.3g}" for value in values["condition"]]
+            marks.append(Points(values["real"].to_numpy(), values["imaginary"].to_numpy(), "eigenvalues", text=text))
+        panel = Panel(marks, "real part", "imaginary part", "", equal=True, unit_circle=True)
+        return Figure(self.title, [panel], columns=1, alt=f"Pseudospectrum in the complex plane. {self.summary()}")
+
+
+def pseudospectrum(
+    model: HookedModel,
+    tokens: Tensor,
+    *,
+    layer: int = 0,
+    head: int = 0,
+    sequence: int = 0,
+    position: int = 0,
+    window: int = 1,
+    levels: Sequence[float] = LEVELS,
+    points: int = 101,
+) -> Pseudospectrum:
+    """The pseudospectrum of one head's transition at a token, or of the product over a window that begins there, in float64.
+
+    tokens: [B, T]. levels: log10 of e. points: of the grid along each axis.
+
+    Raises ValueError for a model without linear transitions, and IndexError for a layer, head, sequence or window that there is
+    not.
+    """
+    found = dict(transitions_of(model, tokens))
+    if layer not in found:
+        raise IndexError(f"layer {layer} has no linear transition; of these there are {', '.join(map(str, found))}")
+    shape = found[layer].shape[:3]
+    wanted = (sequence, position + window - 1, head)
+    if window < 1 or not all(0 <= index < size for index, size in zip((sequence, position, head), shape, strict=True)):
+        raise IndexError(
+            f"sequence {sequence}, position {position}, head {head} must be within {list(shape)}, and window positive"
+        )
+    if wanted[1] >= shape[1]:
+        raise IndexError(f"a window of {window} from position {position} ends behind the {shape[1]} tokens")
+    product = found[layer][sequence, position, head]
+    for later in range(position + 1, position + window):
+        product = found[layer][sequence, later, head].compose(product)
+    end = f" to {position + window - 1}" if window > 1 else ""
+    where = f"layer {layer}, head {head}, sequence {sequence}, token {position}{end}"
+    return pseudospectrum_of(product, levels=levels, points=points, where=where)
+
+
+def pseudospectrum_of(
+    transition: Transition, *, levels: Sequence[float] = LEVELS, points: int = 101, where: str = "transition"
+) -> Pseudospectrum:
+    """The pseudospectrum of one transition without batch dimensions; see `pseudospectrum`."""
+    if transition.left.ndim != 2:
+        raise ValueError(f"one transition is needed, without batch dimensions; this is of {list(transition.shape[:-2])}")
+    matrix, elsewhere = moved_block(transition.double())
+    values, conditions = eigenvalue_conditions(matrix)
+    boundary = numerical_range(matrix, elsewhere)
+    still = [] if elsewhere is None else [complex(elsewhere)]
+    all_values = np.array([*values, *still])
+    rows: list[tuple[Any, ...]] = [
+        (EIGENVALUE, np.nan, 0, value.real, value.imag, condition)
+        for value, condition in zip(all_values, [*conditions, *(1.0 for _ in still)], strict=True)
+    ]
+    rows += [(RANGE, np.nan, 0, point.real, point.imag, np.nan) for point in boundary]
+    reach = 1.05 * max(1.0, float(np.abs(boundary).max()) + 10.0 ** max(levels, default=-1.0))
+    axis = np.linspace(-reach, reach, points)
+    least = least_singular_values(matrix, elsewhere, (axis[None, :] + 1j * axis[:, None]).ravel()).reshape(points, points)
+    curves = contour_generator(x=axis, y=axis, z=np.log10(np.maximum(least, 1e-300)))
+    for level in levels:
+        for piece, curve in enumerate(curves.lines(level)):
+            rows += [(LEVEL, level, piece, real, imaginary, np.nan) for real, imaginary in np.asarray(curve).tolist()]
+    spread = float(matrix.abs().square().sum() - np.square(np.abs(values)).sum())
+    about = {
+        "where": where,
+        "size": transition.size,
+        "radius": float(np.abs(all_values).max()),
+        "numerical_radius": float(np.abs(boundary).max()),
+        "norm": float(transition.norm()),
+        "departure": math.sqrt(max(spread, 0.0)),
+        "kreiss": kreiss_constant(matrix, elsewhere),
+        "transient": max(_power_norms(matrix, elsewhere)),
+    }
+    return Pseudospectrum(pd.DataFrame(rows, columns=list(Pseudospectrum.columns)), about)
+
+
+def moved_block(transition: Transition) -> tuple[Tensor, complex | None]:
+    """A on the span that its low rank moves, as a matrix, and the scalar that it is elsewhere; or all of A, and None."""
+    if not transition.is_scalar or 2 * transition.rank >= transition.size:
+        return transition.dense(), None
+    scalar = transition.diagonal
+    basis = torch.linalg.qr(torch.cat([transition.left, transition.right.conj()], dim=-1)).Q
+    block = basis.mH @ transition.left @ (transition.right.mT @ basis)
+    return block + scalar * torch.eye(basis.shape[-1], dtype=basis.dtype), complex(scalar.item())
+
+
+def eigenvalue_conditions(matrix: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The eigenvalues of a matrix and their conditions; inf where the eigenvectors do not span, as in a Jordan block."""
+    values, right = torch.linalg.eig(matrix)
+    singular = torch.linalg.svdvals(right)
+    if not len(values) or float(singular[-1]) <= 1e-14 * float(singular[0]):
+        return values.numpy(), np.full(len(values), np.inf)
+    left = torch.linalg.inv(right)
+    return values.numpy(), (left.norm(dim=1) * right.norm(dim=0)).numpy()
+
+
+def numerical_range(matrix: Tensor, elsewhere: complex | None = None) -> NDArray[Any]:
+    """Points on the boundary of the numerical range, one for each of 181 angles, closed (Johnson 1978).
+
+    With a scalar elsewhere, of which the range is one point, it is the hull of both.
+    """
+    angles = torch.linspace(0, 2 * math.pi, ANGLES + 1, dtype=torch.float64)
+    kind = matrix.dtype.to_complex()
+    turned = torch.exp(-1j * angles.to(kind))[:, None, None] * matrix.to(kind)
+    values, vectors = torch.linalg.eigh((turned + turned.mH) / 2)
+    if not matrix.shape[-1]:
+        return np.full(ANGLES + 1, elsewhere)
+    top = vectors[..., -1]
+    points: NDArray[Any] = torch.einsum("ai,ij,aj->a", top.conj(), matrix.to(kind), top).numpy()
+    if elsewhere is None:
+        return points
+    alone = (np.exp(-1j * angles.numpy()) * elsewhere).real
+    return np.where(alone > values[:, -1].numpy(), elsewhere, points)
+
+
+def least_singular_values(matrix: Tensor, elsewhere: complex | None, places: NDArray[Any]) -> NDArray[Any]:
+    """s_min(z - A) at each z of [n]."""
+    kind = matrix.dtype.to_complex()
+    identity = torch.eye(matrix.shape[-1], dtype=kind)
+    found = [np.empty(0)]
+    for some in np.array_split(places, max(1, len(places) // 1024)):
+        shifted = torch.from_numpy(np.asarray(some, complex))[:, None, None] * identity - matrix.to(kind)
+        own = torch.linalg.svdvals(shifted)[:, -1].numpy() if matrix.shape[-1] else np.full(len(some), np.inf)
+        found.append(own if elsewhere is None else np.minimum(own, np.abs(some - elsewhere)))
+    return np.concatenate(found)
+
+
+def kreiss_constant(matrix: Tensor, elsewhere: complex | None = None) -> float:
+    """A lower bound of the Kreiss constant, from circles around the origin; 1 is that of a circle at infinity.
+
+    It is inf where an eigenvalue lies outside the unit circle.
+    """
+    radius = max([float(torch.linalg.eigvals(matrix).abs().max())] * bool(matrix.shape[-1]) + [abs(elsewhere or 0.0)])
+    if radius > 1 + 1e-9:
+        return math.inf
+    turns = np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES)
+    places = ((1 + RADII)[:, None] * turns).ravel()
+    gaps = np.repeat(RADII, ANGLES)
+    return max(1.0, float((gaps / least_singular_values(matrix, elsewhere, places)).max()))
+
+
+def _power_norms(matrix: Tensor, elsewhere: complex | None) -> list[float]:
+    """|A^k|_2 for k = 0 .. 200, as far as it is finite."""
+    power, norms = torch.eye(matrix.shape[-1], dtype=matrix.dtype), [1.0]
+    for k in range(1, POWERS + 1):
+        power = matrix @ power
+        own = float(torch.linalg.matrix_norm(power, ord=2)) if matrix.shape[-1] else 0.0
+        norms.append(max(own, abs(elsewhere) ** k if elsewhere is not None else 0.0))
+        if not math.isfinite(norms[-1]) or norms[-1] > 1e150:
+            break
+    return norms
