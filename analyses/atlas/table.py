@@ -23,6 +23,7 @@ Written by `make atlas` from the verdicts that its runs hold; a claim that is no
 - **interval**: the least and the largest value; of a mean its 95% interval (Student's t).
 - **verdict**: *holds* where the whole interval does. *Does not reproduce* where a seed breaks what every seed must keep, or where
   none of a mean's interval holds; *inconclusive* where a part of it does.
+- **seconds**: of the measuring. What a study had done before, for another claim or an interrupted run, is not counted again.
 """
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from statescope.analyses.atlas.claim import Claim, every_claim
 from statescope.analyses.studies.findings import Numbers
 from statescope.analyses.studies.findings import numbers_of as stored
-from statescope.analyses.studies.linearization import AHEAD, DIVERGENCE, RATIO, REUSED
+from statescope.analyses.studies.linearization import AHEAD, DIVERGENCE, MOVED_AHEAD, RATIO, SEEDED
 from statescope.probe.configuration import to_plain
 from statescope.probe.models.model import Model
 from statescope.probe.runs.run import Run
@@ -128,6 +128,12 @@ def blind_cells(patch: pytest.MonkeyPatch) -> None:
         entry_of("kernels.cell_scan", "CELLS", name, blind_cell)(patch)
 
 
+def unwritten_slots(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is written into the slots of a gated slot attention."""
+    empty = lambda tokens: tokens | {"write": 0 * tokens["write"]}  # noqa: E731
+    result_of_method(SLOTS, "GatedSlotAttentionMixer", "tokens", empty)(patch)
+
+
 def projections_are_lost(patch: pytest.MonkeyPatch) -> None:
     """A linearised model does not take over what the teacher's mixers project on."""
     study = module("analyses.studies.linearization")
@@ -148,7 +154,6 @@ def hedgehog_without_spikes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(maps.Hedgehog, "forward", lambda self, x: maps.elu_plus_one(x @ self.weight.T))
 
 
-closed_gate = result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like)
 MUTATIONS: list[tuple[str, Mutation]] = [
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),
@@ -172,29 +177,38 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p304-averages", even_attention),
     ("p375-cells", entry_of("kernels.cell_scan", "CELLS", "slstm", forgetting_slstm)),
     ("p006-parity", built("probe.mixers.delta_net", "DeltaNet", eigenvalue_range=(0.0, 1.0))),
+    ("p154-expansion", built("probe.mixers.hgrn2", "HGRN2", key_size=1)),
+    ("p155-recall", built("probe.mixers.linear_attention", "LinearAttention", key_size=1)),
+    ("p117-recall", unwritten_slots),
     ("p375-parity", blind_cells),
 ]
 
 
-# Claims whose thresholds are for longer training: what is measured must get worse. Kind, number, which way is worse, mutation.
-WEAKENED: list[tuple[str, str, int, Mutation]] = [
-    ("p001-recall", "DeltaNet: share recalled", -1, built("probe.mixers.delta_net", "DeltaNet", heads=1, key_size=1)),
-    ("p005-gates-without-parameters", f"gla: {AHEAD}", -1, projections_are_lost),
-    ("p009-shares", "recall, half softmax less none", -1, even_attention),
-    ("p017-mimicry", f"{DIVERGENCE}: {RATIO}", -1, hedgehog_without_spikes),
+# Claims of which a tiny form reaches some numbers alone: what speaks of the mechanism holds whole, and does not broken.
+NUMBERS: list[tuple[str, str, Mutation]] = [
+    ("p005-gates-without-parameters", f"gla: {AHEAD}", projections_are_lost),
+    ("p009-shares", "recall, half softmax less none", even_attention),
+    ("p089-reuse", f"mamba: {MOVED_AHEAD}", projections_are_lost),
+    ("p089-reuse", SEEDED, projections_are_lost),
+    ("p153-selective-copying", "selective: share of places right", mamba_decay(0.0)),
+    ("p375-s3", "sLSTM: share of positions right, beyond the length of training", blind_cells),
+    ("p375-a5", "sLSTM: share of positions right, beyond the length of training", blind_cells),
+]
+# Claims on a small difference, which shows after more steps than a tiny form has: what is measured gets worse. Kind, number,
+# which way is worse, by how much at least, mutation.
+WEAKENED: list[tuple[str, str, int, float, Mutation]] = [
+    # of two rules which both recall: it takes 1000 steps until they lie 0.05 apart
+    ("p001-recall", "DeltaNet: share recalled", -1, 0.4, chunk_terms("delta_rule", 3, 0.0)),
+    # of losses that lie within 0.04 nats until the model has learned the task, after 300 steps
     (
         "p068-improvement",
         "held-out loss, swiglu less the MLP",
         1,
-        closed_gate,
+        0.02,
+        result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like),
     ),
-    ("p089-reuse", REUSED, -1, projections_are_lost),
-    ("p117-recall", "gated slot attention: share recalled", -1, built(SLOTS, "GatedSlotAttention", slots=1)),
-    ("p153-selective-copying", "selective: share of places right", -1, mamba_decay(0.0)),
-    ("p154-expansion", "share recalled with an expansion of 8", -1, built("probe.mixers.hgrn2", "HGRN2", key_size=1)),
-    ("p155-recall", "4 channels: share recalled", -1, built("probe.mixers.linear_attention", "LinearAttention", key_size=1)),
-    ("p375-s3", "sLSTM: share of positions right, beyond the length of training", -1, blind_cells),
-    ("p375-a5", "sLSTM: share of positions right, beyond the length of training", -1, blind_cells),
+    # of maps, where the small ratio needs a teacher that has learned to attend
+    ("p017-mimicry", f"{DIVERGENCE}: {RATIO}", -1, 0.2, hedgehog_without_spikes),
 ]
 
 
@@ -234,16 +248,30 @@ def test_a_claim_falls_with_its_mechanism(kind: str, mutate: Mutation, runs: Pat
     assert failing(claim, numbers_of(claim, runs / f"broken-{id(mutate)}"))
 
 
-@pytest.mark.parametrize(("kind", "what", "way", "mutate"), WEAKENED, ids=[entry[0] for entry in WEAKENED])
+@pytest.mark.parametrize(("kind", "what", "mutate"), NUMBERS, ids=[f"{kind}-{i}" for i, (kind, *_) in enumerate(NUMBERS)])
+def test_the_number_of_a_mechanism_falls_with_it(
+    kind: str, what: str, mutate: Mutation, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = CLAIMS[kind]().small()
+    (expected,) = (one for one in claim.measurements if one.what == what)
+    whole = numbers_of(claim, runs / "whole")
+    assert all(one.what in whole for one in claim.measurements)
+    assert expected.judge(whole[what], whole[what]) == "holds", whole
+    mutate(monkeypatch)
+    broken = numbers_of(claim, runs / f"broken-{id(mutate)}")
+    assert expected.judge(broken[what], broken[what]) == "does not reproduce", broken
+
+
+@pytest.mark.parametrize(("kind", "what", "way", "least", "mutate"), WEAKENED, ids=[entry[0] for entry in WEAKENED])
 def test_what_a_claim_measures_gets_worse_with_its_mechanism(
-    kind: str, what: str, way: int, mutate: Mutation, runs: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, what: str, way: int, least: float, mutate: Mutation, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = CLAIMS[kind]().small()
     before = numbers_of(claim, runs / "whole")
     assert all(measurement.what in before for measurement in claim.measurements)
     mutate(monkeypatch)
-    assert way * (numbers_of(claim, runs / f"broken-{id(mutate)}")[what] - before[what]) > 0.02
+    assert way * (numbers_of(claim, runs / f"broken-{id(mutate)}")[what] - before[what]) > least
 
 
 def test_no_claim_goes_unbroken() -> None:
-    assert {kind for kind, _ in MUTATIONS} | {entry[0] for entry in WEAKENED} == set(CLAIMS)
+    assert {entry[0] for entry in (*MUTATIONS, *NUMBERS, *WEAKENED)} == set(CLAIMS)

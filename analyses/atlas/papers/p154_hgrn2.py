@@ -94,7 +94,7 @@ class Expansion(Claim, kind="p154-expansion"):
     note = "The vector state of HGRN, its predecessor, is not built."
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=150), symbols=8)
+        return replace(self, training=replace(self.training, steps=250), symbols=8)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         mixers = {f"d_k = {size}": HGRN2(heads=1, key_size=size, value_size=16, short_convolution=4) for size in SIZES}

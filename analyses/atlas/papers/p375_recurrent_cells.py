@@ -172,7 +172,7 @@ class TracksS3(StateTracking, kind="p375-s3"):
     )
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=100, batch=16, length=6), length=12, task=WordProblem("S3"))
+        return replace(self, training=replace(self.training, steps=300, batch=32, length=8), length=16, task=WordProblem("S3"))
 
 
 @dataclass(frozen=True)
@@ -193,4 +193,4 @@ class TracksA5(StateTracking, kind="p375-a5"):
 
     def small(self) -> Self:
         """At a tiny size with S3 in the place of A5, which no cell learns in so few steps."""
-        return replace(self, training=replace(self.training, steps=100, batch=16, length=6), length=12, task=WordProblem("S3"))
+        return replace(self, training=replace(self.training, steps=300, batch=32, length=8), length=16, task=WordProblem("S3"))
