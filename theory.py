@@ -9,10 +9,16 @@ from .analyses.infinite_width.network import infinite_width_kernels
 from .analyses.infinite_width.recurrent import RecurrentNetwork
 from .analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from .analyses.kernel_regression.learning_curve import learning_curve_point
+from .analyses.kernel_regression.ridge import kernel_ridge
+from .analyses.lazy.centred_training import train_centred
+from .analyses.lazy.diagonal_network import diagonal_network_limit
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
+from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
+from .analyses.ntk.motion import tangent_motion
 from .analyses.ntk.operator import TangentKernelOperator
 from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import TangentSpectrum, tangent_spectrum
+from .analyses.ntk.state import state_tangent
 
 __all__ = [
     "ConvolutionalNetwork",
@@ -24,12 +30,19 @@ __all__ = [
     "TangentKernelOperator",
     "TangentSpectrum",
     "by_layer",
+    "diagonal_network_limit",
     "diagonal_recurrence_ntk",
     "empirical_ntk",
     "gradient_descent",
     "infinite_width_kernels",
+    "kernel_ridge",
+    "kernel_target_alignment",
+    "label_gradient_alignment",
     "largest_stable_step",
     "learning_curve_point",
+    "state_tangent",
     "tangent_kernel",
+    "tangent_motion",
     "tangent_spectrum",
+    "train_centred",
 ]

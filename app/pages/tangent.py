@@ -1,4 +1,4 @@
-"""The spectrum of the empirical tangent kernel."""
+"""Tangent kernels: their spectra, how they move, and what they predict of training."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from .page import Page
 
 
 class Tangent(Page, kind="tangent"):
-    """The page shows the kernel's spectrum, and how it turns to the targets."""
+    """The page shows kernels, their motion in training, and predictions beside what was measured."""
 
     title = "Tangent kernel"
     icon = ":material/stacked_line_chart:"
     order = 50
-    shows = ("tangent_spectrum",)
+    shows = ("lazy_or_rich", "tangent_spectrum", "tangent_motion", "recurrence_kernel", "learning_curves", "state_tangent")
     intro = (
         "The kernel of a model's gradients. If training is lazy it stays as it was at initialisation; if it is rich it turns "
-        "towards the targets."
+        "towards the targets. Regression with the kernel predicts what a lazy network says, at every step and for any input."
     )

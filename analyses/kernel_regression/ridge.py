@@ -1,0 +1,48 @@
+"""Regression with a kernel at its end: the mean and the variance of a Gaussian process, or of a trained wide network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..operators.nystrom import NotPositiveError
+
+
+class Posterior(NamedTuple):
+    """What is predicted of test points: mean [M, O]; variance [M] of each output, or None without the points' own kernel."""
+
+    mean: Tensor
+    variance: Tensor | None
+
+
+def kernel_ridge(
+    kernel: Tensor, targets: Tensor, test_kernel: Tensor, ridge: float = 0.0, test_variance: Tensor | None = None
+) -> Posterior:
+    """Predict test points by ridge regression with a kernel, the posterior of a Gaussian process with noise of variance `ridge`.
+
+    mean = K_* (K + ridge I)^{-1} y, variance = K_** - K_* (K + ridge I)^{-1} K_*^T, its diagonal (Rasmussen and Williams 2006,
+    equations 2.25 and 2.26). With the tangent kernel and no ridge the mean is what a lazy network that starts at zero predicts
+    after training to the end; with the kernel of outputs (NNGP) it is the mean over infinitely wide Bayesian networks.
+
+    kernel: [N, N]. targets: [N, O]. test_kernel: [M, N]. test_variance: [M], each test point's kernel with itself.
+
+    Raises ValueError for shapes that do not fit, and NotPositiveError for a system that is not positive definite within rounding.
+    """
+    if kernel.shape != (len(targets), len(targets)) or targets.ndim != 2 or test_kernel.shape[-1] != len(kernel):
+        shapes = [tuple(value.shape) for value in (kernel, targets, test_kernel)]
+        raise ValueError(f"kernel [N, N], targets [N, O] and test_kernel [M, N] are needed, got {shapes}")
+    if ridge < 0:
+        raise ValueError(f"ridge={ridge} must not be negative")
+    kernel, targets, cross = kernel.double(), targets.double(), test_kernel.double()
+    system = kernel + ridge * torch.eye(len(kernel), dtype=torch.float64, device=kernel.device)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if int(failed):
+        least = float(torch.linalg.eigvalsh(system)[0])
+        raise NotPositiveError(f"the kernel has the eigenvalue {least:.3g}; compute it in float64, or give a ridge above that")
+    mean = cross @ torch.cholesky_solve(targets, factor)
+    if test_variance is None:
+        return Posterior(mean, None)
+    explained = torch.linalg.solve_triangular(factor, cross.mT, upper=False).square().sum(0)
+    return Posterior(mean, test_variance.double() - explained)

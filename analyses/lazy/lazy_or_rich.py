@@ -1,0 +1,158 @@
+"""Networks of several widths and output scales beside what their tangent kernel at the start predicts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ..kernel_regression.gradient_descent import gradient_descent, largest_stable_step
+from ..kernel_regression.ridge import kernel_ridge
+from ..ntk.empirical_ntk import empirical_ntk
+from ..ntk.measures import kernel_target_alignment, relative_change
+from .centred_training import train_centred
+
+
+class Data(NamedTuple):
+    """A regression problem. train, test: inputs [N, ...], [M, ...]; targets, test_targets: [N, O], [M, O]."""
+
+    train: Tensor
+    targets: Tensor
+    test: Tensor
+    test_targets: Tensor
+
+
+COLUMNS = {
+    "width": "units a layer",
+    "scale": "alpha: the network is alpha (f - f_0)",
+    "seed": "draw of the network's weights",
+    "kernel_change": "|K - K_0|_F / |K_0|_F of the tangent kernel on the training set",
+    "movement": "|theta - theta_0| / |theta_0|",
+    "departure": "root mean square over test points of network minus linearised network, at the last step",
+    "alignment_before": "centred alignment of the kernel with the targets, at the start",
+    "alignment_after": "the same after training",
+    "train_error": "mean squared error of the trained network on the training set",
+    "test_error": "the same on the test set",
+    "predicted_error": "test error of descent with the kernel at the start, at the same step",
+    "after_error": "test error of regression with the kernel after training",
+}
+
+
+@dataclass(frozen=True)
+class LazyOrRich(Result, kind="lazy_or_rich"):
+    """How far networks of several widths and scales leave the lazy regime, and what that does to their error."""
+
+    title: ClassVar[str] = "Lazy or rich"
+    columns: ClassVar[dict[str, str]] = COLUMNS
+    selected_by: ClassVar[tuple[str, ...] | None] = ("width", "scale", "seed")
+
+    def slope(self, column: str, over: str) -> float:
+        """The exponent of a power law fitted to a column's mean over seeds, over the widths at the least scale or the scales at
+        the least width.
+
+        Raises ValueError where there are not two values of `over`.
+        """
+        own = self._along(over)
+        means = own.groupby(over)[column].mean()
+        if len(means) < 2:
+            raise ValueError(f"a slope over {over} needs two values of it")
+        return float(np.polyfit(np.log(means.index.to_numpy(float)), np.log(means.to_numpy()), 1)[0])
+
+    def summary(self) -> str:
+        lines = []
+        for over in ("width", "scale"):
+            if self._along(over)[over].nunique() > 1:
+                change, apart = self.slope("kernel_change", over), self.slope("departure", over)
+                lines.append(
+                    f"over the {over}: kernel change ~ {over}^{change:.2f}, departure from the linearised ~ {over}^{apart:.2f}"
+                )
+        errors = self.table.groupby(["width", "scale"])[["test_error", "predicted_error", "after_error"]].mean()
+        for (width, scale), row in errors.iterrows():
+            lines.append(
+                f"width {width}, scale {scale:g}: test error {row.test_error:.4g}, by the kernel at the start "
+                f"{row.predicted_error:.4g}, by the kernel after training {row.after_error:.4g}"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        panels = []
+        for over, x_label in (("width", "width"), ("scale", "output scale")):
+            own = self._along(over)
+            if own[over].nunique() < 2:
+                continue
+            lines = [
+                _interval(own, over, "kernel_change", "change of the kernel"),
+                _interval(own, over, "departure", "departure from the linearised"),
+            ]
+            if over == "scale":
+                lines.append(_interval(own, over, "movement", "movement of the parameters"))
+            power = -0.5 if over == "width" else -1.0
+            first = lines[0]
+            theory = Line(first.x, first.y[0] * (first.x / first.x[0]) ** power, f"{over}^{power:g}", dashed=True)
+            panels.append(Panel([*lines, theory], x_label, "relative", f"Toward lazy: {x_label}", x_log=True, y_log=True))
+            errors = [
+                _interval(own, over, "test_error", "network"),
+                _interval(own, over, "predicted_error", "predicted: kernel at the start"),
+                _interval(own, over, "after_error", "kernel after training"),
+            ]
+            panels.append(Panel(errors, x_label, "test error", "Error", x_log=True))
+        return Figure(self.title, panels, alt=f"Change of tangent kernels and errors by width and scale. {self.summary()}")
+
+    def _along(self, over: str) -> pd.DataFrame:
+        other = "scale" if over == "width" else "width"
+        return self.table[self.table[other] == self.table[other].min()]
+
+
+def _interval(own: pd.DataFrame, over: str, column: str, label: str) -> Line:
+    """The mean over seeds with its 95% interval, two standard errors to each side."""
+    groups = own.groupby(over)[column]
+    mean, error = groups.mean(), groups.sem().fillna(0.0)
+    x, y = mean.index.to_numpy(float), mean.to_numpy()
+    return Line(x, y, label, np.maximum(y - 2 * error.to_numpy(), 0.2 * y), y + 2 * error.to_numpy(), markers=True)
+
+
+def lazy_or_rich(
+    networks: Sequence[tuple[int, float, int, nn.Module]], data: Data, *, steps: int, step: float | None = None
+) -> LazyOrRich:
+    """Train networks, and compare each with descent on its own tangent kernel at the start.
+
+    networks: (width, scale, seed, module) each, in float64, trained in place. step: the learning rate of descent on
+    |F - y|^2 / 2; left out, half of the largest one that is stable for each kernel.
+    """
+    rows = [_one(width, scale, seed, model, data, steps, step) for width, scale, seed, model in networks]
+    about = {"samples": len(data.train), "steps": steps}
+    return LazyOrRich(pd.DataFrame(rows, columns=list(COLUMNS)), about)
+
+
+def _one(width: int, scale: float, seed: int, model: nn.Module, data: Data, steps: int, step: float | None) -> tuple[float, ...]:
+    before, cross = _kernels(model, data)
+    rate = 0.5 * largest_stable_step(before) if step is None else step
+    run = train_centred(model, data.train, data.targets, data.test, scale=scale, step=rate, times=[steps])
+    predicted = gradient_descent(before, data.targets, torch.tensor([float(steps)]), rate, cross).test[-1]
+    after, cross_after = _kernels(model, data)
+    ridge = 1e-8 * float(after.trace()) / len(after)
+    by_after = kernel_ridge(after, data.targets, cross_after, ridge=ridge).mean
+    alignments = [kernel_target_alignment(kernel, data.targets) for kernel in (before, after)]
+    return (
+        width,
+        scale,
+        seed,
+        relative_change(after, before),
+        float(run.movement[-1]),
+        float((run.test[-1] - predicted).square().mean().sqrt()),
+        *alignments,
+        float((run.train[-1] - data.targets).square().mean()),
+        *(float((found - data.test_targets).square().mean()) for found in (run.test[-1], predicted, by_after)),
+    )
+
+
+def _kernels(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+    """On the training set, and between test and training set."""
+    return empirical_ntk(model, data.train), empirical_ntk(model, data.test, data.train)

@@ -1,0 +1,134 @@
+"""The tangent kernel of a model's state: how training can move what is kept after token t, and how it couples the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ...probe.hooks.names import hook_name
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Heatmap, Line, Panel
+from ...probe.results.result import Result
+from ..models import real_parts
+from .empirical_ntk import tangent_kernel
+from .jacobian import Parameters
+
+
+class StateReadout(nn.Module):
+    """A model whose outputs are functionals of its state: a module for `empirical_ntk`.
+
+    From tokens [N, T] to [N, P F]: of the state of a layer after each of P tokens the products with F directions. A complex state
+    counts by its real and imaginary parts.
+    """
+
+    def __init__(self, model: HookedModel, layer: int, positions: Sequence[int], directions: Tensor) -> None:
+        """Read a state.
+
+        layer: whose state. positions: P tokens, after each of which it is read. directions: [F, numbers of the state].
+        Raises ValueError for a layer without a state.
+        """
+        super().__init__()
+        if not model.has_state(layer):
+            raise ValueError(f"layer {layer} has no state (its mixer: {model.mixer(layer).kind})")
+        self.model, self.layer, self.positions = model, layer, list(positions)
+        self.register_buffer("directions", directions)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        directions = self.directions
+        assert isinstance(directions, Tensor)
+        states = states_after(self.model, tokens, self.layer, self.positions)
+        if states.shape[-1] != directions.shape[-1]:
+            raise ValueError(f"the state has {states.shape[-1]} numbers, the directions {directions.shape[-1]}")
+        return (states @ directions.to(states.dtype).T).flatten(1)
+
+
+def states_after(model: HookedModel, tokens: Tensor, layer: int, positions: Sequence[int]) -> Tensor:
+    """The states [N, P, numbers] after these tokens, with their gradients."""
+    kept: list[Tensor] = []
+
+    def keep(state: Tensor, hook: object) -> None:
+        kept.append(state)
+
+    with model.hooks(fwd_hooks=[(hook_name(layer, "attn.hook_state"), keep)]):
+        model(tokens, taps=list(positions))
+    (state,) = kept
+    return real_parts(state).flatten(2)
+
+
+@dataclass(frozen=True)
+class StateTangent(Result, kind="state_tangent"):
+    """How the tangent kernels of states after different tokens couple."""
+
+    title: ClassVar[str] = "Tangent kernel of the state"
+    columns: ClassVar[dict[str, str]] = {
+        "layer": "layer",
+        "position": "token after which the state is read, from 0",
+        "other": "the other token",
+        "kernel": "mean over samples and directions of K between the two, in squared gradient units",
+        "coupling": "kernel / root of the product of those of each token with itself: 1 where training moves both alike",
+    }
+    selected_by: ClassVar[tuple[str, ...] | None] = ("layer",)
+
+    def summary(self) -> str:
+        lines = []
+        for layer, own in self.table.groupby("layer"):
+            far = own[(own["position"] == own["position"].min()) & (own["other"] == own["other"].max())].iloc[0]
+            lines.append(f"layer {layer}: states after tokens {far.position} and {far.other} couple by {far.coupling:.3f}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        panels = []
+        for layer, own in self.table.groupby("layer"):
+            square = own.pivot(index="position", columns="other", values="coupling")
+            names = [str(position) for position in square.index]
+            panels.append(Panel([Heatmap(square.to_numpy(), names, names, "coupling")], "token", "token", f"Layer {layer}"))
+            size = own[own["position"] == own["other"]]
+            line = Line(size["position"].to_numpy(), size["kernel"].to_numpy(), f"layer {layer}", markers=True)
+            panels.append(Panel([line], "token", "kernel of the state with itself", f"Size, layer {layer}"))
+        return Figure(self.title, panels, alt=f"Coupling of the state's tangent kernels over tokens. {self.summary()}")
+
+
+def state_tangent(
+    model: HookedModel,
+    tokens: Tensor,
+    positions: Sequence[int],
+    *,
+    layers: Sequence[int] | None = None,
+    directions: int = 4,
+    seed: int = 0,
+    parameters: Parameters = None,
+) -> StateTangent:
+    """The coupling of the states after some tokens through the parameters that make them.
+
+    For a direction u in the state, K_ts(u) = <d (u . S_t) / d parameters, d (u . S_s) / d parameters>, the mean over samples and
+    over `directions` random u of unit variance: an unbiased estimate of the trace over the state's numbers.
+
+    tokens: [N, T]. positions: tokens, counted from 0. layers: with a state; left out, all of them. parameters: as for
+    `tangent_kernel`. Raises ValueError for a model without states.
+    """
+    chosen = [layer for layer in range(model.layers) if model.has_state(layer)] if layers is None else list(layers)
+    if not chosen:
+        raise ValueError("no layer of this model has a state")
+    generator, tables = torch.Generator().manual_seed(seed), []
+    for layer in chosen:
+        with torch.no_grad():
+            size = states_after(model, tokens[:1], layer, positions[:1]).shape[-1]
+        drawn = torch.randn(directions, size, generator=generator, dtype=torch.float64)
+        full = tangent_kernel(StateReadout(model, layer, positions, drawn), tokens, output="full", parameters=parameters).values
+        own = torch.einsum("itdisd->its", full.unflatten(3, (len(positions), -1)).unflatten(1, (len(positions), -1)))
+        kernel = (own.mean(0) / directions).numpy()
+        scale = np.sqrt(np.diag(kernel))
+        tables.append(_table(layer, positions, kernel, kernel / np.outer(scale, scale)))
+    return StateTangent(pd.concat(tables, ignore_index=True), {"samples": len(tokens), "directions": directions})
+
+
+def _table(layer: int, positions: Sequence[int], kernel: np.ndarray, coupling: np.ndarray) -> pd.DataFrame:
+    first, second = np.meshgrid(positions, positions, indexing="ij")
+    columns = (np.full(first.size, layer), first.ravel(), second.ravel(), kernel.ravel(), coupling.ravel())
+    return pd.DataFrame(dict(zip(StateTangent.columns, columns, strict=True)))

@@ -1,0 +1,211 @@
+"""Numbers of a tangent kernel against their definitions written out, its motion in training, and the kernel of a state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_mixer import MIXERS, label
+from torch import Tensor
+
+from statescope import DeltaNet, Model, ModelConfig
+from statescope.analyses.ntk.empirical_ntk import by_layer, empirical_ntk, tangent_kernel
+from statescope.analyses.ntk.measures import (
+    choose_by_coding_rate,
+    coding_rate,
+    condition,
+    decay_exponent,
+    effective_rank,
+    kernel_distance,
+    kernel_target_alignment,
+    label_gradient_alignment,
+    mode_alignment,
+    relative_change,
+    stable_rank,
+)
+from statescope.analyses.ntk.motion import WHOLE, tangent_motion
+from statescope.analyses.ntk.state import StateReadout, state_tangent
+
+DOUBLE = torch.float64
+
+
+def positive(size: int, rank: int, seed: int = 0) -> Tensor:
+    rows = torch.randn(size, rank, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+    return rows @ rows.T
+
+
+def test_ranks_and_condition_of_known_spectra() -> None:
+    rotation = torch.linalg.qr(torch.randn(7, 7, dtype=DOUBLE)).Q
+    values = torch.tensor([4.0, 2, 2, 1, 1, 1, 1], dtype=DOUBLE)
+    kernel = rotation @ torch.diag(values) @ rotation.T
+    assert effective_rank(kernel) == pytest.approx(12**2 / 28)
+    assert stable_rank(kernel) == pytest.approx(3.0)
+    assert condition(values) == 4.0
+    assert condition(torch.linalg.eigvalsh(positive(7, 3))) == float("inf")
+    assert effective_rank(torch.eye(7, dtype=DOUBLE)) == pytest.approx(7)
+
+
+def test_the_exponent_of_a_power_law() -> None:
+    values = 3 * torch.arange(1, 101, dtype=DOUBLE) ** -1.7
+    found = decay_exponent(values[torch.randperm(100)])
+    assert found.exponent == pytest.approx(1.7, abs=1e-10)
+    assert found.explained == pytest.approx(1.0)
+    assert decay_exponent(torch.exp(-torch.arange(40, dtype=DOUBLE))).explained < 0.98
+    with pytest.raises(ValueError, match="three positive eigenvalues"):
+        decay_exponent(torch.tensor([1.0, 0, 0, 0]))
+
+
+def test_alignments_are_their_definitions() -> None:
+    kernel, classes = positive(9, 20), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1])
+    centring = torch.eye(9, dtype=DOUBLE) - 1 / 9
+    y = torch.nn.functional.one_hot(classes).double()
+    own, gram = centring @ kernel @ centring, centring @ y @ y.T @ centring
+    assert kernel_target_alignment(kernel, classes) == pytest.approx(float((own * gram).sum() / own.norm() / gram.norm()))
+    assert kernel_target_alignment(kernel, y) == pytest.approx(kernel_target_alignment(kernel, classes))
+    same = np.where(classes[:, None] == classes[None], 1.0, -1.0)
+    correlation = np.corrcoef(kernel.numpy().ravel(), same.ravel())[0, 1]
+    assert label_gradient_alignment(kernel, classes) == pytest.approx(correlation)
+    assert label_gradient_alignment(kernel + 5, classes) == pytest.approx(correlation)
+    assert label_gradient_alignment(torch.tensor(same), classes) == pytest.approx(1.0)
+    assert kernel_target_alignment(kernel, classes) != pytest.approx(correlation, abs=1e-3)
+    assert math.isnan(kernel_target_alignment(kernel, torch.zeros(9, dtype=torch.long)))
+    assert math.isnan(label_gradient_alignment(kernel, torch.zeros(9, dtype=torch.long)))
+
+
+def test_random_labels_align_as_the_trace_says() -> None:
+    """E y^T K y / (n |K|_F) over random signs is tr K / (n |K|_F)."""
+    kernel = positive(40, 30)
+    signs = torch.randint(0, 2, (40, 20000), generator=torch.Generator().manual_seed(1)).double() * 2 - 1
+    found = (signs * (kernel @ signs)).sum(0) / (40 * kernel.norm())
+    assert float(found.mean()) == pytest.approx(float(kernel.trace() / (40 * kernel.norm())), rel=0.01)
+    assert float(found.mean()) != pytest.approx(float(kernel.trace() / kernel.norm()), rel=0.01)
+
+
+def test_distances() -> None:
+    kernel, other = positive(6, 9, 1), positive(6, 9, 2)
+    assert kernel_distance(kernel, 3 * kernel) == pytest.approx(0, abs=1e-14)
+    assert relative_change(3 * kernel, kernel) == pytest.approx(2.0)
+    assert 0 < kernel_distance(kernel, other) < 1
+
+
+def test_the_coding_rate_grows_as_chosen() -> None:
+    kernel, precision = positive(12, 5), 0.3
+    found = choose_by_coding_rate(kernel, 8, precision)
+    for count in range(1, 9):
+        own = kernel[found.chosen[:count]][:, found.chosen[:count]]
+        assert sum(found.gains[:count]) == pytest.approx(coding_rate(own, precision), abs=1e-8)
+    assert all(later <= earlier + 1e-12 for earlier, later in zip(found.gains[:-1], found.gains[1:], strict=True))
+    best = max(
+        range(12),
+        key=lambda i: (
+            coding_rate(kernel[[found.chosen[0], i]][:, [found.chosen[0], i]], precision) if i != found.chosen[0] else 0.0
+        ),
+    )
+    assert found.chosen[1] == best
+    twice = [0, 0, 1, 1, 2, 2]
+    assert coding_rate(kernel[twice][:, twice], precision) < coding_rate(kernel[:6, :6], precision)
+    without_noise_of_the_chosen = 0.5 * math.log1p(float(kernel[found.chosen[1], found.chosen[1]]) / precision)
+    assert found.gains[1] < without_noise_of_the_chosen - 1e-6
+    with pytest.raises(ValueError, match="must be positive"):
+        coding_rate(kernel, 0.0)
+    with pytest.raises(ValueError, match="between 1 and 12"):
+        choose_by_coding_rate(kernel, 13, precision)
+
+
+def test_fourier_modes_are_the_eigenvectors_of_a_circulant_kernel() -> None:
+    places = torch.arange(16, dtype=DOUBLE)
+    modes = torch.stack([torch.cos(2 * math.pi * k * places / 16) for k in (1, 2, 3)], 1)
+    kernel = modes @ torch.diag(torch.tensor([4.0, 2.0, 1.0], dtype=DOUBLE)) @ modes.T
+    shares = mode_alignment(kernel, modes[:, [1, 0, 2]] * 7, 3)
+    torch.testing.assert_close(shares, torch.tensor([[0, 1, 1], [1, 1, 1], [0, 0, 1]], dtype=DOUBLE), atol=1e-12, rtol=0)
+
+
+def test_motion_in_training_by_layer() -> None:
+    torch.manual_seed(0)
+    model = Model(ModelConfig(vocabulary=4, width=8, layers=2, mixer=DeltaNet(heads=2), seed=0))
+    x = torch.randint(0, 4, (10, 6), generator=torch.Generator().manual_seed(0))
+    y, kernels = x[:, 0] % 2, {}
+    optimizer = torch.optim.Adam([p for n, p in model.named_parameters() if not n.startswith("blocks.0")], lr=1e-2)
+    for step in range(21):
+        if step % 10 == 0:
+            kernels["m", step] = tangent_kernel(model.eval(), x, group=by_layer)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x)[:, -1], y).backward()
+        optimizer.step()
+    found = tangent_motion(kernels, y)
+    whole = found.select(model="m", group=WHOLE).table
+    assert list(whole["step"]) == [0, 10, 20]
+    last = whole.iloc[-1]
+    assert last["change"] == pytest.approx(relative_change(kernels["m", 20].values, kernels["m", 0].values))
+    assert last["velocity"] == pytest.approx(kernel_distance(kernels["m", 20].values, kernels["m", 10].values) / 10)
+    assert last["change"] > 0.01
+    assert whole["distance"].iloc[0] == pytest.approx(0, abs=1e-12)
+    parts = found.table[(found.table["group"] != WHOLE) & (found.table["step"] == 20)]
+    assert parts["share"].sum() == pytest.approx(1)
+    assert found.summary() and len(found.specification().panels) == 3
+    with pytest.raises(ValueError, match="two steps at least"):
+        tangent_motion({("m", 0): kernels["m", 0]}, y)
+    with pytest.raises(ValueError, match=r"kernels must be \[N, N\]"):
+        tangent_motion({("m", step): tangent_kernel(model, x, output="full") for step in (0, 1)}, y)
+
+
+# --- states -------------------------------------------------------------------------------------------------------------------
+
+WITH_STATE = [mixer for mixer in MIXERS if mixer.has_state]
+
+
+@pytest.mark.parametrize("mixer", WITH_STATE, ids=label)
+def test_the_kernel_of_a_state_is_that_of_its_gradients(mixer: Any) -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=mixer)).double().eval()
+    tokens = torch.randint(0, 5, (2, 5))
+    size = StateReadoutSize.of(model, tokens)
+    readout = StateReadout(model, 0, [1, 4], torch.randn(2, size, dtype=DOUBLE))
+    found = empirical_ntk(readout, tokens, output="full")
+    parameters = [value for value in readout.parameters() if value.requires_grad]
+    rows = []
+    for row in tokens:
+        for value in readout(row[None])[0]:
+            gradient = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+            rows.append(torch.cat([part.flatten() for part in gradient]))
+    stacked = torch.stack(rows)
+    exact = stacked @ stacked.T
+    assert (found.flatten(2).flatten(0, 1) - exact).norm() <= 1e-10 * exact.norm()
+
+
+class StateReadoutSize:
+    @staticmethod
+    def of(model: Model, tokens: Tensor) -> int:
+        from statescope.analyses.ntk.state import states_after
+
+        with torch.no_grad():
+            return states_after(model, tokens[:1], 0, [0]).shape[-1]
+
+
+def test_times_couple() -> None:
+    """What is read after a token depends on no later one, and a state couples with itself by 1."""
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=2, mixer=DeltaNet(heads=2))).eval()
+    tokens = torch.randint(0, 5, (6, 9))
+    found = state_tangent(model, tokens, [0, 4, 8], directions=3)
+    own = found.table
+    assert len(own) == 2 * 9
+    assert np.allclose(own[own["position"] == own["other"]]["coupling"], 1)
+    assert found.value("coupling", layer=1, position=0, other=8) == pytest.approx(
+        found.value("coupling", layer=1, position=8, other=0)
+    )
+    changed = tokens.clone()
+    changed[:, 5:] = (changed[:, 5:] + 1) % 5
+    after = state_tangent(model, changed, [0, 4, 8], directions=3)
+    assert after.value("kernel", layer=1, position=0, other=4) == pytest.approx(
+        found.value("kernel", layer=1, position=0, other=4)
+    )
+    assert after.value("kernel", layer=1, position=8, other=8) != pytest.approx(
+        found.value("kernel", layer=1, position=8, other=8)
+    )
+    assert found.summary() and found.specification().panels
+    with pytest.raises(ValueError, match="has no state"):
+        from statescope import Attention
+
+        StateReadout(Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=Attention(heads=2))), 0, [0], torch.ones(1, 8))
