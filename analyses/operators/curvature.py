@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...kernels.operators.operator import Operator
 
@@ -90,7 +91,8 @@ class _OfParameters(Operator):
 
     def _outputs(self, inputs: Tensor) -> Tensor:
         inputs = inputs.double() if inputs.is_floating_point() else inputs
-        outputs: Tensor = functional_call(self.model, self.tensors, (inputs,))
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            outputs: Tensor = functional_call(self.model, self.tensors, (inputs,))
         return outputs
 
     def _flat_gradient(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import LayerError
 
 STATE_PLACE, TRANSITION_PLACE = "attn.hook_state", "attn.hook_transition"
+MIXING_PLACE = "attn.hook_effective_attention"
 
 
 def hook_name(layer: int, place: str) -> str:

@@ -65,6 +65,11 @@ class Adapter(Kinds, family="checkpoint adapter"):
         return tuple(point for point in every if point.name.removeprefix("attn.") not in cls.absent)
 
     @classmethod
+    def absences(cls) -> Mapping[str, str]:
+        """Why the family lacks hooks that others have, by the hook's place: what the kind of ours says."""
+        return {} if cls.own_points is not None else MixerConfig.of_kind(cls.mixer).absences
+
+    @classmethod
     def takes(cls, module: nn.Module) -> bool:
         """Whether a module is a mixer of this family."""
         kind = type(module)
@@ -97,7 +102,7 @@ class ForeignMixer(RecurrentMixer):
     """Hook points of a foreign mixer, and the call of its recurrence on our kernels."""
 
     def __init__(self, adapter: type[Adapter], module: nn.Module) -> None:
-        super().__init__(adapter.mixer, adapter.points())
+        super().__init__(adapter.mixer, adapter.points(), adapter.absences())
         self.adapter = adapter
         self.axis_sizes, self.ran = {"head": 1}, False
         self.settings: dict[str, Any] = {}  # what its code has shown of it when it ran

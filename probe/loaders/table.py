@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-from ..hooks.names import STATE_PLACE, TRANSITION_PLACE, site_of
+from ..hooks.methods import METHODS, answers, markdown_table, other_hooks, shape_of_state
+from ..hooks.names import place_of
 from .adapter import Adapter
 from .foreign import adapters
 
 LIBRARIES = {"transformers": "transformers", "fla": "flash-linear-attention"}
-ATTENTION = "attn.hook_effective_attention"
 
 INTRODUCTION = """# Checkpoints that are read
 
@@ -28,6 +26,10 @@ Of a folder, config.json, tokenizer.json, tokenizer_config.json, model.safetenso
 model.safetensors.index.json names are read, and no other; no code of the folder's is run. A tensor that is missing, not
 expected, of another shape, of whole numbers in the place of floats, or not finite is an error that names it. Links are
 followed inside the folder, and in Hugging Face's cache from a snapshot to its blobs.
+
+A loaded model is trained and stored as its library does it. `generate` reads the whole sequence again at each step, with
+edits. A tangent kernel runs in float64, which mixtures of experts of transformers do once
+`set_experts_implementation("eager")` of the foreign model is called.
 """
 OUTRO = """
 A family of one's own is one file: a class `class Mine(Adapter, kind="mine")` of `statescope.probe.loaders.adapter`, which
@@ -39,15 +41,19 @@ installed packages that offer it as an entry point of the group `statescope.plug
 def checkpoint_page() -> str:
     """Write the page about checkpoints, in Markdown."""
     read, refused = ([adapter for adapter in _ordered() if bool(adapter.refused) is which] for which in (False, True))
+    lacks = [
+        (one.title, LIBRARIES.get(one.package, one.package), place_of(place), why)
+        for one in read
+        for place, why in one.absences().items()
+    ]
     return "\n".join(
         [
             INTRODUCTION,
-            *_table(
-                ("family", "checkpoints", "library", "hooks", "state", "edits", "transition", "effective attention"),
-                map(_row, read),
-            ),
+            *markdown_table(("family", "checkpoints", "library", "hooks", "state", *METHODS), map(_row, read)),
+            "\n## What a family lacks, and why\n",
+            *markdown_table(("family", "library", "no", "why"), lacks),
             "\n## Refused, and why\n",
-            *_table(
+            *markdown_table(
                 ("family", "checkpoints", "library", "why"),
                 ((one.title, _named(one), LIBRARIES.get(one.package, one.package), one.refused) for one in refused),
             ),
@@ -63,24 +69,12 @@ def _ordered() -> list[type[Adapter]]:
 
 
 def _row(adapter: type[Adapter]) -> tuple[str, ...]:
-    points = {point.name: point for point in adapter.points()}
-    state = points.get(STATE_PLACE)
-    axes = "none" if state is None else f"[{', '.join(state.axis_names[2:])}]"
-    shown = ", ".join(site_of(name) for name in points if name not in (STATE_PLACE, TRANSITION_PLACE, ATTENTION))
-    answers = (_yes(state is not None), _yes(TRANSITION_PLACE in points), _yes(ATTENTION in points))
-    return (adapter.title, _named(adapter), LIBRARIES.get(adapter.package, adapter.package), shown, axes, *answers)
+    points, library = adapter.points(), LIBRARIES.get(adapter.package, adapter.package)
+    return (adapter.title, _named(adapter), library, other_hooks(points), shape_of_state(points), *answers(points))
 
 
 def _named(adapter: type[Adapter]) -> str:
     return ", ".join(adapter.checkpoints)
-
-
-def _yes(has: bool) -> str:
-    return "yes" if has else "no"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 if __name__ == "__main__":

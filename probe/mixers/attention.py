@@ -6,12 +6,15 @@ angle t * 10000^(-2i/K).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ..hooks.names import STATE_PLACE, TRANSITION_PLACE
 from ..hooks.points import Point
 from .base import Memory, Mixer, StateRequest, heads_of, linear
 from .heads import HeadsConfig
@@ -28,6 +31,10 @@ class Attention(HeadsConfig, kind="attention"):
         Point("attn.hook_pattern", "batch head query source", "attention after the softmax", "write", "request"),
         Z,
     )
+    absences: ClassVar[Mapping[str, str]] = {
+        STATE_PLACE: "attention keeps the keys and values of all tokens, and no state of a fixed size",
+        TRANSITION_PLACE: "without a state nothing is moved on",
+    }
 
     window: int | None = None
 

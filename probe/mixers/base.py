@@ -55,7 +55,7 @@ class MixerConfig(Configuration, Kinds, family="mixer"):
 
     points: the hooks of the mixer, composed from those of `mixers/points.py` and its own. "attn.hook_state" says that it
         has a state, and whether that is complex.
-    absences: why it lacks a hook that others have, by the hook's place, for the error: "attn.hook_transition".
+    absences: why it lacks a hook that others have, by the hook's place such as "attn.hook_transition", for errors and tables.
     """
 
     points: ClassVar[tuple[Point, ...]]

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from ...kernels.cell_jacobians import cell_jacobians
 from ...kernels.cell_scan import CELLS, CellName, cell_scan
+from ..hooks.names import MIXING_PLACE, TRANSITION_PLACE
 from ..hooks.points import Point
 from .base import Mixer, RMSNorm, StateRequest, linear
 from .heads import HeadsConfig, RecurrentMixer
@@ -37,7 +38,8 @@ class CellConfig(HeadsConfig):
         Z,
     )
     absences: ClassVar[Mapping[str, str]] = {
-        "attn.hook_transition": "is not linear in its state and has no transition; see cell_jacobians"
+        TRANSITION_PLACE: "a cell is not linear in its state; cell_jacobians has the derivative of its step",
+        MIXING_PLACE: "a cell is not linear in its tokens",
     }
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:

@@ -5,9 +5,9 @@ Zhang et al. 2024 (arXiv:2409.07146), with a_t = sigmoid(W x)^(1/8) for each of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +16,7 @@ from torch.nn import functional
 from ...kernels.gated_slot_attention import gated_slot_attention
 from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, RecurrenceOutput
+from ..hooks.names import MIXING_PLACE
 from ..hooks.points import Point
 from .base import Memory, Mixer, StateRequest, linear
 from .heads import HeadMixer, HeadsConfig
@@ -41,6 +42,9 @@ class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
         TRANSITION,
         Z,
     )
+    absences: ClassVar[Mapping[str, str]] = {
+        MIXING_PLACE: "its second pass reads by the softmax of its first, and no matrix of the tokens alone mixes them"
+    }
 
     slots: int = 16
     temperature: float = 8.0

@@ -8,7 +8,9 @@ diagonal of A alone (S4D, S5); here the state holds the coefficients of the chan
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,6 +19,7 @@ from ...kernels.dense_scan import dense_scan
 from ...kernels.operators.linear_system import LinearSystem
 from ...kernels.operators.transition import Transition
 from ...kernels.precision import widened
+from ..hooks.names import MIXING_PLACE
 from .base import Mixer, MixerConfig, StateRequest
 from .hippo import RULES, SYSTEMS, discretise, system
 from .points import VECTOR_STATE, Z_WITHOUT_HEADS, X
@@ -33,6 +36,9 @@ class LSSL(MixerConfig, kind="lssl"):
     """
 
     points = (X, *VECTOR_STATE, Z_WITHOUT_HEADS)
+    absences: ClassVar[Mapping[str, str]] = {
+        MIXING_PLACE: "each channel has a kernel of its own, C A^(t - s) B; hook_transition and hook_write make it up"
+    }
 
     state_size: int = 16
     system: str = "legs"
