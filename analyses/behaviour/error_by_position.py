@@ -55,7 +55,7 @@ def error_by_position(
 ) -> ErrorByPosition:
     """Test models on fresh sequences, with the estimators of in-context regression beside them.
 
-    Raises ValueError for a task of whole numbers; see `accuracy_by_length`.
+    Raises ValueError for a task of whole numbers, see `accuracy_by_length`, and for a model that takes tokens, as loaded ones do.
     """
     if not task.inputs:
         raise ValueError(f"{task.kind} has whole numbers as targets; measure accuracy_by_length")

@@ -95,18 +95,30 @@ class _OfParameters(Operator):
             outputs: Tensor = functional_call(self.model, self.tensors, (inputs,))
         return outputs
 
-    def _flat_gradient(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> Tensor:
+    def _gradients(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> list[Tensor]:
         leaves = list(self.leaves.values())
         found = torch.autograd.grad(value, leaves, weights, create_graph=again, allow_unused=True, materialize_grads=True)
-        return torch.cat([part.reshape(-1) for part in found])
+        return list(found)
+
+    def _along(self, gradients: Sequence[Tensor], vector: Tensor) -> Tensor:
+        """The product of gradients, leaf by leaf, with a vector [P].
+
+        Its parts are copies: complex numbers are read from real ones in pairs, which do not begin at an odd place.
+        """
+        parts = vector.split([leaf.numel() for leaf in self.leaves.values()])
+        return torch.stack([(own.reshape(-1) * part.clone()).sum() for own, part in zip(gradients, parts, strict=True)]).sum()
+
+
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in gradients]).detach()
 
 
 class Hessian(_OfParameters):
     """H = d^2 loss / d parameters^2, by differentiating the gradient along the vector (Pearlmutter 1994)."""
 
     def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
-        gradient = self._flat_gradient(self.loss(outputs, targets), again=True)
-        return self._flat_gradient(gradient @ vector).detach()
+        gradients = self._gradients(self.loss(outputs, targets), again=True)
+        return _flat(self._gradients(self._along(gradients, vector)))
 
 
 class GaussNewton(_OfParameters):
@@ -119,9 +131,10 @@ class GaussNewton(_OfParameters):
 
     def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
         probe = torch.zeros_like(outputs, requires_grad=True)
-        pulled = self._flat_gradient(outputs, probe, again=True)
-        (moved,) = torch.autograd.grad(pulled @ vector, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
+        pulled = self._gradients(outputs, probe, again=True)
+        along = self._along(pulled, vector)
+        (moved,) = torch.autograd.grad(along, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
         still = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.loss(still, targets), still, create_graph=True)
         (curved,) = torch.autograd.grad(slope, still, moved.detach(), allow_unused=True, materialize_grads=True)
-        return self._flat_gradient(outputs, curved).detach()
+        return _flat(self._gradients(outputs, curved))

@@ -140,7 +140,8 @@ class ForeignMixer(RecurrentMixer):
     ) -> tuple[Tensor, Tensor]:
         """Through the hooks and the recurrence: the read-out, and the final state. unhooked: of each token too, but no hook's."""
         memory: dict[str, Any] = {}
-        read = self.recur(self.fire(**tokens) | dict(unhooked or {}), replace(self.request, memory=memory), **fixed)
+        fired, others = self.fire(**in_one_precision(tokens)), in_one_precision(unhooked or {})
+        read = self.recur(fired | others, replace(self.request, memory=memory), **fixed)
         return read, memory["carry"].get("initial_state")
 
     def fire(self, **tokens: Tensor) -> dict[str, Any]:
@@ -165,3 +166,12 @@ class ForeignMixer(RecurrentMixer):
                 f"{what} is given: run the hooked model on whole sequences; to generate, use the foreign model itself, in "
                 "`observe` to see its states"
             )
+
+
+def in_one_precision(tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tokens in float64 where one of them is: foreign code rounds gates to float32 in a model that runs in float64."""
+    wide = any(x.dtype in (torch.float64, torch.complex128) for x in tokens.values())
+    return {
+        name: x.to(torch.promote_types(x.dtype, torch.float64)) if wide and x.is_floating_point() else x
+        for name, x in tokens.items()
+    }

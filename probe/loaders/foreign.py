@@ -18,7 +18,7 @@ from ..errors import StatescopeError, unknown_name
 from ..hooks.names import hook_name, layer_of, place_of, resolve_layer
 from ..hooks.points import Point
 from ..models.hooked import HookedModel, next_token_loss
-from ..models.text import Prompt
+from ..models.text import Prompt, check_ids
 from .adapter import Adapter, ForeignMixer, NoMixer
 from .block import ForeignBlock
 from .substitution import substituted
@@ -170,13 +170,14 @@ class ForeignModel(HookedModel):
         padding. taps, edits: as in `Model.forward`; positions count in the padded sequence. stop_at_layer: return the residual
         stream entering this block, and run no more; the number of layers gives the one leaving the last.
 
-        Raises RuntimeError where another `load` of the same module has taken its hooks.
+        Raises RuntimeError where another `load` of the same module has taken its hooks, ValueError for what are no token ids.
         """
         if getattr(self.foreign, MARK, None) is not self.mark:
             raise RuntimeError(
                 "this module was hooked again by a later load: use what that returned, or load a copy of the module"
             )
         tokens, attention_mask = self.as_tokens(tokens, attention_mask)
+        check_ids(tokens, self.cfg.d_vocab)
         extent = self.extent(taps, None, stop_at_layer)
         self.check_hooks(extent)
         requests = self._requests(tokens.shape[1], taps, edits, None)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from ...kernels.arguments import can_read_values
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import unknown_name
 from ..hooks.cache import StateCache
@@ -25,7 +24,7 @@ from .generate import generate, generate_with_cache
 from .hooked import HookedModel, next_token_loss
 from .parametrisation import parametrise
 from .saving import save_model
-from .text import Prompt
+from .text import Prompt, check_ids
 
 RETURN_TYPES = ("logits", "loss", "both", None)
 
@@ -216,9 +215,4 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> None:
         if tokens.ndim != 3 or tokens.shape[2] != config.inputs or not tokens.dtype.is_floating_point:
             raise ValueError(f"tokens must be real numbers [batch, position, {config.inputs}], got {found}")
         return
-    if tokens.ndim != 2 or tokens.dtype.is_floating_point:
-        raise ValueError(f"tokens must be whole numbers [batch, position], got {found}")
-    if tokens.numel() and can_read_values(tokens) and (int(tokens.min()) < 0 or int(tokens.max()) >= config.vocabulary):
-        raise ValueError(
-            f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is [0, {config.vocabulary - 1}]"
-        )
+    check_ids(tokens, config.vocabulary)

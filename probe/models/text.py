@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
+from ...kernels.arguments import can_read_values
 from ..checkpoint_folder import UnreadableCheckpointError, checked_file, has_file, read_json
 from ..errors import StatescopeError
 
@@ -24,6 +25,14 @@ class NoTokenizerError(StatescopeError, ValueError):
 
 class TokenError(StatescopeError, ValueError):
     """Text that the model cannot read as it was asked to."""
+
+
+def check_ids(tokens: Tensor, vocabulary: int) -> None:
+    """Raise ValueError unless tokens are ids [B, T] of a vocabulary of this size."""
+    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.is_complex():
+        raise ValueError(f"tokens must be whole numbers [batch, position], got {tuple(tokens.shape)} {tokens.dtype}")
+    if tokens.numel() and can_read_values(tokens) and (int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary):
+        raise ValueError(f"tokens range over [{int(tokens.min())}, {int(tokens.max())}]; the vocabulary is [0, {vocabulary - 1}]")
 
 
 class Tokenizer:

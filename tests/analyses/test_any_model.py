@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from every_analysis import check_analyses, shown
+from every_analysis import (
+    OF_STATES,
+    OF_TRANSITIONS,
+    check_analyses,
+    check_behaviour,
+    check_directions,
+    check_operators,
+    shown,
+)
+from every_method import check_methods
 from every_mixer import MIXERS, label
-from foreign_models import FOREIGN
+from foreign_models import FOREIGN, OF_SOFTMAX
 from torch import Tensor
 
 from statescope import Model, ModelConfig, empirical_ntk, load, state_trajectory, transition_spectrum
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
+from statescope.analyses.behaviour.error_by_position import error_by_position
 from statescope.analyses.behaviour.training_curve import held_out_cost
 from statescope.probe.loaders.foreign import adapters
 from statescope.probe.models.hooked import HookedModel
-from statescope.probe.tasks import Parity, generator_for
+from statescope.probe.tasks import InContextRegression, Parity, generator_for
 
 VOCABULARY = 31
 OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
@@ -99,8 +110,40 @@ def test_the_trajectory_is_that_of_the_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_EACH_ADAPTER)
-def test_every_analysis_of_transitions_and_states_takes_a_loaded_model(name: str) -> None:
-    check_analyses(MAKE[name](), tokens_of(2, 6))
+def test_every_analysis_takes_a_loaded_model(name: str) -> None:
+    model: Any = MAKE[name]()
+    if name in EXPERTS:
+        with pytest.raises(ValueError, match=r"does not run in float64.*set_experts_implementation"):
+            empirical_ntk(model, tokens_of(2, 4))
+        model.foreign.set_experts_implementation("eager")
+    check_analyses(model, tokens_of(2, 6))
+    check_behaviour(model)
+    check_directions(model, VOCABULARY)
+    check_operators(model, tokens_of(2, 4))
+    check_methods(model, tokens_of(2, 6), model.mixer(0).points)
+
+
+def test_softmax_checkpoints_have_what_needs_no_state() -> None:
+    model: Any = load(OF_SOFTMAX["llama"]())
+    for analyses, what in ((OF_TRANSITIONS, "linear transition"), (OF_STATES, "state")):
+        for analyse in analyses.values():
+            with pytest.raises(ValueError, match=f"no layer of this model has a {what}"):
+                analyse(model, tokens_of(2, 6))
+    check_directions(model, VOCABULARY)
+    check_operators(model, tokens_of(2, 4))
+    check_methods(model, tokens_of(2, 6), model.mixer(0).points)
+
+
+def test_a_loaded_model_reads_no_numbers() -> None:
+    with pytest.raises(ValueError, match=r"tokens must be whole numbers \[batch, position\], got \(4, 8, 6\)"):
+        error_by_position({"m": MAKE["mamba2"]()}, InContextRegression(dimension=5), 8, sequences=4, seed=0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_EACH_ADAPTER])
+def test_the_table_of_mixers_says_what_each_takes(name: str) -> None:
+    model: Any = MAKE[name]()
+    check_methods(model, tokens_of(2, 6), model.mixer(0).points)
+    check_operators(model, tokens_of(2, 3))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,15 +162,10 @@ def test_what_a_model_says_is_measured(name: str) -> None:
     assert cost == pytest.approx(-float(each.mean()) / np.log(2), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", OF_EACH_ADAPTER)
-def test_the_tangent_kernel_is_symmetric_and_positive(name: str) -> None:
-    """Its numbers are held by the tests of the tangent kernel; here every adapter has one."""
-    model: Any = MAKE[name]()
-    read = lambda logits: logits[:, -1, :2]  # noqa: E731
-    if name in EXPERTS:
-        with pytest.raises(ValueError, match=r"does not run in float64.*set_experts_implementation"):
-            empirical_ntk(model, tokens_of(2, 4), read=read)
-        model.foreign.set_experts_implementation("eager")
-    kernel = empirical_ntk(model, tokens_of(2, 4), read=read)
-    torch.testing.assert_close(kernel, kernel.T)
-    assert float(torch.linalg.eigvalsh(kernel)[0]) > 0
+def test_the_pages_of_mixers_and_checkpoints_are_of_the_registry() -> None:
+    from statescope.probe.loaders.table import checkpoint_page
+    from statescope.probe.mixers.table import mixer_page
+
+    for name, room, page in (("checkpoints", "loaders", checkpoint_page()), ("mixers", "mixers", mixer_page())):
+        kept = (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text()
+        assert kept == page + "\n", f"python -m statescope.probe.{room}.table > docs/{name}.md"

@@ -126,7 +126,7 @@ def check_operators(model: Any, tokens: Tensor) -> None:
     kernel = TangentKernelOperator(model, tokens, read=read)
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(kernel.shape[1], 1, generator=generator, dtype=torch.float64)
-    whole = empirical_ntk(model, tokens, "full", read=read).flatten(2).flatten(0, 1)
+    whole = empirical_ntk(model, tokens, output="full", read=read).flatten(2).flatten(0, 1)
     torch.testing.assert_close(kernel.matmat(v), whole @ v, rtol=1e-5, atol=1e-8)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:

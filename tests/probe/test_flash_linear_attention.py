@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from every_analysis import check_analyses
-from fla_models import MODELS, OF_SOFTMAX, STEPS, T, write_models
+from every_analysis import check_analyses, check_behaviour, check_directions, check_operators
+from every_method import check_methods
+from fla_models import MODELS, OF_SOFTMAX, STEPS, T, V, write_models
 from safetensors.torch import load_file
 
 from statescope import Edit, load
@@ -91,8 +92,12 @@ def test_effective_attention_times_values_is_the_read_out(model: ForeignModel, t
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-4, atol=1e-4)
 
 
-def test_every_analysis_of_transitions_and_states_takes_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+def test_every_analysis_takes_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
     check_analyses(model, truth["tokens"][:, :6])
+    check_behaviour(model)
+    check_directions(model, V)
+    check_operators(model, truth["tokens"][:, :4])
+    check_methods(model, truth["tokens"][:, :6], model.mixer(0).points)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -317,13 +317,6 @@ def test_inspect_prints_layers_hooks_and_agreement(tmp_path: Path, capsys: pytes
     assert "delta_net" in printed and "a model of statescope's own" in printed
 
 
-def test_the_page_of_checkpoints_is_of_the_registry() -> None:
-    from statescope.probe.loaders.table import checkpoint_page
-
-    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
-    assert page == checkpoint_page() + "\n", "python -m statescope.probe.loaders.table > docs/checkpoints.md"
-
-
 def test_what_the_page_says_of_a_family_is_so(foreign: Any) -> None:
     model = load(foreign)
     for layer in range(model.layers):

@@ -30,12 +30,21 @@ def _lightnet(
     queries, logits, values = working(q, k, v)
     if mixer.mask is not None:
         logits = logits.where(mixer.mask[..., None, None], NOWHERE)
-    total = logits.logcumsumexp(1)
+    total = _running_log_sum(logits)
     before = torch.cat([total[:, :1], total[:, :-1]], dim=1)
     log_decay = (before - total).where(before > NOWHERE / 2, 0.0)
     tokens = {"q": queries, "k": (logits - total).exp(), "v": values, "log_decay": log_decay}
     started = None if initial_state is None else initial_state[0]
     return run(mixer, tokens, v, scale, started)[0], (None, None)  # type: ignore[return-value]
+
+
+def _running_log_sum(logits: Tensor) -> Tensor:
+    """log sum_{s <= t} e^{x_s} along axis 1, by doubling; torch's logcumsumexp has NaN as its second derivative."""
+    total, shift = logits, 1
+    while shift < logits.shape[1]:
+        total = torch.cat([total[:, :shift], torch.logaddexp(total[:, shift:], total[:, :-shift])], dim=1)
+        shift *= 2
+    return total
 
 
 class LightNetAdapter(FlashLinearAttention, kind="fla_lightnet"):
