@@ -9,8 +9,12 @@ from .analyses.automata.requirements import TrackingRequirements, tracking_requi
 from .analyses.behaviour.causal_check import CausalCheck, causal_check
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
+from .analyses.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
+from .analyses.geometry.recall_by_age import RecallByAge, recall_by_age
+from .analyses.geometry.recall_capacity import RecallCapacity, WriteRule, recall_capacity
 from .analyses.geometry.singular_values import SingularValues, singular_values
 from .analyses.geometry.state_geometry import StateGeometry, state_geometry
+from .analyses.geometry.state_projection import StateProjection, state_projection
 from .analyses.geometry.state_trajectory import StateTrajectory, state_trajectory
 from .analyses.similarity.compare import RepresentationSimilarity, compare_representations
 from .probe.subspaces.direction import Direction
@@ -24,13 +28,18 @@ __all__ = [
     "DirectionProjection",
     "Expressivity",
     "Homomorphism",
+    "IntrinsicDimension",
+    "RecallByAge",
+    "RecallCapacity",
     "RecoveredAutomaton",
     "RepresentationSimilarity",
     "SingularValues",
     "StateGeometry",
+    "StateProjection",
     "StateTrajectory",
     "Subspace",
     "TrackingRequirements",
+    "WriteRule",
     "causal_check",
     "compare_representations",
     "concept_score",
@@ -38,9 +47,13 @@ __all__ = [
     "direction_projection",
     "expressivity",
     "homomorphism",
+    "intrinsic_dimension",
+    "recall_by_age",
+    "recall_capacity",
     "recovered_automaton",
     "singular_values",
     "state_geometry",
+    "state_projection",
     "state_trajectory",
     "token_accuracy",
     "token_loss",

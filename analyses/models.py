@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -128,6 +128,28 @@ def writes_of(model: HookedModel, tokens: Tensor, taps: TapRequest) -> Iterator[
     """
     for layer, write in _shown(model, tokens, "attn.hook_write", "write of a token", taps=taps):
         yield layer, write.to(torch.promote_types(write.dtype, torch.float64))
+
+
+def hooks_of(
+    model: HookedModel, tokens: Tensor, names: Sequence[str], taps: TapRequest | None = None
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Each layer that has all of some hooks of its mixer, such as "k" and "state", with what they show in float64.
+
+    Raises ValueError where no layer has.
+    """
+    found = {}
+    for layer in range(model.layers):
+        places = {name: hook_name(layer, f"attn.hook_{name}") for name in names}
+        if all(place in model.hook_dict for place in places.values()):
+            found[layer] = places
+    if not found:
+        raise ValueError(f"no layer of this model has the hooks {', '.join(names)} (its mixers: {model.mixer_kinds})")
+    wanted = [place for places in found.values() for place in places.values()]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=wanted, return_type=None, taps=taps)
+    for layer, places in found.items():
+        shown = {name: converted(cache[place], "cpu") for name, place in places.items()}
+        yield layer, {name: value.to(torch.promote_types(value.dtype, torch.float64)) for name, value in shown.items()}
 
 
 def shows(model: HookedModel, place: str) -> bool:

@@ -11,7 +11,15 @@ class Memory(Page, kind="memory"):
     title = "Memory"
     icon = ":material/hourglass_bottom:"
     order = 14
-    shows = ("memory_horizon", "stability", "state_geometry", "singular_values", "window_spectrum")
+    shows = (
+        "memory_horizon",
+        "stability",
+        "state_geometry",
+        "singular_values",
+        "window_spectrum",
+        "recall_capacity",
+        "recall_by_age",
+    )
     intro = (
         "The product of the transitions says how long a direction of the state lasts: its Lyapunov exponent is the mean growth a "
         "token, and ln 2 over minus it the half-life. The rank of the state says how much it holds; what is written, beside "

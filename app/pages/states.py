@@ -25,13 +25,16 @@ class States(Page, kind="states"):
     title = "State over time"
     icon = ":material/timeline:"
     order = 20
-    shows = ("state_trajectory",)
+    shows = ("state_trajectory", "state_projection", "intrinsic_dimension")
 
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
         self.head()
         for name, result in results.items():
             if isinstance(result, StateTrajectory):
                 _walk(run, name, result)
+            else:
+                st.subheader(literal(result.title))
+                show_result(run, name, result, {}, panels=slice(None))
 
 
 def _walk(run: Run, name: str, result: StateTrajectory) -> None:

@@ -1,0 +1,179 @@
+"""How many pairs of a key and a value a matrix state holds before it gives them back wrongly: measured, and as theory has it.
+
+Pairs (k_t, v_t) are written by S_t = g (I - beta k_t k_t^T) S_{t-1} + alpha k_t v_t^T, with alpha = beta (a delta rule) or with
+beta = 0 and alpha = 1 (an additive one), and read by their own keys, r_j = S_n^T k_j. For keys that are uniform on the unit
+sphere of R^K and independent values of mean 0 and mean square 1, the error E|r_j - v_j|^2 = x - 2m + 1 follows exactly from
+
+    N = E|S|^2    N' = g^2 N (1 - (2 beta - beta^2) / K) + alpha^2
+    m = E r.v     m = alpha after the pair's own token, then m' = g m (1 - beta / K)
+    x = E|r|^2    x = g^2 (1 - beta)^2 N / K + alpha^2 after the pair's own token, then
+                  x' = g^2 (x (1 - 2 beta / K + 3 beta^2 / (K (K + 2))) + beta^2 (N - x) / (K (K + 2))) + alpha^2 / K
+
+since the square of the cosine between two keys has mean 1 / K and its square mean 3 / (K (K + 2)). Without decay an additive
+state errs by (n - 1) / K. A delta rule with beta = 1 errs by nothing for up to K orthonormal keys; of random ones it gives back
+the latest, and forgets the others as they are written over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...kernels.delta_rule import delta_rule
+from ...kernels.linear_attention import linear_attention
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import generator_for
+
+WRONG = 0.5  # of a value's mean square: the error at which it counts as lost
+
+
+@dataclass(frozen=True)
+class WriteRule:
+    """How a state is written. beta: of a delta rule; 0 for an additive one. log_decay: ln g of a token, at most 0."""
+
+    beta: float = 0.0
+    log_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta <= 2 or self.log_decay > 0:
+            raise ValueError(f"beta={self.beta} must be from 0 to 2, and log_decay={self.log_decay} at most 0")
+
+    @property
+    def gain(self) -> float:
+        """The number alpha that a value is written with."""
+        return self.beta if self.beta else 1.0
+
+    def write(self, keys: Tensor, values: Tensor) -> Tensor:
+        """The state [B, K, V] after pairs [B, n, K] and [B, n, V], by the package's recurrences."""
+        batch, length, _ = keys.shape
+        k, v = keys[:, :, None], values[:, :, None]
+        decay = torch.full((batch, length, 1), self.log_decay, dtype=keys.dtype)
+        if self.beta:
+            rate = torch.full((batch, length, 1), self.beta, dtype=keys.dtype)
+            return delta_rule(k, k, v, rate, decay).final_state[:, 0]
+        return linear_attention(k, k, v, decay).final_state[:, 0]
+
+
+RULES = {
+    "additive": WriteRule(),
+    "additive, decay 0.99": WriteRule(0.0, float(np.log(0.99))),
+    "delta rule": WriteRule(1.0),
+    "delta rule, beta 0.5": WriteRule(0.5),
+    "gated delta rule, decay 0.99": WriteRule(1.0, float(np.log(0.99))),
+}
+
+
+@dataclass(frozen=True)
+class RecallCapacity(Result, kind="recall_capacity"):
+    """The error of recall by pairs written, of each rule."""
+
+    title: ClassVar[str] = "Recall capacity"
+    columns: ClassVar[dict[str, str]] = {
+        "rule": "how the state is written",
+        "keys": "random or orthonormal",
+        "pairs": "written, all read at the end",
+        "error": "mean squared error of a value that is read, beside its mean square",
+        "low": "lower end of its 95% interval over states",
+        "high": "upper end",
+        "expected": "what theory has it to be",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("rule", "keys", "pairs")
+
+    def capacity(self) -> pd.DataFrame:
+        """For each rule and keys: the most of the pairs tried that are read with an error of at most 0.5, and by theory."""
+        rows = []
+        for (rule, keys), own in self.table.groupby(["rule", "keys"], sort=False):
+            held = [own.loc[own[column] <= WRONG, "pairs"].max() for column in ("error", "expected")]
+            rows.append((rule, keys, *(0 if np.isnan(count) else int(count) for count in held)))
+        return pd.DataFrame(rows, columns=["rule", "keys", "measured", "expected"])
+
+    def summary(self) -> str:
+        said = [
+            f"{row.rule}, {row.keys} keys: {row.measured} of the pairs tried are held, {row.expected} by theory"
+            for row in self.capacity().itertuples()
+        ]
+        return "\n".join([f"{self.about['key_size']} key channels, an error of at most {WRONG:g}:", *said])
+
+    def specification(self) -> Figure:
+        """The error by pairs, with theory dashed, for each kind of key."""
+        panels = []
+        for keys, own in self.table.groupby("keys", sort=False):
+            lines = []
+            for rule, curve in own.groupby("rule", sort=False):
+                x, y, low, high = (curve[name].to_numpy() for name in ("pairs", "error", "low", "high"))
+                lines.append(Line(x, y, str(rule), low, high, markers=True))
+                lines.append(Line(x, curve["expected"].to_numpy(), "theory", dashed=True))
+            level = (WRONG, "lost")
+            panels.append(Panel(lines, "pairs written", "squared error", f"{keys} keys", level=level, y_range=(0.0, 2.0)))
+        return Figure(self.title, panels, alt=f"Error of recall by pairs written. {self.summary()}")
+
+
+def recall_capacity(
+    rules: dict[str, WriteRule] | None = None,
+    pairs: Sequence[int] = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128),
+    *,
+    key_size: int = 32,
+    value_size: int = 32,
+    states: int = 64,
+    seed: int = 0,
+) -> RecallCapacity:
+    """Write random pairs into empty states, read all by their keys, and compare with what theory expects.
+
+    rules: by name; those of `RULES` where it is None. pairs: how many to write. states: drawn for each.
+
+    Orthonormal keys are tried up to K pairs. Raises ValueError for a count below 1.
+    """
+    if min(pairs, default=0) < 1 or states < 2:
+        raise ValueError(f"pairs={list(pairs)} must be 1 or more each, and states={states} at least 2")
+    rows = []
+    for name, rule in (RULES if rules is None else rules).items():
+        for kind in ("random", "orthonormal"):
+            for count in pairs:
+                if kind == "orthonormal" and count > key_size:
+                    continue
+                generator = generator_for(seed, count)
+                keys = _keys(kind, states, count, key_size, generator)
+                values = torch.randn(states, count, value_size, dtype=torch.float64, generator=generator) * value_size**-0.5
+                read = keys @ rule.write(keys, values)
+                error = (read - values).square().sum(-1).mean(-1).numpy()
+                reach = 1.96 * error.std(ddof=1) / states**0.5
+                expected = float(expected_error(rule, count, key_size).mean()) if kind == "random" else _orthonormal(rule, count)
+                rows.append((name, kind, count, error.mean(), error.mean() - reach, error.mean() + reach, expected))
+    about = {"key_size": key_size, "value_size": value_size, "states": states}
+    return RecallCapacity(pd.DataFrame(rows, columns=list(RecallCapacity.columns)), about)
+
+
+def expected_error(rule: WriteRule, pairs: int, key_size: int) -> Tensor:
+    """E|r_j - v_j|^2 of each of `pairs` random pairs after the last is written, in the order of writing: [pairs]."""
+    beta, alpha, g2, size = rule.beta, rule.gain, float(np.exp(2 * rule.log_decay)), key_size
+    fourth = 1 / (size * (size + 2))
+    held = 0.0
+    squares, along = torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    for _ in range(pairs):
+        kept = 1 - 2 * beta / size + 3 * beta**2 * fourth
+        squares = g2 * (squares * kept + beta**2 * fourth * (held - squares)) + alpha**2 / size
+        along = g2**0.5 * along * (1 - beta / size)
+        own = g2 * (1 - beta) ** 2 * held / size + alpha**2
+        squares, along = torch.cat([squares, squares.new_tensor([own])]), torch.cat([along, along.new_tensor([alpha])])
+        held = g2 * held * (1 - (2 * beta - beta**2) / size) + alpha**2
+    return squares - 2 * along + 1
+
+
+def _orthonormal(rule: WriteRule, pairs: int) -> float:
+    """Of orthonormal keys nothing interferes: pair j has been multiplied by alpha g^(n - j)."""
+    kept = rule.gain * np.exp(rule.log_decay * np.arange(pairs))
+    return float(np.square(kept - 1).mean())
+
+
+def _keys(kind: str, states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
+    if kind == "random":
+        return normalize(torch.randn(states, count, size, dtype=torch.float64, generator=generator), dim=-1)
+    return torch.linalg.qr(torch.randn(states, size, size, dtype=torch.float64, generator=generator)).Q[:, :count]

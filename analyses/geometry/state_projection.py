@@ -1,0 +1,113 @@
+"""States on the two axes that tell task states best apart, and how much nearer states of one task state are than others.
+
+The axes are those of linear discriminant analysis (Fisher 1936; Rao 1948), fitted on half of the sequences and drawn on the other
+half, so that what is drawn is no chance of many dimensions; beside it the same by principal components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor
+
+from ...kernels.recurrence import Tap
+from ...probe.results.figure import Figure, Panel, Points
+from ...probe.results.result import Result
+from ...probe.tasks.base import IGNORED
+from ..models import Models, named_models, real_parts, states_of
+
+Values = NDArray[np.float64]
+PAIRS = 4000  # of states whose distances are compared
+
+
+@dataclass(frozen=True)
+class StateProjection(Result, kind="state_projection"):
+    """States of each layer, all heads together, on two axes, with their task state."""
+
+    title: ClassVar[str] = "States by task state"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "axes": "discriminant (fitted to the labels) or principal",
+        "label": "task state",
+        "sequence": "sequence of the batch, of the half that nothing was fitted on",
+        "position": "token position",
+        "first": "coordinate on the first axis",
+        "second": "on the second; 0 where two classes have one discriminant axis",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "axes")
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{where}: two states of one {self.about['label']} are {within / between:.2f} times as far apart as two of different "
+            f"ones; discriminant axes name {accuracy:.1%} of held-out states rightly"
+            for where, (within, between, accuracy) in self.about["distances"].items()
+        )
+
+    def specification(self) -> Figure:
+        """One panel for each model, layer and kind of axes, one colour a class."""
+        panels = []
+        for (model, layer, axes), own in self.table.groupby(["model", "layer", "axes"], sort=False):
+            clouds = [
+                Points(cloud["first"].to_numpy(), cloud["second"].to_numpy(), f"{self.about['label']} {label}")
+                for label, cloud in own.groupby("label")
+            ]
+            panels.append(Panel(clouds, f"first {axes} axis", "second", f"{model}, layer {layer}"))
+        return Figure(self.title, panels, alt=f"States on two axes, by task state. {self.summary()}")
+
+
+def state_projection(models: Models, tokens: Tensor, labels: Tensor, *, label: str = "label", seed: int = 0) -> StateProjection:
+    """Project the states of every layer, all heads together, by labels and without them.
+
+    models: a model, ours or a loaded one, or several by name. tokens: [B, T], four sequences or more.
+    labels: [B, T] whole numbers, the task state after each token; -100 leaves a token out. label: what they are called.
+
+    Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class, and for a model without
+    a state.
+    """
+    if labels.shape != tokens.shape[:2] or labels.is_floating_point():
+        raise ValueError(f"labels are {list(labels.shape)} {labels.dtype}; tokens need whole numbers {list(tokens.shape[:2])}")
+    if len(tokens) < 4:
+        raise ValueError(f"axes are fitted on half of the sequences; {len(tokens)} are too few")
+    tables, distances = [], {}
+    half, kept = len(tokens) // 2, (labels != IGNORED).numpy()
+    for name, model in named_models(models).items():
+        for layer, states in states_of(model, tokens, Tap(every=1)):
+            flat = real_parts(states.flatten(2)).numpy()
+            fitted, drawn = (flat[part][kept[part]] for part in (slice(half), slice(half, None)))
+            known, true = (labels.numpy()[part][kept[part]] for part in (slice(half), slice(half, None)))
+            if len(np.unique(known)) < 2:
+                raise ValueError("the half of the sequences that axes are fitted on has one class")
+            finder = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(fitted, known)
+            principal = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
+            sequence, position = np.nonzero(kept[half:])
+            for axes, found in (("discriminant", finder.transform(drawn)), ("principal", principal.transform(drawn))):
+                two = np.pad(found, ((0, 0), (0, 2)))[:, :2]
+                columns = {
+                    "label": true,
+                    "sequence": sequence + half,
+                    "position": position,
+                    "first": two[:, 0],
+                    "second": two[:, 1],
+                }
+                tables.append(pd.DataFrame(columns).assign(model=name, layer=layer, axes=axes))
+            within, between = _distances(drawn, true, seed)
+            distances[f"{name}, layer {layer}"] = (within, between, float(finder.score(drawn, true)))
+    about = {"label": label, "distances": distances, "sequences": len(tokens), "tokens": tokens.shape[1]}
+    return StateProjection(pd.concat(tables, ignore_index=True)[list(StateProjection.columns)], about)
+
+
+def _distances(states: Values, labels: NDArray[np.int64], seed: int) -> tuple[float, float]:
+    """The mean distance of two states of one class, and of two of different classes, over pairs drawn at random."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(len(states), size=(2, PAIRS))
+    apart = first != second
+    distance = np.linalg.norm(states[first] - states[second], axis=1)
+    same = labels[first] == labels[second]
+    return float(distance[same & apart].mean()), float(distance[~same].mean())
