@@ -176,4 +176,5 @@ def _orthonormal(rule: WriteRule, pairs: int) -> float:
 def _keys(kind: str, states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     if kind == "random":
         return normalize(torch.randn(states, count, size, dtype=torch.float64, generator=generator), dim=-1)
-    return torch.linalg.qr(torch.randn(states, size, size, dtype=torch.float64, generator=generator)).Q[:, :count]
+    error: Tensor = squares - 2 * along + 1
+    return error
