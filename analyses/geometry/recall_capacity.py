@@ -164,7 +164,8 @@ def expected_error(rule: WriteRule, pairs: int, key_size: int) -> Tensor:
         own = g2 * (1 - beta) ** 2 * held / size + alpha**2
         squares, along = torch.cat([squares, squares.new_tensor([own])]), torch.cat([along, along.new_tensor([alpha])])
         held = g2 * held * (1 - (2 * beta - beta**2) / size) + alpha**2
-    return squares - 2 * along + 1
+    error: Tensor = squares - 2 * along + 1
+    return error
 
 
 def _orthonormal(rule: WriteRule, pairs: int) -> float:
@@ -176,5 +177,5 @@ def _orthonormal(rule: WriteRule, pairs: int) -> float:
 def _keys(kind: str, states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     if kind == "random":
         return normalize(torch.randn(states, count, size, dtype=torch.float64, generator=generator), dim=-1)
-    error: Tensor = squares - 2 * along + 1
-    return error
+    bases: Tensor = torch.linalg.qr(torch.randn(states, size, size, dtype=torch.float64, generator=generator)).Q
+    return bases[:, :count]
