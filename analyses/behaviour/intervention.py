@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...kernels.recurrence import Edit, Tap
+from ...kernels.recurrence import Edit, Operation, Verb
 from ...probe.hooks.names import STATE_PLACE, hook_name
 from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
@@ -113,7 +113,7 @@ def intervene(
     *,
     name: str,
     position: int,
-    show: Callable[[Sequence[int]], list[str]],
+    show: Callable[[Sequence[int]], list[str]] = lambda ids: list(map(str, ids)),
 ) -> tuple[Intervention, StateShift | None]:
     """Run one sequence [T] unchanged, changed, and with random changes.
 
@@ -158,7 +158,10 @@ def _shift(
 
 
 def adding(direction: Direction, strength: float, positions: Sequence[int]) -> Change:
-    """Move an activation along a direction after some tokens, by strength times its scale. States are changed at the first."""
+    """Move an activation along a direction after some tokens, by strength times its scale.
+
+    Raises ValueError for a direction in a state, which is changed by an edit.
+    """
     if direction.hook.endswith(STATE_PLACE):
         raise ValueError(f"{direction.name} lies in a state; use an edit of the state")
     at = torch.tensor(positions, dtype=torch.long)
@@ -175,12 +178,36 @@ def random_ones(direction: Direction, seeds: Sequence[int]) -> Iterator[Directio
         yield Direction.random(direction, torch.Generator().manual_seed(seed))
 
 
-def contrast(model: HookedModel, present: Tensor, absent: Tensor, hook: str, name: str) -> Direction:
-    """The direction from the mean activation over one sequence [T] to that over another, and how far apart they are."""
+def keys_of(model: HookedModel, tokens: Tensor, layer: int, head: int) -> Tensor:
+    """The keys [T, K] of a head over one sequence [T]. Raises ValueError where the layer has none, or several a token."""
+    hook = hook_name(layer, "attn.hook_k")
+    if hook not in model.hook_dict:
+        raise ValueError(f"layer {layer} shows no keys (its mixer: {model.mixer(layer).title})")
+    with torch.no_grad():
+        keys = model.run_with_cache(tokens[None], names_filter=[hook])[1][hook][0]
+    if keys.ndim != 3 or keys.is_complex():
+        raise ValueError(f"layer {layer} has several keys a token, or complex ones, of which none can be chosen")
+    own: Tensor = keys[:, head * keys.shape[1] // model.mixer(layer).axis_sizes["head"]]
+    return own
+
+
+def random_keys(like: Tensor, seeds: Sequence[int]) -> list[Tensor]:
+    """Keys in directions that are drawn at random."""
+    return [torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+
+
+def editing(layer: int, head: int, position: int, operation: Operation, value: Any, verb: Verb = "propagate") -> Change:
+    """Change the state of a head after one token; operation, value and verb as an `Edit` takes them."""
+    edit = Edit(position, operation, torch.as_tensor(value), (head,), verb)
+    return Change(edits={hook_name(layer, STATE_PLACE): [edit]})
+
+
+def contrast(model: HookedModel, present: Sequence[int], absent: Sequence[int], hook: str, name: str) -> Direction:
+    """The direction from the mean activation over the tokens `absent` to that over `present`, and how far apart they are."""
     features = []
     for tokens in (present, absent):
         with torch.no_grad():
-            _, cache = model.run_with_cache(tokens[None], names_filter=[hook])
+            _, cache = model.run_with_cache(torch.tensor([list(tokens)]), names_filter=[hook])
         features.append(cache[hook][0].flatten(1))
     labels = torch.cat([torch.ones(len(features[0])), torch.zeros(len(features[1]))])
     return Direction.difference_of_means(torch.cat(features), labels, hook=hook, name=name)
@@ -200,12 +227,13 @@ def _run(
     """The next-token probabilities [vocabulary] after a position, and by layer the tapped positions and states there."""
     stateful = [layer for layer in range(model.layers) if model.has_state(layer)]
     every = math.ceil(len(tokens) / MOST_TAPS)
+    taps = sorted({*range(every - 1, len(tokens), every), len(tokens) - 1})
     run: dict[str, Any] = {"edits": change.edits} if change.edits else {}
     with torch.no_grad(), model.hooks(fwd_hooks=list(change.hooks)):
         if not stateful:
             return model(tokens[None], **run)[0, position].double().softmax(-1), {}
         names = [hook_name(layer, STATE_PLACE) for layer in stateful]
-        logits, cache = model.run_with_cache(tokens[None], names_filter=names, taps=Tap(every=every), **run)
+        logits, cache = model.run_with_cache(tokens[None], names_filter=names, taps=taps, **run)
     states: dict[int, tuple[Sequence[int], Tensor]] = {
         layer: (cache.tap_positions, cache[name][0]) for layer, name in zip(stateful, names, strict=True)
     }

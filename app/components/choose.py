@@ -12,6 +12,7 @@ from ...probe.results.result import Result
 from .text import literal
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 SIDE_BY_SIDE = 4
 CHOSEN = "chosen"  # by key; Streamlit forgets what is chosen when the page changes
 PAGE, NEW_PAGE = "page", "page is new"
@@ -23,7 +24,7 @@ def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **mor
     _check_address(key, [shown(option) for option in options])
     _recall(key, options)
     chosen: T = where.selectbox(literal(label), options, key=key, bind="query-params", **more)
-    return _remember(key, chosen)
+    return remember(key, chosen)
 
 
 def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
@@ -34,7 +35,14 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     _check_address(key, [str(position) for position in positions])
     _recall(key, positions)
     position: int = st.slider(label, 0, last, default, key=key, bind="query-params")
-    return _remember(key, position)
+    return remember(key, position)
+
+
+def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st) -> N:
+    """A box for a number, bound to the address as `key`."""
+    recall(key, default)
+    given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params")
+    return remember(key, given)
 
 
 def enter(page: str) -> None:
@@ -78,14 +86,22 @@ def rows_of(result: Result, where: dict[str, Any]) -> Result | None:
         return None
 
 
+def recall(key: str, default: object) -> None:
+    """On a page that is new, begin with what was given on the last one, or with a default; the address outranks both."""
+    given = st.session_state.get(CHOSEN, {})
+    if (st.session_state.get(NEW_PAGE) or key not in given) and key not in st.query_params:
+        st.session_state[key] = given.get(key, default)
+
+
 def _recall(key: str, options: Sequence[object]) -> None:
-    """On a page that is new, choose what was chosen on the last one, unless the address says otherwise."""
+    """As `recall`, where what was chosen is still there."""
     remembered = st.session_state.get(CHOSEN, {})
     if st.session_state.get(NEW_PAGE) and key not in st.query_params and key in remembered and remembered[key] in options:
         st.session_state[key] = remembered[key]
 
 
-def _remember(key: str, value: T) -> T:
+def remember(key: str, value: T) -> T:
+    """Keep what is chosen for the next page, and give it back."""
     st.session_state.setdefault(CHOSEN, {})[key] = value
     return value
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -13,6 +13,7 @@ from torch import Tensor
 from ...probe.errors import StatescopeError
 from ...probe.runs.manifest import installed_packages
 from ...probe.tasks.spelling import UnreadableTextError
+from .choose import choose_number, recall, remember
 from .models import LiveModel
 from .origin import Origin, arguments_of
 from .text import literal
@@ -28,7 +29,7 @@ class Reading(Origin):
     """A model and the tokens that it reads.
 
     tokens: of the text, and behind them what the model made. read: how many are of the text. made_by: the call of a result, as
-    Python, for `code`.
+    Python; imports: the line that it needs; before: lines that stand before it.
     """
 
     live: LiveModel
@@ -37,6 +38,7 @@ class Reading(Origin):
     texts: tuple[str, ...]
     made_by: str = ""
     imports: str = ""
+    before: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -48,21 +50,20 @@ class Reading(Origin):
         """The tokens, [T]."""
         return torch.tensor(self.tokens)
 
-    def by(self, imports: str, made_by: str) -> Reading:
-        """The same reading, for a result that this call makes of `model` and `tokens` [1, T]."""
-        return Reading(self.live, self.tokens, self.read, self.texts, made_by, imports)
+    def by(self, imports: str, made_by: str, before: Sequence[str] = ()) -> Reading:
+        """The same reading, for a result that this call makes of `model` and `tokens` [1, T], behind other lines."""
+        return replace(self, made_by=made_by, imports=imports, before=tuple(before))
 
     def provenance(self, name: str, where: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         about = self.live.about() | {"result": name, "selection": dict(where), "tokens": list(self.tokens)}
         return about | {"of the text": self.read, "packages": installed_packages(), "made by": self.made_by} | more
 
     def code(self, name: str, where: Mapping[str, Any]) -> str:
-        return (
-            f"import torch\n{self.live.code.replace(chr(10) * 2, chr(10) + self.imports + chr(10) * 2)}\n"
-            f"tokens = torch.tensor([{list(self.tokens)}])\n"
-            f"result = {self.made_by}\n"
-            f"result.figure({arguments_of(where)}).show()"
-        )
+        opened, _, model = self.live.code.partition("\n\n")
+        drawn = f"result.figure({arguments_of(where)}).show()"
+        tokens = f"tokens = torch.tensor([{list(self.tokens)}])"
+        made = [*self.before, f"result = {self.made_by}", drawn]
+        return "\n".join(["import torch", opened, self.imports, "", model, tokens, *made])
 
     def compute(self, what: str, make: Callable[[], T], *parameters: Any) -> T:
         """A thing that is computed from the model and the tokens: once for the same parameters, by one thread at a time."""
@@ -81,13 +82,13 @@ def choose_reading(live: LiveModel) -> Reading | None:
     given = st.query_params.get("text", "")
     if len(given) > LONGEST:
         st.warning(f"The address holds a text of {len(given)} letters; {LONGEST} are read at most, and an example is shown.")
-    if "text" not in st.session_state and not given:
-        st.session_state["text"] = live.example
+    recall("text", live.example)
     text = st.text_area("text", key="text", bind="query-params", max_chars=LONGEST, height=96, help=_how_to_write(live))
+    remember("text", text)
     columns = st.columns([1, 1, 1, 1], vertical_alignment="bottom")
-    count = _number(columns[0], "tokens to generate", "generate", MOST_MADE, 0, 1)
-    temperature = _number(columns[1], "temperature", "temperature", 5.0, 0.0, 0.1)
-    seed = _number(columns[2], "seed", "seed", 999_999, 0, 1)
+    count = choose_number("tokens to generate", "generate", 0, MOST_MADE, 0, 1, where=columns[0])
+    temperature = choose_number("temperature", "temperature", 0.0, 5.0, 0.0, 0.1, where=columns[1])
+    seed = choose_number("seed", "draw", 0, 999_999, 0, 1, where=columns[2])
     columns[3].button("Use an example", on_click=lambda: st.session_state.update(text=live.example))
     try:
         tokens = tuple(live.spelling.read(text))
@@ -110,10 +111,6 @@ def choose_reading(live: LiveModel) -> Reading | None:
 def _how_to_write(live: LiveModel) -> str:
     shown = live.spelling.show(live.spelling.read(live.example)[:6])
     return "The model reads tokens such as " + literal(" ".join(shown))
-
-
-def _number(where: Any, label: str, key: str, most: Any, least: Any, step: Any) -> Any:
-    return where.number_input(label, least, most, key=key, step=step, bind="query-params")
 
 
 def _is_too_long(live: LiveModel, length: int) -> bool:

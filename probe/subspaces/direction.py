@@ -65,6 +65,10 @@ class Direction(Subspace):
         kept = torch.promote_types(features.dtype, torch.float32)
         return cls((gap / norm).to(kept), hook, name, side, norm, details | about)
 
+    def at(self, hook: str) -> Direction:
+        """The same direction in another activation of the same kind, such as that of another layer."""
+        return Direction(self.vector, hook, self.name, self.side, self.scale, self.about, self.metric)
+
     def cosine(self, other: Direction) -> float:
         """The cosine with a direction of the same space, under its metric."""
         self._same_space(other)

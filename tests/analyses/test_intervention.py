@@ -41,7 +41,7 @@ def test_nothing_changed_moves_nothing(model: Model) -> None:
 
 
 def test_a_direction_is_added_where_it_is_said_and_nowhere_else(model: Model) -> None:
-    direction = contrast(model, torch.tensor([1, 2, 3]), torch.tensor([7, 8]), HOOK, "one")
+    direction = contrast(model, [1, 2, 3], [7, 8], HOOK, "one")
     means = [model.run_with_cache(torch.tensor([row]), names_filter=[HOOK])[1][HOOK][0].mean(0) for row in ([1, 2, 3], [7, 8])]
     torch.testing.assert_close(direction.vector * direction.scale, means[0] - means[1])
     change = adding(direction, 2.0, [4, 5])
@@ -61,7 +61,7 @@ def test_a_direction_is_added_where_it_is_said_and_nowhere_else(model: Model) ->
 
 
 def test_random_directions_have_the_same_length(model: Model) -> None:
-    direction = contrast(model, torch.tensor([1, 2, 3]), torch.tensor([7, 8]), HOOK, "one")
+    direction = contrast(model, [1, 2, 3], [7, 8], HOOK, "one")
     for one in random_ones(direction, range(4)):
         assert float(one.vector.norm()) == pytest.approx(1, abs=1e-5) and one.scale == direction.scale
         assert not torch.allclose(one.vector, direction.vector)
@@ -78,7 +78,7 @@ def test_an_edit_of_the_state_reaches_what_its_verb_says(model: Model, verb: str
 
 
 def test_what_a_direction_reads_is_its_component(model: Model) -> None:
-    direction = contrast(model, torch.tensor([1, 2, 3]), torch.tensor([7, 8]), HOOK, "one")
+    direction = contrast(model, [1, 2, 3], [7, 8], HOOK, "one")
     values = model.run_with_cache(TOKENS[None], names_filter=[HOOK])[1][HOOK][0] @ direction.vector / direction.scale
     assert read_along(model, TOKENS, direction) == pytest.approx(values.tolist(), abs=1e-5)
 

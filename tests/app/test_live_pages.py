@@ -166,3 +166,74 @@ def test_the_app_without_a_run_begins_with_the_model(no_runs: Path, monkeypatch:
     app = open_app(no_runs, monkeypatch)
     assert not app.exception
     assert app.header[0].value == "State" and app.metric
+
+
+LIVE = ("live_state", "live_transitions", "live_steering", "live_attention")
+CHANGES = {"change": "forget a token's key", "position": "1", "of": "0: 1", "read": "3"}
+
+
+@pytest.mark.parametrize("page", LIVE)
+@pytest.mark.parametrize("live", ["bytes", "softmax", "tiny"])
+def test_every_page_shows_every_family_or_says_why_not(
+    no_runs: Path, monkeypatch: pytest.MonkeyPatch, page: str, live: str
+) -> None:
+    app = open_app(no_runs, monkeypatch, page, live=live, text="1 2 3", **{"with": "1", "without": "2"})
+    assert not app.exception and not app.error
+    drawn = len(app.get("plotly_chart")) + len(components(app, "figure"))
+    assert drawn or any("no layer" in info.value.lower() for info in app.info)
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("live_transitions", {}),
+        ("live_transitions", {"transitions": "products of 2 tokens"}),
+        ("live_attention", {}),
+        ("live_steering", CHANGES),
+        ("live_steering", {"with": "1 1", "without": "4", "position": "1"}),
+        ("live_state", {"below": "read-out", "position": "2"}),
+        ("live_state", {"below": "all heads"}),
+        ("live_state", {"below": "over all tokens"}),
+    ],
+)
+def test_the_lines_of_python_on_a_live_page_draw_what_it_shows(
+    no_runs: Path, monkeypatch: pytest.MonkeyPatch, page: str, query: dict[str, str]
+) -> None:
+    app = open_app(no_runs, monkeypatch, page, live="tiny", text="1234", **query)
+    assert not app.exception and not app.error
+    blocks = [code.value for code in app.code if "result =" in code.value]
+    assert blocks
+    for block in blocks:
+        names: dict = {}
+        exec(block.replace("result.figure", "figure = result.figure").replace(".show()", ""), names)
+        drawn = names["figure"].to_frame()
+        shown = [frame.value for frame in app.dataframe]
+        assert any(list(frame.columns) == list(drawn.columns) and frame.equals(drawn) for frame in shown), block
+
+
+def test_a_change_is_that_of_the_analysis_beside_random_ones(
+    no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_app(no_runs, monkeypatch, "live_steering", live="tiny", text="1234", **CHANGES)
+    table = next(frame.value for frame in app.dataframe if "low" in frame.value and "name" in frame.value)
+    assert set(table["series"]) == {"unchanged", "changed", "random"}
+    from statescope import Edit, load
+
+    own = load(models / "tiny")
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    key = own.run_with_cache(tokens, names_filter=["blocks.0.attn.hook_k"])[1]["blocks.0.attn.hook_k"][0, 0, 0]
+    edits = {"blocks.0.attn.hook_state": [Edit(1, "project_out_key", key)]}
+    expected = own.run_with_edits(tokens, edits)[0, 3].detach().softmax(-1)
+    for row in table[table["series"] == "changed"].itertuples():
+        assert row.value == pytest.approx(float(expected[int(row.name)]), abs=1e-6)
+
+
+def test_a_text_stays_from_page_to_page(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.util import calc_hash
+
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="1 2 3 4 5")
+    app.number_input(key="generate").set_value(2).run()
+    app.query_params.clear()
+    app._page_hash = calc_hash("live_transitions")
+    app.run()
+    assert app.text_area(key="text").value == "1 2 3 4 5" and app.number_input(key="generate").value == 2

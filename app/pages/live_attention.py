@@ -1,0 +1,62 @@
+"""What the tokens of any text look at, in two layers or heads side by side."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ...analyses.geometry.attention_map import EXACT, PATTERN, AttentionMap, attention_map
+from ...probe.hooks.names import hook_name
+from ..components.choose import choose
+from ..components.figure import show
+from ..components.reading import Reading
+from ..components.text import literal
+from .live_page import LivePage
+
+IMPORT = "from statescope.analyses.geometry.attention_map import attention_map"
+
+
+class LiveAttention(LivePage, kind="live_attention"):
+    """Two heads: softmax beside linear, where the model has both."""
+
+    title = "Attention"
+    icon = ":material/visibility:"
+    order = 30
+    intro = (
+        "What each token's read-out is made of. A softmax layer gives weights from 0 to 1. A linear layer has an exact effective "
+        "attention too, whose weights may be negative: an additive part, and what the delta rule erases in between."
+    )
+
+    def draw(self, reading: Reading) -> None:
+        model = reading.live.model
+        shown = {
+            layer: next((place for place in (EXACT, PATTERN) if hook_name(layer, place) in model.hook_dict), None)
+            for layer in range(model.layers)
+        }
+        layers = [layer for layer, place in shown.items() if place is not None]
+        if not layers:
+            st.info("No layer of this model shows what its tokens look at.", icon=":material/info:")
+            return
+        other = next((layer for layer in layers if shown[layer] != shown[layers[0]]), layers[-1])
+        sides = (("layer", "head", layers[0]), ("beside", "beside_head", other))
+        for column, (key, head_key, first) in zip(st.columns(2), sides, strict=True):
+            with column:
+                boxes = st.columns(2)
+                layer = choose("layer", layers, key, where=boxes[0], index=layers.index(first))
+                heads = list(range(model.mixer(layer).axis_sizes["head"]))
+                head = choose("head", heads, head_key, where=boxes[1])
+                _draw(reading, layer, head, key)
+
+
+def _draw(reading: Reading, layer: int, head: int, side: str) -> None:
+    live, texts = reading.live, [f"{position}: {text}" for position, text in enumerate(reading.texts)]
+
+    def make() -> AttentionMap:
+        return attention_map(live.model, reading.tensor, layer, head, name=live.name, texts=texts)
+
+    try:
+        found = reading.compute("attention", make, layer, head)
+    except (ValueError, IndexError, MemoryError, RuntimeError) as error:
+        st.error(f"This attention cannot be shown: {literal(error)}")
+        return
+    call = f"attention_map(model, tokens[0], {layer}, {head}, name={live.name!r}, texts={texts!r})"
+    show(reading.by(IMPORT, call), f"attention-{side}", found, {}, words=False, narrow=True)

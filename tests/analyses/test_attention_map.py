@@ -1,0 +1,69 @@
+"""What each token looks at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from statescope import Model, ModelConfig
+from statescope.analyses.geometry.attention_map import ADDITIVE, ERASURE, TooLongError, attention_map
+
+TOKENS = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
+
+
+def model(mixer: str) -> Model:
+    return Model(ModelConfig(10, width=16, layers=2, mixer=mixer)).eval()
+
+
+@pytest.mark.parametrize("mixer", ["gated_delta_net", "delta_net", "mamba2", "ret_net"])
+def test_the_weights_of_a_linear_layer_make_its_read_out(mixer: str) -> None:
+    of = model(mixer)
+    found = attention_map(of, TOKENS, 1, 2)
+    names = ["blocks.1.attn.hook_v", "blocks.1.attn.hook_recurrence_out"]
+    _, cache = of.run_with_cache(TOKENS[None], names_filter=names)
+    expected = cache[names[1]][0, :, 2].numpy()
+    np.testing.assert_allclose(found.matrix() @ cache[names[0]][0, :, 2].numpy(), expected, atol=1e-4)
+    assert ("erasure" in set(found.table["part"])) == mixer.endswith("delta_net")
+
+
+def test_the_parts_of_a_delta_rule_are_what_it_adds_and_what_it_erases() -> None:
+    """Additive: beta_j q_i k_j and no more. Before anything is stored there is nothing to erase."""
+    of = model("delta_net")
+    found = attention_map(of, TOKENS, 0, 1)
+    _, cache = of.run_with_cache(TOKENS[None], names_filter=["blocks.0.attn.hook_[qk]", "blocks.0.attn.hook_beta"])
+    q, k, beta = (cache[f"blocks.0.attn.hook_{name}"][0, :, 1] for name in ("q", "k", "beta"))
+    np.testing.assert_allclose(found.matrix(ADDITIVE), torch.tril((q @ k.T) * beta).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.matrix(ADDITIVE) + found.matrix(ERASURE), found.matrix(), atol=1e-6)
+    erased = found.matrix(ERASURE)
+    np.testing.assert_allclose(np.diag(erased), 0, atol=1e-5)
+    assert np.abs(erased).max() > 1e-3
+
+
+def test_the_weights_of_softmax_are_its_pattern_and_the_reach_its_mean_distance() -> None:
+    of = model("attention")
+    found = attention_map(of, TOKENS, 0, 1, texts=list("abcdefgh"))
+    _, cache = of.run_with_cache(TOKENS[None], names_filter=["blocks.0.attn.hook_pattern"])
+    pattern = cache["pattern", 0][0, 1].numpy()
+    np.testing.assert_allclose(found.matrix(), pattern, atol=1e-6)
+    distance = np.arange(8)[:, None] - np.arange(8)
+    np.testing.assert_allclose(found.reach, (pattern * distance).sum(1), atol=1e-6)
+    drawn = found.figure().specification
+    assert drawn.panels[0].marks[0].limits[0] == 0 and list(drawn.panels[0].marks[0].rows) == list("abcdefgh")
+    assert "softmax" in found.summary()
+
+
+@pytest.mark.parametrize("mixer", ["lru", "gate_loop", "mlstm", "linear_attention", "rwkv7", "mamba"])
+def test_every_family_that_shows_it_is_drawn(mixer: str) -> None:
+    found = attention_map(model(mixer), TOKENS, 0, 0)
+    assert np.isfinite(found.matrix()).all() and not np.triu(found.matrix(), 1).any()
+    assert len(found.figure().to_frame())
+
+
+def test_what_cannot_be_looked_at_is_told() -> None:
+    with pytest.raises(ValueError, match="shows no attention"):
+        attention_map(model("gru"), TOKENS, 0, 0)
+    with pytest.raises(IndexError, match="head 7"):
+        attention_map(model("delta_net"), TOKENS, 0, 7)
+    with pytest.raises(TooLongError, match="512 at most"):
+        attention_map(model("delta_net"), torch.zeros(600, dtype=torch.long), 0, 0)
