@@ -99,5 +99,11 @@ def tell_status(run: Run) -> None:
             "This run was interrupted. This goes on where it stopped, and ends with the same numbers:\n\n"
             + literal(f"statescope run {quote(str(run.path))}")
         )
+        if st.button("Go on", icon=":material/play_arrow:", key=f"go-on-{run.path.name}"):
+            start(["run", str(run.path)], Path(f".{run.path.name}.log"))
+            deadline = time.monotonic() + 20
+            while Run(run.path).status == "interrupted" and time.monotonic() < deadline:
+                time.sleep(0.1)
+            st.rerun()
     elif run.status == "failed":
         st.error(f"This run failed: {literal(run.manifest.error)}")

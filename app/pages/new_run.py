@@ -1,0 +1,96 @@
+"""A form for the settings of any study; what is started runs in a process of its own, and outlives the page."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from ...probe.configuration import BadSettingError
+from ...probe.errors import StatescopeError
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study, list_studies
+from ..components.choose import choose
+from ..components.start import start, tell_status
+from ..components.study_form import Field, fields_of, prepare, study_of
+from ..components.text import literal
+from ..environment import runs_folder
+from ..seeds import BadSeedsError, parse_seeds
+from .page import FolderPage
+
+COLUMNS = 3
+STARTED = "started"
+
+
+class NewRun(FolderPage, kind="new_run"):
+    """Choose a study, change what is to be changed, start it."""
+
+    title = "New run"
+    icon = ":material/add_circle:"
+    order = 2
+
+    def draw(self) -> None:
+        st.header(self.title)
+        studies = {entry.name: entry for entry in list_studies()}
+        name = choose("study", list(studies), "new", where=st.columns(COLUMNS)[0])
+        st.text(studies[name].question)
+        st.caption(f"It takes about {studies[name].time} with its own settings, on two cores.")
+        try:
+            fields = fields_of(name)
+        except StatescopeError as error:
+            st.error(literal(error))
+            return
+        with st.form("settings"):
+            boxes = st.columns(COLUMNS)
+            seeds = boxes[0].text_input(
+                "seeds", "0", key=f"set-{name}-seeds", help="Such as 0, or 0..4, or 0,2,5.", max_chars=200
+            )
+            workers = boxes[1].number_input("workers", 1, 16, 1, help="Seeds that are done at a time.", key=f"set-{name}-workers")
+            texts = _ask(name, fields)
+            if st.form_submit_button("Check and start", type="primary", icon=":material/play_arrow:"):
+                _begin(name, seeds, int(workers), texts)
+        st.caption("Settings that name folders or files are set on the command line: " + literal(f"statescope run {name} --help"))
+        started = st.session_state.get(STARTED)
+        if started is not None and (runs_folder() / started / "manifest.json").exists():
+            st.subheader(literal(started))
+            tell_status(Run(runs_folder() / started))
+
+
+def _ask(name: str, fields: tuple[Field, ...]) -> dict[str, str]:
+    """A box for each setting, those of a part of the study together."""
+    given = {}
+    groups = {field.path.rpartition(".")[0]: None for field in fields}
+    for group in groups:
+        own = [field for field in fields if field.path.rpartition(".")[0] == group]
+        place = st.container() if not group else st.expander(group.replace("_", " "))
+        with place:
+            columns = st.columns(COLUMNS)
+            for index, field in enumerate(own):
+                label = field.path.rpartition(".")[2].replace("_", " ")
+                given[field.path] = columns[index % COLUMNS].text_input(
+                    label, field.value, key=f"set-{name}-{field.path}", help=literal(field.text) if field.text else None
+                )
+    return given
+
+
+def _begin(name: str, seeds: str, workers: int, texts: dict[str, str]) -> None:
+    """Start the study, or say what is wrong with its settings."""
+    try:
+        chosen = parse_seeds(seeds.replace(" ", ""))
+        study: Study = study_of(name, chosen[0], texts)
+        study = study if len(chosen) == 1 else study.over(chosen)
+        out = prepare(study, runs_folder())
+    except (BadSeedsError, BadSettingError, StatescopeError) as error:
+        st.error(f"It was not started: {literal(error)}")
+        return
+    if Run(out).status == "finished":
+        st.success(f"These settings have been run already: {literal(out.name)}.")
+    elif Run(out).status == "running":
+        st.info(f"{literal(out.name)} is running already.")
+    else:
+        start(["run", str(out), "--out", str(out), "--workers", str(workers)], Path(f".{out.name}.log"))
+        deadline = time.monotonic() + 20
+        while Run(out).status == "interrupted" and time.monotonic() < deadline:
+            time.sleep(0.1)
+    st.session_state[STARTED] = out.name
