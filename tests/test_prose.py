@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from recipes import recipes
 
+from statescope.probe.declarations import declarations, settings
+
 ROOT = Path(__file__).parents[1]
 FEWEST_WORDS = 4
 PACKAGES = ("probe", "analyses", "app")
@@ -68,6 +70,16 @@ def test_the_text_of_every_field_of_a_recipe_is_a_sentence() -> None:
     texts = dict(pair for source in files for pair in field_texts(source))
     assert texts, "no field of a recipe has a text"
     assert not {field: text for field, text in texts.items() if not is_sentence(text)}
+
+
+@pytest.mark.parametrize(
+    "family", ("study", "task", "mixer", "channel_mixer", "estimator", "eraser", "labelled_eraser", "lens", "direction_finder")
+)
+def test_every_setting_has_a_text(family: str) -> None:
+    """What `--help` shows of a study, and what a form would show of a part."""
+    declared = declarations(family)
+    texts = {f"{one.name}.{setting.path}": setting.text for one in declared for setting in settings(one)}
+    assert declared and not [path for path, text in texts.items() if not is_sentence(text)]
 
 
 @pytest.mark.parametrize("package", ("kernels", *PACKAGES))

@@ -23,7 +23,7 @@ from .points import QKV, Z
 
 @dataclass(frozen=True)
 class Attention(HeadsConfig, kind="attention"):
-    """Softmax attention. window: tokens that one attends to, itself among them; None for all before it."""
+    """Softmax attention with rotary positions."""
 
     points = (
         *QKV,
@@ -37,6 +37,7 @@ class Attention(HeadsConfig, kind="attention"):
     }
 
     window: int | None = None
+    """A token attends to so many, itself among them; None means all before it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,17 +26,15 @@ from .recurrences import DELTA_RULE, Tokens
 
 @dataclass(frozen=True)
 class DeltaNet(HeadsConfig, kind="delta_net"):
-    """The delta rule without decay.
-
-    householders: n, keys written a token.
-    eigenvalue_range: of the transition along a key: [0, 1] or [-1, 1].
-    """
+    """The delta rule without decay."""
 
     points: ClassVar[tuple[Point, ...]] = (*QKV, BETA, *MATRIX_STATE, Z)
 
     short_convolution: int = 4
     householders: int = 1
+    """Each token writes n keys."""
     eigenvalue_range: tuple[float, float] = (-1.0, 1.0)
+    """Eigenvalues of the transition along a key lie in it: (0, 1) or (-1, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,15 +18,14 @@ from .recurrences import GATED_LINEAR_ATTENTION, Tokens
 
 @dataclass(frozen=True)
 class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
-    """Linear attention whose memory decays by a gate for each key channel, which the token chooses.
-
-    gate_rank: hidden units of the decay's projection. temperature: the root that keeps gates near 1.
-    """
+    """Linear attention whose memory decays by a gate for each key channel, which the token chooses."""
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     gate_rank: int = 16
+    """The decay's projection has so many hidden units."""
     temperature: float = 16.0
+    """Gates are taken to this root, which keeps them near 1."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GatedLinearAttentionMixer(self, width, generator)

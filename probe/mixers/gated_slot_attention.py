@@ -26,10 +26,7 @@ from .recurrences import Recurrence, Tokens, outer
 
 @dataclass(frozen=True)
 class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
-    """Attention over a fixed number of slots, each of which decays by a gate that the token chooses.
-
-    slots: M of each head. temperature: the root that keeps gates near 1.
-    """
+    """Attention over a fixed number of slots, each of which decays by a gate that the token chooses."""
 
     points = (
         *QKV,
@@ -47,7 +44,9 @@ class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
     }
 
     slots: int = 16
+    """Each head has M slots."""
     temperature: float = 8.0
+    """Gates are taken to this root, which keeps them near 1."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GatedSlotAttentionMixer(self, width, generator)

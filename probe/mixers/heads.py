@@ -31,17 +31,16 @@ from .recurrences import Recurrence, Tokens
 
 @dataclass(frozen=True)
 class HeadsConfig(MixerConfig):
-    """Base of the configurations of mixers that have heads.
-
-    heads: H. key_size, value_size: K and V of each head; None means width / heads.
-
-    short_convolution: tokens that a causal convolution of q, k and v spans, followed by SiLU; 0 for none.
-    """
+    """Base of the configurations of mixers that have heads."""
 
     heads: int = 4
+    """There are H heads."""
     key_size: int | None = None
+    """Keys of a head have K channels; None means width / heads."""
     value_size: int | None = None
+    """Values of a head have V channels; None means width / heads."""
     short_convolution: int = 0
+    """A causal convolution of q, k and v spans so many tokens, followed by SiLU; 0 means none."""
 
     def __post_init__(self) -> None:
         if self.heads < 1:

@@ -22,16 +22,15 @@ from .recurrences import DELTA_RULE, Tokens
 
 @dataclass(frozen=True)
 class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
-    """The delta rule with a decay for each key channel, which the token chooses.
-
-    eigenvalue_range: of the transition along a key, before the decay: [0, 1] or [-1, 1]. gate_rank: of both gates.
-    """
+    """The delta rule with a decay for each key channel, which the token chooses."""
 
     points = (*QKV, BETA, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     short_convolution: int = 4
     eigenvalue_range: tuple[float, float] = (0.0, 1.0)
+    """Eigenvalues of the transition along a key, before the decay, lie in it: (0, 1) or (-1, 1)."""
     gate_rank: int = 16
+    """The projections of both gates have so many hidden units."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

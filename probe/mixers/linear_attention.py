@@ -20,18 +20,16 @@ from .recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Tokens
 
 @dataclass(frozen=True)
 class LinearAttention(HeadsConfig, kind="linear_attention"):
-    """Linear attention, whose memory adds up what it is given and never decays.
-
-    feature_map: a name of `feature_maps.py`. normalise: divide by the sum of scores; for features that are positive.
-
-    rotary: turn q and k by rotary positions before their features.
-    """
+    """Linear attention, whose memory adds up what it is given and never decays."""
 
     points = (*QKV, *with_normaliser(MATRIX_STATE, "its last column is the normaliser, if it normalises"), Z)
 
     feature_map: str = "elu_plus_one"
+    """Queries and keys go through this map, a name of `feature_maps.py`."""
     normalise: bool = True
+    """Read-outs are divided by the sum of scores, which wants features that are positive."""
     rotary: bool = False
+    """Rotary positions turn q and k before their features."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,11 +23,12 @@ from .recurrences import LINEAR_ATTENTION, Tokens
 
 @dataclass(frozen=True)
 class Linearized(HeadsConfig, kind="linearized"):
-    """A linear mixer that takes over a softmax layer's projections. form: which it is, "gla" or "mamba", as above."""
+    """A linear mixer that takes over a softmax layer's projections."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, Z)
 
     form: str = "gla"
+    """It is one of the two above, "gla" or "mamba"."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

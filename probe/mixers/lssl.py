@@ -29,11 +29,7 @@ from .state_space import StateSpaceMixer
 
 @dataclass(frozen=True)
 class LSSL(MixerConfig, kind="lssl"):
-    """A linear state space layer, whose A and B come from HiPPO.
-
-    state_size: N, coefficients of each channel. system: "legs", "legt" or "fout". rule: of the discretisation. step: range
-    that the learned steps start in, log-uniform. learned: train A and B too.
-    """
+    """A linear state space layer, whose A and B come from HiPPO."""
 
     points = (X, *VECTOR_STATE, Z_WITHOUT_HEADS)
     absences: ClassVar[Mapping[str, str]] = {
@@ -41,10 +37,15 @@ class LSSL(MixerConfig, kind="lssl"):
     }
 
     state_size: int = 16
+    """Each channel has N coefficients."""
     system: str = "legs"
+    """A and B project on these bases: "legs", "legt" or "fout"."""
     rule: str = "bilinear"
+    """The system is discretised by it: "euler", "backward", "bilinear" or "zoh"."""
     step: tuple[float, float] = (1e-3, 0.1)
+    """The steps, which are learned, start in this range, log-uniform."""
     learned: bool = False
+    """A and B are trained too."""
 
     def __post_init__(self) -> None:
         for name, value, known in (("system", self.system, SYSTEMS), ("rule", self.rule, RULES)):

@@ -23,11 +23,7 @@ from .recurrences import DIAGONAL_SCAN, LINEAR_ATTENTION
 
 @dataclass(frozen=True)
 class Mamba(MixerConfig, kind="mamba"):
-    """Mamba runs a diagonal state space on each channel, whose step, B and C the token chooses.
-
-    state_size: N, states of each channel. expansion: channels as a multiple of the width. step_rank: of Delta's projection;
-    None means width / 16. selective: whether Delta, B and C depend on the token; if not, the mixer is time-invariant, as S4.
-    """
+    """Mamba runs a diagonal state space on each channel, whose step, B and C the token chooses."""
 
     points = (
         Point("attn.hook_q", "batch position channel", "C_t, what reads the states of each channel"),
@@ -40,10 +36,15 @@ class Mamba(MixerConfig, kind="mamba"):
     )
 
     state_size: int = 16
+    """Each channel has N states."""
     expansion: int = 2
+    """There are so many channels for each of the width."""
     short_convolution: int = 4
+    """A causal convolution of the channels spans so many tokens."""
     step_rank: int | None = None
+    """The projection of Delta has this rank; None means width / 16."""
     selective: bool = True
+    """Delta, B and C depend on the token; if not, the mixer is time-invariant, as S4 is."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return MambaMixer(self, width, generator)
@@ -51,17 +52,18 @@ class Mamba(MixerConfig, kind="mamba"):
 
 @dataclass(frozen=True)
 class Mamba2(MixerConfig, kind="mamba2"):
-    """Mamba-2 runs linear attention whose heads decay by a step that the token chooses.
-
-    heads: H. state_size: N, the key side of a head's state. expansion: all heads' values as a multiple of the width.
-    """
+    """Mamba-2 runs linear attention whose heads decay by a step that the token chooses."""
 
     points = (*QKV, STEP, LOG_DECAY, *MATRIX_STATE, GATE, Z)
 
     heads: int = 4
+    """There are H heads."""
     state_size: int = 32
+    """The state of a head has N rows, its key side."""
     expansion: int = 2
+    """All heads together have so many values for each channel of the width."""
     short_convolution: int = 4
+    """A causal convolution of q, k and v spans so many tokens."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return Mamba2Mixer(self, width, generator)

@@ -25,14 +25,12 @@ from .recurrences import DIAGONAL_PLUS_LOW_RANK, GATED_LINEAR_ATTENTION, Tokens
 
 @dataclass(frozen=True)
 class RWKV6(HeadsConfig, kind="rwkv6"):
-    """RWKV-6 runs linear attention that decays by a gate for each key channel, which the token chooses.
-
-    gate_rank: hidden units of the mixtures and the decay.
-    """
+    """RWKV-6 runs linear attention that decays by a gate for each key channel, which the token chooses."""
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, GATE, Z)
 
     gate_rank: int = 16
+    """The mixtures and the decay have so many hidden units."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return RWKV6Mixer(self, width, generator)
@@ -40,10 +38,7 @@ class RWKV6(HeadsConfig, kind="rwkv6"):
 
 @dataclass(frozen=True)
 class RWKV7(HeadsConfig, kind="rwkv7"):
-    """RWKV-7 changes its memory by a diagonal plus a matrix of rank one, both of which the token chooses.
-
-    gate_rank: hidden units of the decay, the rate and the gate.
-    """
+    """RWKV-7 changes its memory by a diagonal plus a matrix of rank one, both of which the token chooses."""
 
     points = (
         *QKV,
@@ -56,6 +51,7 @@ class RWKV7(HeadsConfig, kind="rwkv7"):
     )
 
     gate_rank: int = 16
+    """The decay, the rate and the gate have so many hidden units."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return RWKV7Mixer(self, width, generator)

@@ -30,16 +30,16 @@ POINTS = (*complex_of(DIAGONAL_VECTOR_STATE), Z_WITHOUT_HEADS)
 
 @dataclass(frozen=True)
 class LRU(MixerConfig, kind="lru"):
-    """The LRU is a linear recurrence whose state channels each have a complex eigenvalue.
-
-    state_size: complex channels. radius: of the ring that the eigenvalues start on. phase: their largest angle.
-    """
+    """The LRU is a linear recurrence whose state channels each have a complex eigenvalue."""
 
     points = POINTS
 
     state_size: int = 32
+    """The state has so many complex channels."""
     radius: tuple[float, float] = (0.9, 0.999)
+    """Eigenvalues start on this ring, from its inner to its outer radius."""
     phase: float = 2 * math.pi
+    """Their angles start below this one, in radians."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LRUMixer(self, width, generator)
@@ -47,15 +47,14 @@ class LRU(MixerConfig, kind="lru"):
 
 @dataclass(frozen=True)
 class S5(MixerConfig, kind="s5"):
-    """S5 runs one diagonal state space, which starts from HiPPO-LegS, on all channels together.
-
-    state_size: N real states, N / 2 complex pairs. step: range that the learned steps start in, log-uniform.
-    """
+    """S5 runs one diagonal state space, which starts from HiPPO-LegS, on all channels together."""
 
     points = POINTS
 
     state_size: int = 32
+    """There are N real states, which are N / 2 complex pairs."""
     step: tuple[float, float] = (1e-3, 0.1)
+    """The steps, which are learned, start in this range, log-uniform."""
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return S5Mixer(self, width, generator)
@@ -63,17 +62,16 @@ class S5(MixerConfig, kind="s5"):
 
 @dataclass(frozen=True)
 class S4D(MixerConfig, kind="s4d"):
-    """S4D runs a diagonal state space of its own on each channel.
-
-    state_size: N real states of each channel, N / 2 complex pairs. start: "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 +
-    i N/pi (N/(2n+1) - 1)), where A starts. step: range that the learned steps start in, log-uniform.
-    """
+    """S4D runs a diagonal state space of its own on each channel."""
 
     points = POINTS
 
     state_size: int = 16
+    """Each channel has N real states, which are N / 2 complex pairs."""
     start: str = "legs"
+    """A starts as "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 + i N/pi (N/(2n+1) - 1))."""
     step: tuple[float, float] = (1e-3, 0.1)
+    """The steps, which are learned, start in this range, log-uniform."""
 
     def __post_init__(self) -> None:
         if self.start not in ("legs", "lin", "inv"):

@@ -39,6 +39,7 @@ class Study(Configuration, Kinds, family="study"):
     """
 
     seed: Natural = 0
+    """Everything that is drawn follows from this number."""
 
     question: ClassVar[str] = ""
     time: ClassVar[str] = ""  # that it takes on two cores, such as "1 min"

@@ -21,7 +21,9 @@ class ModularArithmetic(Task, kind="modular_arithmetic"):
     """
 
     modulus: int = 5
+    """Values are counted modulo this number."""
     brackets: bool = False
+    """Brackets may be opened and closed."""
     deepest: int = 4
     """At most this many brackets are open at once."""
 

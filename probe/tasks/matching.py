@@ -17,7 +17,9 @@ class Match(Task, kind="match"):
     """
 
     order: int = 2
+    """So many tokens have to sum to 0."""
     modulus: int = 37
+    """Tokens are numbers below this one."""
 
     label_names = ("match",)
 

@@ -19,7 +19,9 @@ class AssociativeRecall(Task, kind="associative_recall"):
     """
 
     pairs: int = 8
+    """A sequence begins with so many pairs."""
     symbols: int = 32
+    """There are so many keys, and as many values."""
 
     label_names = ("pair", "first_value")
 
@@ -61,6 +63,7 @@ class InductionHeads(Task, kind="induction_heads"):
     """
 
     symbols: int = 16
+    """Ordinary tokens are numbers below this one."""
 
     label_names = ("distance",)
 
@@ -96,7 +99,9 @@ class SelectiveCopying(Task, kind="selective_copying"):
     """
 
     items: int = 8
+    """So many symbols have to be copied."""
     symbols: int = 8
+    """There are so many different symbols."""
 
     label_names = ("held",)
 
@@ -132,6 +137,7 @@ class Repeat(Task, kind="repeat"):
     """
 
     symbols: int = 10
+    """There are so many different symbols."""
 
     label_names = ("place",)
 

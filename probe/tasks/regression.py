@@ -29,16 +29,20 @@ class InContextRegression(Task, kind="in_context_regression"):
         "gaussian_process": with covariance exp(-|x - x'|^2 / (2 scale^2));
         of x uniform in [-1, 1] (dimension 1), "fourier": a_0 / sqrt(2) + sum_n a_n cos(pi n x) + b_n sin(pi n x) with n up to
         `active`, all coefficients ~ N(0, 1) / active (Ahuja et al. 2023, arXiv:2306.04891).
-    noise: the standard deviation of what is added to each y. scale: of the Gaussian process.
 
     A position is dimension + 1 real numbers: (x_i, 0), or (0, y_i).
     """
 
     function: Function = "linear"
+    """The function f is of this kind, see above."""
     dimension: int = 4
+    """Each x is so many numbers."""
     active: int = 2
+    """Of a sparse f, so many weights are not 0; of a Fourier series, so many frequencies there are."""
     noise: float = 0.0
+    """What is added to each y has this standard deviation."""
     scale: float = 1.0
+    """The covariance of the Gaussian process falls over this length."""
 
     def __post_init__(self) -> None:
         if self.function not in get_args(Function):

@@ -22,8 +22,11 @@ class SparseAveraging(Task, kind="sparse_averaging"):
     """
 
     active: int = 3
+    """Each position asks for so many places."""
     size: int = 4
+    """Each vector z has so many numbers."""
     longest: int = 64
+    """No sequence is longer; places are one-hot in it."""
 
     def __post_init__(self) -> None:
         if min(self.active, self.size, self.longest) < 1:

@@ -40,6 +40,7 @@ class Table(Task, kind="table"):
     """
 
     path: str = ""
+    """The table is this file, Parquet or CSV."""
 
     @cached_property
     def rows(self) -> pd.DataFrame:
