@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .analyses.automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
+from .analyses.automata.allowed_groups import GroupVerdict, group_verdict
 from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
@@ -21,12 +23,14 @@ from .probe.subspaces.direction import Direction
 from .probe.subspaces.subspace import Subspace
 
 __all__ = [
+    "AllowedAndRealised",
     "Automaton",
     "CausalCheck",
     "Direction",
     "DirectionCosines",
     "DirectionProjection",
     "Expressivity",
+    "GroupVerdict",
     "Homomorphism",
     "IntrinsicDimension",
     "RecallByAge",
@@ -40,12 +44,14 @@ __all__ = [
     "Subspace",
     "TrackingRequirements",
     "WriteRule",
+    "allowed_and_realised",
     "causal_check",
     "compare_representations",
     "concept_score",
     "direction_cosines",
     "direction_projection",
     "expressivity",
+    "group_verdict",
     "homomorphism",
     "intrinsic_dimension",
     "recall_by_age",

@@ -11,7 +11,15 @@ class Automata(Page, kind="automata"):
     title = "Automata"
     icon = ":material/account_tree:"
     order = 16
-    shows = ("recovered_automaton", "tracking_requirements", "homomorphism", "expressivity", "fixed_points")
+    shows = (
+        "state_tracking",
+        "allowed_and_realised",
+        "recovered_automaton",
+        "tracking_requirements",
+        "homomorphism",
+        "expressivity",
+        "fixed_points",
+    )
     intro = (
         "States that a finite automaton explains fall into clusters, which tokens lead from one to the next. Transitions that "
         "compose as a group does track its word problem exactly. A cell that keeps something has several "

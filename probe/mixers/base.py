@@ -17,6 +17,7 @@ from ...kernels.recurrence import Edit, TapRequest
 from ..configuration import Configuration
 from ..hooks.points import Point
 from ..plugins import Kinds
+from .spectrum import AllowedSpectrum
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -64,6 +65,11 @@ class MixerConfig(Configuration, Kinds, family="mixer"):
     @abstractmethod
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         """The module for a residual stream of `width`, its parameters drawn from `generator`; for the `layer`-th of `layers`."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum | None:
+        """Which eigenvalues a token's transition may have; None where there is no linear one, or the family does not say."""
+        return None
 
     @property
     def has_state(self) -> bool:

@@ -22,6 +22,7 @@ from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA_RULE, Tokens
+from .spectrum import AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class DeltaNet(HeadsConfig, kind="delta_net"):
         check_eigenvalue_range(self.eigenvalue_range)
         if self.householders < 1:
             raise ValueError(f"householders must be at least 1, got {self.householders}")
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        """Two reflections turn; of matrices that only shrink along a key it takes three to."""
+        flips, count = self.eigenvalue_range[0] < 0, self.householders
+        reflections = count if flips else 0
+        return AllowedSpectrum(self.eigenvalue_range[0], 1.0, count >= (2 if flips else 3), reflections, commutes=False)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return DeltaMixer(self, width, generator, gated=False)

@@ -16,6 +16,7 @@ from .base import Memory, Mixer, linear
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATE_LOOP, Tokens
+from .spectrum import AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class GateLoop(HeadsConfig, kind="gate_loop"):
         GATE,
         Z,
     )
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return AllowedSpectrum(low=-1.0, turns=True)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GateLoopMixer(self, width, generator)

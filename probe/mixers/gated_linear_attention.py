@@ -14,6 +14,7 @@ from .base import LowRank, Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED_LINEAR_ATTENTION, Tokens
+from .spectrum import DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class GatedLinearAttention(HeadsConfig, kind="gated_linear_attention"):
     """The decay's projection has so many hidden units."""
     temperature: float = 16.0
     """Gates are taken to this root, which keeps them near 1."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GatedLinearAttentionMixer(self, width, generator)

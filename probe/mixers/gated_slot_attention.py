@@ -22,6 +22,7 @@ from .base import Memory, Mixer, StateRequest, linear
 from .heads import HeadMixer, HeadsConfig
 from .points import QKV, TRANSITION, Z
 from .recurrences import Recurrence, Tokens, outer
+from .spectrum import DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class GatedSlotAttention(HeadsConfig, kind="gated_slot_attention"):
     """Each head has M slots."""
     temperature: float = 8.0
     """Gates are taken to this root, which keeps them near 1."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return GatedSlotAttentionMixer(self, width, generator)

@@ -16,6 +16,7 @@ from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED_LINEAR_ATTENTION, Tokens
+from .spectrum import DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class HGRN2(HeadsConfig, kind="hgrn2"):
     """Its key size is the expansion of the state."""
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, Z)
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return HGRN2Mixer(self, width, generator, layer / layers)

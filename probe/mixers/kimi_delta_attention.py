@@ -18,6 +18,7 @@ from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA_RULE, Tokens
+from .spectrum import AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class KimiDeltaAttention(HeadsConfig, kind="kimi_delta_attention"):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_eigenvalue_range(self.eigenvalue_range)
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return AllowedSpectrum(low=self.eigenvalue_range[0], reflections=int(self.eigenvalue_range[0] < 0), commutes=False)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return KimiDeltaAttentionMixer(self, width, generator)

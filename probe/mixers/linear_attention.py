@@ -16,6 +16,7 @@ from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
 from .points import MATRIX_STATE, QKV, Z, with_normaliser
 from .recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Tokens
+from .spectrum import AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class LinearAttention(HeadsConfig, kind="linear_attention"):
                 f"feature_map={self.feature_map!r} can give scores that sum to 0; use normalise=False, or one of "
                 f"{', '.join(NEVER_ZERO)}"
             )
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return AllowedSpectrum(low=1.0, chosen=False)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LinearAttentionMixer(self, width, generator)

@@ -19,6 +19,7 @@ from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import LINEAR_ATTENTION, Tokens
+from .spectrum import DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Linearized(HeadsConfig, kind="linearized"):
         super().__post_init__()
         if self.form not in ("gla", "mamba"):
             raise ValueError(f"form={self.form!r} is not known; one of gla, mamba")
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LinearizedMixer(self, width, generator)

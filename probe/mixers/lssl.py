@@ -24,6 +24,7 @@ from .base import Mixer, MixerConfig, StateRequest
 from .hippo import RULES, SYSTEMS, discretise, system
 from .points import VECTOR_STATE, Z_WITHOUT_HEADS, X
 from .recurrences import Recurrence, Tokens
+from .spectrum import FIXED_ROTATIONS, AllowedSpectrum
 from .state_space import StateSpaceMixer
 
 
@@ -51,6 +52,10 @@ class LSSL(MixerConfig, kind="lssl"):
         for name, value, known in (("system", self.system, SYSTEMS), ("rule", self.rule, RULES)):
             if value not in known:
                 raise ValueError(f"{name}={value!r} is not known; one of {', '.join(known)}")
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_ROTATIONS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LSSLMixer(self, width, generator)

@@ -19,6 +19,7 @@ from .base import Mixer, MixerConfig, RMSNorm, ShortConvolution, StateRequest, h
 from .heads import RecurrentMixer
 from .points import DIAGONAL_VECTOR_STATE, GATE, LOG_DECAY, MATRIX_STATE, QKV, STEP, Z
 from .recurrences import DIAGONAL_SCAN, LINEAR_ATTENTION
+from .spectrum import DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Mamba(MixerConfig, kind="mamba"):
     selective: bool = True
     """Delta, B and C depend on the token; if not, the mixer is time-invariant, as S4 is."""
 
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return MambaMixer(self, width, generator)
 
@@ -64,6 +69,10 @@ class Mamba2(MixerConfig, kind="mamba2"):
     """All heads together have so many values for each channel of the width."""
     short_convolution: int = 4
     """A causal convolution of q, k and v spans so many tokens."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return Mamba2Mixer(self, width, generator)

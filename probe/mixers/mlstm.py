@@ -17,6 +17,7 @@ from .base import Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, TRANSITION, Z, with_normaliser
 from .recurrences import MLSTM_RECURRENCE, Tokens
+from .spectrum import DECAYS, AllowedSpectrum
 
 SCALED = replace(TRANSITION, holds="transition of the scaled state, f_t e^{m_(t-1) - m_t}, a Transition")
 SCALED_STATE = tuple(SCALED if point is TRANSITION else point for point in MATRIX_STATE)
@@ -34,6 +35,10 @@ class MLSTM(HeadsConfig, kind="mlstm"):
         GATE,
         Z,
     )
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return MLSTMMixer(self, width, generator)

@@ -20,6 +20,7 @@ from .base import Memory, Mixer, RMSNorm
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import LINEAR_ATTENTION, Tokens
+from .spectrum import FIXED_DECAYS, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class RetNet(HeadsConfig, kind="ret_net"):
     """RetNet's retention, in which each head's memory decays at a fixed rate, and positions turn q and k."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         log_decay = retnet_log_decay(self.heads)
@@ -38,6 +43,10 @@ class TransNormer(HeadsConfig, kind="trans_normer"):
     """TransNormer, or Lightning attention. heads must be a power of two."""
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, GATE, Z)
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         log_decay = lightning_log_decay(self.heads, layer, layers)

@@ -21,6 +21,9 @@ from .delta_net import unit
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import DIAGONAL_PLUS_LOW_RANK, GATED_LINEAR_ATTENTION, Tokens
+from .spectrum import DECAYS, AllowedSpectrum
+
+LEAST_DECAY = math.exp(-math.exp(-0.5))  # of RWKV-7
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class RWKV6(HeadsConfig, kind="rwkv6"):
 
     gate_rank: int = 16
     """The mixtures and the decay have so many hidden units."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return RWKV6Mixer(self, width, generator)
@@ -52,6 +59,10 @@ class RWKV7(HeadsConfig, kind="rwkv7"):
 
     gate_rank: int = 16
     """The decay, the rate and the gate have so many hidden units."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return AllowedSpectrum(low=LEAST_DECAY - 1, commutes=False)  # less a rank-one part of norm 1 at most
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return RWKV7Mixer(self, width, generator)

@@ -24,6 +24,7 @@ from .heads import RecurrentMixer
 from .hippo import legs_diagonal
 from .points import DIAGONAL_VECTOR_STATE, Z_WITHOUT_HEADS
 from .recurrences import DIAGONAL_SCAN
+from .spectrum import FIXED_ROTATIONS, AllowedSpectrum
 
 POINTS = (*complex_of(DIAGONAL_VECTOR_STATE), Z_WITHOUT_HEADS)
 
@@ -41,6 +42,10 @@ class LRU(MixerConfig, kind="lru"):
     phase: float = 2 * math.pi
     """Their angles start below this one, in radians."""
 
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_ROTATIONS
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LRUMixer(self, width, generator)
 
@@ -55,6 +60,10 @@ class S5(MixerConfig, kind="s5"):
     """There are N real states, which are N / 2 complex pairs."""
     step: tuple[float, float] = (1e-3, 0.1)
     """The steps, which are learned, start in this range, log-uniform."""
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_ROTATIONS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return S5Mixer(self, width, generator)
@@ -76,6 +85,10 @@ class S4D(MixerConfig, kind="s4d"):
     def __post_init__(self) -> None:
         if self.start not in ("legs", "lin", "inv"):
             raise ValueError(f"start={self.start!r} is not known; one of legs, lin, inv")
+
+    @property
+    def allowed(self) -> AllowedSpectrum:
+        return FIXED_ROTATIONS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return S4DMixer(self, width, generator)

@@ -1,0 +1,71 @@
+"""Which groups a family of mixers can track: what is shown to be possible, what is shown to be impossible, and what is open.
+
+The statements, each of a model of a fixed depth in finite precision, for words of every length:
+
+    1  Where all eigenvalues of all transitions are real and not negative, parity is impossible at any depth, and with it every
+       group that has an element of order 2; where transitions commute besides, so is Z_m for every m that is no power of 2, since
+       products of them have no complex eigenvalue either (Grazzi et al. 2025, arXiv:2411.12537, theorems 1 and 2).
+    2  A layer whose tokens choose orthogonal maps that move as many dimensions as the elements of a group do in a faithful
+       representation tracks it: n reflections a token (Siems et al. 2025, arXiv:2502.10297; `expressivity` builds them).
+    3  Two layers of one reflection a token track the cyclic and the dihedral groups, of which S3 is one (the same).
+    4  A layer whose tokens choose complex numbers of modulus 1 tracks the cyclic groups: rotations of the plane.
+    5  Transitions that commute, and softmax attention, stay in TC0, so that A5 and S5, whose word problems are complete for NC1,
+       are impossible unless TC0 = NC1 (Merrill, Petty and Sabharwal 2024, arXiv:2404.08819; Merrill and Sabharwal 2023).
+    6  A cell of enough units is any finite automaton (Minsky 1954; Siegelmann and Sontag 1995).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ...probe.mixers import MixerConfig
+from ...probe.mixers.spectrum import AllowedSpectrum
+from .groups import inverses, reflections_needed
+
+Word = Literal["possible", "impossible", "open"]
+WORDS: tuple[Word, ...] = get_args(Word)
+DIHEDRAL = ("S3",)
+NOT_SOLVABLE = ("A5", "S5")
+
+
+@dataclass(frozen=True)
+class GroupVerdict:
+    """What theory says of a group and a family. statement: the number of the statement that it rests on; 0 where it is open."""
+
+    word: Word
+    reason: str
+    statement: int = 0
+
+
+def group_verdict(mixers: MixerConfig | Sequence[MixerConfig], group: str) -> GroupVerdict:
+    """What the statements above say of a group's word problem and a model whose layers have these mixers, one layer or several.
+
+    Raises UnknownNameError for a group that is not known.
+    """
+    layers = (mixers,) if isinstance(mixers, MixerConfig) else tuple(mixers)
+    needed, cyclic = reflections_needed(group), group.startswith("Z")
+    if any(mixer.allowed is None and mixer.has_state for mixer in layers):
+        return GroupVerdict("possible", "a cell of enough units is any finite automaton", 6)
+    spectra = [mixer.allowed for mixer in layers if mixer.allowed is not None]
+    chosen = [spectrum for spectrum in spectra if spectrum.chosen]
+    if any(spectrum.reflections >= needed for spectrum in chosen):
+        return GroupVerdict("possible", f"its elements take {needed} reflections, and a token has as many", 2)
+    if cyclic and any(spectrum.turns and spectrum.commutes for spectrum in chosen):
+        return GroupVerdict("possible", "a token's complex eigenvalues turn as the group does", 4)
+    if (cyclic or group in DIHEDRAL) and sum(spectrum.reflections >= 1 for spectrum in chosen) >= 2:
+        return GroupVerdict("possible", "two layers of one reflection a token track cyclic and dihedral groups", 3)
+    if all(spectrum.commutes for spectrum in spectra) and group in NOT_SOLVABLE:
+        return GroupVerdict("impossible", "its word problem is complete for NC1, and such layers stay in TC0", 5)
+    if len(spectra) == len(layers) and all(_never_negative(spectrum) for spectrum in spectra):
+        if bool((inverses(group) == inverses(group).new_tensor(range(len(inverses(group))))).sum() > 1):
+            return GroupVerdict("impossible", "it has an element of order 2, and no eigenvalue is negative or complex", 1)
+        if all(spectrum.commutes for spectrum in spectra):
+            return GroupVerdict("impossible", "it counts, and no product of the transitions has a complex eigenvalue", 1)
+    few = max((spectrum.reflections for spectrum in chosen), default=0)
+    return GroupVerdict("open", f"its elements take {needed} reflections, a token has {few}; no statement here decides it")
+
+
+def _never_negative(spectrum: AllowedSpectrum) -> bool:
+    return spectrum.low >= 0 and not spectrum.turns

@@ -1,0 +1,154 @@
+"""What families allow: that no transition leaves it, that theory's verdicts agree with the hand-built models, and the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_mixer import MIXERS, label
+
+from statescope import Model, ModelConfig, Run
+from statescope.analyses.automata.allowed_and_realised import GROUPS, AllowedAndRealised, allowed_and_realised
+from statescope.analyses.automata.allowed_groups import group_verdict
+from statescope.analyses.automata.expressivity import track, tracking_tokens
+from statescope.analyses.behaviour.state_tracking import StateTracking
+from statescope.analyses.models import transitions_of
+from statescope.analyses.studies.state_tracking import FullStateTrackingStudy, StateTrackingStudy
+from statescope.probe.configuration import BadSettingError
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.mixers import (
+    GRU,
+    LRU,
+    RWKV7,
+    Attention,
+    DeltaNet,
+    GatedLinearAttention,
+    GateLoop,
+    KimiDeltaAttention,
+    Mamba2,
+)
+from statescope.probe.runs.training import Training
+from statescope.probe.tasks.base import generator_for
+from statescope.probe.tasks.word_problem import WordProblem
+
+
+def delta(low: float, count: int) -> DeltaNet:
+    return DeltaNet(heads=2, householders=count, eigenvalue_range=(low, 1.0))
+
+
+CASES = [
+    *MIXERS,
+    delta(0.0, 1),
+    delta(0.0, 2),
+    delta(0.0, 3),
+    delta(-1.0, 3),
+    KimiDeltaAttention(heads=2, eigenvalue_range=(-1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("mixer", CASES, ids=label)
+def test_no_transition_leaves_what_its_family_allows(mixer: Any) -> None:
+    """With weights ten times as large as at the start, so that gates come near their ends."""
+    model = Model(ModelConfig(vocabulary=7, width=12, layers=1, mixer=mixer)).double().eval()
+    with torch.no_grad():
+        for name, parameter in model.mixer(0).named_parameters():
+            if name.endswith("weight") and parameter.ndim == 2:
+                parameter.mul_(10)
+    tokens = torch.randint(0, 7, (3, 24), generator=torch.Generator().manual_seed(0))
+    allowed = mixer.allowed
+    if allowed is None:
+        with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
+            allowed_and_realised(model, tokens)
+        return
+    [(_, transition)] = transitions_of(model, tokens)
+    values, dense = transition.eigenvalues(), transition.dense()
+    real = values.real
+    assert allowed.turns or float(values.imag.abs().max()) < 1e-6
+    assert float(real.min()) >= allowed.low - 1e-6 and float(real.max()) <= allowed.high + 1e-6
+    if allowed.commutes:
+        first, second = dense[0, 3], dense[1, 9]
+        assert float((first @ second - second @ first).abs().max()) < 1e-9
+    if not allowed.chosen:
+        assert float((dense - dense[:1, :1]).abs().max()) < 1e-9
+    row = allowed_and_realised(model, tokens)
+    assert row.table["low"].eq(allowed.low).all() and str(allowed) in row.summary()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_possible_is_what_is_built(group: str, count: int) -> None:
+    """Statement 2: where it says possible of one layer, the hand-built delta rule tracks 128 tokens; with [0, 1] it does not."""
+    batch = WordProblem(group).batch(12, 128, "test", generator_for(0))
+    keys, beta = tracking_tokens(group, count)
+    right, drift = track(group, keys, beta, batch.tokens, batch.targets)
+    verdict = group_verdict(delta(-1.0, count), group)
+    assert (verdict.word == "possible") == (right == 1.0 and drift < 1e-6), verdict
+    shrinking = group_verdict(delta(0.0, count), group)
+    assert shrinking.word != "possible"
+    right, _ = track(group, *tracking_tokens(group, count, largest_beta=1.0), batch.tokens, batch.targets)
+    assert right < 0.9
+
+
+def test_each_statement() -> None:
+    assert [group_verdict(Mamba2(), group).word for group in GROUPS] == ["impossible"] * 8
+    assert [group_verdict(GateLoop(), group).word for group in GROUPS] == ["possible"] * 3 + ["open"] * 3 + ["impossible"] * 2
+    assert [group_verdict(GRU(), group).word for group in GROUPS] == ["possible"] * 8
+    assert [group_verdict(Attention(), group).word for group in GROUPS] == ["open"] * 6 + ["impossible"] * 2
+    assert [group_verdict(LRU(), group).word for group in GROUPS] == ["open"] * 6 + ["impossible"] * 2
+    assert group_verdict(delta(0.0, 1), "Z3").word == "open" and group_verdict(delta(0.0, 1), "S3").statement == 1
+    one, two = group_verdict(delta(-1.0, 1), "S3"), group_verdict((delta(-1.0, 1),) * 2, "S3")
+    assert one.word == "open" and (two.word, two.statement) == ("possible", 3)
+    assert group_verdict((Mamba2(), delta(-1.0, 2)), "A5").word == "possible"
+    assert group_verdict((Mamba2(), Attention()), "S5").word == "impossible"
+    assert group_verdict((GatedLinearAttention(), Attention()), "Z2").word == "open"
+    assert group_verdict(RWKV7(), "Z2").word == "open"
+    assert group_verdict(delta(-1.0, 4), "S5").word == "possible" and group_verdict(delta(-1.0, 3), "S5").word == "open"
+    with pytest.raises(UnknownNameError, match="S9"):
+        group_verdict(Mamba2(), "S9")
+
+
+def test_a_trained_range_beside_the_allowed_one() -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=2, mixer=(delta(-1.0, 1), GRU(heads=2)))).double().eval()
+    tokens = torch.randint(0, 5, (2, 9))
+    result = allowed_and_realised({"hybrid": model}, tokens)
+    [(_, transition)] = transitions_of(model, tokens)
+    values = transition.eigenvalues().real
+    for row in result.table.itertuples():
+        assert row.least == pytest.approx(float(values[:, :, row.head].min())) and row.largest == pytest.approx(1.0)
+        assert (row.low, row.high, row.layer) == (-1.0, 1.0, 0)
+    assert result.about["groups"]["hybrid"]["S5"] == "possible"  # by the cell
+    assert len(result.specification().panels[0].marks) == 2
+
+
+def test_the_study(tmp_path: Path) -> None:
+    """Two mixers on parity, a few steps: what theory says stands beside what is measured."""
+    study = StateTrackingStudy(
+        groups=("Z2",),
+        names=("decays", "flips"),
+        mixers=(Mamba2(heads=2), delta(-1.0, 1)),
+        training=Training(steps=2, batch=4, length=6),
+        width=8,
+        test_lengths=(6, 9),
+        sequences=4,
+    )
+    run = study.run(tmp_path / "run")
+    result = run.result("state_tracking")
+    assert isinstance(result, StateTracking)
+    table = result.table
+    assert dict(zip(table["model"], table["verdict"], strict=True)) == {"decays": "impossible", "flips": "possible"}
+    accuracy = run.result("accuracy_z2").table
+    np.testing.assert_allclose(table["accuracy"], accuracy["accuracy"])
+    assert "flips" in result.summary() and "possible" in result.summary() and len(result.specification().panels) == 2
+    allowed = Run(run.path).result("allowed_z2")
+    assert isinstance(allowed, AllowedAndRealised) and set(allowed.table["model"]) == {"decays", "flips"}
+
+
+def test_settings_that_do_not_fit() -> None:
+    with pytest.raises(BadSettingError, match="1 names for 6 mixers"):
+        StateTrackingStudy(names=("a",))
+    with pytest.raises(UnknownNameError):
+        StateTrackingStudy(groups=("S9",))
+    assert len(FullStateTrackingStudy().models()) == 8 * 8 * 2
