@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -12,18 +12,17 @@ from ..kernels.effective_attention import effective_attention
 from ..kernels.operators.linear_system import LinearSystem
 from ..kernels.operators.transition import Transition
 from ..kernels.recurrence import TapRequest
-from ..probe.hooks.cache import converted
 from ..probe.hooks.names import hook_name
-from ..probe.mixers.cells import CellMixer
-from ..probe.mixers.state_space import StateSpaceMixer
-from ..probe.models.hooked import HookedModel
 
-Models = HookedModel | Mapping[str, HookedModel]
+if TYPE_CHECKING:
+    from ..probe.models.hooked import HookedModel
+
+Models: TypeAlias = "HookedModel | Mapping[str, HookedModel]"
 
 
 def named_models(models: Models) -> dict[str, HookedModel]:
     """Models by name; one alone is called "model". Raises ValueError where there is none."""
-    named = {"model": models} if isinstance(models, HookedModel) else dict(models)
+    named = dict(models) if isinstance(models, Mapping) else {"model": models}
     if not named:
         raise ValueError("no model is given")
     return named
@@ -45,6 +44,8 @@ def transitions_of(model: HookedModel, tokens: Tensor, *, jacobians: bool = Fals
 
 def cells_of(model: HookedModel, tokens: Tensor) -> dict[int, Transition]:
     """The layers that are cells, with the Jacobian of every token [B, T, H] as a transition; none where there are none."""
+    from ..probe.mixers.cells import CellMixer
+
     if not any(isinstance(model.mixer(layer), CellMixer) for layer in range(model.layers)):
         return {}
     found = {}
@@ -93,7 +94,7 @@ def additive_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tenso
             continue
         with torch.no_grad():
             _, cache = model.run_with_cache(tokens, names_filter=list(held.values()), return_type=None)
-        parts = {short: converted(cache[name], "cpu").double() for short, name in held.items()}
+        parts = {short: on_cpu(cache[name]).double() for short, name in held.items()}
         k = parts.pop("k") * (parts.pop("beta")[..., None] if "beta" in parts else 1.0)
         keys = k.unbind(3) if k.ndim == 5 else (k,)
         yield layer, torch.stack([effective_attention(k=own, **parts) for own in keys], dim=-1)[:, :, None]
@@ -104,6 +105,8 @@ def linear_systems_of(model: HookedModel) -> Iterator[tuple[int, LinearSystem]]:
 
     Raises ValueError where no layer is.
     """
+    from ..probe.mixers.state_space import StateSpaceMixer
+
     layers = [layer for layer in range(model.layers) if isinstance(model.mixer(layer), StateSpaceMixer)]
     if not layers:
         raise ValueError(f"no layer of this model is a time-invariant state space (its mixers: {model.mixer_kinds})")
@@ -148,8 +151,15 @@ def hooks_of(
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=wanted, return_type=None, taps=taps)
     for layer, places in found.items():
-        shown = {name: converted(cache[place], "cpu") for name, place in places.items()}
+        shown = {name: on_cpu(cache[place]) for name, place in places.items()}
         yield layer, {name: value.to(torch.promote_types(value.dtype, torch.float64)) for name, value in shown.items()}
+
+
+def on_cpu(value: Any) -> Any:
+    """A tensor or Transition that a model's hook showed, on the CPU."""
+    from ..probe.hooks.cache import converted
+
+    return converted(value, "cpu")
 
 
 def shows(model: HookedModel, place: str) -> bool:
@@ -170,4 +180,4 @@ def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
     for layer, name in found.items():
-        yield layer, converted(cache[name], "cpu")
+        yield layer, on_cpu(cache[name])

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import IGNORED, Task, generator_for
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 
 @dataclass(frozen=True)

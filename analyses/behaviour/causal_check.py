@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Intervals, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.corrections import false_discovery_rates
@@ -23,6 +22,9 @@ from ...probe.statistics.scores import short_hook
 from ...probe.subspaces.subspace import HookFunction, Subspace
 from ...probe.tasks.base import Batch, generator_for
 from .measures import Measure, token_loss
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 Operation = Literal["ablate", "reflect"]
 

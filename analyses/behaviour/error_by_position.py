@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import Batch, Task, generator_for
 from ...probe.tasks.regression import InContextRegression
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 NAMES = {"ols": "least squares", "ridge": "ridge", "gradient_descent": "one gradient step", "bayes": "Bayes"}
 

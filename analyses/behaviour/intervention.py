@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ...kernels.recurrence import Edit, Operation, Verb
 from ...probe.hooks.names import STATE_PLACE, hook_name
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.subspaces.direction import Direction
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 PLAIN, CHANGED, RANDOM = "unchanged", "changed", "random"
 SHOWN = 12

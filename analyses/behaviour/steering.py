@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import IGNORED, Batch, generator_for
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional
 
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.runs.checkpoint import Progress
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import IGNORED, Batch
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 BITS = 1 / math.log(2)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,13 @@ from torch import Tensor
 from ...kernels.recurrence import Tap
 from ...probe.hooks.names import hook_name
 from ...probe.mixers.cells import CellMixer
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Bars, Figure, Panel, Points
 from ...probe.results.result import Result
 from ...probe.tasks.base import generator_for
 from ..models import Models, named_models
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 REPEATED = 50  # tokens before the second half of the searches
 STEPS = 80  # of Newton's method

@@ -10,7 +10,7 @@ looks at, sum_j |M_ij| (i - j) / sum_j |M_ij|.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from ...kernels.effective_attention import effective_attention
 from ...probe.hooks.names import hook_name
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 EXACT, PATTERN = "attn.hook_effective_attention", "attn.hook_pattern"
 WHOLE, ADDITIVE, ERASURE = "attention", "additive", "erasure"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ...kernels.recurrence import Tap
 from ...probe.errors import unknown_name
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ..models import Models, named_models, shows, states_of, transitions_of
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 Of = Literal["state", "transition"]
 SHOWN = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,14 @@ from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import TapRequest
 from ...probe.errors import unknown_name
 from ...probe.hooks.names import hook_name
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
-from ..models import real_parts
+from ..models import on_cpu, real_parts
 from .state_geometry import BALANCED, StateGeometry, interference, ranks_of
 from .state_trajectory import StateTrajectory, follow
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 BUDGET = 3 * 2**30
 TOLERANCE = 1e-5
@@ -284,7 +286,7 @@ def _run(model: HookedModel, tokens: Tensor, layer: int, taps: TapRequest, wante
             _, cache = model.run_with_cache(tokens[None], budget_bytes=BUDGET, **run)
     except MemoryError as error:
         raise TooLargeError(f"the states of layer {layer} over {len(tokens)} tokens are too many: {error}") from error
-    found = {own: cache[hook] for own, hook in hooks.items()}
+    found = {own: on_cpu(cache[hook]) for own, hook in hooks.items()}
     return {own: value if own == "transition" else _single(value[0]) for own, value in found.items()}
 
 

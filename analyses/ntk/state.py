@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ...probe.hooks.names import hook_name
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
 from ..models import real_parts
 from .empirical_ntk import tangent_kernel
 from .jacobian import Parameters
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 
 class StateReadout(nn.Module):

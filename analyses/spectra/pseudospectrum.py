@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel, Points
 from ...probe.results.result import Result
 from ..models import transitions_of
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5)
 ANGLES = 180  # of the numerical range and of circles around the origin

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,14 @@ from torch import Tensor
 
 from ...kernels.operators.linear_system import LinearSystem
 from ...probe.mixers.state_space import StateSpaceMixer
-from ...probe.models.hooked import HookedModel
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ...probe.runs.training import task_loss
 from ...probe.tasks.base import Batch
 from ..models import Models, linear_systems_of, named_models
+
+if TYPE_CHECKING:
+    from ...probe.models.hooked import HookedModel
 
 ANGLES = 513  # at which the error of a truncation is looked for
 ALL = "all"

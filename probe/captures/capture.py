@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..errors import unknown_name
-from ..hooks.cache import StateCache
 from ..tasks.base import IGNORED
+
+if TYPE_CHECKING:
+    from ..hooks.cache import StateCache
 
 NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; in `positions`, where there is no sample
 
@@ -111,6 +113,8 @@ class Capture:
         """
         if isinstance(self.positions, Tensor):
             raise ValueError("these sequences were captured at different positions, which one cache cannot say")
+        from ..hooks.cache import StateCache
+
         return StateCache({name: self.activation(name) for name in self.hooks}, model, self.positions)
 
     def label(self, name: str) -> Tensor:

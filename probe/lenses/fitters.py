@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +15,11 @@ from torch import Tensor
 from ...kernels.recurrence import TapRequest
 from ..configuration import Configuration, Count, NotNegative, Positive
 from ..erasure.moments import Moments
-from ..models.hooked import HookedModel
 from ..plugins import Kinds
 from .lens import Lens, LensError, Translator, activations_of, batches_of, last_stream
+
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
 
 LARGEST = 16_384  # features of a hook: its Gram matrix is 2 GB
 STREAMS = ("blocks.*.hook_resid_post",)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,9 @@ from ..errors import StatescopeError, unknown_name
 from ..files import DamagedFileError, write_whole
 from ..hooks.names import hook_name
 from ..hooks.positions import Positions
-from ..models.hooked import HookedModel
+
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
 
 FORMAT = "statescope lens"
 

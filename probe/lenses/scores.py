@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
@@ -13,12 +13,14 @@ from torch import Tensor
 from ...kernels.recurrence import TapRequest
 from ..hooks.names import layer_of, site_of
 from ..hooks.positions import Positions
-from ..models.hooked import HookedModel
 from ..results.figure import Figure, Heatmap, Line, Panel
 from ..results.result import Result
 from ..statistics.groups import group_bootstrap
 from .fitters import divergence
 from .lens import Lens, activations_of, batches_of
+
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from ...kernels.recurrence import Edit, Tap, TapRequest
 from ..hooks.names import STATE_PLACE, hook_name, resolve_layer
-from ..models.hooked import HookedModel
 from ..results.figure import Figure, Line, Panel
 from ..results.result import Result
 from .fitters import divergence
 from .scores import word_of
+
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
 
 ROWS = 32  # states that are read in one run
 
