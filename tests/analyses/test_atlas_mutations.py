@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from statescope.analyses.atlas.claim import Claim, every_claim
 from statescope.analyses.studies.findings import Numbers
 from statescope.analyses.studies.findings import numbers_of as stored
-from statescope.analyses.studies.linearization import AHEAD, DIVERGENCE, MOVED_AHEAD, RATIO, SEEDED
+from statescope.analyses.studies.linearization import AHEAD, DIVERGENCE, RATIO, SEEDED
 from statescope.probe.configuration import to_plain
 from statescope.probe.models.model import Model
 from statescope.probe.runs.run import Run
@@ -188,7 +188,6 @@ MUTATIONS: list[tuple[str, Mutation]] = [
 NUMBERS: list[tuple[str, str, Mutation]] = [
     ("p005-gates-without-parameters", f"gla: {AHEAD}", projections_are_lost),
     ("p009-shares", "recall, half softmax less none", even_attention),
-    ("p089-reuse", f"mamba: {MOVED_AHEAD}", projections_are_lost),
     ("p089-reuse", SEEDED, projections_are_lost),
     ("p153-selective-copying", "selective: share of places right", mamba_decay(0.0)),
     ("p375-s3", "sLSTM: share of positions right, beyond the length of training", blind_cells),

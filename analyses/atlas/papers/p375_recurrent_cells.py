@@ -19,7 +19,7 @@ from ....probe.tasks.parity import Parity
 from ....probe.tasks.word_problem import WordProblem
 from ...studies.findings import Axes, Findings
 from ..agreement import Draw, difference, seeded
-from ..claim import Claim
+from ..claim import Claim, fresh_seeds
 from ..measurement import Scope, at_least, at_most
 from ..trained import accuracies_of
 
@@ -159,20 +159,22 @@ class TracksParity(StateTracking, kind="p375-parity"):
 class TracksS3(StateTracking, kind="p375-s3"):
     """Models are trained on the word problem of S3."""
 
-    training: Training = Training(steps=1000, batch=64, length=16, learning_rate=1e-2)
+    seeds: tuple[int, ...] = fresh_seeds(3)
+    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    training: Training = Training(steps=1500, batch=64, length=8, learning_rate=5e-3)
     """Each model is trained with these settings."""
-    length: int = 64
+    length: int = 32
     """The sequences that test the models have this many tokens."""
     task: Task = WordProblem("S3")
     """This is the task that the models learn."""
 
     statement = (
-        "Trained on the word problem of S3 to length 16 and tested at 64, LSTM and sLSTM solve it; a linear recurrence with "
+        "Trained on the word problem of S3 to length 8 and tested at 32, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=300, batch=32, length=8), length=16, task=WordProblem("S3"))
+        return replace(self, training=replace(self.training, steps=300, batch=32, learning_rate=1e-2), length=16)
 
 
 @dataclass(frozen=True)
