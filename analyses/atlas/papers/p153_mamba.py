@@ -16,7 +16,7 @@ from ....probe.runs.training import Training
 from ....probe.tasks.recall import SelectiveCopying
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
-from ..claim import Claim
+from ..claim import Claim, fresh_seeds
 from ..hooked import drawn_tokens, observed, small_model
 from ..measurement import Scope, at_least, at_most
 from ..trained import accuracies_of
@@ -94,26 +94,28 @@ SELECTIVE, FIXED = "selective: share of places right", "time-invariant: share of
 class Copying(Claim, kind="p153-selective-copying"):
     """Models with and without selection are trained to copy."""
 
-    training: Training = Training(steps=500, batch=16, length=24, learning_rate=5e-3)
+    seeds: tuple[int, ...] = fresh_seeds(4)
+    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    training: Training = Training(steps=500, batch=32, length=24, learning_rate=5e-3)
     """Both models are trained with these settings."""
-    items: int = 4
+    items: int = 3
     """Each sequence holds this many symbols among noise, which the model has to copy in order."""
     width: int = 32
     """The residual stream has this many channels."""
 
     paper, scope = "P153", Scope.TRAINED
     statement = (
-        "On selective copying a selective model is right at 95% of the places or more, and the same model whose step, B and C "
-        "do not depend on the token stays far lower."
+        "On selective copying a selective layer is right at 95% of the places or more, and the same layer whose step, B and C do "
+        "not depend on the token stays far lower."
     )
+    note = "Two layers learn sequences of this length without selection too, in three times as many steps."
     measurements = (at_least(SELECTIVE, 0.95, "accuracy"), at_most(FIXED, 0.8, "accuracy"))
 
     def small(self) -> Self:
         return replace(self, training=replace(self.training, steps=100, batch=16, length=8), items=1)
 
     def experiment(self, seed: int, run: Run) -> Findings:
-        open_to, closed = Mamba(state_size=16), Mamba(state_size=16, selective=False)
-        mixers = {"selective": (open_to, open_to), "time-invariant": (closed, closed)}
+        mixers = {"selective": Mamba(state_size=16), "time-invariant": Mamba(state_size=16, selective=False)}
         task = SelectiveCopying(items=self.items, symbols=8)
         found = accuracies_of(run, seed, mixers, task, self.training, width=self.width)
         return Findings({SELECTIVE: found["selective"], FIXED: found["time-invariant"]})
