@@ -1,3 +1,4 @@
+from . import dictionaries as dictionaries
 from . import estimators as estimators
 from . import geometry as geometry
 from . import lenses as lenses

@@ -1,0 +1,102 @@
+"""Dictionaries in SAELens's files: a folder with cfg.json and sae_weights.safetensors, read and written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..files import DamagedFileError, read_json, write_text, write_whole
+from .dictionary import Dictionary, DictionaryError
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+ARCHITECTURES = ("standard", "topk", "jumprelu", "transcoder", "jumprelu_transcoder")
+PLAIN = {"normalize_activations": "none", "reshape_activations": "none"}
+
+
+def read_saelens(folder: str | Path) -> Dictionary:
+    """Read a dictionary that SAELens (version 6) wrote: its standard, top-k and JumpReLU autoencoders and plain transcoders.
+
+    Raises DictionaryError for another architecture, or one that rescales its input; DamagedFileError for a file that is missing,
+    cut short, or does not fit the other.
+    """
+    folder = Path(folder)
+    try:
+        config = read_json(folder / CONFIG)
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError, RecursionError) as error:
+        raise DamagedFileError(f"{folder} cannot be read as a dictionary of SAELens: {error}") from error
+    if not isinstance(config, dict):
+        raise DamagedFileError(f"{folder / CONFIG} is no table of settings")
+    architecture = config.get("architecture", "standard")
+    if architecture not in ARCHITECTURES:
+        raise DictionaryError(f"{folder} is of the architecture {architecture!r}; read are {', '.join(ARCHITECTURES)}")
+    for name, plain in PLAIN.items():
+        if config.get(name, plain) != plain:
+            raise DictionaryError(
+                f"{folder} has {name} = {config[name]!r}; dictionaries that change their input first are not read"
+            )
+    try:
+        return _dictionary(config, tensors, architecture)
+    except KeyError as error:
+        raise DamagedFileError(f"{folder / WEIGHTS} has no {error}") from error
+    except (DictionaryError, TypeError) as error:
+        raise DamagedFileError(f"{folder}: {error}") from error
+
+
+def _dictionary(config: dict[str, Any], tensors: dict[str, Tensor], architecture: str) -> Dictionary:
+    about = config.get("metadata") or {}
+    hook = str(about.get("hook_name") or config.get("hook_name") or "")
+    given = str(about.get("hook_name_out") or "")
+    transcoder = architecture.endswith("transcoder")
+    if transcoder and "W_skip" in tensors:
+        raise DictionaryError("it has a skip connection, which is not read")
+    known = {name: about[name] for name in ("model_name", "sae_lens_version") if isinstance(about.get(name), str)}
+    return Dictionary(
+        tensors["W_enc"].float(),
+        tensors["b_enc"].float(),
+        tensors["W_dec"].float(),
+        tensors["b_dec"].float(),
+        k=int(config["k"]) if architecture == "topk" else None,
+        threshold=tensors["threshold"].float() if architecture.startswith("jumprelu") else None,
+        subtract=bool(config.get("apply_b_dec_to_input", True)) and not transcoder,
+        by_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
+        hook=hook,
+        target=given if transcoder else hook,
+        about=known,
+    )
+
+
+def write_saelens(dictionary: Dictionary, folder: str | Path) -> Path:
+    """Write a dictionary as SAELens reads it: the weights first, then cfg.json; each file appears whole or not at all.
+
+    Raises DictionaryError for a transcoder of top k, which SAELens does not have.
+    """
+    folder = Path(folder)
+    architecture = "jumprelu" if dictionary.threshold is not None else "standard" if dictionary.k is None else "topk"
+    if dictionary.is_transcoder:
+        if dictionary.k is not None:
+            raise DictionaryError("SAELens has no transcoder of top k; train it with JumpReLU or L1")
+        architecture = "transcoder" if dictionary.threshold is None else "jumprelu_transcoder"
+    tensors = {"W_enc": dictionary.encoder, "b_enc": dictionary.encoder_bias, "W_dec": dictionary.decoder}
+    tensors["b_dec"] = dictionary.decoder_bias
+    if dictionary.threshold is not None:
+        tensors["threshold"] = dictionary.threshold
+    held = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    metadata: dict[str, Any] = {"hook_name": dictionary.hook}
+    if dictionary.is_transcoder:
+        metadata["hook_name_out"] = dictionary.target
+    config: dict[str, Any] = {"architecture": architecture, "d_in": dictionary.encoder.shape[0], "d_sae": dictionary.features}
+    config |= {"dtype": "float32", "device": "cpu", "apply_b_dec_to_input": dictionary.subtract, **PLAIN, "metadata": metadata}
+    if dictionary.is_transcoder:
+        config["d_out"] = len(dictionary.decoder_bias)
+    if dictionary.k is not None:
+        config |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": dictionary.by_norm}
+    write_whole(folder / WEIGHTS, lambda temporary: save_file(held, temporary))
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    return folder
