@@ -120,7 +120,7 @@ class Dictionary:
             raise DictionaryError(f"this is a transcoder from {self.hook} to {self.target}; use splice_transcoder()")
         return self.hook, lambda value, hook: from_rows(self(as_rows(value, len(self.encoder))), value)
 
-    def splice_transcoder(self) -> list[HookFunction]:
+    def splice_transcoder(self) -> list[tuple[Any, Callable[..., Any]]]:
         """Hooks that give what the transcoder makes of its input in the place of its target, in one run."""
         seen: dict[str, Tensor] = {}
 

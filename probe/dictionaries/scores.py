@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...kernels.recurrence import Edit
+from ...kernels.recurrence import Edit, TapRequest
 from ..models.hooked import HookedModel
 from ..results.figure import Bars, Figure, Panel
 from ..results.result import Result
@@ -137,7 +137,7 @@ def score_dictionaries(
 def activations(model: HookedModel, tokens: Tensor, hook: str) -> Tensor:
     """The activation of a hook at every position, with positions second; states after every token."""
     point = model.points[hook]
-    taps = "all" if point.firing == "taps" else None
+    taps: TapRequest | None = "all" if point.firing == "taps" else None
     _, cache = model.run_with_cache(tokens, names_filter=hook, taps=taps, return_type=None)
     if point.position_axis is None:
         raise DictionaryError(f"{hook} has no position axis: a dictionary reads an activation at a position")
@@ -172,7 +172,7 @@ def _losses(
     for batch in batches:
         if rows is None:
             assert transcoder is not None
-            out = model.run_with_hooks(batch, fwd_hooks=transcoder.splice_transcoder())
+            out = model.run_with_hooks(batch, fwd_hooks=list(transcoder.splice_transcoder()))
         else:
             out = run_with_replacement(model, batch, hook, _replacing(rows, width))
         found.append(loss(out, batch).cpu())

@@ -236,11 +236,11 @@ class JumpReLU(DictionaryTrainer, kind="jump_relu"):
     """The rectangle through which the thresholds learn has this width."""
 
     def activate(self, pre: Tensor, weights: Any) -> Tensor:
-        found: Tensor = _Jump.apply(pre.relu(), weights.log_threshold.exp(), self.bandwidth)
+        found: Tensor = _Jump.apply(pre.relu(), weights.log_threshold.exp(), self.bandwidth)  # type: ignore[no-untyped-call]
         return found
 
     def cost(self, pre: Tensor, features: Tensor, weights: Any, share: float) -> Tensor:
-        count: Tensor = _Step.apply(pre.relu(), weights.log_threshold.exp(), self.bandwidth)
+        count: Tensor = _Step.apply(pre.relu(), weights.log_threshold.exp(), self.bandwidth)  # type: ignore[no-untyped-call]
         return self.penalty * min(1.0, 10 * share) * count.sum(-1).mean()
 
     def sparsity(self, x: Tensor, weights: Any) -> dict[str, Any]:
