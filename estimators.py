@@ -8,6 +8,7 @@ from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter
 from .probe.erasure.linear_erasers import Leace, MeanProjection
 from .probe.erasure.moments import Moments
 from .probe.erasure.nullspace_projection import Inlp
+from .probe.estimators.classifier import Classifier
 from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
 from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
 from .probe.estimators.k_sparse import KSparse
@@ -25,7 +26,7 @@ from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
 from .probe.statistics.controls import ControlTask
 from .probe.statistics.corrections import false_discovery_rates
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
-from .probe.statistics.metrics import Accuracy, Metric, RSquared
+from .probe.statistics.metrics import Accuracy, BalancedAccuracy, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
 from .probe.subspaces.causal_inner_product import CausalInnerProduct
 from .probe.subspaces.finders import (
@@ -41,9 +42,11 @@ from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Accuracy",
+    "BalancedAccuracy",
     "CannotFitError",
     "CausalInnerProduct",
     "Cell",
+    "Classifier",
     "ControlTask",
     "DirectionFinder",
     "DirectionInterval",

@@ -9,6 +9,7 @@ from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
 from .analyses.automata.requirements import TrackingRequirements, tracking_requirements
 from .analyses.behaviour.causal_check import CausalCheck, causal_check
+from .analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
 from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
 from .analyses.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
@@ -29,6 +30,7 @@ __all__ = [
     "Direction",
     "DirectionCosines",
     "DirectionProjection",
+    "ErasureEffect",
     "Expressivity",
     "GroupVerdict",
     "Homomorphism",
@@ -50,6 +52,7 @@ __all__ = [
     "concept_score",
     "direction_cosines",
     "direction_projection",
+    "erasure_effect",
     "expressivity",
     "group_verdict",
     "homomorphism",

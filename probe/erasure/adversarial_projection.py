@@ -22,7 +22,7 @@ class Rlace(EraserFitter, kind="rlace"):
     The game max_P min_W L(W, (I - P) x) of a logistic probe W and a projection P of rank k, relaxed to the Fantope {0 <= P <= I,
     tr P = k}: the probe is solved, P moves along the gradient of its loss and is projected back, and the U with the largest loss
     is kept. No loss is larger than that of answering without the activations, which the mean projection reaches with as many
-    dimensions as there are classes, less one: the game is for fewer.
+    dimensions as there are classes, less one. Its leading dimensions are therefore the first U there is; the game is for fewer.
     """
 
     rank: Count = 1
@@ -59,7 +59,8 @@ class _Game:
 
     def play(self) -> Tensor:
         """The basis [r, k] that leaves the largest loss."""
-        best, most = self._rounded(), -torch.inf
+        best = self._mean_projection()
+        most = self.loss(best @ best.T)
         for step in range(self.settings.steps + 1):
             if step % EVERY == 0 or step == self.settings.steps:
                 basis = self._rounded()
@@ -90,6 +91,11 @@ class _Game:
         ones = torch.ones(1, len(self.x), dtype=left.dtype)
         penalty = torch.tensor([self.settings.penalty], dtype=left.dtype)
         return Problems(left, left.square().mean(1), self.index[None], ones, penalty, len(self.names))
+
+    def _mean_projection(self) -> Tensor:
+        """The leading directions that the means of the classes lie along, [r, k]."""
+        means = torch.stack([self.x[self.index == number].sum(0) for number in range(len(self.names))])
+        return torch.linalg.svd(means.T, full_matrices=True)[0][:, : self.settings.rank]
 
     def _rounded(self) -> Tensor:
         return torch.linalg.eigh(self.relaxed)[1][:, -self.settings.rank :]

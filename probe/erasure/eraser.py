@@ -50,6 +50,13 @@ class Eraser:
             return change_vectors(activations, self.side, size // 2, self.name, self._erase_both_parts)
         return change_vectors(activations, self.side, size, self.name, self._erase)
 
+    @classmethod
+    def random(cls, like: Eraser, generator: torch.Generator) -> Eraser:
+        """The orthogonal projection off a random subspace of the same rank: the control of what an eraser costs."""
+        drawn = torch.randn(like.left.shape, generator=generator, dtype=torch.float64)
+        basis = torch.linalg.qr(drawn)[0]
+        return cls(basis, basis.T, like.mean, like.hook, "random", like.side)
+
     def ablate(self) -> HookFunction:
         """Give a hook for `run_with_hooks` that erases the concept."""
         return self.hook, lambda value, hook: self(value)

@@ -19,7 +19,8 @@ class Inlp(EraserFitter, kind="inlp"):
     """Iterative nullspace projection (Ravfogel et al. 2020, arXiv:2004.07667): x - U U^T (x - mean).
 
     Each round fits linear probes to the activations without U, and adds to U what they read along. It ends where a probe does no
-    better than the most frequent class in the cross-validation of its training samples. A probe reads along Sigma^{-1} mu where
+    better than the most frequent class on the samples that it was fitted to: on others it then does worse than chance, for what
+    was taken out is what went with the label here. A probe reads along Sigma^{-1} mu where
     classes differ by mu, so that what tells them apart is left until many dimensions are gone: LEACE and the mean projection need
     as many as there are classes, less one.
     """
@@ -33,14 +34,17 @@ class Inlp(EraserFitter, kind="inlp"):
         x, classes = classified(features, labels, name)
         mean = x.mean(0)
         centred, basis = x - mean, x.new_zeros(x.shape[1], 0)
-        majority = float(classes.unique(return_counts=True)[1].max()) / len(classes)
+        metric = self.estimator.metric
+        always = metric.baseline(classes)
+        majority = metric.score(torch.full_like(classes, int(always)), classes, always)
         for _ in range(self.rounds):
             left = centred - centred @ basis @ basis.T
             probe = self.estimator.fit_many(left, {name: classes}, torch.arange(len(x)))[name]
             if not isinstance(probe, LinearProbe):
                 raise TypeError(f"{self.estimator.kind} fits no linear probe, which has no direction to project off")
             read = _new_directions(probe.weights.double(), basis)
-            if probe.validation <= majority or not read.shape[1]:
+            score = metric.score(probe.predict(left), classes, always)
+            if score <= majority or not read.shape[1]:
                 break
             basis = torch.cat([basis, read], dim=1)
         if not basis.shape[1]:

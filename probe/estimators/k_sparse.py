@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..configuration import Count, Positive
-from ..statistics.metrics import Accuracy, Metric
+from .classifier import Classifier
 from .estimator import K, LinearProbe, Probe
 from .logistic import logistic_path
 from .penalised import PathEstimator, coded
@@ -17,13 +17,12 @@ from .standardisation import Standardisation
 
 
 @dataclass(frozen=True)
-class KSparse(PathEstimator, kind="k_sparse"):
+class KSparse(Classifier, PathEstimator, kind="k_sparse"):
     """Logistic regression on the k features whose class means lie furthest apart, sum_c pi_c mu_cd^2 of standardised features.
 
     All other weights are 0. Features are chosen among the samples that a probe is fitted to, in each fold anew.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     features: Count = 4
@@ -38,12 +37,13 @@ class KSparse(PathEstimator, kind="k_sparse"):
         return {name: self._path(features, standard, target) for name, target in targets.items()}
 
     def _path(self, features: Tensor, standard: Tensor, target: Tensor) -> list[Probe]:
-        columns = coded(target)[2]
-        apart = ((columns.T @ standard).square() / columns.sum(0)[:, None]).sum(0)
+        _, index, columns = coded(target)
+        weights = self.sample_weights(index, columns.shape[1])
+        apart = ((columns.T @ (standard * weights[:, None])).square() / (columns.T @ weights)[:, None]).sum(0)
         chosen = apart.argsort(descending=True, stable=True)[: self.features].sort().values
         found: list[Probe] = []
-        for probe in logistic_path(features[:, chosen], target, self.penalties, self.tolerance, self.iterations):
-            weights = probe.weights.new_zeros(len(probe.weights), features.shape[1])
-            weights[:, chosen] = probe.weights
-            found.append(LinearProbe(weights, probe.intercepts, probe.classes, has_probabilities=True))
+        for probe in logistic_path(features[:, chosen], target, weights, self.penalties, self.tolerance, self.iterations):
+            spread = probe.weights.new_zeros(len(probe.weights), features.shape[1])
+            spread[:, chosen] = probe.weights
+            found.append(LinearProbe(spread, probe.intercepts, probe.classes, has_probabilities=True))
         return found

@@ -10,23 +10,22 @@ import torch
 from torch import Tensor
 
 from ..configuration import BadSettingError
-from ..statistics.metrics import Accuracy, Metric
+from .classifier import Classifier
 from .estimator import K, LinearProbe, Probe
 from .gram import Centred
 from .penalised import PathEstimator, coded
 
 
 @dataclass(frozen=True)
-class LinearDiscriminant(PathEstimator, kind="linear_discriminant"):
+class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
     """Answers argmax_k of mu_k^T S^{-1} x - mu_k^T S^{-1} mu_k / 2 + log pi_k, on standardised features.
 
-    mu_k and pi_k are the mean and the share of class k, and S = (1 - p) S_w + p tr(S_w) / D I is the covariance within classes,
-    shrunk by the penalty p (Fisher 1936; Ledoit and Wolf 2004), at most 1: scikit-learn's LinearDiscriminantAnalysis with
-    that `shrinkage`. With features along their principal axes S_w is a diagonal less one rank a class, so that a
-    penalty costs a system of as many equations as there are classes.
+    mu_k and pi_k are the mean and the share of class k (1 / C where balanced), and S = (1 - p) S_w + p tr(S_w) / D I is the
+    covariance within classes, shrunk by the penalty p (Fisher 1936; Ledoit and Wolf 2004), which is at most 1: scikit-learn's
+    LinearDiscriminantAnalysis with that `shrinkage`. With features along their principal axes S_w is a diagonal less one rank a
+    class, so that a penalty costs a system of as many equations as there are classes.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -51,7 +50,7 @@ class LinearDiscriminant(PathEstimator, kind="linear_discriminant"):
             diagonal = (1 - penalty) * turning.variances + penalty * unit
             low_rank = (1 - penalty) ** 0.5 * between
             weights = _solve(diagonal, low_rank, means)
-            offsets = shares.log() - (weights * means).sum(1) / 2
+            offsets = (0 if self.balanced else shares.log()) - (weights * means).sum(1) / 2
             raw, intercepts = turning.on_activations(weights.T, offsets)
             found.append(LinearProbe(raw, intercepts, classes, has_probabilities=True))
         return found

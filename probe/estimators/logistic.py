@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..configuration import Count, Positive
-from ..statistics.metrics import Accuracy, Metric
+from .classifier import Classifier
 from .estimator import K, LinearProbe, Probe
 from .gram import Centred
 from .penalised import PenalisedEstimator, largest_of_best
@@ -20,16 +20,16 @@ COARSE = 3e-3  # gradient at which problems that only choose a penalty are solve
 
 
 @dataclass(frozen=True)
-class Logistic(PenalisedEstimator, kind="logistic"):
+class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
     """The minimum of mean_n -log softmax(W x_n + b)[y_n] + penalty / 2 |W|^2, on standardised features.
 
     W has a row a class, also where there are two: with scikit-learn's C it is C = 1 / (penalty N) for three classes and more, and
     C = 2 / (penalty N) for two, where its one row of weights is the difference of ours. Features are standardised by the mean and
     scale of all training samples. Penalties are ranked in float32 by solutions up to a gradient of 3e-3; the probe itself is
-    solved in float64 where the features are, else in float32.
+    solved in float64 where the features are, else in float32. The mean is over classes, and then over the samples of each, where
+    balanced.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     tolerance: Positive = 1e-5
@@ -47,12 +47,13 @@ class Logistic(PenalisedEstimator, kind="logistic"):
         for size in sorted({len(classes) for classes, _ in coded.values()}):
             names = [name for name, (classes, _) in coded.items() if len(classes) == size]
             own = torch.stack([coded[name][1] for name in names])
-            chosen = self._choose(turned, turning.variances, own, size, folds)
+            weighed = torch.stack([self.sample_weights(index, size) for index in own])
+            chosen = self._choose(turned, turning.variances, own, weighed, size, folds)
             problems = Problems(
                 turned,
                 turning.variances.to(precise),
                 own,
-                torch.ones(len(names), len(features), dtype=precise),
+                weighed.to(precise),
                 torch.tensor([choice.penalty for choice in chosen], dtype=precise),
                 size,
             )
@@ -63,8 +64,13 @@ class Logistic(PenalisedEstimator, kind="logistic"):
                 found[name] = LinearProbe(weights, intercepts[0], coded[name][0], choice.penalty, choice.score, True)
         return {name: found[name] for name in targets}
 
-    def _choose(self, x: Tensor, variances: Tensor, targets: Tensor, size: int, folds: list[Tensor]) -> list[_Choice]:
-        """The best penalty of each of targets [M, N], with classes 0 .. size - 1, by the accuracy in the folds."""
+    def _choose(
+        self, x: Tensor, variances: Tensor, targets: Tensor, weights: Tensor, size: int, folds: list[Tensor]
+    ) -> list[_Choice]:
+        """The best penalty of each of targets [M, N], with classes 0 .. size - 1, by the accuracy in the folds.
+
+        weights: of the samples of each target, [M, N].
+        """
         tried = [(m, fold, penalty) for m in range(len(targets)) for fold in range(len(folds)) for penalty in self.penalties]
         masks = torch.stack(folds)
         which, fold = torch.tensor([m for m, _, _ in tried]), torch.tensor([fold for _, fold, _ in tried])
@@ -72,18 +78,19 @@ class Logistic(PenalisedEstimator, kind="logistic"):
             x.float(),
             variances.float(),
             targets[which],
-            (~masks[fold]).float(),
+            weights[which].float() * ~masks[fold],
             torch.tensor([penalty for _, _, penalty in tried]),
             size,
         )
         solutions = solve(problems, COARSE, self.iterations).view(len(targets), len(folds), len(self.penalties), size, -1)
-        counts = torch.zeros(len(targets), len(self.penalties))
+        counts = torch.zeros(len(targets), len(self.penalties), dtype=torch.float64)
         for index, held_out in enumerate(folds):
             own = solutions[:, index].flatten(0, 2)  # [targets * penalties * classes, D + 1]
             logits = x[:, held_out].T.to(own) @ own[:, :-1].T + own[:, -1]
             answers = logits.view(len(logits), *counts.shape, size).argmax(-1)
-            counts += (answers == targets[:, held_out].T[..., None]).sum(0)
-        scores = counts.double() / targets.shape[1]
+            right = answers == targets[:, held_out].T[..., None]
+            counts += (right * weights[:, held_out].T[..., None]).sum(0)
+        scores = counts / targets.shape[1]
         best = [largest_of_best(self.penalties, own.tolist()) for own in scores]
         return [
             _Choice(self.penalties[index], float(scores[m, index]), solutions[m, :, index].mean(0))
@@ -92,16 +99,19 @@ class Logistic(PenalisedEstimator, kind="logistic"):
 
 
 def logistic_path(
-    features: Tensor, target: Tensor, penalties: Sequence[float], tolerance: float, iterations: int
+    features: Tensor, target: Tensor, weights: Tensor, penalties: Sequence[float], tolerance: float, iterations: int
 ) -> list[LinearProbe]:
-    """Fit a multinomial logistic regression of classes [N] to features [N, D] for each penalty, as `Logistic` has it."""
+    """Fit a multinomial logistic regression of classes [N] to features [N, D] for each penalty, as `Logistic` has it.
+
+    weights: of the samples, [N], of mean 1.
+    """
     precise = torch.float64 if features.dtype == torch.float64 else torch.float32
     turning = Centred(features, precise, rotate=True)
     turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))]).T.contiguous()
     classes, index = target.unique(return_inverse=True)
-    weights = torch.ones(len(penalties), len(features), dtype=precise)
     variances, strengths = turning.variances.to(precise), torch.tensor(penalties, dtype=precise)
-    problems = Problems(turned, variances, index.expand(len(penalties), -1), weights, strengths, len(classes))
+    whole = weights.to(precise).expand(len(penalties), -1)
+    problems = Problems(turned, variances, index.expand(len(penalties), -1), whole, strengths, len(classes))
     found = []
     for solution in solve(problems, tolerance, iterations):
         own, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import log, nan, pi
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from ..statistics.metrics import Accuracy, Metric
+from .classifier import Classifier
 from .estimator import K, Probe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
@@ -46,14 +47,13 @@ class NormalProbe(Probe):
 
 
 @dataclass(frozen=True)
-class NaiveBayes(PathEstimator, kind="naive_bayes"):
+class NaiveBayes(Classifier, PathEstimator, kind="naive_bayes"):
     """Answers argmax_k of log pi_k + sum_d log N(x_d; mu_kd, s_kd^2), on standardised features.
 
     The penalty is added to each variance s_kd^2, in units of that of the feature over all classes; it is scikit-learn's
     `var_smoothing` of GaussianNB on standardised features. Its borders between classes are quadratic.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     def fit_paths(self, features: Tensor, targets: Mapping[K, Tensor]) -> dict[K, list[Probe]]:
@@ -66,5 +66,5 @@ class NaiveBayes(PathEstimator, kind="naive_bayes"):
         counts = columns.sum(0)
         means = (columns.T @ x) / counts[:, None]
         variances = (columns.T @ (x - means[index]).square()) / counts[:, None]
-        shares = (counts / counts.sum()).log()
+        shares = torch.full_like(counts, 1 / len(counts)).log() if self.balanced else (counts / counts.sum()).log()
         return [NormalProbe(standard, means, variances + penalty, shares, classes) for penalty in self.penalties]

@@ -15,9 +15,10 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor
 
 from ..configuration import Count, NotEmpty, Positive
-from ..statistics.metrics import Accuracy, Metric, RSquared
+from ..statistics.metrics import Metric, RSquared
+from .classifier import Classifier
 from .estimator import K, Probe
-from .penalised import PathEstimator
+from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 
 
@@ -75,7 +76,9 @@ class _Perceptron(PathEstimator):
     def _fit(self, standard: Standardisation, x: Tensor, target: Tensor, penalty: float) -> Probe:
         """Fit one network to standardised features."""
 
-    def _trained(self, kind: type, x: Tensor, target: Tensor, penalty: float) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
+    def _trained(
+        self, kind: type, x: Tensor, target: Tensor, penalty: float, weights: Tensor | None = None
+    ) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
         """The network as scikit-learn has it, and its layers as weights [out, in] and offsets [out]."""
         network: Any = kind(
             hidden_layer_sizes=(self.units,),
@@ -87,23 +90,24 @@ class _Perceptron(PathEstimator):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # how long it goes on is a setting
-            network.fit(x.numpy(), target.numpy())
+            network.fit(x.numpy(), target.numpy(), None if weights is None else weights.numpy())
         pairs = zip(network.coefs_, network.intercepts_, strict=True)
         return network, [(torch.from_numpy(weights.T.copy()), torch.from_numpy(offsets)) for weights, offsets in pairs]
 
 
 @dataclass(frozen=True)
-class Perceptron(_Perceptron, kind="perceptron"):
+class Perceptron(Classifier, _Perceptron, kind="perceptron"):
     """A network with one hidden layer that tells classes apart, fitted to the cross-entropy.
 
     Where it reads a label much better than a linear probe does, the label is there and not along directions.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     def _fit(self, standard: Standardisation, x: Tensor, target: Tensor, penalty: float) -> Probe:
-        network, [hidden, (weights, offsets)] = self._trained(MLPClassifier, x, target, penalty)
+        found, index, _ = coded(target)
+        weighted = self.sample_weights(index, len(found)) if self.balanced else None
+        network, [hidden, (weights, offsets)] = self._trained(MLPClassifier, x, target, penalty, weighted)
         if len(weights) == 1:  # of two classes, the logit of the second against the first
             weights, offsets = torch.cat([0 * weights, weights]), torch.cat([0 * offsets, offsets])
         return PerceptronProbe(standard, hidden, (weights, offsets), torch.from_numpy(network.classes_))

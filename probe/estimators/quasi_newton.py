@@ -23,7 +23,7 @@ class Problems:
     """B problems: loss_b = sum_n m_bn (-log softmax(x_n W_b + c_b)[y_bn]) / sum_n m_bn + penalty_b / 2 |W_b|^2.
 
     x: features [D, N] along their principal axes, of mean 0. variances: along each axis, [D]. targets: y, whole numbers [B, N].
-    weights: m, [B, N], 0 or 1. penalties: [B]. classes: C. A solution is [B, C, D + 1], its last column c. Logits are
+    weights: m, [B, N], at least 0. penalties: [B]. classes: C. A solution is [B, C, D + 1], its last column c. Logits are
     [B, C, N], so that all that is done for each sample runs along memory.
     """
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..configuration import NotEmpty, Positive
-from ..statistics.metrics import Accuracy, Metric
+from .classifier import Classifier
 from .estimator import K, Probe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
@@ -21,8 +21,9 @@ ENTRIES = 2**24  # distances that are held at a time, which bounds memory
 
 @dataclass(frozen=True)
 class NeighbourProbe(Probe):
-    """All samples that it was fitted to. samples: standardised, [N, D]. columns: their classes, one-hot [N, C]. width: of the
-    kernel, in mean squared distances.
+    """All samples that it was fitted to.
+
+    samples: standardised, [N, D]. columns: [N, C], the weight of each sample in the column of its class. width: of the kernel.
     """
 
     standard: Standardisation
@@ -44,7 +45,7 @@ class NeighbourProbe(Probe):
 
     def _log_shares(self, x: Tensor) -> Tensor:
         near = -torch.cdist(x, self.samples).square() / self.width
-        own = [near[:, column > 0].logsumexp(1) for column in self.columns.T]
+        own = [(near[:, column > 0] + column[column > 0].log()).logsumexp(1) for column in self.columns.T]
         return torch.stack(own, 1).log_softmax(1)
 
     def predict(self, features: Tensor) -> Tensor:
@@ -52,14 +53,13 @@ class NeighbourProbe(Probe):
 
 
 @dataclass(frozen=True)
-class SoftNearestNeighbour(PathEstimator, kind="soft_nearest_neighbour"):
+class SoftNearestNeighbour(Classifier, PathEstimator, kind="soft_nearest_neighbour"):
     """p(y | x) is the share of class y in samples weighed by exp(-|x - x_n|^2 / h), on standardised features (Goldberger et al.
     2004, without a learnt map).
 
     The penalty is h as a share of 2 D, the mean squared distance of two samples.
     """
 
-    metric: ClassVar[Metric] = Accuracy()
     has_probabilities: ClassVar[bool] = True
 
     penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (0.01, 0.03, 0.1, 0.3)
@@ -72,5 +72,6 @@ class SoftNearestNeighbour(PathEstimator, kind="soft_nearest_neighbour"):
         return {name: self._path(standard, samples, target, widths) for name, target in targets.items()}
 
     def _path(self, standard: Standardisation, samples: Tensor, target: Tensor, widths: list[float]) -> list[Probe]:
-        classes, _, columns = coded(target)
+        classes, index, columns = coded(target)
+        columns = columns * self.sample_weights(index, len(classes))[:, None]
         return [NeighbourProbe(standard, samples, columns.to(samples), classes, width) for width in widths]

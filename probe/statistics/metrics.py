@@ -65,6 +65,21 @@ class Accuracy(Metric):
 
 
 @dataclass(frozen=True)
+class BalancedAccuracy(Accuracy):
+    """The mean over classes of the share of each class's samples that are right. Always answering one class scores 1 / C.
+
+    A sample weighs 1 over how many of those that are scored together have its class.
+    """
+
+    name = "balanced accuracy"
+
+    def parts(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> tuple[Tensor, Tensor]:
+        _, index, counts = truth.unique(return_inverse=True, return_counts=True)
+        weights = 1 / counts.double()[index]
+        return (guess == truth) * weights, weights
+
+
+@dataclass(frozen=True)
 class RSquared(Metric):
     """R2 = 1 - sum (y - guess)^2 / sum (y - b)^2 with b the mean of the training targets, which is the baseline and scores 0."""
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from planted import planted
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid as TheirCentroid
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -201,6 +203,60 @@ def test_a_class_in_one_group_alone_is_what_a_probe_without_that_group_answers(e
     folds = [groups == group for group in range(5)]
     answers = estimator.cross_predict(x, targets, groups, folds)["y"]
     assert (answers[groups == 2].double().abs() < 1e-9).all()
+
+
+def lopsided(samples: int = 401) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Two classes that overlap, one with a twentieth of the samples."""
+    generator = torch.Generator().manual_seed(11)
+    y = (torch.arange(samples) % 20 == 0).long()
+    x = torch.randn(samples, 5, generator=generator, dtype=torch.float64) + 1.2 * y[:, None]
+    return x, y, StandardScaler().fit_transform(x.numpy())
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    x, y, z = lopsided()
+    labels, n = y.numpy(), len(y)
+    logistic = fitted(Logistic(penalties=(0.05,), tolerance=1e-9, balanced=True), x, y)
+    theirs = LogisticRegression(C=2 / (0.05 * n), class_weight="balanced", tol=1e-12, max_iter=5000).fit(z, labels)
+    np.testing.assert_allclose(logistic.log_probabilities(x).exp(), theirs.predict_proba(z), atol=1e-5)
+    svm = fitted(LinearSVM(penalties=(0.05,), tolerance=1e-10, balanced=True), x, y)
+    machine = LinearSVC(C=1 / (0.05 * n), dual=False, tol=1e-10, max_iter=10_000, class_weight="balanced").fit(z, labels)
+    np.testing.assert_allclose(svm.scores(x)[:, 1], machine.decision_function(z), atol=1e-5)
+    discriminant = fitted(LinearDiscriminant(penalties=(0.1,), balanced=True), x, y)
+    shares = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(z, labels)
+    odds = np.log((labels == 0).sum() / (labels == 1).sum())
+    np.testing.assert_allclose(discriminant.scores(x).diff(dim=1)[:, 0], shares.decision_function(z) + odds, atol=1e-8)
+    naive = fitted(NaiveBayes(penalties=(0.01,), balanced=True), x, y)
+    bayes = GaussianNB(priors=[0.5, 0.5], var_smoothing=0.01).fit(z, labels)
+    np.testing.assert_allclose(naive.log_probabilities(x), bayes.predict_log_proba(z), atol=1e-8)
+
+
+BALANCED = [Logistic, LinearDiscriminant, LinearSVM, NaiveBayes, KSparse, Perceptron, SoftNearestNeighbour]
+
+
+@pytest.mark.parametrize("kind", BALANCED, ids=lambda kind: kind.kind)
+def test_a_rare_class_is_read_where_classes_are_balanced(kind: type[Estimator]) -> None:
+    """Where accuracy is served best by never answering the rare class, the balanced one is not, and says so by its name."""
+    x, y, _ = lopsided(1201)
+    seen, held = torch.arange(1201) < 801, torch.arange(1201) >= 801
+    found = {}
+    for balanced in (False, True):
+        estimator = kind(balanced=balanced)  # type: ignore[call-arg]
+        answers = fitted(estimator, x[seen], y[seen]).predict(x[held])
+        found[balanced] = balanced_accuracy_score(y[held].numpy(), answers.numpy())
+        own = estimator.metric.score(answers, y[held], 0.0)
+        expected = found[True] if balanced else float((answers == y[held]).double().mean())
+        assert own == pytest.approx(expected)
+    assert found[True] > 0.7 and found[True] > found[False] + 0.05
+    assert kind(balanced=True).metric.name == "balanced accuracy"  # type: ignore[call-arg]
+
+
+def test_a_balanced_sweep_measures_majority_and_control_alike() -> None:
+    train, test = planted(20, 1), planted(20, 2)
+    scores = ProbeSweep(estimator=Logistic(balanced=True), permutations=99, resamples=200).run(train, test).to_frame()
+    assert (scores["metric"] == "balanced accuracy").all()
+    np.testing.assert_allclose(scores["majority"], 1 / 3)
+    assert ((scores["low"] <= scores["accuracy"]) & (scores["accuracy"] <= scores["high"])).all()
 
 
 def test_numbers_that_are_whole_are_answered_by_numbers_that_are_not() -> None:

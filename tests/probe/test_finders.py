@@ -189,7 +189,7 @@ def test_left_out_pairs_keep_the_direction_of_a_concept_and_not_of_chance() -> N
     true = product.left_out(unembedding, pairs[2])
     chance = product.left_out(unembedding, [tuple(pair) for pair in torch.randperm(64)[:64].view(-1, 2).tolist()])
     assert float((true[:, None] > chance).double().mean()) > 0.75  # the area under the curve
-    assert float(true.min()) > 1 > float(chance.abs().median())
+    assert float(true.min()) > 1 > float(chance.mean())
     others = product.concept(unembedding, pairs[2][1:], hook="unembed", name="c")
     difference = unembedding[:, pairs[2][0][1]] - unembedding[:, pairs[2][0][0]]
     assert float(true[0]) == pytest.approx(float(difference @ product.metric @ others.vector))

@@ -1,0 +1,199 @@
+"""What is left of a concept once it was erased inside a model, and what the model loses by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.recurrence import TapRequest
+from ...probe.captures.capture import Capture
+from ...probe.captures.collect import capture
+from ...probe.erasure.eraser import Eraser
+from ...probe.estimators.estimator import Estimator
+from ...probe.estimators.logistic import Logistic
+from ...probe.estimators.probe_sweep import ProbeSweep
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Intervals, Panel
+from ...probe.results.result import Result
+from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.scores import short_hook
+from ...probe.tasks.base import Batch, generator_for
+from .measures import Measure, token_loss
+
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class ErasureEffect(Result, kind="erasure_effect"):
+    """What fresh probes read after an erasure in the model, and how its output changes, beside a random projection."""
+
+    title: ClassVar[str] = "Erasure"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "label": "the concept that is erased",
+        "eraser": "what erases it; 'nothing' for the model as it is; 'random' for random projections of the rank of the eraser",
+        "rank": "dimensions that are taken out",
+        "erased": "the activation that it is taken out of",
+        "moved": "mean squared distance that activations are moved, as a share of their variance",
+        "estimator": "the fresh probes",
+        "hook": "the activation that they read, in the model with the erasure",
+        "score": "their held-out score",
+        "low": "lower end of its 95% interval",
+        "high": "upper end",
+        "majority": "score of always answering the most frequent class",
+        "change": "mean change of what is measured at the output, on the same inputs",
+        "change_low": "lower end of its 95% interval",
+        "change_high": "upper end",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "label", "eraser", "estimator", "hook")
+
+    def summary(self) -> str:
+        """Give what is read at the erased activation, and the change at the output, of each eraser."""
+        lines = []
+        here = self.table[self.table["hook"] == self.table["erased"]]
+        for (model, label, eraser), own in here.groupby(["model", "label", "eraser"], sort=False):
+            first = own.iloc[0]
+            read = ", ".join(f"{row.estimator} {row.score:.3f}" for row in own.itertuples())
+            change = f"{first['change']:+.4f} [{first['change_low']:+.4f}, {first['change_high']:+.4f}]"
+            lines.append(
+                f"{model}, {label} at {short_hook(first['erased'])}, {eraser} (rank {first['rank']}): {read} (majority "
+                f"{first['majority']:.3f}); change of the output {change}"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """For each label one panel of what probes read, and one of what the output loses."""
+        panels = []
+        for (model, label), own in self.table.groupby(["model", "label"], sort=False):
+            title = f"{model}: {str(label).replace('_', ' ')}"
+            marks = []
+            for (estimator, hook), rows in own.groupby(["estimator", "hook"], sort=False):
+                values, low, high = (rows[name].to_numpy() for name in ("score", "low", "high"))
+                said = f"{str(estimator).replace('_', ' ')}, {short_hook(str(hook))}"
+                marks.append(Intervals(rows["eraser"].tolist(), values, said, low, high))
+            level = (float(own["majority"].mean()), "majority")
+            panels.append(Panel(marks, "held-out score of a fresh probe", "", title, level=level))
+            once = own.drop_duplicates("eraser")
+            values, low, high = (once[name].to_numpy() for name in ("change", "change_low", "change_high"))
+            measured = str(self.about.get("measure", "measure")).replace("_", " ")
+            panels.append(Panel([Intervals(once["eraser"].tolist(), values, "", low, high)], f"change of {measured}", "", title))
+        return Figure(self.title, panels, alt=f"What is left after erasure. {self.summary()}")
+
+
+def erasure_effect(
+    model: HookedModel,
+    erasers: Mapping[str, Eraser],
+    train: Sequence[Batch],
+    test: Sequence[Batch],
+    label: str,
+    *,
+    hooks: Sequence[str] = (),
+    positions: TapRequest = "all",
+    estimators: Sequence[Estimator] = (Logistic(),),
+    measure: Measure = token_loss,
+    randoms: int = 3,
+    name: str = "model",
+    seed: int = 0,
+) -> ErasureEffect:
+    """Erase a concept while the model runs, fit fresh probes to what is left, and measure the output.
+
+    erasers: name -> eraser, all of one activation. A state is erased at the one position that `positions` then names, from where
+        the recurrence goes on; any other activation at all positions.
+    train, test: batches that fresh probes are fitted to and scored on, of different sources; the output is measured on `test`.
+    label: what the probes read. hooks: where, besides the activation that is erased: later ones show what flows around it.
+    estimators: of the fresh probes; one that is not linear shows what linear erasure leaves.
+    measure: of the output. randoms: how many random projections stand beside each rank; of their rows the mean is shown.
+
+    Raises ValueError for erasers of different activations.
+    """
+    places = {eraser.hook for eraser in erasers.values()}
+    if len(places) != 1:
+        raise ValueError(f"erasers are of one activation; these are of {', '.join(sorted(places)) or 'none'}")
+    erased = places.pop()
+    looking = _Looking(model, train, test, label, list(dict.fromkeys([erased, *hooks])), positions, estimators, measure, seed)
+    rows = looking.rows(None, NOTHING, erased)
+    for said, eraser in erasers.items():
+        rows += looking.rows(eraser, said, erased)
+    for rank in dict.fromkeys(eraser.rank for eraser in erasers.values()):
+        like = next(eraser for eraser in erasers.values() if eraser.rank == rank)
+        drawn = [Eraser.random(like, generator_for(seed, 41, rank, index)) for index in range(randoms)]
+        rows += _mean([looking.rows(one, f"random, rank {rank}", erased) for one in drawn])
+    table = pd.DataFrame(rows).assign(model=name, label=label, erased=erased)
+    about = {"measure": getattr(measure, "__name__", "measure"), "randoms": randoms, "seed": seed}
+    return ErasureEffect(table[list(ErasureEffect.columns)], about)
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """How what is left of a label is looked at. places: the hooks that probes read, the erased one first."""
+
+    model: HookedModel
+    train: Sequence[Batch]
+    test: Sequence[Batch]
+    label: str
+    places: list[str]
+    positions: TapRequest
+    estimators: Sequence[Estimator]
+    measure: Measure
+    seed: int
+
+    def rows(self, eraser: Eraser | None, said: str, erased: str) -> list[dict[str, Any]]:
+        """A row for each estimator and place, in the model with the eraser."""
+        taps: dict[str, Any] = {"taps": self.positions} if erased.endswith("hook_state") else {}
+        with self._erasing(eraser):
+            seen, held_out = self._capture(self.train), self._capture(self.test)
+            changed = self._output(taps)
+        change = changed - self._output({})
+        groups = np.concatenate([batch.groups[:, None].expand(batch.tokens.shape[:2]).flatten().numpy() for batch in self.test])
+        counted = ~np.isnan(change)
+        low, high = group_bootstrap(change[counted], groups[counted], 500, self.seed)
+        about = {"eraser": said, "rank": 0 if eraser is None else eraser.rank, "moved": self._moved(eraser, erased)}
+        about |= {"change": float(change[counted].mean()), "change_low": low, "change_high": high}
+        found = []
+        for estimator in self.estimators:
+            sweep = ProbeSweep(estimator=estimator, permutations=0, code_length=False, resamples=300, seed=self.seed)
+            scores = sweep.run(seen, held_out, labels=[self.label]).to_frame().set_index("hook")
+            for hook in self.places:
+                score = {
+                    "score": scores.loc[hook, "accuracy"],
+                    **{end: scores.loc[hook, end] for end in ("low", "high", "majority")},
+                }
+                found.append({"estimator": estimator.kind, "hook": hook} | score | about)
+        return found
+
+    def _erasing(self, eraser: Eraser | None) -> AbstractContextManager[Any]:
+        return nullcontext() if eraser is None else self.model.hooks(fwd_hooks=[eraser.ablate()])
+
+    def _capture(self, batches: Sequence[Batch]) -> Capture:
+        return capture(self.model, list(batches), self.places, positions=self.positions)
+
+    def _output(self, run: dict[str, Any]) -> np.ndarray[Any, Any]:
+        with torch.no_grad():
+            measured = [self.measure(self.model(batch.tokens, **run), batch).cpu().double().flatten() for batch in self.test]
+        found: np.ndarray[Any, Any] = torch.cat(measured).numpy()
+        return found
+
+    def _moved(self, eraser: Eraser | None, erased: str) -> float:
+        """How far an eraser moves the test capture's activations, as a share of their variance."""
+        if eraser is None:
+            return 0.0
+        plain: Tensor = self._capture(self.test).activation(erased)
+        centred = plain - plain.flatten(0, 1).mean(0)
+        return float((eraser(plain) - plain).abs().square().sum() / centred.abs().square().sum())
+
+
+def _mean(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of several random projections as one each: the mean of every number."""
+    if not runs:
+        return []
+    rows = pd.DataFrame([row for run in runs for row in run])
+    means = rows.groupby(["eraser", "estimator", "hook"], sort=False).mean().reset_index()
+    found: list[dict[str, Any]] = means.astype({"rank": int}).to_dict("records")
+    return found
