@@ -9,6 +9,7 @@ from .analyses.infinite_width.network import infinite_width_kernels
 from .analyses.infinite_width.recurrent import RecurrentNetwork
 from .analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from .analyses.kernel_regression.learning_curve import learning_curve_point
+from .analyses.kernel_regression.random_features import random_features_point
 from .analyses.kernel_regression.ridge import kernel_ridge
 from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
@@ -19,6 +20,7 @@ from .analyses.ntk.operator import TangentKernelOperator
 from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import TangentSpectrum, tangent_spectrum
 from .analyses.ntk.state import state_tangent
+from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
 
 __all__ = [
     "ConvolutionalNetwork",
@@ -29,6 +31,7 @@ __all__ = [
     "TangentKernel",
     "TangentKernelOperator",
     "TangentSpectrum",
+    "TileStore",
     "by_layer",
     "diagonal_network_limit",
     "diagonal_recurrence_ntk",
@@ -40,7 +43,9 @@ __all__ = [
     "label_gradient_alignment",
     "largest_stable_step",
     "learning_curve_point",
+    "random_features_point",
     "state_tangent",
+    "store_tangent_kernel",
     "tangent_kernel",
     "tangent_motion",
     "tangent_spectrum",

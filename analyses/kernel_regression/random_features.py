@@ -30,8 +30,8 @@ def random_features_point(
     """The mean errors of ridge regression on k random features of n samples (Simon et al. 2024, arXiv:2311.14646).
 
     The features are Gaussian combinations of the kernel's eigenfunctions, with variances l_i, and their kernel is the mean over
-    the k of them. gamma and kappa solve sum_i l_i / (l_i + gamma) + ridge / kappa = n and sum_i l_i / (l_i + gamma) + k kappa / gamma
-    = k. With z the sum, q the sum of squares of l_i / (l_i + gamma),
+    the k of them. gamma and kappa solve sum_i l_i / (l_i + gamma) + ridge / kappa = n and
+    sum_i l_i / (l_i + gamma) + k kappa / gamma = k. With z the sum, q the sum of squares of l_i / (l_i + gamma),
 
         test = [sum_i (gamma / (l_i + gamma) - kappa l_i / (l_i + gamma)^2 k / (k - q)) v_i^2 + noise]
                / (1 - (q (k - 2 z) + z^2) / (n (k - q))),   train = (ridge / (n kappa))^2 test.

@@ -1,0 +1,153 @@
+"""Whether the best learning rate of a narrow model is that of a wide one, and whether features move as far at each width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ...probe.models.model import Model
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.runs.training import task_loss
+from ...probe.tasks.base import Batch, Task, generator_for
+
+
+@dataclass(frozen=True)
+class LearningRateTransfer(Result, kind="learning_rate_transfer"):
+    """Losses of models of several widths after training at several learning rates, by parametrisation."""
+
+    title: ClassVar[str] = "Transfer of the learning rate"
+    columns: ClassVar[dict[str, str]] = {
+        "parametrisation": "how weights and their changes scale with the width",
+        "width": "channels of the residual stream",
+        "learning_rate": "of Adam",
+        "seed": "draw of the weights and of the batches",
+        "loss": "mean loss over the last fifth of the steps, in nats a token; infinite where training diverged",
+        "moved": "mean absolute change of the last residual stream in the first steps, relative to its mean absolute value",
+    }
+    selected_by: ClassVar[tuple[str, ...] | None] = ("parametrisation", "width", "seed")
+
+    def best(self) -> pd.DataFrame:
+        """The best learning rate of each parametrisation and width: the vertex of a parabola through the least mean loss and its
+        neighbours, over log2 of the rate, in the columns parametrisation, width and log2_rate.
+        """
+        rows = []
+        for (name, width), own in self.table.groupby(["parametrisation", "width"], sort=False):
+            rows.append((name, width, _vertex(own.groupby("learning_rate")["loss"].mean())))
+        return pd.DataFrame(rows, columns=["parametrisation", "width", "log2_rate"])
+
+    def drift(self, parametrisation: str) -> float:
+        """By how many octaves the best learning rate falls while the width doubles, fitted over the widths."""
+        own = self.best()
+        own = own[own["parametrisation"] == parametrisation]
+        return -float(np.polyfit(np.log2(own["width"].to_numpy(float)), own["log2_rate"].to_numpy(), 1)[0])
+
+    def growth(self, parametrisation: str) -> float:
+        """The exponent of the width with which features move at the least learning rate: the coordinate check, 0 for "mup"."""
+        own = self.table[self.table["parametrisation"] == parametrisation]
+        means = own[own["learning_rate"] == own["learning_rate"].min()].groupby("width")["moved"].mean()
+        return float(np.polyfit(np.log(means.index.to_numpy(float)), np.log(means.to_numpy()), 1)[0])
+
+    def summary(self) -> str:
+        lines, single = [], self.table["width"].nunique() < 2
+        for name in dict.fromkeys(self.table["parametrisation"]):
+            own = self.best()
+            rates = ", ".join(f"{row.width}: 2^{row.log2_rate:.1f}" for row in own[own["parametrisation"] == name].itertuples())
+            fit = (
+                ""
+                if single
+                else (f"; it falls by {self.drift(name):.2f} octaves a doubling, features move as width^{self.growth(name):.2f}")
+            )
+            lines.append(f"{name}: best learning rate at width {rates}{fit}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        panels = []
+        for name, own in self.table.groupby("parametrisation", sort=False):
+            lines = [_over_seeds(one, "learning_rate", "loss", f"width {width}") for width, one in own.groupby("width")]
+            panels.append(Panel(lines, "learning rate", "loss (nats)", f"Loss, {name}", x_log=True))
+        rates, moved = [], []
+        for name, own in self.best().groupby("parametrisation", sort=False):
+            rates.append(Line(own["width"].to_numpy(float), 2.0 ** own["log2_rate"].to_numpy(), str(name), markers=True))
+        least = self.table[self.table["learning_rate"] == self.table["learning_rate"].min()]
+        for name, own in least.groupby("parametrisation", sort=False):
+            moved.append(_over_seeds(own, "width", "moved", str(name)))
+        panels.append(Panel(rates, "width", "best learning rate", "Where it is best", x_log=True, y_log=True))
+        panels.append(Panel(moved, "width", "relative change of features", "Coordinate check", x_log=True, y_log=True))
+        return Figure(self.title, panels, alt=f"Losses by learning rate and width. {self.summary()}")
+
+
+def _vertex(losses: pd.Series) -> float:
+    x, y = np.log2(losses.index.to_numpy(float)), losses.to_numpy()
+    place = int(np.nanargmin(y))
+    if 0 < place < len(y) - 1 and np.isfinite(y[place - 1 : place + 2]).all():
+        curve, slope, _ = np.polyfit(x[place - 1 : place + 2], y[place - 1 : place + 2], 2)
+        if curve > 0:
+            return float(np.clip(-slope / (2 * curve), x[place - 1], x[place + 1]))
+    return float(x[place])
+
+
+def _over_seeds(own: pd.DataFrame, over: str, column: str, label: str) -> Line:
+    finite = own[np.isfinite(own[column])]
+    groups = finite.groupby(over)[column]
+    x, mean, error = groups.mean().index.to_numpy(float), groups.mean().to_numpy(), groups.sem().fillna(0.0).to_numpy()
+    return Line(x, mean, label, np.maximum(mean - 2 * error, 0.2 * mean), mean + 2 * error, markers=True)
+
+
+def learning_rate_transfer(
+    make: Callable[[str, int, int], Model],
+    task: Task,
+    *,
+    parametrisations: Sequence[str],
+    widths: Sequence[int],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    steps: int,
+    batch: int,
+    length: int,
+    checked_steps: int = 3,
+) -> LearningRateTransfer:
+    """Train models of all combinations by Adam at a constant rate.
+
+    make: the model of a parametrisation, a width and a seed. checked_steps: after these many steps the features' movement is
+    measured. Models of one seed see the same batches.
+    """
+    rows = []
+    for name in parametrisations:
+        for width in widths:
+            for rate in rates:
+                for seed in seeds:
+                    batches = [task.batch(batch, length, "train", generator_for(seed, step)) for step in range(steps)]
+                    rows.append((name, width, rate, seed, *_trained(make(name, width, seed), batches, rate, checked_steps)))
+    table = pd.DataFrame(rows, columns=list(LearningRateTransfer.columns))
+    return LearningRateTransfer(table, {"steps": steps, "batch": batch, "length": length})
+
+
+def _trained(model: Model, batches: Sequence[Batch], rate: float, checked_steps: int) -> tuple[float, float]:
+    """The loss at the end and the movement at the start."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    before, moved, losses = _features(model, batches[0]), float("nan"), list[float]()
+    for step, batch in enumerate(batches):
+        if step == checked_steps:
+            moved = float((_features(model, batches[0]) - before).abs().mean() / before.abs().mean())
+        optimizer.zero_grad()
+        loss = task_loss(model(batch.tokens), batch)
+        losses.append(loss.item())
+        if not np.isfinite(losses[-1]):
+            return float("inf"), moved
+        loss.backward()
+        optimizer.step()
+    return float(np.mean(losses[-max(1, len(losses) // 5) :])), moved
+
+
+def _features(model: Model, batch: Batch) -> torch.Tensor:
+    name = f"blocks.{model.layers - 1}.hook_resid_post"
+    with torch.no_grad():
+        _, cache = model.run_with_cache(batch.tokens, names_filter=name)
+    kept: torch.Tensor = cache[name]
+    return kept

@@ -1,0 +1,222 @@
+"""A tangent kernel in tiles on disk: symmetric, filled by one or several processes, gone on with where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ...kernels.operators.operator import Operator
+from ...probe.errors import StatescopeError
+from ...probe.files import DamagedFileError, open_regular, read_json, remove_leftovers, write_text, write_whole
+from .empirical_ntk import tangent_kernel
+from .jacobian import Parameters, chosen
+from .samples import Read, Samples, last_position
+from .task import Output
+
+MANIFEST, VERSION = "manifest.json", 1
+
+
+class OtherKernelError(StatescopeError, ValueError):
+    """A folder that holds the tiles of another kernel: other parameters, samples or settings."""
+
+
+class TileStore(Operator):
+    """The kernel [N, N] that a folder holds in tiles of `tile` rows and columns; those above the diagonal stand for both halves.
+
+    It is an operator: products read one tile after another, so that memory is that of a tile, whatever N is. Each tile carries
+    a digest of its numbers, which is compared whenever it is read. Everything is float64.
+    """
+
+    self_adjoint = True
+
+    def __init__(self, folder: str | Path) -> None:
+        """Open a folder that `store_tangent_kernel` filled or is filling.
+
+        Raises DamagedFileError for a manifest that is none.
+        """
+        self.folder = Path(folder)
+        manifest = read_json(self.folder / MANIFEST)
+        try:
+            if manifest["version"] != VERSION:
+                raise DamagedFileError(f"{self.folder / MANIFEST} is of version {manifest['version']}, not {VERSION}")
+            self.samples, self.tile, self.digest = int(manifest["samples"]), int(manifest["tile"]), str(manifest["digest"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{self.folder / MANIFEST} is no manifest of tiles: {error}") from error
+        self.manifest: dict[str, Any] = manifest
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape is [N, N]."""
+        return torch.Size([self.samples, self.samples])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The tiles (row, column) that are not there yet, in the order in which they are filled."""
+        return [place for place in self.places() if not self.path(*place).exists()]
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """All tiles on and above the diagonal, row after row, to and fro, so that one block of samples stays at hand."""
+        count = -(-self.samples // self.tile)
+        for row in range(count):
+            columns = range(row, count)
+            yield from ((row, column) for column in (columns if row % 2 == 0 else reversed(columns)))
+
+    def path(self, row: int, column: int) -> Path:
+        """The file of a tile."""
+        return self.folder / f"tile-{row:05d}-{column:05d}.safetensors"
+
+    def rows(self, block: int) -> slice:
+        """The samples of a block."""
+        return slice(block * self.tile, min((block + 1) * self.tile, self.samples))
+
+    def read(self, row: int, column: int) -> Tensor:
+        """The kernel between two blocks; below the diagonal the transpose of what is stored.
+
+        Raises DamagedFileError for a tile that is missing, cut short, altered or of another kernel.
+        """
+        if row > column:
+            return self.read(column, row).mT
+        path = self.path(row, column)
+        if not path.exists():
+            raise DamagedFileError(
+                f"{path} is missing; call store_tangent_kernel with the same arguments to fill what is missing"
+            )
+        open_regular(path).close()
+        try:
+            with safe_open(str(path), "pt") as file:
+                values, about = file.get_tensor("kernel"), file.metadata() or {}
+        except SafetensorError as error:
+            raise DamagedFileError(f"{path} is damaged ({error}); delete it and fill it again") from error
+        if about.get("kernel") != self.digest or about.get("digest") != _digest(values):
+            raise DamagedFileError(f"{path} is not as it was written, or of another kernel; delete it and fill it again")
+        checked: Tensor = values
+        return checked
+
+    def write(self, row: int, column: int, values: Tensor) -> None:
+        """Store a tile; it appears whole or not at all."""
+        values = values.detach().cpu().contiguous()
+        about = {"kernel": self.digest, "digest": _digest(values)}
+        write_whole(self.path(row, column), lambda temporary: save_file({"kernel": values}, str(temporary), about))
+
+    def matmat(self, x: Tensor) -> Tensor:
+        """Theta @ x for x [N, m], each tile read once."""
+        self.check(x)
+        out = torch.zeros_like(x)
+        for row, column in self.places():
+            values = self.read(row, column).to(x.dtype)
+            here, there = self.rows(row), self.rows(column)
+            out[here] += values @ x[there]
+            if row != column:
+                out[there] += values.mT @ x[here]
+        return out
+
+    def diagonal(self) -> Tensor:
+        """The kernel of each sample with itself, [N]."""
+        count = -(-self.samples // self.tile)
+        return torch.cat([self.read(block, block).diagonal() for block in range(count)])
+
+    def adjoint(self) -> TileStore:
+        return self
+
+
+def store_tangent_kernel(
+    model: nn.Module,
+    x: Tensor | Samples,
+    folder: str | Path,
+    output: Output = "trace",
+    *,
+    tile: int = 256,
+    parameters: Parameters = None,
+    read: Read = last_position,
+    memory: int | None = None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> TileStore:
+    """Compute the kernel of a model on the samples x tile by tile into a folder, those that are there already left as they are.
+
+    output: "trace" or the index of one output. tile: rows and columns of a tile, which is computed as `tangent_kernel` does it.
+    memory: bytes that one may take. advance: called with (tiles done, tiles in all). The rest is as for `tangent_kernel`.
+
+    Several processes may fill one folder: a tile is written whole, and is the same whoever writes it. A process that was killed
+    leaves the tiles it had finished.
+
+    Raises OtherKernelError for a folder with the tiles of other parameters, samples or settings (`read` is told by its name), and
+    NotEnoughMemoryError where a tile does not fit.
+    """
+    samples = Samples.of(x)
+    if output == "full":
+        raise ValueError('tiles hold the trace over outputs or one output; ask for output="trace" or an index')
+    if tile < 1:
+        raise ValueError(f"tile={tile} must be positive")
+    store = _opened(Path(folder), _manifest(model, samples, output, tile, parameters, read))
+    todo, total = store.missing, len(list(store.places()))
+    for row, column in todo:
+        advance(total - len(store.missing), total)
+        if store.path(row, column).exists():  # another process has been here
+            continue
+        other = None if row == column else samples[store.rows(column)]
+        found = tangent_kernel(model, samples[store.rows(row)], other, output, parameters=parameters, read=read, memory=memory)
+        store.write(row, column, found.values)
+    advance(total, total)
+    return store
+
+
+def _opened(folder: Path, manifest: dict[str, Any]) -> TileStore:
+    path = folder / MANIFEST
+    if not path.exists():
+        write_text(path, json.dumps(manifest, indent=1))
+    remove_leftovers(folder)
+    store = TileStore(folder)
+    if store.manifest != manifest:
+        differing = [name for name, value in manifest.items() if store.manifest.get(name) != value and name != "digest"]
+        raise OtherKernelError(
+            f"{folder} holds the tiles of another kernel (it differs in {', '.join(differing) or 'samples or parameters'}); "
+            "choose another folder"
+        )
+    return store
+
+
+def _manifest(
+    model: nn.Module, samples: Samples, output: Output, tile: int, parameters: Parameters, read: Read
+) -> dict[str, Any]:
+    names = chosen(model, parameters)
+    own = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        own.update(f"{name} {tuple(value.shape)}".encode())
+        own.update(_bytes(value))
+    for value in (*samples.inputs, *([] if samples.positions is None else [samples.positions])):
+        own.update(f"{tuple(value.shape)}".encode())
+        own.update(_bytes(value))
+    settings = {
+        "version": VERSION,
+        "samples": len(samples),
+        "tile": tile,
+        "output": output,
+        "read": getattr(read, "__qualname__", type(read).__name__),
+        "parameters": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+    }
+    own.update(json.dumps(settings, sort_keys=True).encode())
+    return settings | {"digest": own.hexdigest()}
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(_bytes(values)).hexdigest()
+
+
+def _bytes(values: Tensor) -> bytes:
+    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

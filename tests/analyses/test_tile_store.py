@@ -1,0 +1,112 @@
+"""A kernel in tiles on disk: the same as in memory, gone on with after a crash, and never believed when it was altered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from operator_checks import check_operator
+from torch import Tensor, nn
+
+from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
+from statescope.analyses.ntk import tile_store
+from statescope.analyses.ntk.plan import NotEnoughMemoryError
+from statescope.analyses.ntk.samples import Samples
+from statescope.analyses.ntk.tile_store import OtherKernelError, TileStore, store_tangent_kernel
+from statescope.analyses.operators.lanczos import top_eigenpairs
+from statescope.probe.files import DamagedFileError
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
+
+
+X = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_tiles_are_the_kernel(tmp_path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    store = store_tangent_kernel(network(), X, tmp_path, tile=4, advance=lambda *at: done.append(at))
+    exact = empirical_ntk(network(), X)
+    assert not store.missing and done[-1] == (6, 6)
+    assert len(list(tmp_path.glob("tile-*"))) == 6  # of nine, those on and above the diagonal
+    torch.testing.assert_close(store.dense(), exact, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(store.diagonal(), exact.diagonal(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(store.read(2, 0), exact[8:, :4], rtol=1e-12, atol=1e-12)
+    check_operator(store)
+    top = top_eigenpairs(TileStore(tmp_path), 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(top.values, torch.linalg.eigvalsh(exact).flip(0)[:3], rtol=1e-9, atol=0)
+
+
+def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, calls = tile_store.tangent_kernel, []
+
+    def failing(*args: object, **rest: object) -> object:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return own(*args, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tile_store, "tangent_kernel", failing)
+    with pytest.raises(KeyboardInterrupt):
+        store_tangent_kernel(network(), X, tmp_path, 1, tile=4)
+    assert len(TileStore(tmp_path).missing) == 3
+    with pytest.raises(DamagedFileError, match="is missing; call store_tangent_kernel"):
+        TileStore(tmp_path).dense()
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tile-*")}
+    store = store_tangent_kernel(network(), X, tmp_path, 1, tile=4)
+    assert len(calls) == 4 + 3
+    assert all(path.stat().st_mtime_ns == then for path, then in written.items())
+    torch.testing.assert_close(store.dense(), empirical_ntk(network(), X, output=1), rtol=1e-12, atol=1e-12)
+
+
+def test_another_kernel_is_refused(tmp_path: Path) -> None:
+    store_tangent_kernel(network(), X, tmp_path, tile=6)
+    with pytest.raises(OtherKernelError, match="differs in output"):
+        store_tangent_kernel(network(), X, tmp_path, 0, tile=6)
+    with pytest.raises(OtherKernelError, match="samples or parameters"):
+        store_tangent_kernel(network(), X + 1e-7, tmp_path, tile=6)
+    changed = network()
+    with torch.no_grad():
+        changed[0].bias[0] += 1e-6  # type: ignore[index, operator]
+    with pytest.raises(OtherKernelError):
+        store_tangent_kernel(changed, X, tmp_path, tile=6)
+    with pytest.raises(OtherKernelError, match="parameters"):
+        store_tangent_kernel(network(), X, tmp_path, tile=6, parameters="0.*")
+    with pytest.raises(ValueError, match="the trace over outputs"):
+        store_tangent_kernel(network(), X, tmp_path, "full")
+    with pytest.raises(NotEnoughMemoryError):
+        store_tangent_kernel(network(), X, tmp_path / "other", tile=6, memory=100)
+
+
+def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
+    store = store_tangent_kernel(network(), X, tmp_path, tile=6)
+    path = store.path(0, 1)
+    good = path.read_bytes()
+    path.write_bytes(good[:-3] + bytes([good[-3] ^ 1]) + good[-2:])
+    with pytest.raises(DamagedFileError, match="not as it was written"):
+        store.dense()
+    path.write_bytes(good[:40])
+    with pytest.raises(DamagedFileError, match="is damaged"):
+        store.matvec(torch.ones(11, dtype=torch.float64))
+    path.unlink()
+    path.symlink_to(store.path(0, 0))
+    with pytest.raises((DamagedFileError, OSError)):
+        store.read(0, 1)
+    (tmp_path / "manifest.json").write_text(json.dumps({"version": 9}))
+    with pytest.raises(DamagedFileError, match="version 9"):
+        TileStore(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DamagedFileError, match="no manifest"):
+        TileStore(tmp_path)
+
+
+def test_sequences_of_different_lengths(tmp_path: Path) -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=2))).eval()
+    tokens, lengths = torch.randint(0, 5, (5, 6)), torch.tensor([6, 2, 3, 5, 4])
+    store = store_tangent_kernel(model, Samples(tokens, positions=lengths - 1), tmp_path, tile=2)
+    exact: Tensor = empirical_ntk(model, Samples(tokens, positions=lengths - 1))
+    torch.testing.assert_close(store.dense(), exact, rtol=1e-10, atol=1e-12)
