@@ -111,6 +111,7 @@ class Recall(Claim, kind="p001-recall"):
         "linear attention with a state of the same size."
     )
     measurements = (at_least(MORE, 0.05),)
+    note = "After these steps models of one rule differ from seed to seed by more than the two rules do."
 
     def small(self) -> Self:
         training = replace(self.training, steps=200, length=12, learning_rate=1e-2)

@@ -27,6 +27,7 @@ class Shares(Claim, kind="p009-shares"):
 
     paper, scope = "P009", Scope.TRAINED
     statement = "The loss on language varies little with the share of softmax layers, and recall rises with it."
+    note = "Recall rises with the first softmax layer on each seed; how far, differs much between seeds."
     measurements = (at_least(HALF, 0.1), at_least(QUARTER, 0.05), equals(LOSS, 1.0, 0.05, "ratio"))
 
     def small(self) -> Self:

@@ -91,7 +91,7 @@ class Recall(Claim, kind="p155-recall"):
     )
     measurements = (at_least(STEP, 0.0), at_least(IN_ALL, 0.1), at_least(DOMINATES, 0.0))
     panels = (MEMORY,)
-    note = "Generation throughput is not measured."
+    note = "Two layers learn the task on some seeds only in these steps. Generation throughput is not measured."
 
     def small(self) -> Self:
         return replace(self, training=replace(self.training, steps=120, length=9), pairs=3, symbols=8)
