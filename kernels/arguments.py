@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -64,42 +69,79 @@ def group_heads(v: Tensor, **shared: Tensor) -> list[Tensor]:
     return repeated
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What must be true of the values of an argument.
+
+    holds: whether it is, a boolean on the argument's device. refuse: raises the error, with the first place where it is not.
+    """
+
+    holds: Tensor
+    refuse: Callable[[], None]
+
+
+def check_values(*claims: Claim) -> None:
+    """Raise for the first claim that does not hold. Whether they hold is read from the device once: each reading of a GPU waits
+    for all that was asked of it before.
+    """
+    if not claims:
+        return
+    for claim, holds in zip(claims, torch.stack([claim.holds for claim in claims]).tolist(), strict=True):
+        if not holds:
+            claim.refuse()
+
+
 def check_finite(**arguments: Tensor | None) -> None:
     """Raise where an argument holds a NaN or an infinity, with the index of the first."""
-    for name, tensor in arguments.items():
-        if tensor is None or not can_read_values(tensor):
-            continue
-        # The sum is finite only if every entry is (up to overflow, which the exact test below rules out): one fast pass.
-        if not bool(tensor.detach().sum().isfinite()):
-            bad = torch.nonzero(~torch.isfinite(tensor.detach()))
-            if len(bad):
-                index = tuple(bad[0].tolist())
-                raise NonFiniteError(
-                    f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite"
-                )
+    check_values(*finite(**arguments))
 
 
-def check_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> None:
-    """Raise if an entry lies outside [low, high]."""
+def finite(**arguments: Tensor | None) -> list[Claim]:
+    """That no argument holds a NaN or an infinity."""
+    given = {name: x.detach() for name, x in arguments.items() if x is not None and can_read_values(x)}
+    # The sum is finite only if every entry is (up to overflow, which the exact test in the refusal rules out): one fast pass.
+    return [Claim(tensor.sum().isfinite(), partial(_refuse_infinite, name, tensor)) for name, tensor in given.items()]
+
+
+def _refuse_infinite(name: str, tensor: Tensor) -> None:
+    bad = torch.nonzero(~torch.isfinite(tensor))
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        raise NonFiniteError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
+
+
+def in_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> list[Claim]:
+    """That no entry lies outside [low, high]."""
     if tensor is None or not can_read_values(tensor) or tensor.numel() == 0:
-        return
-    least, most = (bound.item() for bound in torch.aminmax(tensor.detach()))
-    if least < low or most > high:
-        raise ValueError(f"{name} ranges over [{least:.6g}, {most:.6g}] and must lie in [{low:g}, {high:g}]: {why}")
+        return []
+    least, most = torch.aminmax(tensor.detach())
+
+    def refuse() -> None:
+        raise ValueError(f"{name} ranges over [{least.item():.6g}, {most.item():.6g}] and must lie in [{low:g}, {high:g}]: {why}")
+
+    return [Claim((least >= low) & (most <= high), refuse)]
 
 
-def check_unit_keys(key: Tensor) -> None:
-    """Raise unless every key has length 1 (or exactly 0, a token that writes nothing)."""
+def not_growing(log_decay: Tensor | None) -> list[Claim]:
+    """That no log-decay is positive."""
+    return in_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+
+
+def unit_keys(key: Tensor) -> list[Claim]:
+    """That every key has length 1 (or exactly 0, a token that writes nothing)."""
     if not can_read_values(key):
-        return
-    norm = key.detach().to(torch.promote_types(key.dtype, torch.float32)).norm(dim=-1)
+        return []
+    norm = torch.linalg.vector_norm(key.detach(), dim=-1, dtype=torch.promote_types(key.dtype, torch.float32))
     wrong = (norm != 0) & ((norm - 1).abs() > UNIT_TOLERANCE[key.dtype])
-    if bool(wrong.any()):
+
+    def refuse() -> None:
         index = tuple(torch.nonzero(wrong)[0].tolist())
         raise ValueError(
             f"k has length {norm[index].item():.6g} at index {index}: a delta rule needs unit keys (or its transitions are "
             "no contractions); use torch.nn.functional.normalize(k, dim=-1)"
         )
+
+    return [Claim(~wrong.any(), refuse)]
 
 
 def can_read_values(tensor: Tensor) -> bool:

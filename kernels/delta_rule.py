@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes, check_unit_keys, group_heads
+from .arguments import check_shapes, check_values, finite, group_heads, in_range, not_growing
+from .arguments import unit_keys as are_unit
 from .chunked import delta_rule as chunked
 from .chunked import delta_rule_by_channel as chunked_by_channel
 from .dispatch import Family, ImplementationRequest, run
@@ -62,11 +62,12 @@ def delta_rule(
         beta=(beta, f"B T H {several}".strip()),
         log_decay=(log_decay, "B T H K" if by_channel else "B T H"),
     )
-    check_finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay)
-    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
-    check_range("beta", beta, 0.0, 2.0, "outside it I - beta k k^T is no contraction")
-    if unit_keys:
-        check_unit_keys(k)
+    check_values(
+        *finite(q=q, k=k, v=v, beta=beta, log_decay=log_decay),
+        *not_growing(log_decay),
+        *in_range("beta", beta, 0.0, 2.0, "outside it I - beta k k^T is no contraction"),
+        *(are_unit(k) if unit_keys else ()),
+    )
     if not several:
         k, v, beta = (x.unsqueeze(3) for x in (k, v, beta))
     return run(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes
+from .arguments import check_shapes, check_values, finite, not_growing
 from .chunked import diagonal_plus_low_rank as chunked
 from .dispatch import Family, ImplementationRequest, run
 from .precision import outside_autocast
@@ -45,8 +44,7 @@ def diagonal_plus_low_rank(
     """
     tokens = {"q": q, "k": k, "a": a, "b": b, "log_decay": log_decay}
     check_shapes({}, **{name: (x, "B T H K") for name, x in tokens.items()}, v=(v, "B T H V"))
-    check_finite(**tokens, v=v)
-    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    check_values(*finite(**tokens, v=v), *not_growing(log_decay))
     return run(
         FAMILY,
         (q, k, v, a, b, log_decay),

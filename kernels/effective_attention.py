@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arguments import check_finite, check_shapes, check_unit_keys
+from .arguments import check_finite, check_shapes, check_values
+from .arguments import unit_keys as are_unit
 from .chunked import bonus as bonus_terms
 from .chunked import delta_rule, delta_rule_by_channel, diagonal_plus_low_rank, gated_linear_attention, linear_attention
 from .chunked.state_passing import ChunkTerms
@@ -62,7 +63,7 @@ def effective_attention(
     k, beta = (k[..., None, :], beta[..., None]) if single else (k, beta)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H n K"), beta=(beta, "B T H n"), log_decay=gate)
     if unit_keys:
-        check_unit_keys(k)
+        check_values(*are_unit(k))
     delta = delta_rule_by_channel if by_channel else delta_rule
     mixing = _mixing(delta.terms(_row(q), _row(k), _row(_units(q, k.shape[3])), _row(beta), _row(log_decay))).to(q.dtype)
     return mixing if single else mixing.unflatten(-1, (-1, k.shape[3]))

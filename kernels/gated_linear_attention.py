@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes, group_heads
+from .arguments import check_shapes, check_values, finite, group_heads, not_growing
 from .chunked import bonus as bonus_terms
 from .chunked import gated_linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
@@ -48,8 +47,7 @@ def gated_linear_attention(
     """
     q, k = group_heads(v, q=q, k=k)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H K"), bonus=(bonus, "H K"))
-    check_finite(q=q, k=k, v=v, log_decay=log_decay, bonus=bonus)
-    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    check_values(*finite(q=q, k=k, v=v, log_decay=log_decay, bonus=bonus), *not_growing(log_decay))
     return run(
         FAMILY if bonus is None else WITH_BONUS,
         (q, k, v, log_decay) if bonus is None else (q, k, v, log_decay, bonus.expand_as(k)),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .arguments import can_read_values, check_finite, check_range, check_shapes, group_heads
+from .arguments import can_read_values, check_shapes, check_values, finite, group_heads, not_growing
 from .chunked import linear_attention as chunked
 from .dispatch import Family, ImplementationRequest, run
 from .precision import outside_autocast, widened
@@ -59,8 +58,7 @@ def linear_attention(
     """
     q, k = group_heads(v, q=q, k=k)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), v=(v, "B T H V"), log_decay=(log_decay, "B T H"))
-    check_finite(q=q, k=k, v=v, log_decay=log_decay)
-    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    check_values(*finite(q=q, k=k, v=v, log_decay=log_decay), *not_growing(log_decay))
     values = with_ones(v) if normalise else v
     out = run(
         FAMILY,

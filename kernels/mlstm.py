@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .arguments import check_finite, check_range, check_shapes
+from .arguments import check_shapes, check_values, finite, not_growing
 from .chunk_table import Layout
 from .dispatch import ImplementationRequest
 from .effective_attention import effective_attention
@@ -74,8 +73,7 @@ def mlstm(
         log_input=(log_input, "B T H"),
         log_decay=(log_decay, "B T H"),
     )
-    check_finite(q=q, k=k, v=v, log_input=log_input, log_decay=log_decay)
-    check_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
+    check_values(*finite(q=q, k=k, v=v, log_input=log_input, log_decay=log_decay), *not_growing(log_decay))
     layout = Layout.of(q.shape[0], q.shape[1], cu_seqlens, None, None)
     sequences = len(layout.starts)
     check_shapes({"S": sequences, "H": q.shape[2]}, initial_max=(initial_max, "S H"))

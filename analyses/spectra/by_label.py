@@ -123,7 +123,7 @@ def spectrum_by_label(
         if values.shape != tokens.shape[:2] or values.is_floating_point():
             wanted = list(tokens.shape[:2])
             raise ValueError(f"label {name!r} is {list(values.shape)} {values.dtype}; tokens need whole numbers {wanted}")
-        classes = values.numpy()[spectrum["sequence"], spectrum["position"]]
+        classes = values.cpu().numpy()[spectrum["sequence"], spectrum["position"]]
         own = spectrum.assign(label=name, **{"class": classes})[classes != -100]
         words = (texts or {}).get(name)
         own["class"] = [str(value) if words is None else words[value] for value in own["class"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -10,13 +11,15 @@ class Configuration:
     """The constants with which a kernel is launched.
 
     block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline. step: how much of the summed
-    axis a product takes at a time, in kernels that read both its sides from memory.
+    axis a product takes at a time, in kernels that read both its sides from memory. least: the compute capability, times ten,
+    from which it is used: one that suits Hopper spills its registers on what came before.
     """
 
     block: int
     warps: int
     stages: int
     step: int = 0
+    least: int = 80
 
 
 # By the bytes of a stored number. The state of a program takes K x block float32 registers of its warps; with float32 terms
@@ -31,23 +34,23 @@ PASS = {
 }
 # The same for one decay for all channels, in five kernels; the products have no axis of values.
 SCALAR_PRODUCTS = {
-    2: (Configuration(block=0, warps=4, stages=1, step=64), Configuration(block=0, warps=8, stages=1, step=64)),
+    2: (Configuration(block=0, warps=4, stages=1, step=128), Configuration(block=0, warps=4, stages=1, step=64)),
     4: (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=4, stages=1, step=32)),
 }
 SCALAR_FORWARD = {
-    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=8, stages=2)),
+    2: (Configuration(block=64, warps=8, stages=3, least=90), Configuration(block=32, warps=8, stages=2)),
     4: (Configuration(block=16, warps=4, stages=1),),
 }
 SCALAR_BACKWARD = {
-    2: (Configuration(block=32, warps=8, stages=2), Configuration(block=16, warps=8, stages=2)),
+    2: (Configuration(block=64, warps=8, stages=2, least=90), Configuration(block=32, warps=8, stages=2)),
     4: (Configuration(block=16, warps=4, stages=1),),
 }
 SCALAR_PRODUCT_GRADIENTS = {
-    2: (Configuration(block=32, warps=8, stages=1, step=64), Configuration(block=16, warps=8, stages=1, step=64)),
+    2: (Configuration(block=32, warps=4, stages=1, step=128), Configuration(block=32, warps=8, stages=1, step=64)),
     4: (Configuration(block=16, warps=8, stages=1, step=16),),
 }
 SCALAR_TOKEN_GRADIENTS = {
-    2: (Configuration(block=32, warps=8, stages=1, step=32), Configuration(block=32, warps=8, stages=1, step=16)),
+    2: (Configuration(block=64, warps=8, stages=2, step=32), Configuration(block=32, warps=8, stages=1, step=32)),
     4: (Configuration(block=16, warps=8, stages=1, step=16),),
 }
 # The products of a row under a decay for each channel, in float32.
@@ -56,7 +59,8 @@ GRAM_BACKWARD = (Configuration(block=0, warps=4, stages=1, step=16), Configurati
 STORED_BYTES = {"fast": 2, "exact": 4}
 LARGEST_KEY = {2: 128, 4: 64}
 LARGEST_ROW = {2: 64, 4: 32}  # writes of a row: tokens times writes a token
-INVERSE = (Configuration(block=64, warps=4, stages=1), Configuration(block=64, warps=2, stages=1))
+LINE = 16  # bytes
+INVERSE = (Configuration(block=64, warps=1, stages=1), Configuration(block=64, warps=2, stages=1))
 SCAN_CONFIGURATIONS = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
 
 # By the channels of a head, up to which they serve. block: sequences a program. The recurrent matrices of a head lie in shared
@@ -65,12 +69,33 @@ CELL_CONFIGURATIONS = {32: (Configuration(block=16, warps=4, stages=1),), 64: (C
 LARGEST_CELL = max(CELL_CONFIGURATIONS)
 
 
+def choose(table: Sequence[Configuration], capability: int) -> Configuration:
+    """The first configuration of a table for a device of this compute capability, times ten."""
+    return next(configuration for configuration in table if configuration.least <= capability)
+
+
 def holds(key_size: int, writes_a_token: int, precision: str) -> bool:
     """Whether the kernels hold keys of this size and a token that writes so often."""
-    stored = STORED_BYTES[precision]
-    return key_size <= LARGEST_KEY[stored] and writes_a_token <= LARGEST_ROW[stored]
+    return key_size <= LARGEST_KEY[STORED_BYTES[precision]] and _tokens_a_row(1, writes_a_token, precision) is not None
 
 
 def tokens_a_row(chunk: int, writes_a_token: int, precision: str) -> int:
-    """The tokens that a row takes: at most `chunk`, and no more than the kernels hold."""
-    return max(1, min(chunk, LARGEST_ROW[STORED_BYTES[precision]] // writes_a_token))
+    """The tokens that a row takes: about `chunk`, and no more than the kernels hold. Raises ValueError where they hold none."""
+    found = _tokens_a_row(chunk, writes_a_token, precision)
+    if found is None:
+        raise ValueError(
+            f"a token writes {writes_a_token} times; with precision={precision!r} the Triton kernels hold "
+            f"{LARGEST_ROW[STORED_BYTES[precision]]} writes in a row of tokens, and rows of bfloat16 by eights; "
+            "implementation='chunked' runs any number on a GPU too"
+        )
+    return found
+
+
+def _tokens_a_row(chunk: int, writes_a_token: int, precision: str) -> int | None:
+    """The most tokens of at most `chunk`, else the fewest, whose writes lie in lines of 16 bytes: where a row of bfloat16 has an
+    odd number of them, Triton 3.6 makes wrong sums of it on a Hopper GPU, another at each run.
+    """
+    stored = STORED_BYTES[precision]
+    lines = LINE // stored if stored < 4 else 1
+    held = [tokens for tokens in range(1, LARGEST_ROW[stored] // writes_a_token + 1) if tokens * writes_a_token % lines == 0]
+    return max((tokens for tokens in held if tokens <= chunk), default=min(held, default=None))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .configurations import CELL_CONFIGURATIONS, INVERSE, LARGEST_CELL, LARGEST_KEY, LARGEST_ROW, PASS, SCAN_CONFIGURATIONS
+from .configurations import CELL_CONFIGURATIONS, INVERSE, LARGEST_CELL, LARGEST_KEY, PASS, SCAN_CONFIGURATIONS
 
 CELL_NUMBERS = {"elman": 0, "gru": 1, "lstm": 2, "slstm": 3}
 
@@ -31,6 +31,12 @@ def check_can_run(tensor: Tensor) -> None:
 def block(size: int) -> int:
     """The least power of two that holds `size` and that a matrix product takes."""
     return max(16, 1 << (size - 1).bit_length())
+
+
+def capability_of(tensor: Tensor) -> int:
+    """The compute capability of its device, times ten; the interpreter takes what suits Hopper."""
+    major, minor = torch.cuda.get_device_capability(tensor.device) if tensor.is_cuda else (9, 0)
+    return 10 * major + minor
 
 
 def precision_of(dtype: torch.dtype) -> str:
@@ -58,7 +64,7 @@ def launch_pass(
     from .pass_forward import pass_forward
 
     (rows, sequences, heads, tokens, size), writes, columns = query.shape, key.shape[3], value.shape[4]
-    check_sizes(query, size, writes)
+    check_key_size(query, size)
     made = partial(torch.empty, dtype=torch.float32, device=query.device)
     lead = (rows, sequences, heads)
     output, written = made(*lead, tokens, columns), made(*lead, writes, columns)
@@ -93,19 +99,13 @@ def _pass_sizes(query: Tensor, writes: int, columns: int, erase: Tensor | None) 
     return (-(-columns // width), sequences * heads), sizes | blocks | kind | how
 
 
-def check_sizes(query: Tensor, size: int, writes: int) -> None:
-    """Raise ValueError for keys or rows larger than the kernels hold."""
+def check_key_size(query: Tensor, size: int) -> None:
+    """Raise ValueError for keys larger than the kernels hold."""
     largest = LARGEST_KEY[query.element_size()]
     if size > largest:
         raise ValueError(
             f"q has {size} key channels; with {query.dtype} terms the Triton kernels hold {largest}. precision='fast' holds "
             f"{LARGEST_KEY[2]}; implementation='chunked' runs any size on a GPU too"
-        )
-    most = LARGEST_ROW[query.element_size()]
-    if writes > most:
-        raise ValueError(
-            f"a token writes {writes} times; with {query.dtype} terms the Triton kernels hold {most} writes in a row of tokens; "
-            "implementation='chunked' runs any number on a GPU too"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,8 +17,9 @@ from .configurations import (
     SCALAR_PRODUCTS,
     SCALAR_TOKEN_GRADIENTS,
     Configuration,
+    choose,
 )
-from .launch import block, check_sizes, launch_inverse, precision_of
+from .launch import block, capability_of, check_key_size, launch_inverse, precision_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Tokens:
         kind = {"ERASE": self.beta is not None, "DECAY": self.log_decay is not None, "PRECISION": precision_of(q.dtype)}
         constants = {name: x for name, x in (sizes | blocks | kind | more).items() if name in kernel.arg_names}
         kernel[grid](*arguments, **constants, num_warps=chosen.warps, num_stages=chosen.stages)
+
+    def choose(self, table: Mapping[int, Sequence[Configuration]]) -> Configuration:
+        """The configuration of a kernel's table for the dtype of storage and the device."""
+        return choose(table[self.q.element_size()], capability_of(self.q))
 
     def width(self, chosen: Configuration) -> int:
         """The number of value channels that one program takes."""
@@ -117,7 +123,7 @@ class OfDecay:
 def launch_products(tokens: Tokens) -> Products:
     from .scalar_products import scalar_products
 
-    check_sizes(tokens.q, tokens.q.shape[3], tokens.writes)
+    check_key_size(tokens.q, tokens.q.shape[3])
     lead, writes, stored = tokens.lead, tokens.writes, tokens.q.dtype
     scores = tokens.empty(*lead, tokens.chunk, writes, dtype=stored)
     lower = None if tokens.beta is None else tokens.empty(*lead, writes, writes)
@@ -125,7 +131,7 @@ def launch_products(tokens: Tokens) -> Products:
     left = None if tokens.log_decay is None else tokens.empty(*lead, tokens.chunk)
     given, results = tokens.gates(tokens.beta, tokens.log_decay), tokens.gates(lower, reach, left)
     arguments = (tokens.q, tokens.k, *given, tokens.table, scores, *results, lead[2])
-    tokens.launch(scalar_products, tokens.over_rows, SCALAR_PRODUCTS[stored.itemsize][0], *arguments)
+    tokens.launch(scalar_products, tokens.over_rows, tokens.choose(SCALAR_PRODUCTS), *arguments)
     return Products(scores, None if lower is None else launch_inverse(lower, stored), reach, left)
 
 
@@ -139,7 +145,7 @@ def launch_forward(
     from .scalar_forward import scalar_forward
 
     final = torch.empty_like(state)
-    chosen = SCALAR_FORWARD[tokens.q.element_size()][0]
+    chosen = tokens.choose(SCALAR_FORWARD)
     read = (tokens.q, tokens.k, tokens.v, *tokens.gates(tokens.beta), tokens.table)
     of_rows = (products.scores, *tokens.gates(products.inverse, products.reach, products.left))
     arguments = (*read, *of_rows, slots, state, *kept, final, *rows, *tokens.lead[1:])
@@ -163,7 +169,7 @@ def launch_backward(
     from .scalar_backward import scalar_backward
 
     d_state = torch.empty_like(d_final)
-    chosen = SCALAR_BACKWARD[tokens.q.element_size()][0]
+    chosen = tokens.choose(SCALAR_BACKWARD)
     read = (tokens.q, tokens.k, *tokens.gates(tokens.beta), tokens.table)
     of_rows = (products.scores, *tokens.gates(products.inverse, products.reach, products.left))
     given = (d_output, *((d_final, d_final) if d_kept is None else d_kept), d_final)
@@ -190,14 +196,14 @@ def launch_gradients(
     d_gram = None if products.inverse is None else torch.empty_like(products.inverse)
     c = None if tokens.log_decay is None else OfDecay.empty(tokens)
 
-    chosen = SCALAR_PRODUCT_GRADIENTS[tokens.q.element_size()][0]
+    chosen = tokens.choose(SCALAR_PRODUCT_GRADIENTS)
     read = (tokens.k, tokens.v, *tokens.gates(tokens.beta, tokens.log_decay), tokens.table, products.scores)
     given = (*tokens.gates(products.reach), written, starts, d_output, solved)
     results = (d_products, *tokens.gates(d_gram), d_value, *tokens.gates(d_beta))
     of_c = tokens.gates(None, None, None) if c is None else (c.reads_in_row, c.writes, c.erased)
     tokens.launch(scalar_product_gradients, tokens.over_rows, chosen, *read, *given, *results, *of_c, heads)
 
-    chosen = SCALAR_TOKEN_GRADIENTS[tokens.q.element_size()][0]
+    chosen = tokens.choose(SCALAR_TOKEN_GRADIENTS)
     read = (tokens.q, tokens.k, *tokens.gates(tokens.beta), tokens.table, *tokens.gates(products.reach, products.left))
     given = (written, starts, d_output, solved, behind, d_products, *tokens.gates(d_gram, None if c is None else c.erased))
     of_c = tokens.gates(None, None, None) if c is None else (c.reads, c.carried, c.through)

@@ -145,8 +145,9 @@ def run(
     slot_of = {row: slot for slot, row in enumerate(rows)}
     slots = torch.tensor([slot_of.get(row, -1) for row in range(table.depth)], dtype=torch.int32, device=q.device)
     plan = Plan(table, _segments(table), slots, len(slot_of), storage)
+    places = _places_of(table, taps, slot_of, q.device)
     output, final, written, starts = ScalarPass.apply(plan, q, k, v, beta, log_decay, state, *values)  # type: ignore[no-untyped-call]
-    states = _states_at(table, taps, slot_of, k, log_decay, written, starts)
+    states = _states_at(places, taps, table.chunk, k, log_decay, written, starts)
     asked = len(layout.taps)
     return output, final, torch.stack(states[:asked], dim=1) if asked else None, states[asked:]
 
@@ -159,23 +160,29 @@ def _segments(table: ChunkTable) -> tuple[tuple[int, int, tuple[tuple[tuple[int,
     return tuple((first, stop, tuple(behind[stop])) for first, stop in zip([0, *cuts[:-1]], cuts, strict=True))
 
 
+def _places_of(table: ChunkTable, taps: Sequence[TapAt], slot_of: dict[int, int], device: torch.device) -> Tensor | None:
+    """Of each tap in each of its sequences [E, 4]: its slot, sequence, the first token of its row, and its offset there. They go
+    to the device before the pass, for which the copy would wait.
+    """
+    found = [(slot_of[tap.row], s, table.rows[s][tap.row][0], tap.offset) for tap in taps for s in tap.sequences]
+    return torch.tensor(found, device=device) if found else None
+
+
 def _states_at(
-    table: ChunkTable,
+    places: Tensor | None,
     taps: Sequence[TapAt],
-    slot_of: dict[int, int],
+    chunk: int,
     k: Tensor,
     log_decay: Tensor | None,
     written: Tensor,
     starts: Tensor,
 ) -> list[Tensor]:
     """Of each tap [s, H, K, V]: e^{c_r} S + sum_{i <= r} e^{c_r - c_i} k_i v'_i^T, all of them in one product."""
-    if not taps:
+    if places is None:
         return []
-    device = k.device
-    entries = [(slot_of[tap.row], s, table.rows[s][tap.row][0], tap.offset) for tap in taps for s in tap.sequences]
-    slot, sequence, first, offset = torch.tensor(entries, device=device).unbind(1)
+    slot, sequence, first, offset = places.unbind(1)
     kept = slot * starts.shape[1] + sequence
-    token = torch.arange(table.chunk, device=device)
+    token = torch.arange(chunk, device=k.device)
     read = token <= offset[:, None]
     at = torch.where(read, first[:, None] + token, 0).flatten()
 

@@ -38,6 +38,7 @@ TABLES = [ROOT / "tests" / folder for folder in ("kernels", "triton", "benchmark
 BUDGET = 450.0  # seconds of all rows together; those that do not fit are named as not run
 ROW_LIMIT = 150.0  # seconds of one row
 TINY = (1, 20, 1, 8)
+PARTS = ("default", "compile", "times", "configurations", "bits")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def compiled(part: str, dry: bool) -> tuple[Row, ...]:
         calls = [partial(peer.ours, chunk=chunk) for chunk in peers.CHUNKS] if side == "ours" else [peer.theirs]
         for call in calls:
             call({key: x.detach() for key, x in tokens.items()})
-            peers.step(call, tokens)()
+            peers.refusal(peers.step(call, tokens))
         return [{"what": "seconds", "found": time.perf_counter() - begin}]
 
     names, sides = ("Mamba-2",) if dry else peers.PEERS, ("ours", "theirs") if _has_fla() and not dry else ("ours",)
@@ -168,7 +169,7 @@ def run_rows(parts: Sequence[Part], arguments: argparse.Namespace, deadline: flo
 
 def run_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """All parts, with the tables written after every row."""
-    begin, asked = time.monotonic(), parts(arguments.dry)
+    begin, asked = time.monotonic(), [part for part in parts(arguments.dry) if part.rows[0].part in arguments.only]
     report: dict[str, Any] = {"dry": arguments.dry, "machine": machine(), "seconds": 0.0}
     report["parts"] = {part.title: {row.name: None for row in part.rows} for part in asked}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -203,8 +204,9 @@ def verdict(result: dict[str, Any] | None) -> str:
         return f"{said} (worst {worst['found']:.1e} of {worst['allowed']:.0e})"
     if "ratio" in entries[0]:
         return "; ".join(
-            f"{entry['what']}: {entry['ours']:.3f} ms, {entry['peer is']} {entry['peer']:.3f} ms, ratio {entry['ratio']:.2f} "
-            f"(at most {entry['wanted']:g})"
+            f"{entry['what']}: {entry['ours']:.3f} ms, {entry['peer is']} "
+            + (f"refuses: {entry['refusal']}" if entry["refusal"] else f"{entry['peer']:.3f} ms, ratio {entry['ratio']:.2f} ")
+            + ("" if entry["refusal"] else f"(at most {entry['wanted']:g})")
             for entry in entries
         )
     return "; ".join(f"{entry['what']} {entry['found']:.1f}" for entry in entries)
@@ -256,6 +258,7 @@ def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true", help="walk the rows in Triton's interpreter, at tiny sizes")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu", help="folder of results.json and results.md")
     parser.add_argument("--wheels", type=Path, help="folder with the wheels of flash-linear-attention and what it needs")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts alone")
     parser.add_argument("--seconds", type=float, default=BUDGET, help="for all rows together")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1), help="rows of checks side by side")
     arguments = parser.parse_args(given)

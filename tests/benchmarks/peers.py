@@ -78,12 +78,17 @@ PEERS = {
 
 
 class Timed(NamedTuple):
-    """What was timed, the milliseconds of ours and of the peer, and the most that their ratio should be."""
+    """What was timed, the milliseconds of ours and of the peer, and the most that their ratio should be.
+
+    refusal: what the peer says where it does not run here, as flash-linear-attention's gradients on Hopper before Triton 3.7.1;
+        its time is then NaN.
+    """
 
     what: str
     ours: float
     peer: float
     wanted: float
+    refusal: str = ""
 
     @property
     def ratio(self) -> float:
@@ -143,9 +148,21 @@ def against(name: str, shape: Shape, *, device: str = "cuda", rounds: int = 30, 
     rows = []
     for what, given, how in (("forward", plain, partial), ("forward and backward", tokens, step)):
         timed = partial(milliseconds, rounds=rounds, device=device)
-        ours_ms, peer_ms, chunk = min((*timed(how(ours, given), how(call, given)), chunk) for chunk, ours in own.items())
-        rows.append(Timed(f"{what}, rows of {chunk}", ours_ms, peer_ms, 1.0))
+        refused = refusal(how(call, given))
+        peer_calls = () if refused else (how(call, given),)
+        each = [(timed(how(ours, given), *peer_calls), chunk) for chunk, ours in own.items()]
+        (ours_ms, *peer_ms), chunk = min(each)
+        rows.append(Timed(f"{what}, rows of {chunk}", ours_ms, *(peer_ms or [float("nan")]), 1.0, refused))
     return rows
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """What a call raises, in a line; "" where it runs."""
+    try:
+        call()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def taps_against_none(shape: Shape, *, device: str = "cuda", rounds: int = 30) -> list[Timed]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from statescope import delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention, mlstm
+from statescope import Edit, delta_rule, diagonal_plus_low_rank, gated_linear_attention, linear_attention, mlstm
+from statescope.kernels.mlstm import scaled_gates
 
 Inputs = dict[str, Tensor]
 
@@ -97,17 +98,30 @@ def exponential(b: int, t: int, h: int, k: int, v: int, dtype: torch.dtype, seed
     return inputs | {"log_input": reach * (2 * _uniform(generator, dtype, b, t, h) - 1)}
 
 
+def away_from_the_bound(inputs: Inputs, edits: Sequence[Edit]) -> Tensor:
+    """[B, T, H]: whether the mLSTM's |n^T q| is at least a tenth away from e^{-m}. Where they meet, the gradient has a step, and
+    whichever side rounding falls on is right.
+    """
+    scaled = scaled_gates(inputs["log_input"], inputs["log_decay"])
+    keys, ones = inputs["k"] * scaled.input_gate[..., None], torch.ones_like(inputs["v"][..., :1])
+    own = [replace(edit, value=edit.value[..., -1:]) for edit in edits]
+    read = linear_attention(inputs["q"], keys, ones, scaled.log_decay, edits=own, implementation="reference").output[..., 0]
+    return (read.abs().log() + scaled.maxima).abs() > 0.1
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """A public call and how to make inputs for it: make(B, T, H, K, V, dtype, seed).
 
-    extra_columns: of the state beyond V. readouts: whether it takes read-out edits.
+    extra_columns: of the state beyond V. readouts: whether it takes read-out edits. smooth_at: (inputs, edits) -> [B, T, H], at
+        which tokens the output has a gradient; None at all.
     """
 
     call: Callable[..., Any]
     make: Callable[[int, int, int, int, int, torch.dtype, int], Inputs]
     extra_columns: int = 0
     readouts: bool = True
+    smooth_at: Callable[[Inputs, Sequence[Edit]], Tensor] | None = None
 
     def resume(self, out: Any) -> dict[str, Tensor]:
         """What goes on from a result."""
@@ -142,7 +156,7 @@ RECURRENCES: dict[str, Recurrence] = {
     "delta-product-by-channel": Recurrence(delta_rule, partial(delta, decay=0.5, keys=2, by_channel=True)),
     "normalised": Recurrence(partial(linear_attention, normalise=True), normalised, extra_columns=1),
     "bonus": Recurrence(gated_linear_attention, bonus, readouts=False),
-    "mlstm": Recurrence(mlstm, exponential, extra_columns=1),
+    "mlstm": Recurrence(mlstm, exponential, extra_columns=1, smooth_at=away_from_the_bound),
     "mlstm-40": Recurrence(mlstm, partial(exponential, reach=40.0), extra_columns=1),
     "low-rank": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=0.6)),
     "low-rank-20": Recurrence(diagonal_plus_low_rank, partial(low_rank, decay=20.0)),

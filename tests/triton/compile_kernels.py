@@ -2,8 +2,9 @@
 
     python tests/triton/compile_kernels.py [--default] [--arch 80 90]
 
-Fails where a kernel has a stack frame (it spills), needs more shared memory than the architecture has, or has no tensor-core
-operation where matrix products are expected. A kernel that compiles is not yet one that is right: see test_interpreted.py.
+Fails where a kernel has a stack frame of more than 64 bytes (it spills; one of 16 in the pass took no longer on an H100),
+needs more shared memory than the architecture has, or has no tensor-core operation where matrix products are expected. A
+kernel that compiles is not yet one that is right: see test_interpreted.py.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ from statescope.kernels.triton.unit_lower_inverse import unit_lower_inverse
 FAMILIES = {"erasing": True, "gated": False}
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
 ROWS = {2: (16, 32, 64), 4: (16, 32)}  # tokens a row, by the bytes of a stored number
+SPILLED = 64  # bytes
 TENSOR_CORES = {80: "mma.sync", 90: "wgmma.mma_async"}
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -121,7 +123,8 @@ def scalar_cases(default: bool, arch: int) -> Iterator[Case]:
                 continue
             # Products of fewer than 64 rows have no warp-group instruction; those of the pass have rows of keys.
             few = block(writes) < 64 and kernel not in (scalar_forward, scalar_backward)
-            for configuration in table[: 1 if default else None]:
+            suited = [configuration for configuration in table if configuration.least <= arch]
+            for configuration in suited[: 1 if default else None]:
                 sizes = {"WRITES": each, "C": tokens, "M": writes, "K": size, "V": size}
                 blocks = {"BLOCK_C": block(tokens), "BLOCK_M": block(writes), "BLOCK_K": size, "BLOCK_V": configuration.block}
                 constants: dict[str, Any] = sizes | blocks | {"ERASE": erase, "DECAY": True, "PRECISION": precision}
@@ -196,7 +199,7 @@ def check(case: Case, arch: int) -> tuple[str, list[str]]:
     compiled = compile_case(case, arch)
     registers, stack = resources(compiled.asm["cubin"])
     shared, tensor = compiled.metadata.shared, compiled.asm["ptx"].count(case.products or TENSOR_CORES[arch])
-    wrong = [f"a stack of {stack} bytes"] if stack else []
+    wrong = [f"a stack of {stack} bytes"] if stack > SPILLED else []
     wrong += [f"{shared} bytes of shared memory, {SHARED[arch]} are there"] if shared > SHARED[arch] else []
     wrong += ["no tensor-core operation"] if case.products and not tensor else []
     c = case.configuration

@@ -65,7 +65,7 @@ class Where:
         return table if self.tried is None else (table[self.tried],)
 
 
-GPU = Where("cuda", 2, 200, 2, ((24, 16), (None, 64)), 100, large=True)
+GPU = Where("cuda", 2, 200, 2, ((24, 16), (23, 13), (None, 64)), 100, large=True)
 INTERPRETER = Where("cpu", 1, 20, 1, ((8, 16),), 2, large=False, tried=-1)
 DEFAULT = 0
 
@@ -88,6 +88,11 @@ def results(where: Where, name: str, implementation: str, dtype: torch.dtype, si
     out = recurrence.call(**tokens, taps=taps, edits=edits, implementation=implementation, **how)
     found = {"output": out.output, "states": out.states, "final state": out.final_state}
     weights = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in found.values()]
+    if recurrence.smooth_at is not None:
+        smooth = recurrence.smooth_at(
+            {key: x for key, x in made.items() if key != "edit"}, [Edit(length // 2, "add", made["edit"])]
+        )
+        weights[0] = weights[0] * smooth[..., None].to(weights[0])
     loss = sum((x * weight).sum() for x, weight in zip(found.values(), weights, strict=True))
     gradients = torch.autograd.grad(loss, list(inputs.values()))
     return found | {f"d {key}": gradient for key, gradient in zip(inputs, gradients, strict=True)}
