@@ -36,7 +36,6 @@ class Overview(Page, kind="overview"):
         "curves",
         "numbers",
         "held_out_cost",
-        "training_curve",
     )
 
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +12,7 @@ from ...probe.runs.run import Run
 from ..components.choose import choose, search
 from ..components.index import STATUSES, RunFacts, runs_there_are
 from ..components.start import tell_status
+from ..components.tags import LONGEST, tag, tags_there_are
 from ..components.text import literal
 from ..environment import runs_folder
 from .page import FolderPage
@@ -29,7 +30,7 @@ class Runs(FolderPage, kind="runs"):
 
     def draw(self) -> None:
         st.header(self.title)
-        found = runs_there_are()
+        found, tags = runs_there_are(), tags_there_are()
         counts = {status: sum(facts.status == status for facts in found) for status in STATUSES}
         st.caption(", ".join(f"{count} {status}" for status, count in counts.items() if count))
         left, middle, right = st.columns([2, 1, 1])
@@ -37,12 +38,12 @@ class Runs(FolderPage, kind="runs"):
         status = choose("status", [ALL, *(status for status in STATUSES if counts[status])], "status", where=middle)
         studies = sorted({facts.study for facts in found if facts.study})
         study = choose("study", [ALL, *studies], "study", where=right)
-        shown = [facts for facts in found if _fits(facts, words, status, study)]
+        shown = [facts for facts in found if _fits(facts, tags.get(facts.name, ()), words, status, study)]
         if not shown:
             st.info("No run fits.", icon=":material/info:")
             return
         st.dataframe(
-            _table(shown),
+            _table(shown, tags),
             hide_index=True,
             key="runs",
             on_select=lambda: open_row(shown),
@@ -51,6 +52,7 @@ class Runs(FolderPage, kind="runs"):
             column_config={
                 "done": st.column_config.ProgressColumn("done", min_value=0.0, max_value=1.0, format="percent"),
                 "time": st.column_config.NumberColumn("time", format="%.0f s"),
+                "tags": st.column_config.ListColumn("tags"),
                 "created": st.column_config.DatetimeColumn("created", format="YYYY-MM-DD HH:mm"),
             },
         )
@@ -58,6 +60,7 @@ class Runs(FolderPage, kind="runs"):
         chosen = next((facts for facts in shown if facts.name == st.session_state.get("run")), None)
         if chosen is not None:
             _tell(chosen)
+            _offer_tags(chosen.name, tags)
 
 
 def open_row(shown: Sequence[RunFacts]) -> None:
@@ -67,12 +70,12 @@ def open_row(shown: Sequence[RunFacts]) -> None:
         st.session_state["run"] = shown[rows[0]].name
 
 
-def _fits(facts: RunFacts, words: str, status: str, study: str) -> bool:
-    text = f"{facts.name} {facts.study} {facts.status} {facts.note}".lower()
+def _fits(facts: RunFacts, tags: Sequence[str], words: str, status: str, study: str) -> bool:
+    text = f"{facts.name} {facts.study} {facts.status} {facts.note} {' '.join(tags)}".lower()
     return status in (ALL, facts.status) and study in (ALL, facts.study) and all(word in text for word in words.lower().split())
 
 
-def _table(shown: Sequence[RunFacts]) -> pd.DataFrame:
+def _table(shown: Sequence[RunFacts], tags: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """What stands in the table."""
     return pd.DataFrame(
         {
@@ -84,8 +87,26 @@ def _table(shown: Sequence[RunFacts]) -> pd.DataFrame:
             "results": [facts.results for facts in shown],
             "time": [facts.seconds for facts in shown],
             "done": [facts.done for facts in shown],
+            "tags": [list(map(visible, tags.get(facts.name, ()))) for facts in shown],
             "note": [visible(facts.note) for facts in shown],
         }
+    )
+
+
+def _offer_tags(name: str, tags: Mapping[str, Sequence[str]]) -> None:
+    """A box for the tags of a run: those there are to choose from, or new ones to type."""
+    own = list(tags.get(name, ()))
+    known = sorted({word for words in tags.values() for word in words})
+    key = f"tags-{name}"
+    st.multiselect(
+        "tags",
+        known,
+        own,
+        key=key,
+        accept_new_options=True,
+        format_func=visible,
+        on_change=lambda: tag(name, st.session_state[key]),
+        help=f"The search finds them. A tag has {LONGEST} letters at most.",
     )
 
 

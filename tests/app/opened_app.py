@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
+
+from statescope.probe.runs.manifest import FileRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,3 +39,11 @@ def numbers(values: Any) -> np.ndarray:
     if isinstance(values, dict):
         return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).astype(float)
     return np.asarray(values, dtype=float)
+
+
+def record(run: Path, **changes: Any) -> None:
+    """Write a manifest anew, with the digests of the files as they are."""
+    plain = json.loads((run / "manifest.json").read_text()) | changes
+    for name, entry in plain["files"].items():
+        entry |= asdict(FileRecord.of(run / name))
+    (run / "manifest.json").write_text(json.dumps(plain))

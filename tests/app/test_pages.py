@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from opened_app import charts, numbers, open_app
+from opened_app import charts, numbers, open_app, record
 from pyarrow import parquet
 from streamlit.testing.v1 import AppTest
 
 from statescope import Run
-from statescope.probe.runs.manifest import FileRecord
 
-PAGES = ("overview", "transitions", "by_token", "memory", "automata", "states", "probes", "directions", "tangent", "results")
+PAGES = (
+    "overview",
+    "transitions",
+    "by_token",
+    "memory",
+    "automata",
+    "states",
+    "probes",
+    "directions",
+    "tangent",
+    "training",
+    "results",
+)
 
 
 @pytest.mark.parametrize("run", ["parity", "source"])
@@ -142,14 +152,6 @@ def hostile(finished: Path, tmp_path: Path) -> Path:
         type(result)(table, result.about).save(run / "results" / f"{name}.parquet")
     record(run, error=PICTURE, outcome="failed", source={"commit": PICTURE}, packages={PICTURE: PICTURE})
     return folder
-
-
-def record(run: Path, **changes: Any) -> None:
-    """Write a manifest anew, with the digests of the files as they are."""
-    plain = json.loads((run / "manifest.json").read_text()) | changes
-    for name, entry in plain["files"].items():
-        entry |= asdict(FileRecord.of(run / name))
-    (run / "manifest.json").write_text(json.dumps(plain))
 
 
 def markdown_of(app: AppTest) -> list[str]:

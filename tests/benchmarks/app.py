@@ -83,7 +83,7 @@ def first_page(page: Page, folder: Path) -> dict[str, float]:
 
 def steps(page: Page, models: Path, folder: Path) -> dict[str, float]:
     """How long a step of the token takes until the matrix of its state is drawn; memory after few and after many steps."""
-    text = "+".join(str(index * 7 % 10) for index in range(TOKENS // 2))
+    text = "".join(str(index * 7 % 10) for index in range(TOKENS))
     found: list[float] = []
     with served(folder, [models]) as (server, url):
         begin = time.monotonic()
@@ -97,7 +97,7 @@ def steps(page: Page, models: Path, folder: Path) -> dict[str, float]:
             until(page, f"({state}).includes('After token')")
         page.wait_for_selector(SETTLED, state="attached", timeout=WAIT)
         opened = time.monotonic() - begin
-        page.locator("[role=slider]").first.focus()
+        page.locator(".strip").first.focus()
         held = {}
         for step in range(MANY + 1):
             before = page.evaluate(state)

@@ -1,0 +1,95 @@
+"""Everything that a run says of its training, on one axis of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from ...probe.declarations import declarations
+from ...probe.results.figure import Figure, Panel
+from ...probe.results.palette import color
+from ...probe.results.result import Result
+from ...probe.results.screen import draw_on_screen
+from ...probe.runs.run import Run
+from ..components.choose import choose_position, choose_rows, rows_of
+from ..components.figure import is_dark, offer
+from ..components.kept_chart import kept_chart
+from ..components.origin import OfRun
+from ..components.text import caption, literal
+from .page import Page
+
+STEP = "step"
+
+
+def kinds_over_steps() -> tuple[str, ...]:
+    """The kinds of result that have a column of steps, as their classes say it; none of them is imported."""
+    return tuple(found.kind for found in declarations(Result.family) if STEP in (found.constants.get("columns") or {}))
+
+
+class Training(Page, kind="training"):
+    """Losses, and every analysis that was made at several steps, scrubbed together."""
+
+    title = "Training"
+    icon = ":material/trending_down:"
+    order = 45
+    shows = kinds_over_steps()
+    intro = (
+        "What changes while a model trains, on one axis of steps: the loss, and whatever was measured at several of them. The "
+        "line is one step in all charts; the table below says what stands there."
+    )
+
+    def draw(self, run: Run, results: Mapping[str, Result]) -> None:
+        self.head()
+        where = choose_rows(results.values())
+        rows = {name: part for name, result in results.items() if (part := rows_of(result, where)) is not None}
+        last = max((int(result.table[STEP].max()) for result in rows.values()), default=0)
+        if rows:
+            scrub(run, rows, last)
+        for name, result in rows.items():
+            figure = result.figure()
+            offer(OfRun(run), name, result, figure, figure.to_frame(), {})
+
+
+@st.fragment
+def scrub(run: Run, rows: Mapping[str, Result], last: int) -> None:
+    """The charts over steps, with one step marked in all of them."""
+    step = choose_position("step", last, "step", default=last)
+    for name, result in rows.items():
+        try:
+            drawn = result.specification()
+            over = [panel for panel in drawn.panels if is_over_steps(panel)]
+            if not over:
+                continue
+            kept_chart(marked(replace(drawn, panels=over), step, last), f"training-{run.path.name}-{name}", drawn.alt)
+        except Exception as error:  # a table of the right columns may hold anything
+            st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
+            continue
+        caption(drawn.caption)
+    here = {name: nearest(result.table, step) for name, result in rows.items()}
+    for name, table in here.items():
+        st.caption(f"{literal(name.replace('_', ' '))} at step {int(table[STEP].iloc[0])}")
+        st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 250), key=f"at-step-{name}")
+
+
+def is_over_steps(panel: Panel) -> bool:
+    """Whether the horizontal axis of a panel is of training steps."""
+    return STEP in panel.x_label
+
+
+def marked(figure: Figure, step: int, last: int) -> object:
+    """A figure whose panels all reach from the first step to the last, with a line at one step."""
+    shown = [replace(panel, x_range=(0.0, float(last)), x_log=False) for panel in figure.panels]
+    chart = draw_on_screen(replace(figure, panels=shown), dark=is_dark())
+    for axis in {(trace.xaxis or "x", trace.yaxis or "y") for trace in chart.data}:
+        place = {"x0": step, "x1": step, "y0": 0, "y1": 1, "xref": axis[0], "yref": f"{axis[1]} domain"}
+        chart.add_shape(type="line", line={"color": color(1), "width": 1.5}, **place)
+    return chart
+
+
+def nearest(table: pd.DataFrame, step: int) -> pd.DataFrame:
+    """The rows of the step nearest to one."""
+    steps = table[STEP].drop_duplicates()
+    return table[table[STEP] == steps.iloc[(steps - step).abs().argmin()]]

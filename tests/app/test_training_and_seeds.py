@@ -1,0 +1,89 @@
+"""The page of training, the page of seeds, and tags."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from opened_app import numbers, open_app, record
+
+from statescope import Run
+from statescope.analyses.behaviour.training_curve import TrainingCurve
+from statescope.app.components.tags import FILE, tag, tags_there_are
+from statescope.app.pages.seeds import runs_alike
+from statescope.app.pages.training import kinds_over_steps, marked, nearest
+from statescope.probe.results.over_seeds import over_seeds
+
+
+@pytest.fixture
+def seeds(finished: Path, tmp_path: Path) -> Path:
+    """Two runs of one study that differ in the seed and in what they measured, and one of other settings."""
+    configuration = dict(Run(finished / "parity").manifest.configuration)
+    changes = {"run-0": {"seed": 0}, "run-1": {"seed": 1}, "other": {"width": 32}}
+    for name, change in changes.items():
+        run = tmp_path / name
+        shutil.copytree(finished / "parity", run)
+        result = Run(run).result("accuracy_by_length")
+        table = result.table.assign(accuracy=result.table["accuracy"] * (0.5 if name == "run-1" else 1.0))
+        type(result)(table, result.about).save(run / "results" / "accuracy_by_length.parquet")
+        record(run, configuration=configuration | change, seed=change.get("seed", 0))
+    return tmp_path
+
+
+def test_runs_that_differ_in_the_seed_alone_are_shown_as_one(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(seeds, monkeypatch, "seeds", run="run-1", result="accuracy_by_length")
+    assert not app.exception and not app.error
+    assert any("2 runs with the same settings: seeds 0-1" in caption.value for caption in app.caption)
+    assert list(runs_alike(Run(seeds / "run-1"))) == [0, 1], "the run of another width is none of them"
+    expected = over_seeds({seed: Run(seeds / f"run-{seed}").result("accuracy_by_length") for seed in range(2)})
+    (frame,) = [frame.value for frame in app.dataframe if "low" in frame.value]
+    assert frame.equals(expected.figure().to_frame())
+    names: dict = {}
+    code = next(block.value for block in app.code if "over_seeds" in block.value)
+    exec(code.replace("result.figure", "figure = result.figure").replace(".show()", ""), names)
+    assert names["figure"].to_frame().equals(frame)
+
+
+def test_a_run_alone_says_how_to_make_more(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(seeds, monkeypatch, "seeds", run="other")
+    assert not app.exception and "--seeds" in app.info[0].value
+
+
+def test_the_step_is_marked_in_every_chart_and_its_numbers_are_told(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(seeds, monkeypatch, "training", run="run-1", step="2")
+    assert not app.exception and not app.error
+    table = Run(seeds / "run-1").result("training").table
+    shown = next(frame.value for frame in app.dataframe if list(frame.value.columns) == list(table.columns))
+    assert shown.reset_index(drop=True).equals(table[table["step"] == 2].reset_index(drop=True))
+    (chart,) = [json.loads(json.loads(part.proto.json)["figure"]) for part in app.get("bidi_component")]
+    assert [shape["x0"] for shape in chart["layout"]["shapes"]] == [2]
+    assert {"training_curve", "tangent_motion"} <= set(kinds_over_steps())
+
+
+def test_all_charts_of_training_reach_over_the_same_steps() -> None:
+    table = pd.DataFrame({"model": "a", "step": [1, 5, 9], "loss": [3.0, 2.0, 1.0]})
+    chart = marked(TrainingCurve(table).specification(), 5, 100)
+    assert tuple(chart.layout.xaxis.range) == (0, 100) and chart.layout.shapes[0].x0 == 5
+    np.testing.assert_allclose(numbers(chart.data[-1].x), [1, 5, 9])
+    assert nearest(table, 6)["step"].tolist() == [5] and nearest(table, 99)["step"].tolist() == [9]
+
+
+def test_tags_are_kept_beside_the_runs_and_found_by_the_search(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (seeds / "run-1" / "manifest.json").read_bytes()
+    app = open_app(seeds, monkeypatch, "runs", run="run-1")
+    app.multiselect(key="tags-run-1").set_value([]).run()
+    tag("run-1", ["good", "good", "for the paper", "", "x" * 99], seeds)
+    assert tags_there_are(seeds) == {"run-1": ("good", "for the paper")}
+    app = open_app(seeds, monkeypatch, "runs", run="run-1", search="paper")
+    assert app.dataframe[0].value["run"].tolist() == ["run-1"]
+    assert [list(words) for words in app.dataframe[0].value["tags"]] == [["good", "for the paper"]]
+    app.multiselect(key="tags-run-1").set_value(["good"]).run()
+    assert tags_there_are(seeds) == {"run-1": ("good",)}
+    assert (seeds / "run-1" / "manifest.json").read_bytes() == before
+    (seeds / FILE).write_text("[1, {")
+    assert not open_app(seeds, monkeypatch, "runs", run="run-1").exception and tags_there_are(seeds) == {}
+    (seeds / FILE).unlink()
