@@ -29,6 +29,7 @@ _HOME = {
     "Training": ".probe.runs.training",
     "train": ".probe.runs.training",
     "capture": ".probe.captures.collect",
+    "plan_capture": ".probe.captures.collect",
     "ProbeSweep": ".probe.estimators.probe_sweep",
     "Direction": ".probe.subspaces.direction",
     "Subspace": ".probe.subspaces.subspace",

@@ -22,6 +22,7 @@ from .kernels.products import lyapunov_exponents as lyapunov_exponents
 from .kernels.recurrence import Edit as Edit
 from .kernels.recurrence import Tap as Tap
 from .probe.captures.collect import capture as capture
+from .probe.captures.collect import plan_capture as plan_capture
 from .probe.estimators.probe_sweep import ProbeSweep as ProbeSweep
 from .probe.interventions.patching import attribute_states as attribute_states
 from .probe.interventions.patching import patch_states as patch_states

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from ..errors import unknown_name
+from ..results.text import visible_lines
 from ..tasks.base import IGNORED
+from .stored import Features, StoredActivation, StoredFeatures, feature_rows
 
 if TYPE_CHECKING:
     from ..hooks.cache import StateCache
 
+IN_MEMORY = 2**28  # bytes of one activation that are read whole
 NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; in `positions`, where there is no sample
 
 
@@ -23,7 +27,7 @@ NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; 
 class Capture:
     """N sequences at P positions each. A sample is one position of one sequence; they are numbered sequence by sequence.
 
-    activations: hook -> [N, P, ...], a tensor or a stored array that is read when asked for.
+    activations: hook -> [N, P, ...], a tensor or a StoredActivation, which is read when asked for.
     labels: name -> [N, P]: whole numbers or booleans are classes, real numbers are values. -100, or nan, says that a sample has
         no such label, and probes leave it out.
     tokens: [N, T], whole sequences; -1 (nan for real inputs) behind the end of the shorter ones.
@@ -64,6 +68,23 @@ class Capture:
             f"labels: {', '.join(self.labels) or 'none'})"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts, a row for each hook and label, and the first samples."""
+        samples, sources = len(self.sample_positions), len(self.groups.unique())
+        title = f"Capture of {samples} samples of {len(self.tokens)} sequences from {sources} sources"
+        rows = [
+            (name, str(list(value.shape[2:])), str(value.dtype), f"{value.nbytes / 2**20:,.1f} MiB {_where(value)}")
+            for name, value in self.activations.items()
+        ]
+        for name in self.labels:
+            truth = self.label(name)
+            held, kinds = truth[labelled(truth)], "values" if truth.is_floating_point() else "classes"
+            count = f"{len(held.unique())} classes" if kinds == "classes" else f"from {held.min():.3g} to {held.max():.3g}"
+            rows.append((f"label {name}", count if len(held) else "no sample has it", kinds, f"{len(held)} samples"))
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(visible_lines(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+        first = self.select(torch.arange(min(2, len(self.tokens)))).to_frame().head(8)
+        return f"<div><b>{html.escape(title)}</b><table>{body}</table>{first.to_html(index=False, escape=True)}</div>"
+
     @property
     def hooks(self) -> list[str]:
         return list(self.activations)
@@ -91,18 +112,33 @@ class Capture:
         A complex number is two features that stand side by side, its real and its imaginary part. Raises UnknownNameError for a
         hook that was not captured, ValueError for values that are not finite.
         """
-        rows = self._samples(self.activation(hook))
-        rows = torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows
-        if not bool(rows.isfinite().all()):
-            raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
-        return rows.flatten(1).to(torch.promote_types(rows.dtype, torch.float32))
+        return feature_rows(self._samples(self.activation(hook)), hook)
+
+    def sample_features(self, hook: str) -> Features:
+        """The same as `features` where they fit: of a stored activation larger than `IN_MEMORY` bytes, rows that are read a part
+        at a time. Raises UnknownNameError for a hook that was not captured.
+        """
+        if hook not in self.activations:
+            raise unknown_name("captured hook", hook, self.activations)
+        found = self.activations[hook]
+        if not isinstance(found, StoredActivation) or found.nbytes <= IN_MEMORY:
+            return self.features(hook)
+        sequence, place = torch.meshgrid(*map(torch.arange, self.position_table.shape), indexing="ij")
+        return StoredFeatures(found, self._samples(torch.stack([sequence, place], dim=-1)), hook)
+
+    def feature_batches(self, hook: str, label: str, size: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
+        """The samples that have a label, and the label, `size` at a time: what an eraser's `fit_batches` takes."""
+        truth, features = self.label(label), self.sample_features(hook)
+        held = labelled(truth).nonzero()[:, 0]
+        for part in held.split(size):
+            yield features[part], truth[part]
 
     def activation(self, hook: str) -> Tensor:
         """The activation as the hook gave it, [N, P, ...]. Raises UnknownNameError for a hook that was not captured."""
         if hook not in self.activations:
             raise unknown_name("captured hook", hook, self.activations)
         found = self.activations[hook]
-        return found if isinstance(found, Tensor) else torch.from_numpy(found[:])
+        return found if isinstance(found, Tensor) else found.read()
 
     def activation_cache(self, model: Any) -> StateCache:
         """Everything as a transformer-lens ActivationCache, hook -> [N, P, ...], for what is written against those.
@@ -151,7 +187,9 @@ class Capture:
         """Some of its sequences, by number or by a mask [N]."""
         chosen = torch.arange(len(self.tokens))[sequences]
         positions = self.positions[chosen] if isinstance(self.positions, Tensor) else self.positions
-        activations = {name: self.activation(name)[chosen] for name in self.activations}
+        activations = {
+            name: value[chosen] if isinstance(value, Tensor) else value.select(chosen) for name, value in self.activations.items()
+        }
         labels = {name: value[chosen] for name, value in self.labels.items()}
         return Capture(activations, labels, self.tokens[chosen], self.groups[chosen], positions, self.classes)
 
@@ -170,6 +208,10 @@ class Capture:
         if not isinstance(self.positions, Tensor):
             return values.flatten(0, 1)
         return values.flatten(0, 1)[self.positions.flatten() != NO_TOKEN]
+
+
+def _where(value: Any) -> str:
+    return "in memory" if isinstance(value, Tensor) else "on disk"
 
 
 def labelled(values: Tensor) -> Tensor:

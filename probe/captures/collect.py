@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
@@ -15,7 +16,10 @@ from ..models.hooked import HookedModel
 from ..tasks.base import IGNORED, Batch
 from .capture import NO_TOKEN, Capture, from_columns, pad_to
 from .inputs import Inputs
-from .store import CaptureWriter
+from .plan import CapturePlan
+from .store import CaptureWriter, finished, open_capture
+
+SAMPLED = 65_536  # numbers of each weight that tell one model from another
 
 
 def capture(
@@ -29,6 +33,8 @@ def capture(
     mask: Any = None,
     batch_size: int = 32,
     store: str | Path | None = None,
+    resume: bool = False,
+    budget_bytes: int = 8 * 2**30,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Capture:
     """Run the model over sequences and keep hooks at some positions.
@@ -50,20 +56,36 @@ def capture(
     batch_size: sequences that run together at most.
     store: a folder to write to as zarr; without it the capture stays in memory. bfloat16, which zarr lacks, is stored as
         float32, which holds every bfloat16 exactly.
+    resume: go on with a store that the same call began, behind the last batch that it finished; a finished one is opened.
+    budget_bytes: a capture in memory that would be larger is refused before the model runs; so is a store for which the disk has
+        no room. `plan_capture` says how large it will be.
     advance: called with the number of batches done.
 
     Raises UnknownNameError for a hook or column that does not exist, ValueError for a hook without a position, no sequence, or
-    labels that do not fit, IndexError for a position outside a sequence, and FileExistsError where the store holds a finished
-    capture.
+    labels that do not fit, IndexError for a position outside a sequence, MemoryError over the budget, OSError without room on the
+    disk, and FileExistsError where the store holds a finished capture, or with `resume` that of another call.
     """
     inputs = _inputs(model, tokens, labels, groups, mask, positions, batch_size)
     resolved = [Tap.of(positions).resolve(batch.tokens.shape[1]) for batch in inputs.batches]
     most, longest = max(map(len, resolved)), max(batch.tokens.shape[1] for batch in inputs.batches)
     count = sum(map(len, inputs.rows))
-    writer = None if store is None else CaptureWriter(store, count, inputs.classes)
+    plan = CapturePlan.of(model, hooks, inputs, resolved)
+    writer = None
+    if store is None:
+        plan.check_memory(budget_bytes)
+    else:
+        request = _request(model, hooks, positions, inputs) if resume else ""
+        if resume and finished(store, request):
+            return open_capture(store)
+        plan.check_disk(store)
+        writer = CaptureWriter(store, count, inputs.classes, request=request, resume=resume)
+    already = 0 if writer is None else writer.done
     kept: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for done, (batch, at, rows) in enumerate(zip(inputs.batches, resolved, inputs.rows, strict=True)):
+            if already > 0:
+                already -= len(rows)
+                continue
             columns = {f"hooks/{name}": value for name, value in _activations(model, batch, hooks, at).items()}
             columns = {name: pad_to(value, most, nan) for name, value in columns.items()} | _about(batch, at, most, longest)
             if writer is not None:
@@ -95,6 +117,34 @@ def _inputs(
         return ids
 
     return Inputs.of(given, labels, groups, mask, positions=positions, size=batch_size, encode=encode)
+
+
+def plan_capture(
+    model: HookedModel,
+    tokens: Any,
+    hooks: Sequence[str] = ("blocks.*.hook_resid_post",),
+    *,
+    positions: TapRequest = "all",
+    mask: Any = None,
+    batch_size: int = 32,
+) -> CapturePlan:
+    """How large a `capture` of these arguments will be, hook by hook, before anything runs."""
+    inputs = _inputs(model, tokens, (), None, mask, positions, batch_size)
+    return CapturePlan.of(model, hooks, inputs, [Tap.of(positions).resolve(batch.tokens.shape[1]) for batch in inputs.batches])
+
+
+def _request(model: HookedModel, hooks: Sequence[str], positions: TapRequest, inputs: Inputs) -> str:
+    """A digest of what a capture asks for: model, hooks, positions, sequences, labels and groups."""
+    digest = hashlib.sha256(repr((type(model).__name__, list(hooks), Tap.of(positions))).encode())
+    for name, tensor in model.state_dict().items():
+        step = max(1, tensor.numel() // SAMPLED)
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().flatten()[::step].cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for batch, rows in zip(inputs.batches, inputs.rows, strict=True):
+        for name, tensor in (("tokens", batch.tokens), ("groups", batch.groups), ("rows", rows), *sorted(batch.labels.items())):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _about(batch: Batch, at: Sequence[int], most: int, longest: int) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ..files import DamagedFileError, explaining_failed_writes, write_text
 from .capture import Capture, from_columns
+from .stored import StoredActivation
 
 COMMIT = "commit.json"
 
@@ -27,11 +28,26 @@ class DamagedCaptureError(DamagedFileError):
 class CaptureWriter:
     """Writes batches one after another. What `commit.json` counts is on disk; what lies beyond it is not read.
 
-    sequences: how many there will be in all. classes: of the capture.
+    sequences: how many there will be in all. classes: of the capture. request: a digest of what is written. resume: go on behind
+    the `done` sequences of an unfinished capture of the same request.
     """
 
-    def __init__(self, path: str | Path, sequences: int, classes: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        sequences: int,
+        classes: Mapping[str, Sequence[str]] | None = None,
+        *,
+        request: str = "",
+        resume: bool = False,
+    ) -> None:
+        self.path, self.request = Path(path), request
+        begun = _counter(self.path) if resume else None
+        if begun is not None:
+            _check_request(self.path, begun, request)
+            self.sequences, self.classes, self.done = sequences, dict(classes or {}), int(begun["written"])
+            self.group = zarr.open_group(self.path, mode="r+", zarr_format=3)
+            return
         if (self.path / COMMIT).exists():
             raise FileExistsError(f"{self.path} holds a capture already; delete it or choose another store")
         if os.path.lexists(self.path) and not _is_unfinished(self.path):
@@ -80,7 +96,38 @@ class CaptureWriter:
 
     def _commit(self) -> None:
         counter = {"sequences": self.sequences, "written": self.done, "classes": self.classes}
+        counter |= {"request": self.request} if self.request else {}
         write_text(self.path / COMMIT, json.dumps(counter))
+
+
+def finished(path: str | Path, request: str) -> bool:
+    """Tell whether a store holds the whole capture of a request. Raises FileExistsError for one of another request."""
+    counter = _counter(Path(path))
+    if counter is None:
+        return False
+    _check_request(Path(path), counter, request)
+    return bool(counter["written"] == counter["sequences"])
+
+
+def _counter(path: Path) -> dict[str, Any] | None:
+    """What commit.json says; None where nothing was committed."""
+    if not (path / COMMIT).exists():
+        return None
+    try:
+        counter = json.loads((path / COMMIT).read_text())
+        if not isinstance(counter["written"], int) or not isinstance(counter["sequences"], int):
+            raise ValueError("it counts no sequences")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DamagedCaptureError(f"{path / COMMIT} cannot be read: {error}") from error
+    return dict(counter)
+
+
+def _check_request(path: Path, counter: Mapping[str, Any], request: str) -> None:
+    if counter.get("request") != request:
+        raise FileExistsError(
+            f"{path} holds a capture of another call: another model, hooks, positions, sequences, labels or batches; choose "
+            "another store"
+        )
 
 
 def _is_unfinished(path: Path) -> bool:
@@ -98,6 +145,7 @@ def open_capture(path: str | Path) -> Capture:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")
         columns = {f"hooks/{name}": group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
         small = [f"labels/{name}" for name in sorted(_names(group, "labels"))] + ["tokens", "groups", "positions"]
+        columns = {name: StoredActivation(array) for name, array in columns.items()}
         columns |= {name: torch.from_numpy(np.asarray(group[name][:])) for name in small}
         return from_columns(columns, {name: tuple(map(str, own)) for name, own in counter.get("classes", {}).items()})
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:

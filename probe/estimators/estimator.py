@@ -11,6 +11,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from ..captures.stored import CHUNK, Features
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
@@ -84,11 +85,13 @@ class Estimator(Configuration, Kinds, family="estimator"):
     """Base of the estimators.
 
     metric: what its probes are scored by; it also says whether targets are classes or numbers. has_probabilities: whether its
-    probes give log-probabilities, so that they have a code length.
+    probes give log-probabilities, so that they have a code length. streams: whether it takes features that are read a part at a
+    time (`StoredFeatures`), and holds no more of them than a part.
     """
 
     metric: ClassVar[Metric]
     has_probabilities: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     @abstractmethod
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
@@ -119,3 +122,10 @@ class Estimator(Configuration, Kinds, family="estimator"):
     def no_answers(self, target: Tensor) -> Tensor:
         """Room for the answers to a target [N]: its classes, or real numbers also where the target's are whole."""
         return torch.empty_like(target, dtype=target.dtype if self.metric.of_classes else torch.float64)
+
+
+def predicted(probe: Probe, features: Features, index: Tensor) -> Tensor:
+    """What a probe answers to some rows of features, which are read a part at a time where they are stored."""
+    if isinstance(features, Tensor):
+        return probe.predict(features[index])
+    return torch.cat([probe.predict(features[part]) for part in index.split(CHUNK)])

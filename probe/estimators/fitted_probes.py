@@ -14,7 +14,7 @@ from ..errors import StatescopeError, unknown_name
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
 from ..statistics.scores import ProbeScores
-from .estimator import Estimator, Probe
+from .estimator import Estimator, Probe, predicted
 
 EVERYWHERE = -1  # the position of a probe for all positions
 
@@ -132,7 +132,7 @@ class FittedProbes:
             )
         contexts = None if test.tokens.is_floating_point() else test.contexts(self.sweep.control_context)
         evidence = Evidence(self.sweep.estimator.metric, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
-        features = {hook: test.features(hook) for hook in self.hooks}
+        features = {hook: test.sample_features(hook) for hook in self.hooks}
         found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.cells}
         rows = []
         for where, cell in self.cells.items():
@@ -140,12 +140,12 @@ class FittedProbes:
             held = here[labelled(test.label(where.label)[here])]
             left_out = len(here) - len(held)
             notes = (*cell.notes, *((f"{left_out} test samples without the label left out",) if left_out else ()))
-            own = features[where.hook][held]
+            own = features[where.hook]
             control = None if cell.control is None or cell.task is None or contexts is None else (cell.control, cell.task)
             found = Answers(
-                None if cell.probe is None or not len(held) else cell.probe.predict(own),
+                None if cell.probe is None or not len(held) else predicted(cell.probe, own, held),
                 test.label(where.label)[held],
-                None if control is None or not len(held) else control[0].predict(own),
+                None if control is None or not len(held) else predicted(control[0], own, held),
                 None if control is None or contexts is None else control[1].labels(contexts[held]),
                 torch.full((len(held),), cell.baseline, dtype=torch.float64),
                 torch.full((len(held),), cell.control_baseline, dtype=torch.float64),

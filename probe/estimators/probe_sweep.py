@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..captures.capture import Capture, labelled
+from ..captures.stored import Features, in_memory, subset
 from ..configuration import Configuration, Count, Natural
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
@@ -164,7 +165,8 @@ class ProbeSweep(Configuration):
                 )
         contexts = None if capture.tokens.is_floating_point() else capture.contexts(self.control_context)
         for hook in capture.hooks if hooks is None else hooks:
-            features = capture.features(hook)
+            features = capture.sample_features(hook)
+            features = features if self.estimator.streams else in_memory(features)
             for position, rows in places(capture, self.by_position):
                 by_samples: dict[bytes, list[str]] = {}
                 for name, values in known.items():
@@ -175,7 +177,7 @@ class ProbeSweep(Configuration):
                     yield self._part(
                         hook,
                         position,
-                        features[held],
+                        subset(features, held),
                         {name: known[name][held] for name in own},
                         capture.sample_groups[held],
                         None if contexts is None else contexts[held],
@@ -186,7 +188,7 @@ class ProbeSweep(Configuration):
         self,
         hook: str,
         position: int,
-        features: Tensor,
+        features: Features,
         truth: dict[str, Tensor],
         groups: Tensor,
         contexts: Tensor | None,
@@ -219,7 +221,7 @@ class _Part:
 
     hook: str
     position: int
-    features: Tensor
+    features: Features
     truth: Mapping[str, Tensor]
     targets: Mapping[Target, Tensor]
     tasks: Mapping[str, ControlTask]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..statistics.metrics import Accuracy, Metric, RSquared
-from .estimator import K, LinearProbe, Probe
+from .estimator import K, LinearProbe, Probe, predicted
 from .gram import Centred, FoldedSums, Sums
 from .penalised import PenalisedEstimator, largest_of_best
 
@@ -24,6 +24,7 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
     """
 
     metric: ClassVar[Metric] = RSquared()
+    streams: ClassVar[bool] = True
 
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
         problem = _Problem(self, features, targets, self.inner_folds(groups))
@@ -48,7 +49,7 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
             tried = [pairs[frozenset((held_out, fold))] for fold in others]
             for name, probe in problem.probes(others, tried, problem.without(held_out)).items():
                 rows = problem.folded[held_out]
-                answers[name][rows] = probe.predict(features[rows]).to(answers[name])
+                answers[name][rows] = predicted(probe, features, rows).to(answers[name])
         return answers
 
     def precision(self, features: Tensor) -> torch.dtype:

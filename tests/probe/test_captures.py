@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,12 +19,16 @@ from statescope import (
     Model,
     ModelConfig,
     Parity,
+    ProbeSweep,
     Tap,
     capture,
     generator_for,
 )
 from statescope.probe.captures.capture import Capture
+from statescope.probe.captures.collect import plan_capture
 from statescope.probe.captures.store import COMMIT, CaptureWriter, DamagedCaptureError, open_capture
+from statescope.probe.captures.stored import StoredActivation, StoredFeatures
+from statescope.probe.erasure.linear_erasers import Leace
 from statescope.probe.errors import UnknownNameError
 
 HOOKS = ["blocks.0.attn.hook_state", "blocks.*.hook_resid_post"]
@@ -215,3 +220,131 @@ def test_a_capture_whose_parts_do_not_agree_is_refused() -> None:
         Capture({"h": torch.zeros(4, 1, 2)}, {}, tokens, groups[:3], (0,))
     with pytest.raises(ValueError, match="no sequence to capture"):
         capture(Model(ModelConfig(2, 8, 1)), [], ["hook_embed"], positions="last")
+
+
+@pytest.fixture
+def stored(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Capture, Capture]:
+    """The same capture in memory, and in a store of which nothing is read whole."""
+    monkeypatch.setattr("statescope.probe.captures.capture.IN_MEMORY", 0)
+    batches = [Parity().batch(4, 10, "test", generator_for(0, index)) for index in range(10)]
+    disk = capture(model, batches, HOOKS, positions=[2, 5, 9], store=tmp_path / "store.zarr")
+    return capture(model, batches, HOOKS, positions=[2, 5, 9]), disk
+
+
+def test_probes_of_a_store_read_a_part_at_a_time_and_find_the_same(
+    stored: tuple[Capture, Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part is larger than asked for, and each number is that of the capture in memory."""
+    memory, disk = stored
+    for module in ("captures.stored", "estimators.gram", "estimators.estimator"):
+        monkeypatch.setattr(f"statescope.probe.{module}.CHUNK", 16)
+    read: list[int] = []
+    plain = StoredFeatures.__getitem__
+    monkeypatch.setattr(StoredFeatures, "__getitem__", lambda self, index: read.append(len(index)) or plain(self, index))
+    for whole in (StoredFeatures.tensor, Capture.features):
+        monkeypatch.setattr(f"statescope.probe.captures.{whole.__module__.rsplit('.', 1)[1]}.{whole.__qualname__}", _refused)
+    sweep = ProbeSweep(permutations=9, resamples=20)
+    found = sweep.run(*disk.split()).table
+    crossed = sweep.cross_validate(disk, folds=4).table
+    monkeypatch.undo()
+    assert read and max(read) <= 16
+    columns = ["hook", "label", "accuracy", "low", "high", "control", "p_value", "penalty", "samples"]
+    for ours, theirs in ((found, sweep.run(*memory.split()).table), (crossed, sweep.cross_validate(memory, folds=4).table)):
+        ours, theirs = (table.sort_values("hook")[columns].reset_index(drop=True) for table in (ours, theirs))
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+def _refused(*_: object) -> None:
+    raise AssertionError("an activation was read whole")
+
+
+def test_erasers_of_a_store_are_fitted_by_batches(stored: tuple[Capture, Capture]) -> None:
+    memory, disk = stored
+    hook = HOOKS[0]
+    batches = list(disk.feature_batches(hook, "parity", size=7))
+    assert [len(labels) for _, labels in batches] == [7] * 17 + [1]
+    streamed = Leace().fit_batches(iter(batches), torch.tensor([0, 1]), hook=hook, name="parity")
+    whole = Leace().fit(memory.features(hook), memory.label("parity"), hook=hook, name="parity")
+    torch.testing.assert_close(streamed(memory.features(hook)), whole(memory.features(hook)))
+
+
+def test_estimators_that_need_all_features_are_given_them(stored: tuple[Capture, Capture]) -> None:
+    memory, disk = stored
+    sweep = ProbeSweep(estimator="logistic", permutations=0, resamples=10, code_length=False)
+    ours, theirs = (sweep.run(*kept.split(), hooks=HOOKS[:1]).table["accuracy"] for kept in (disk, memory))
+    assert ours.tolist() == theirs.tolist()
+
+
+def test_parts_of_a_stored_capture_are_not_read_until_they_are_asked_for(stored: tuple[Capture, Capture]) -> None:
+    memory, disk = stored
+    chosen = torch.tensor([30, 2, 17, 2])
+    ours, theirs = disk.select(chosen), memory.select(chosen)
+    assert isinstance(ours.activations[HOOKS[0]], StoredActivation)
+    assert torch.equal(ours.activation(HOOKS[0]), theirs.activation(HOOKS[0]))
+    assert torch.equal(
+        ours.select(torch.tensor([1, 3])).features(HOOKS[0]), theirs.select(torch.tensor([1, 3])).features(HOOKS[0])
+    )
+    rows = disk.sample_features(HOOKS[0])
+    assert isinstance(rows, StoredFeatures) and rows.shape == memory.features(HOOKS[0]).shape
+    index = torch.tensor([119, 0, 64])
+    assert torch.equal(rows[index], memory.features(HOOKS[0])[index])
+    assert torch.equal(rows.subset(index)[torch.tensor([2])], memory.features(HOOKS[0])[[64]])
+
+
+def test_an_interrupted_capture_goes_on_behind_its_last_batch(model: Model, batches: list, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop(done: int) -> None:
+        if done == 2:
+            raise Interrupted
+
+    store, call = tmp_path / "store.zarr", {"hooks": HOOKS, "positions": [2, 9], "resume": True}
+    with pytest.raises(Interrupted):
+        capture(model, batches, store=store, advance=stop, **call)
+    runs: list[int] = []
+    plain = type(model).run_with_cache
+
+    def counted(self: Model, *args: object, **kwargs: object) -> object:
+        runs.append(1)
+        return plain(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "run_with_cache", counted)
+        resumed = capture(model, batches, store=store, **call)
+        assert len(runs) == 2  # the other two batches
+        again = capture(model, batches, store=store, **call)
+        assert len(runs) == 2
+    memory = capture(model, batches, HOOKS, positions=[2, 9])
+    for kept in (resumed, again):
+        assert all(torch.equal(kept.features(hook), memory.features(hook)) for hook in memory.hooks)
+    other = Model(ModelConfig(vocabulary=2, width=8, layers=2, mixer=DeltaNet(heads=2), seed=5)).eval()
+    for args in ((other, batches, call), (model, batches[:3], call), (model, batches, call | {"positions": [2, 8]})):
+        with pytest.raises(FileExistsError, match="a capture of another call"):
+            capture(*args[:2], store=store, **args[2])
+    with pytest.raises(FileExistsError, match="holds a capture already"):
+        capture(model, batches, HOOKS, positions=[2, 9], store=store)
+
+
+def test_a_plan_says_how_large_a_capture_is_before_it_runs(model: Model, batches: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_capture(model, batches, HOOKS, positions=[2, 9])
+    kept = capture(model, batches, HOOKS, positions=[2, 9])
+    assert plan.bytes_by_hook == {hook: kept.activation(hook).nbytes for hook in kept.hooks}
+    assert plan.samples == len(kept.sample_positions) and "samples of 12 sequences" in repr(plan)
+    assert plan_capture(model.double(), batches, HOOKS, positions=[2, 9]).total_bytes == 2 * plan.total_bytes
+    model.float()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "forward", _refused)
+        with pytest.raises(MemoryError, match="give store=FOLDER"):
+            capture(model, batches, HOOKS, positions=[2, 9], budget_bytes=plan.total_bytes - 1)
+        patch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": plan.total_bytes - 1}))
+        with pytest.raises(OSError, match="does not fit"):
+            capture(model, batches, HOOKS, positions=[2, 9], store="no/such/folder")
+
+
+def test_a_notebook_shows_a_capture_as_text(model: Model) -> None:
+    labels = {"<b>kind</b>": ["low", "high", "low"], "size": [0.5, 1.5, 2.5]}
+    kept = capture(model, torch.randint(0, 2, (3, 5)), HOOKS, positions=[1, 3], labels=labels)
+    shown = kept._repr_html_()
+    assert "6 samples of 3 sequences" in shown and "2 classes" in shown and "from 0.5 to 2.5" in shown and "in memory" in shown
+    assert "<b>kind</b>" not in shown and "&lt;b&gt;kind" in shown

@@ -1,0 +1,128 @@
+"""Activations on disk, read a part at a time: what is larger than memory is probed without being held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DENSE = 8  # times as many sequences are read in one piece as are wanted, rather than one by one
+TORCH = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64, "complex64": torch.float32}
+CHUNK = 4096  # samples that are read at a time
+
+
+@dataclass(frozen=True)
+class StoredActivation:
+    """An activation [N, P, ...] of a store, or those of some of its sequences. array: of zarr. sequences: which, None for all."""
+
+    array: Any
+    sequences: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape [N, P, ...] that it has when it is read."""
+        count = self.array.shape[0] if self.sequences is None else len(self.sequences)
+        return (count, *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it takes in memory."""
+        return prod(self.shape) * self.array.dtype.itemsize
+
+    def select(self, sequences: Tensor) -> StoredActivation:
+        """Some of its sequences by number, which nothing is read for."""
+        return StoredActivation(self.array, sequences if self.sequences is None else self.sequences[sequences])
+
+    def read(self, sequences: Tensor | None = None) -> Tensor:
+        """The activation of some of its sequences [n, P, ...], of all when None."""
+        wanted = self.sequences
+        if sequences is not None:
+            wanted = sequences if wanted is None else wanted[sequences]
+        if wanted is None:
+            return torch.from_numpy(np.asarray(self.array[:]))
+        low, high = int(wanted.min()), int(wanted.max()) + 1
+        if high - low <= DENSE * len(wanted):
+            return torch.from_numpy(np.asarray(self.array[low:high]))[wanted - low]
+        unique, place = wanted.unique(return_inverse=True)
+        return torch.from_numpy(np.asarray(self.array.oindex[unique.numpy()]))[place]
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """The samples of a stored activation as rows [S, D], read when they are asked for; what a tensor of them would be.
+
+    table: [S, 2], the sequence and the place of each sample. `rows[index]` and `rows.split(size)` give tensors,
+    `rows.subset(index)` more of this kind.
+    """
+
+    activation: StoredActivation
+    table: Tensor
+    hook: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape [S, D], a complex number being two features."""
+        return len(self.table), prod(self.activation.shape[2:]) * (2 if np.dtype(self.activation.dtype).kind == "c" else 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of rows that are read: float64 where the store's is, or else float32."""
+        return torch.float64 if str(self.activation.dtype) in ("float64", "complex128") else torch.float32
+
+    def is_floating_point(self) -> bool:
+        """True, as of a tensor of floats."""
+        return True
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = self.table[index]
+        sequences, place = rows[:, 0].unique(return_inverse=True)
+        return feature_rows(self.activation.read(sequences)[place, rows[:, 1]], self.hook)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """The rows in their order, `size` at a time."""
+        for part in torch.arange(len(self)).split(size):
+            yield self[part]
+
+    def subset(self, index: Tensor) -> StoredFeatures:
+        """Some of the rows, by number or mask, unread."""
+        return StoredFeatures(self.activation, self.table[index], self.hook)
+
+    def tensor(self) -> Tensor:
+        """All rows, in memory."""
+        return torch.cat(list(self.split(CHUNK)))
+
+
+Features = Tensor | StoredFeatures
+
+
+def feature_rows(values: Tensor, hook: str) -> Tensor:
+    """Values [S, ...] as rows [S, D] in float32, or float64 where they are; a complex number is two features side by side.
+
+    Raises ValueError for values that are not finite.
+    """
+    rows = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    if not bool(rows.isfinite().all()):
+        raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
+    return rows.flatten(1).to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def subset(features: Features, index: Tensor) -> Features:
+    """Some rows: of a tensor copied, of stored ones unread."""
+    return features.subset(index) if isinstance(features, StoredFeatures) else features[index]
+
+
+def in_memory(features: Features) -> Tensor:
+    """The rows as a tensor."""
+    return features.tensor() if isinstance(features, StoredFeatures) else features
