@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..captures.capture import Capture, labelled
-from ..captures.stored import Features, in_memory, subset
+from ..captures.stored import in_memory, subset
 from ..configuration import Configuration, Count, Natural
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence
@@ -188,7 +188,7 @@ class ProbeSweep(Configuration):
         self,
         hook: str,
         position: int,
-        features: Features,
+        features: Any,  # a tensor, or StoredFeatures for an estimator that streams
         truth: dict[str, Tensor],
         groups: Tensor,
         contexts: Tensor | None,
@@ -221,7 +221,7 @@ class _Part:
 
     hook: str
     position: int
-    features: Features
+    features: Any  # a tensor, or StoredFeatures for an estimator that streams
     truth: Mapping[str, Tensor]
     targets: Mapping[Target, Tensor]
     tasks: Mapping[str, ControlTask]
