@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .analyses.automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
 from .analyses.automata.allowed_groups import GroupVerdict, group_verdict
+from .analyses.automata.automaton import Automaton
 from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
-from .analyses.automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
+from .analyses.automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
 from .analyses.automata.requirements import TrackingRequirements, tracking_requirements
 from .analyses.behaviour.causal_check import CausalCheck, causal_check
 from .analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect

@@ -12,13 +12,12 @@ then merged (Moore's partition refinement), and what is left is compared with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -26,62 +25,8 @@ from torch import Tensor
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
 from ..models import real_parts
-
-Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Automaton:
-    """A finite automaton that gives an answer in each of its states.
-
-    table: [states, tokens], the state after each token; -1 for a token that was never seen there. answers: [states]. start: the
-    state before the first token.
-    """
-
-    table: Integers
-    answers: Integers
-    start: int
-
-    def run(self, tokens: Integers) -> Integers:
-        """The state after each token of [B, T]; -1 from the first token on that is not in the table."""
-        now, states = np.full(len(tokens), self.start), np.empty_like(tokens)
-        for position in range(tokens.shape[1]):
-            now = np.where(now < 0, -1, self.table[now, tokens[:, position]])
-            states[:, position] = now
-        return states
-
-    def classes(self) -> Integers:
-        """States that no continuation tells apart have one number, [states] (Moore 1956)."""
-        classes = np.unique(self.answers, return_inverse=True)[1]
-        while True:
-            after = np.where(self.table < 0, -1, classes[self.table])
-            refined = np.unique(np.column_stack([classes, after]), axis=0, return_inverse=True)[1].ravel()
-            if refined.max() == classes.max():
-                return refined
-            classes = refined
-
-    def minimal(self) -> Automaton:
-        """The same with such states merged, and without those that are not reached."""
-        classes = self.classes()
-        first = np.array([int(np.flatnonzero(classes == c)[0]) for c in range(classes.max() + 1)])
-        table = np.where(self.table[first] < 0, -1, classes[self.table[first]])
-        return Automaton(table, self.answers[first], int(classes[self.start])).reachable()
-
-    def reachable(self) -> Automaton:
-        """The states that some sequence reaches, in the order in which the shortest do; the start is 0."""
-        order, index = [self.start], {self.start: 0}
-        for state in order:
-            for after in self.table[state].tolist():
-                if after >= 0 and after not in index:
-                    index[after] = len(order)
-                    order.append(after)
-        renumbered = np.vectorize(lambda state: index.get(state, -1), otypes=[np.int64])(self.table[order])
-        return Automaton(renumbered, self.answers[order], 0)
-
-    def equals(self, other: Automaton) -> bool:
-        """Whether both minimal automata are one, whatever their states are called."""
-        mine, theirs = self.minimal(), other.minimal()
-        return bool(np.array_equal(mine.table, theirs.table) and np.array_equal(mine.answers, theirs.answers))
+from .automaton import Automaton, Integers
+from .automaton_graph import graph_panel
 
 
 @dataclass(frozen=True)
@@ -101,10 +46,12 @@ class RecoveredAutomaton(Result, kind="recovered_automaton"):
     @property
     def automaton(self) -> Automaton | None:
         """The smallest that explains the model, minimal; None where none does."""
-        found = self.about["automaton"]
-        if found is None:
-            return None
-        return Automaton(np.array(found["table"]), np.array(found["answers"]), int(found["start"]))
+        return _made(self.about["automaton"])
+
+    @property
+    def true_automaton(self) -> Automaton | None:
+        """That of the task, minimal; None where none was given."""
+        return _made(self.about.get("true_automaton"))
 
     def summary(self) -> str:
         found, best = self.automaton, self.table.loc[self.table["answered"].idxmax()]
@@ -121,7 +68,7 @@ class RecoveredAutomaton(Result, kind="recovered_automaton"):
         return f"{said}; the true one has {self.about['true']} states, and {same}"
 
     def specification(self) -> Figure:
-        """How well each size explains, and the table of the one that does: state by token, the state after it."""
+        """How well each size explains, the table of the one that does (state by token, the state after it), and both automata."""
         x = self.table["states"].to_numpy()
         lines = [Line(x, self.table[name].to_numpy(), name, markers=True) for name in ("followed", "answered")]
         level = (1 - float(self.about["tolerance"]), "enough")
@@ -131,6 +78,9 @@ class RecoveredAutomaton(Result, kind="recovered_automaton"):
             rows = [f"state {state}, answers {answer}" for state, answer in enumerate(found.answers)]
             columns = [f"token {token}" for token in range(found.table.shape[1])]
             panels.append(Panel([Heatmap(found.table.astype(float), rows, columns, "state after")], "", "", "Transition table"))
+        for drawn, title in ((found, "Recovered"), (self.true_automaton, "The task's own")):
+            graph = None if drawn is None else graph_panel(drawn, title)
+            panels += [] if graph is None else [graph]
         return Figure(self.title, panels, alt=f"How well automata explain the model. {self.summary()}")
 
 
@@ -186,6 +136,7 @@ def recovered_automaton(
         "sequences": len(ids),
         "automaton": None if chosen is None else _plain(chosen),
         "true": None if true is None else len(true.minimal().answers),
+        "true_automaton": None if true is None else _plain(true.minimal()),
         "equal": chosen is not None and true is not None and chosen.equals(true),
     }
     return RecoveredAutomaton(pd.DataFrame(rows, columns=list(RecoveredAutomaton.columns)), about)
@@ -212,14 +163,12 @@ def _placed(automaton: Automaton, first: Integers) -> Automaton:
     return Automaton(np.vstack([automaton.table, first]), np.append(automaton.answers, -1), len(automaton.table))
 
 
+def _made(plain: Mapping[str, Any] | None) -> Automaton | None:
+    return None if plain is None else Automaton(np.array(plain["table"]), np.array(plain["answers"]), int(plain["start"]))
+
+
 def _plain(automaton: Automaton) -> dict[str, object]:
     return {"table": automaton.table.tolist(), "answers": automaton.answers.tolist(), "start": automaton.start}
-
-
-def group_automaton(table: Tensor) -> Automaton:
-    """The automaton of a word problem: states are elements, and token g leads from h to g h. table [order, order], of g h."""
-    order = len(table)
-    return Automaton(table.numpy().T.astype(np.int64), np.arange(order), 0)
 
 
 def matched(one: Sequence[int], two: Sequence[int]) -> float:

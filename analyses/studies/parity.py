@@ -26,7 +26,8 @@ from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.parity import Parity
-from ..automata.recovered_automaton import Automaton, RecoveredAutomaton, recovered_automaton
+from ..automata.automaton import Automaton
+from ..automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
 from ..automata.requirements import TrackingRequirements, tracking_requirements
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
