@@ -83,7 +83,7 @@ def run(
     else:
         run_table = _implementation(family, ran, precision)
         output, final_state, states, before_readouts = run_table(tokens, state, ChunkTable.of(layout, chunk))
-    output = read_edited(output, q.to(working), before_readouts, layout)
+    output = read_edited(output, q, before_readouts, layout)
     return RecurrenceOutput(output.to(v.dtype), final_state, states, layout.tap_positions, ran)
 
 
@@ -133,6 +133,6 @@ def read_edited(output: Tensor, q: Tensor, before: Sequence[Tensor], layout: Lay
         changed[place] = edit.apply(changed.get(place, state))
     for place, state in changed.items():
         at = torch.tensor([layout.starts[sequence] + place.local for sequence in place.sequences], device=output.device)
-        read = (q.flatten(0, 1).index_select(0, at)[..., None, :] @ state).squeeze(-2)
+        read = (q.flatten(0, 1).index_select(0, at).to(state.dtype)[..., None, :] @ state).squeeze(-2)
         output = output.flatten(0, 1).index_copy(0, at, read.to(output.dtype)).unflatten(0, output.shape[:2])
     return output

@@ -209,7 +209,7 @@ def _note(routes: dict[str, Route], found: dict[str, Route]) -> None:
 
 
 def _add(kernel: Tensor, rows: slice, columns: slice, block: Tensor, *, mirrored: bool) -> None:
-    block = block.detach()
+    block = block.detach().to(kernel.device)  # the kernel of a model on a GPU is kept on the CPU
     if kernel.ndim == 2:
         kernel[rows, columns] += block
         if mirrored:
