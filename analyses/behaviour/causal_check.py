@@ -43,7 +43,7 @@ class CausalCheck(Result, kind="causal_check"):
         "effect": "mean change of what is measured, on the same inputs",
         "low": "lower end of its 95% interval over groups",
         "high": "upper end",
-        "null": "mean change by random directions of the same length",
+        "null": "median change by random directions of the same length",
         "null_low": "their 2.5% quantile",
         "null_high": "their 97.5% quantile",
         "p_value": "share of them whose change is as large in size, the direction itself counted in",
@@ -103,6 +103,7 @@ def causal_check(
     strengths: Sequence[float] = (),
     control: Subspace | None = None,
     where: Tensor | None = None,
+    changed: Tensor | None = None,
     randoms: int = 100,
     spread: Tensor | None = None,
     accuracy: float = float("nan"),
@@ -117,6 +118,7 @@ def causal_check(
     strengths: steering is added by these, in units of the direction's scale; a subspace of several dimensions is not steered.
     control: another direction of the same activation that gets the same treatment, such as that of the control task.
     where: [B, T], true at the positions that count; all that have a measure when None.
+    changed: [B, T], true at the positions whose activation is changed, where it has one vector a position; all when None.
     randoms: how many random subspaces of the same rank and scale make the null. spread: from where they are drawn, see
         `Subspace.random`; without it all directions are alike, which is an easy null where activations vary along few.
     accuracy: held-out score of the probe that goes with the direction, to stand beside. taps: of states. name: of the model.
@@ -127,7 +129,7 @@ def causal_check(
         raise ValueError("there is nothing to do: give operations, or strengths to steer by")
     if len(strengths) and direction.rank > 1:
         raise ValueError(f"{direction.name} has {direction.rank} dimensions; steer along one of them")
-    bench = _Bench(model, batch, measure, where, taps)
+    bench = _Bench(model, batch, measure, where, changed, taps)
     drawn = [type(direction).random(direction, generator_for(seed, 31, index), spread) for index in range(randoms)]
     rows: list[dict[str, Any]] = []
     for operation, strength in [*((how, float("nan")) for how in operations), *(("steer", dose) for dose in strengths)]:
@@ -155,7 +157,16 @@ def join_causal_checks(parts: Sequence[CausalCheck]) -> CausalCheck:
 class _Bench:
     """A batch with what a model does on it unchanged."""
 
-    def __init__(self, model: HookedModel, batch: Batch, measure: Measure, where: Tensor | None, taps: TapRequest | None) -> None:
+    def __init__(
+        self,
+        model: HookedModel,
+        batch: Batch,
+        measure: Measure,
+        where: Tensor | None,
+        changed: Tensor | None,
+        taps: TapRequest | None,
+    ) -> None:
+        self.at = changed
         self.model, self.batch, self.measure = model, batch, measure
         own: dict[str, Any] = {} if taps is None else {"taps": taps}
         self.run = partial(model.run_with_hooks, batch.tokens, **own)
@@ -172,11 +183,24 @@ class _Bench:
     def effect(self, hook: HookFunction) -> NDArray[np.float64]:
         """The change of the measure by a hook, at each position that counts, [n]."""
         with torch.no_grad():
-            changed = self.measure(self.run(fwd_hooks=[hook]), self.batch)
+            changed = self.measure(self.run(fwd_hooks=[self._at_its_positions(hook)]), self.batch)
         found = (changed - self.plain)[self.counted].double().cpu().numpy()
         if not np.isfinite(found).all():
             raise ValueError("what is measured is not finite after the change; take a smaller strength")
         return found
+
+    def _at_its_positions(self, hook: HookFunction) -> HookFunction:
+        """The hook, at those positions alone whose activation is to be changed."""
+        at, (name, change) = self.at, hook
+        if at is None:
+            return hook
+
+        def partly(value: Tensor, hook: Any) -> Tensor:
+            if value.shape[:2] != at.shape:
+                raise ValueError(f"changed is {tuple(at.shape)}; {name} is {tuple(value.shape)}, not one vector a position")
+            return torch.where(at.to(value.device).view(*at.shape, *(1,) * (value.ndim - 2)), change(value, hook), value)
+
+        return name, partly
 
 
 def _hook(subspace: Subspace, operation: str, strength: float) -> HookFunction:
@@ -187,12 +211,12 @@ def _hook(subspace: Subspace, operation: str, strength: float) -> HookFunction:
 
 
 def _beside(null: NDArray[np.float64], effect: float) -> dict[str, float]:
-    """The null's mean and quantiles, and the two-sided p-value of an effect: exact where it is drawn as the null is."""
+    """The null's median and quantiles, and the two-sided p-value of an effect: exact where it is drawn as the null is."""
     if not len(null):
         return dict.fromkeys(("null", "null_low", "null_high", "p_value"), float("nan"))
     low, high = np.quantile(null, [0.025, 0.975])
     as_large = int((np.abs(null) >= abs(effect)).sum())
-    return {"null": null.mean(), "null_low": low, "null_high": high, "p_value": (1 + as_large) / (1 + len(null))}
+    return {"null": np.median(null), "null_low": low, "null_high": high, "p_value": (1 + as_large) / (1 + len(null))}
 
 
 def _strongest(table: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class ErasureStudy(Study, kind="erasure"):
     """Erasers of one concept in the residual stream behind the first layer of Gated DeltaNet."""
 
     task: SourceCode = field(default_factory=SourceCode)
+    """The model learns this source code."""
     training: Training = field(
         default_factory=lambda: Training(steps=500, batch=8, length=128, learning_rate=4e-3, checkpoint_every=50)
     )

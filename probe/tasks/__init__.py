@@ -7,6 +7,7 @@ from .othello import Othello
 from .parity import Parity
 from .recall import AssociativeRecall, InductionHeads, Repeat, SelectiveCopying
 from .regression import InContextRegression
+from .reviews import Reviews
 from .sentiment import Sentiment
 from .source_code import SourceCode
 from .sparse_averaging import SparseAveraging
@@ -24,6 +25,7 @@ __all__ = [
     "Othello",
     "Parity",
     "Repeat",
+    "Reviews",
     "SelectiveCopying",
     "Sentiment",
     "SourceCode",

@@ -110,6 +110,18 @@ def test_a_state_is_changed_at_its_taps_and_the_recurrence_goes_on(model: Model,
     assert (early.to_frame()["effect"].abs() < 1e-12).all()
 
 
+def test_an_activation_is_changed_at_chosen_positions_alone(model: Model, batch: Batch) -> None:
+    direction, first = read(model), torch.zeros(batch.tokens.shape, dtype=torch.bool)
+    first[:, :4] = True
+    late = causal_check(model, direction, batch, measure=gap, changed=first, where=~first, randoms=3).to_frame()
+    assert (late["effect"].abs() < 1e-12).all()  # behind the last layer nothing passes from one position to another
+    early = causal_check(model, direction, batch, measure=gap, changed=first, where=first, randoms=3).to_frame()
+    whole = causal_check(model, direction, batch, measure=gap, where=first, randoms=3).to_frame()
+    np.testing.assert_allclose(early["effect"], whole["effect"])
+    with pytest.raises(ValueError, match="not one vector a position"):
+        causal_check(model, direction, batch, measure=gap, changed=first[:, :5], randoms=3)
+
+
 def test_subspaces_are_taken_out_and_measures_are_those_of_their_names(model: Model, batch: Batch) -> None:
     plane = Subspace(torch.eye(12, dtype=torch.float64)[:, :3], HOOK, "plane")
     check = causal_check(model, plane, batch, operations=["ablate"], randoms=9)

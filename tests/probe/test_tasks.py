@@ -18,6 +18,7 @@ from statescope import (
     Othello,
     Parity,
     Repeat,
+    Reviews,
     SelectiveCopying,
     Sentiment,
     SourceCode,
@@ -31,6 +32,7 @@ from statescope.probe.tasks.base import SHARES, EmptySplitError, content_groups,
 from statescope.probe.tasks.check import check_task
 from statescope.probe.tasks.corpus import EmptyCorpusError
 from statescope.probe.tasks.python_labels import UnreadableSourceError, bytes_since_change, label_bytes
+from statescope.probe.tasks.reviews import DISLIKED, LIKED
 
 
 def test_parity_is_the_parity_of_the_bits_so_far() -> None:
@@ -215,6 +217,7 @@ DRAWN = [
     Match(order=3, modulus=11),
     Othello(board=4),
     Sentiment(),
+    Reviews(),
 ]
 
 FUNCTIONS = [
@@ -367,6 +370,19 @@ def test_othello_moves_are_legal_and_turn_over() -> None:
             assert {square for square in range(16) if after[square] != board[square]} == {token, *legal[token]}
             assert batch.labels[f"square_{token // 4}_{token % 4}"][game, t] == 1 and after[token] == player
             board, player = after, -player
+
+
+def test_the_verdict_of_a_review_follows_its_sentiment_and_not_its_topic() -> None:
+    task = Reviews()
+    batch = task.batch(100, 40, "train", generator_for(0), labels=True)
+    liked, disliked = (torch.isin(batch.targets, torch.tensor(task.tokens_of(words))) for words in (LIKED, DISLIKED))
+    before, sentiment, topic = (batch.labels[name] for name in ("before_verdict", "sentiment", "topic"))
+    assert torch.equal((liked | disliked), before == 1)
+    assert torch.equal(liked[before == 1], sentiment[before == 1] == 2)
+    for kind in (1, 2, 3):
+        assert 0.4 < float(liked[(before == 1) & (topic == kind)].double().mean()) < 0.6
+    words = [[task.words[token] for token in row] for row in batch.tokens.tolist()]
+    assert [[word == "," for word in row] for row in words] == (batch.labels["delimiter"] == 1).tolist()
 
 
 def test_sentiment_and_topic_are_independent() -> None:
