@@ -24,15 +24,15 @@ class MaximalUpdateTransfer(Study, kind="mup-transfer"):
     """Every model has this mixer."""
     task: Task = field(default_factory=lambda: AssociativeRecall(pairs=4, symbols=8))
     """This is the task that all models learn."""
-    widths: tuple[Count, ...] = (32, 64, 128, 256)
+    widths: tuple[Count, ...] = (32, 64, 128)
     """The residual streams have these numbers of channels; the first is the base width."""
-    rates: tuple[Positive, ...] = (2**-11, 2**-10, 2**-9, 2**-8, 2**-7, 2**-6, 2**-5)
+    rates: tuple[Positive, ...] = (2**-10, 2**-9, 2**-8, 2**-7, 2**-6, 2**-5)
     """Models are trained at these learning rates of Adam."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each is trained for each of these seeds."""
     layers: Count = 2
     """Each model has this many layers."""
-    steps: Count = 60
+    steps: Count = 50
     """Training takes this many steps."""
     batch: Count = 16
     """A batch holds this many sequences."""
@@ -40,7 +40,7 @@ class MaximalUpdateTransfer(Study, kind="mup-transfer"):
     """A sequence has this many tokens."""
 
     question: ClassVar[str] = "Is the learning rate that is best for a narrow model the best for a wide one?"
-    time: ClassVar[str] = "4 min"
+    time: ClassVar[str] = "2 min"
 
     def models(self) -> dict[str, ModelConfig]:
         names = ("standard", "mup")

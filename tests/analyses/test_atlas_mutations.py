@@ -154,6 +154,11 @@ def hedgehog_without_spikes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(maps.Hedgehog, "forward", lambda self, x: maps.elu_plus_one(x @ self.weight.T))
 
 
+def worse_features(point: Any) -> Any:
+    """The prediction of random features is a fifth too large."""
+    return replace(point, test_error=1.2 * point.test_error)
+
+
 MUTATIONS: list[tuple[str, Mutation]] = [
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),
@@ -176,6 +181,18 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p155-taylor", result_of("probe.mixers.feature_maps", "_square", lambda squares: 1.1 * squares)),
     ("p304-averages", even_attention),
     ("p375-cells", entry_of("kernels.cell_scan", "CELLS", "slstm", forgetting_slstm)),
+    ("p043-limit", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "derivative", lambda slope: 0.8 * slope)),
+    ("p043-dynamics", result_of("analyses.kernel_regression.gradient_descent", "_learnt", lambda learnt: 1.2 * learnt)),
+    (
+        "p198-alignment",
+        result_of_method("analyses.ntk.jacobian", "Jacobian", "slopes", lambda slopes: 1.01 * slopes),
+    ),
+    ("p200-more-is-better", result_of("analyses.atlas.papers.p200_random_features", "random_features_point", worse_features)),
+    ("p203-criticality", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "variance", lambda own: 0.99 * own)),
+    ("p203-criticality", result_of("analyses.atlas.papers.p203_effective_theory", "deep_linear_kurtosis", lambda own: own**0.5)),
+    ("p265-sketch", result_of("analyses.ntk.factors", "_gram_tiles", lambda tiles: [1.01 * tile for tile in tiles])),
+    ("p300-orders", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
+    ("p315-commute", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p006-parity", built("probe.mixers.delta_net", "DeltaNet", eigenvalue_range=(0.0, 1.0))),
     ("p154-expansion", built("probe.mixers.hgrn2", "HGRN2", key_size=1)),
     ("p155-recall", built("probe.mixers.linear_attention", "LinearAttention", key_size=1)),

@@ -14,6 +14,12 @@ from torch.func import functional_call, jacrev
 from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
 from statescope.analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
 from statescope.analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
+from statescope.analyses.infinite_width.effective_theory import (
+    critical_weight_variance,
+    deep_linear_kurtosis,
+    kernel_by_depth,
+    susceptibilities,
+)
 from statescope.analyses.infinite_width.network import InfiniteNetwork, infinite_width_kernels
 from statescope.analyses.infinite_width.nonlinearities import GELU, Erf, Identity, Nonlinearity, ReLU, Sine, Tanh
 from statescope.analyses.infinite_width.recurrent import RecurrentNetwork
@@ -204,3 +210,35 @@ def test_bad_input_is_refused() -> None:
         diagonal_recurrence_ntk(torch.ones(2), torch.ones(3), torch.ones(2), x[:, :, 0])
     silent = torch.cat([torch.zeros_like(x[:1]), x[:1]])
     assert infinite_width_kernels(replace(RecurrentNetwork(), bias_variance=0.0), silent).ntk.isfinite().all()
+
+
+@pytest.mark.parametrize(("nonlinearity", "critical"), [(ReLU(), 2.0), (Identity(), 1.0), (Erf(), torch.pi / 4)])
+def test_critical_weight_variances(nonlinearity: Nonlinearity, critical: float) -> None:
+    """Known in closed form; above it differences grow with depth and below they die."""
+    found = critical_weight_variance(nonlinearity)
+    assert found == pytest.approx(critical, rel=1e-5)
+    assert susceptibilities(nonlinearity, 1e-6, 1.1 * found).perpendicular > 1.05
+    assert susceptibilities(nonlinearity, 1e-6, 0.9 * found).perpendicular < 0.95
+
+
+def test_susceptibilities_are_the_growth_of_small_changes() -> None:
+    w, at, change = 1.3, 0.7, 1e-5
+    found = susceptibilities(Erf(), at, w)
+    larger, plain = kernel_by_depth(Erf(), at + change, w, 2)[1], kernel_by_depth(Erf(), at, w, 2)[1]
+    assert found.parallel == pytest.approx(float(larger - plain) / change, rel=1e-4)
+    z = torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * at**0.5
+    slope = 2 / torch.pi**0.5 * torch.exp(-z.square())
+    assert found.perpendicular == pytest.approx(w * float(slope.square().mean()), rel=0.01)
+    assert found.parallel < found.perpendicular
+
+
+def test_the_kurtosis_of_a_deep_linear_network() -> None:
+    """Of drawn networks, whole: the departure from a Gaussian's is of depth over width."""
+    generator, width, layers = torch.Generator().manual_seed(0), 8, 4
+    hidden = torch.ones(20_000, 1, width, dtype=torch.float64)
+    for _ in range(layers):
+        hidden = hidden @ torch.randn(20_000, width, width, generator=generator, dtype=torch.float64) / width**0.5
+    measured = float(hidden.pow(4).mean() / (3 * hidden.square().mean().square()))
+    assert measured == pytest.approx(deep_linear_kurtosis(width, layers), rel=0.06)
+    assert measured != pytest.approx(deep_linear_kurtosis(width, layers - 1), rel=0.06)
+    assert deep_linear_kurtosis(10**6, layers) == pytest.approx(1, abs=1e-5)
