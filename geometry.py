@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .analyses.automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
 from .analyses.automata.allowed_groups import GroupVerdict, group_verdict
-from .analyses.automata.automaton import Automaton
+from .analyses.automata.automaton import Automaton, group_automaton
 from .analyses.automata.expressivity import Expressivity, expressivity
 from .analyses.automata.homomorphism import Homomorphism, homomorphism
 from .analyses.automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
@@ -21,6 +21,7 @@ from .analyses.geometry.state_geometry import StateGeometry, state_geometry
 from .analyses.geometry.state_projection import StateProjection, state_projection
 from .analyses.geometry.state_trajectory import StateTrajectory, state_trajectory
 from .analyses.similarity.compare import RepresentationSimilarity, compare_representations
+from .analyses.similarity.sliced_wasserstein import sliced_wasserstein
 from .probe.subspaces.direction import Direction
 from .probe.subspaces.subspace import Subspace
 
@@ -55,6 +56,7 @@ __all__ = [
     "direction_projection",
     "erasure_effect",
     "expressivity",
+    "group_automaton",
     "group_verdict",
     "homomorphism",
     "intrinsic_dimension",
@@ -62,6 +64,7 @@ __all__ = [
     "recall_capacity",
     "recovered_automaton",
     "singular_values",
+    "sliced_wasserstein",
     "state_geometry",
     "state_projection",
     "state_trajectory",

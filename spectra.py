@@ -5,6 +5,7 @@ from __future__ import annotations
 from .analyses.cells.fixed_points import FixedPoints, fixed_points
 from .analyses.operators.curvature import GaussNewton, Hessian
 from .analyses.operators.density import SpectralDensity, spectral_density
+from .analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal, hutchinson_trace
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
@@ -50,6 +51,9 @@ __all__ = [
     "fixed_points",
     "hankel_spectrum",
     "hippo_bases",
+    "hutch_plus_plus_trace",
+    "hutchinson_diagonal",
+    "hutchinson_trace",
     "lanczos",
     "lyapunov_exponents",
     "memory_horizon",

@@ -41,7 +41,7 @@ def lyapunov_exponents(transitions: Transition, *, count: int | None = None, eve
     *lead, length, size, _ = transitions.shape
     count = size if count is None else count
     if transitions.rank == 0:
-        growth = _log_gain(transitions.double()).expand(*lead, length, size).mean(-2)
+        growth = transitions.double().log_gain.expand(*lead, length, size).mean(-2)
         return growth.sort(dim=-1, descending=True).values[..., :count]
     singular = transitions.log_abs_det() == -torch.inf  # by the rounding of the dtype that they were given in
     erased = math.log(SINGULAR * torch.finfo(transitions.dtype).eps)
@@ -121,16 +121,10 @@ def _largest(logs: Tensor) -> Tensor:
     return logs.amax(-1, keepdim=True)
 
 
-def _log_gain(transitions: Transition) -> Tensor:
-    """Log |d e^g|, [..., T, 1 or K]."""
-    log_diagonal = transitions.undecayed.abs().log()
-    return log_diagonal if transitions.log_decay is None else log_diagonal + transitions.log_decay.real
-
-
 def _without_scale(transitions: Transition) -> tuple[Transition, Tensor]:
     """The transitions divided by their scalar gain, if they have one that is nowhere 0, and the sum over time of its logs."""
     diagonal = transitions.undecayed
     if not transitions.is_scalar or bool((diagonal == 0).any()):
         return transitions, torch.zeros_like(diagonal.real[..., 0, 0])
     core = Transition(torch.ones_like(diagonal), transitions.left / diagonal[..., None], transitions.reads)
-    return core, _log_gain(transitions)[..., 0].sum(-1)
+    return core, transitions.log_gain[..., 0].sum(-1)

@@ -114,6 +114,13 @@ class Source:
             found.setdefault(name, (self._absolute(dots, rest), name))
         return found
 
+    @cached_property
+    def starred(self) -> tuple[str, ...]:
+        """The modules of which it imports every name, by `from ... import *`."""
+        return tuple(
+            self._absolute(dots, rest) for dots, rest, names in _IMPORT.findall(self.text) if names.split("#")[0].strip() == "*"
+        )
+
     def _absolute(self, dots: str, rest: str) -> str:
         if not dots:
             return rest
@@ -207,11 +214,25 @@ class _Index:
         if module in self.sources and name in self.sources[module].imported:
             home, original = self.sources[module].imported[name]
             return self.meant(original, home, hops - 1)
-        package = _package()
-        for subject, source in self.sources.items() if module == package else ():  # the front page hands on what these import
-            if subject.rpartition(".")[0] == package and name in source.imported:
-                return self.meant(name, subject, hops - 1)
+        for home in self._handing_on(module):
+            if self._has(name, home, hops - 1):
+                return self.meant(name, home, hops - 1)
         return list(self.by_name.get(name, ()))
+
+    def _has(self, name: str, module: str, hops: int) -> bool:
+        """Whether a module says a name, or hands it on."""
+        source = self.sources.get(module)
+        if source is None or hops < 0:
+            return False
+        said = name in source.imported or any(statement.name == name for statement in source.statements)
+        return said or any(self._has(name, home, hops - 1) for home in source.starred)
+
+    def _handing_on(self, module: str) -> tuple[str, ...]:
+        """The modules whose names are a module's too: those that it imports whole, and the subjects of the front page."""
+        package = _package()
+        front = module == package
+        subjects = tuple(own for own in self.sources if front and own.rpartition(".")[0] == package)
+        return subjects + (self.sources[module].starred if module in self.sources else ())
 
 
 @cache

@@ -40,3 +40,21 @@ def test_it_has_blocks_of_both_kinds() -> None:
     for name in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         if not name.startswith("http"):
             assert (ROOT / name).exists(), name
+
+
+def test_what_it_counts_and_lists_is_in_the_registries() -> None:
+    from statescope.probe.channel_mixers import ChannelMixerConfig
+    from statescope.probe.loaders.table import LIBRARIES, families_read
+    from statescope.probe.mixers import MixerConfig
+
+    text = (ROOT / "README.md").read_text()
+    words = {6: "six", 7: "seven", 8: "eight"}
+    own = [kind for kind in MixerConfig.kinds() if MixerConfig.of_kind(kind).__module__.startswith("statescope.")]
+    assert f"{len(own)} mixers" in text and f"{words[len(ChannelMixerConfig.kinds())]} channel mixers" in text
+    listed = {
+        row: {one.strip() for one in names.split(",")} for row, names in re.findall(r"^\| ([a-z, -]+) \| (.*) \|$", text, re.M)
+    }
+    for library in LIBRARIES:
+        known = {name for adapter in families_read() if adapter.package == library for name in adapter.checkpoints}
+        found = set().union(*(names for row, names in listed.items() if row.split(",")[0] == LIBRARIES[library]))
+        assert found == known, library

@@ -103,8 +103,8 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
     """
     tokens = [_at(transitions, axis, t) for t in range(transitions.shape[axis])]
     if transitions.rank == 0:
-        logs = torch.stack([_log_gain(token) for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
-        angle = torch.stack([_turn(token) for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
+        logs = torch.stack([token.log_gain for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
+        angle = torch.stack([token.turn for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         return logs, torch.atan2(angle.sin(), angle.cos()), torch.ones_like(logs, dtype=torch.bool)
     product, log_scale = tokens[0], torch.zeros_like(tokens[0].undecayed.real[..., 0])
     for token in tokens[1:]:
@@ -123,19 +123,6 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
 
 def _at(transitions: Transition, axis: int, t: int) -> Transition:
     return transitions.each(lambda part: part.select(axis, t))
-
-
-def _log_gain(transition: Transition) -> Tensor:
-    """log |d e^g| of a diagonal transition, [..., 1|K]."""
-    logs = transition.undecayed.abs().log()
-    return logs if transition.log_decay is None else logs + transition.log_decay.real
-
-
-def _turn(transition: Transition) -> Tensor:
-    """The angle of d e^g, [..., 1|K]."""
-    decay = transition.log_decay
-    angle = transition.undecayed.angle()
-    return angle + decay.imag if decay is not None and decay.is_complex() else angle
 
 
 def _dense(transition: Transition) -> Transition:

@@ -126,6 +126,18 @@ class Transition(Operator):
         """The diagonal of the matrix without its low rank, [..., K], or [..., 1] for a multiple of the identity."""
         return self.undecayed if self.log_decay is None else self.undecayed * self.log_decay.exp()
 
+    @property
+    def log_gain(self) -> Tensor:
+        """Log |diagonal|, [..., K], or [..., 1] for a multiple of the identity: its decay is not exponentiated."""
+        logs = self.undecayed.abs().log()
+        return logs if self.log_decay is None else logs + self.log_decay.real
+
+    @property
+    def turn(self) -> Tensor:
+        """The angle of the diagonal in radians, [..., K], or [..., 1] for a multiple of the identity; it may be over pi."""
+        angle = self.undecayed.angle()
+        return angle + self.log_decay.imag if self.log_decay is not None and self.log_decay.is_complex() else angle
+
     @cached_property
     def right(self) -> Tensor:
         """What the low-rank part reads from the state, [..., K, r]."""

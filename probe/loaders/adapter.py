@@ -92,6 +92,12 @@ class Adapter(Kinds, family="checkpoint adapter"):
         return cache.get_recurrent_state(layer, state_idx=0) if hasattr(cache, "get_recurrent_state") else None
 
 
+class RefusedFamily(Adapter):
+    """Base of the families that are not read, whose `refused` says why."""
+
+    mixer, own_points = "none", ()
+
+
 class NoMixer(Adapter):
     """A layer without a token mixer that is known."""
 

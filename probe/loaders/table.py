@@ -40,7 +40,7 @@ installed packages that offer it as an entry point of the group `statescope.plug
 
 def checkpoint_page() -> str:
     """Write the page about checkpoints, in Markdown."""
-    read, refused = ([adapter for adapter in _ordered() if bool(adapter.refused) is which] for which in (False, True))
+    read, refused = families_read(), [adapter for adapter in _ordered() if adapter.refused]
     lacks = [
         (one.title, LIBRARIES.get(one.package, one.package), place_of(place), why)
         for one in read
@@ -60,6 +60,11 @@ def checkpoint_page() -> str:
             OUTRO,
         ]
     ).rstrip("\n")
+
+
+def families_read() -> list[type[Adapter]]:
+    """The families of our own package that are read, in the order of the page."""
+    return [adapter for adapter in _ordered() if not adapter.refused]
 
 
 def _ordered() -> list[type[Adapter]]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from ...adapter import Adapter
+from ...adapter import RefusedFamily
 
 
-class ZambaAdapter(Adapter, kind="zamba"):
+class ZambaAdapter(RefusedFamily, kind="zamba"):
     """Mamba with a scan for each of several heads."""
 
     title, checkpoints, modules = "Mamba by heads", ("Zamba",), ("ZambaMambaMixer",)
-    mixer, own_points = "none", ()
     refused = "each head of a layer is scanned by a call of its own, so that no run shows the state of the layer; Zamba2 is read"
 
 
-class ShortConvolutionAdapter(Adapter, kind="short_convolution"):
+class ShortConvolutionAdapter(RefusedFamily, kind="short_convolution"):
     """A gated convolution over the last tokens."""
 
     title, checkpoints, modules = "gated short convolution", ("LFM2",), ("Lfm2ShortConv", "Lfm2MoeShortConv")
-    mixer, own_points = "none", ()
     refused = "it keeps the last inputs of a convolution, and no state that a transition moves"
