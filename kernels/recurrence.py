@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from operator import index
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -111,6 +111,17 @@ class Edit:
     value: Tensor
     heads: tuple[int, ...] | None = None
     verb: Verb = "propagate"
+
+    if TYPE_CHECKING:  # where hooks are named, one edit may stand for several positions: it is made one at each
+
+        def __init__(
+            self,
+            position: TapRequest,
+            operation: Operation,
+            value: Tensor,
+            heads: tuple[int, ...] | None = None,
+            verb: Verb = "propagate",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if self.operation not in OPERATIONS:

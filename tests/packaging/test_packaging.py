@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -73,6 +74,19 @@ print("ok")
     # -S keeps the editable install of this checkout out.
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip().endswith("ok"), done.stderr[-2000:]
+
+
+def test_a_type_checker_sees_the_types_of_an_installed_package(wheel: Path, tmp_path: Path) -> None:
+    """It finds what is wrong in a user's script, a plug-in among it, and nothing else; the cache is that of `make types`."""
+    script = ROOT / "tests" / "packaging" / "users_script.py"
+    (tmp_path / "mine.py").write_bytes(script.read_bytes())
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    command = ["-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache"), "mine.py"]
+    where = os.environ | {"MYPYPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=where, capture_output=True, text=True)
+    wrong = [number for number, line in enumerate(script.read_text().splitlines(), start=1) if line.endswith("# wrong")]
+    found = re.findall(r"^(.*):(\d+): error", done.stdout, re.M)
+    assert len(wrong) == 6 and found == [("mine.py", str(number)) for number in wrong], done.stdout + done.stderr
 
 
 def test_a_checkout_as_the_working_folder_does_not_shadow_it() -> None:

@@ -32,7 +32,7 @@ def _lightnet(
         logits = logits.where(mixer.mask[..., None, None], NOWHERE)
     total = _running_log_sum(logits)
     before = torch.cat([total[:, :1], total[:, :-1]], dim=1)
-    log_decay = (before - total).where(before > NOWHERE / 2, 0.0)
+    log_decay = (before - total).clamp(max=0.0).where(before > NOWHERE / 2, 0.0)  # rounding may leave it above 0
     tokens = {"q": queries, "k": (logits - total).exp(), "v": values, "log_decay": log_decay}
     started = None if initial_state is None else initial_state[0]
     return run(mixer, tokens, v, scale, started)[0], (None, None)  # type: ignore[return-value]
