@@ -8,6 +8,8 @@ from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter
 from .probe.erasure.linear_erasers import Leace, MeanProjection
 from .probe.erasure.moments import Moments
 from .probe.erasure.nullspace_projection import Inlp
+from .probe.estimators.attention_pooled import AttentionPooled
+from .probe.estimators.bilinear_state import BilinearState
 from .probe.estimators.classifier import Classifier
 from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
 from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
@@ -42,7 +44,9 @@ from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Accuracy",
+    "AttentionPooled",
     "BalancedAccuracy",
+    "BilinearState",
     "CannotFitError",
     "CausalInnerProduct",
     "Cell",

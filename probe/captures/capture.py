@@ -183,6 +183,19 @@ class Capture:
             frame[name] = values.numpy() if words is None else [words[v] if v >= 0 else None for v in values.tolist()]
         return frame
 
+    def pooled(self) -> Capture:
+        """Each sequence as one sample, which holds the activations of all its positions, [N, 1, P, ...]; 0 where it has none.
+
+        Its label and its position are those of its last sample. It is for probes that look at whole sequences.
+        """
+        there = self.position_table != NO_TOKEN
+        last = (there * torch.arange(there.shape[1])).argmax(1, keepdim=True)
+        held = {name: self.activation(name) for name in self.activations}
+        spread = {name: there.view(*there.shape, *(1,) * (value.ndim - 2)) for name, value in held.items()}
+        whole = {name: torch.where(spread[name], value, 0)[:, None] for name, value in held.items()}
+        labels = {name: value.gather(1, last) for name, value in self.labels.items()}
+        return Capture(whole, labels, self.tokens, self.groups, self.position_table.gather(1, last), self.classes)
+
     def select(self, sequences: Tensor) -> Capture:
         """Some of its sequences, by number or by a mask [N]."""
         chosen = torch.arange(len(self.tokens))[sequences]
