@@ -11,7 +11,15 @@ class Tangent(Page, kind="tangent"):
     title = "Tangent kernel"
     icon = ":material/stacked_line_chart:"
     order = 50
-    shows = ("lazy_or_rich", "tangent_spectrum", "tangent_motion", "recurrence_kernel", "learning_curves", "state_tangent")
+    shows = (
+        "lazy_or_rich",
+        "recurrence_kernel",
+        "learning_curves",
+        "learning_rate_transfer",
+        "tangent_spectrum",
+        "tangent_motion",
+        "state_tangent",
+    )
     intro = (
         "The kernel of a model's gradients. If training is lazy it stays as it was at initialisation; if it is rich it turns "
         "towards the targets. Regression with the kernel predicts what a lazy network says, at every step and for any input."
