@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .analyses.behaviour.measured_horizon import MeasuredHorizon, measured_horizon
 from .analyses.cells.fixed_points import FixedPoints, fixed_points
 from .analyses.operators.curvature import GaussNewton, Hessian
 from .analyses.operators.density import SpectralDensity, spectral_density
@@ -9,6 +10,7 @@ from .analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_dia
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
+from .analyses.spectra.growth import ProductGrowth, product_growth
 from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
 from .analyses.spectra.pseudospectrum import Pseudospectrum, pseudospectrum, pseudospectrum_of
 from .analyses.spectra.stability import Stability, stability
@@ -34,8 +36,10 @@ __all__ = [
     "Hessian",
     "HippoBases",
     "LinearSystem",
+    "MeasuredHorizon",
     "MemoryHorizon",
     "PastRecovery",
+    "ProductGrowth",
     "Pseudospectrum",
     "SpectralDensity",
     "SpectrumByLabel",
@@ -56,8 +60,10 @@ __all__ = [
     "hutchinson_trace",
     "lanczos",
     "lyapunov_exponents",
+    "measured_horizon",
     "memory_horizon",
     "past_recovery",
+    "product_growth",
     "pseudospectrum",
     "pseudospectrum_of",
     "spectral_density",

@@ -19,6 +19,9 @@ class Memory(Page, kind="memory"):
         "window_spectrum",
         "recall_capacity",
         "recall_by_age",
+        "measured_horizon",
+        "recall_memory",
+        "product_growth",
     )
     intro = (
         "The product of the transitions says how long a direction of the state lasts: its Lyapunov exponent is the mean growth a "

@@ -1,0 +1,120 @@
+"""How a disturbance of the state fades, measured, beside what the Lyapunov exponents of the transitions predict.
+
+A state is disturbed once, after one token, along a random direction, and the model is run on. Its distance from the undisturbed
+state after n more tokens is |A_n ... A_1 E| for a linear recurrence. With the exponents l_1 >= l_2 .. of these very tokens it
+falls as e^{n l_1} in the end, and faster at first, while other directions fade too. The exponent that is measured is the slope
+of the logarithm of the distance over the second half of the tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.products import lyapunov_exponents
+from ...kernels.recurrence import Edit, Tap
+from ...probe.hooks.names import hook_name
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import generator_for
+from ..models import Models, named_models, transitions_of
+
+SIZE = 1e-3  # of the disturbance, beside the state: far above rounding, and the recurrence is linear
+FADED = 1e-9  # of the disturbance: what rounding makes of the rest
+
+
+@dataclass(frozen=True)
+class MeasuredHorizon(Result, kind="measured_horizon"):
+    """The distance of disturbed states by tokens since, and the distance that the exponents predict."""
+
+    title: ClassVar[str] = "Memory, measured and predicted"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "tokens": "since the disturbance",
+        "distance": "of the disturbed state from the other, beside the disturbance; mean of the logs over sequences",
+        "predicted": "e^(n l_1), from the largest Lyapunov exponent of these tokens",
+        "measured_exponent": "slope of the log of the distance over the second half, in nats a token; nan where it has faded",
+        "exponent": "largest Lyapunov exponent of the tokens of the second half, in nats a token",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            heads = own.groupby("head").first().dropna(subset="measured_exponent")
+            pairs = [f"{row.measured_exponent:.3f} ({row.exponent:.3f})" for row in heads.itertuples()]
+            said = ", ".join(pairs) if pairs else "the disturbance fades in every head before half of the tokens"
+            lines.append(f"{model}, layer {layer}, nats a token by head, measured (predicted): {said}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The distance of each head by tokens, and the prediction dashed; one panel a model."""
+        panels = []
+        for model, of_model in self.table.groupby("model", sort=False):
+            lines = []
+            for (layer, head), own in of_model[of_model["distance"] > FADED].groupby(["layer", "head"], sort=False):
+                x = own["tokens"].to_numpy()
+                lines.append(Line(x, own["distance"].to_numpy(), f"layer {layer}, head {head}"))
+                lines.append(Line(x, own["predicted"].to_numpy(), "predicted", dashed=True))
+            panels.append(Panel(lines, "tokens since the disturbance", "distance", str(model), y_log=True))
+        return Figure(self.title, panels, alt=f"Fading of a disturbance of the state. {self.summary()}")
+
+
+def measured_horizon(models: Models, tokens: Tensor, *, position: int = 0, seed: int = 0) -> MeasuredHorizon:
+    """Disturb the state of every linear layer after one token, each layer by itself, and follow it.
+
+    models: a model, ours or a loaded one, or several by name; it is run in the precision that it has. tokens: [B, T].
+    position: of the token after which the state is disturbed; at least 8 follow it.
+
+    Raises ValueError for a model without linear transitions, and for fewer tokens.
+    """
+    length = tokens.shape[1] - position - 1
+    if position < 0 or length < 8:
+        raise ValueError(f"position={position} leaves {length} of {tokens.shape[1]} tokens; at least 8 must follow")
+    tables = []
+    for name, model in named_models(models).items():
+        for layer, transition in transitions_of(model, tokens):
+            logs = _followed(model, tokens, layer, position, seed)
+            along = transition.each(lambda part: part.movedim(1, 2)[:, :, position + 1 :])
+            halves = (along, along.each(lambda part: part[:, :, length // 2 :]))
+            whole, second = (lyapunov_exponents(part, count=1)[..., 0].mean(0).numpy() for part in halves)
+            tables.append(_table(logs, whole, second, model=name, layer=layer))
+    about = {"position": position, "sequences": len(tokens), "tokens": tokens.shape[1]}
+    return MeasuredHorizon(pd.concat(tables, ignore_index=True)[list(MeasuredHorizon.columns)], about)
+
+
+def _followed(model: HookedModel, tokens: Tensor, layer: int, position: int, seed: int) -> Tensor:
+    """The mean over sequences of log |difference| beside the disturbance, [H, n]; -inf where it has faded into rounding."""
+    place = hook_name(layer, "attn.hook_state")
+    taps = Tap(tuple(range(position, tokens.shape[1])))
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=place, return_type=None, taps=taps)
+        before = cache[place]
+        change = torch.randn(before[:, 0].shape, generator=generator_for(seed), dtype=torch.float64).to(before.real)
+        change = change * SIZE * before[:, 0].abs().mean().clamp(min=1e-6)
+        change = change.to(before.dtype)
+        edits = {place: [Edit(position, "add", change)]}
+        _, cache = model.run_with_cache(tokens, names_filter=place, return_type=None, taps=taps, edits=edits)
+    gap = (cache[place] - before).to(torch.promote_types(before.dtype, torch.float64)).flatten(3)
+    sizes = gap.norm(dim=-1) / change.flatten(2).norm(dim=-1)[:, None].to(torch.float64)
+    return sizes.log().mean(0).T.cpu()
+
+
+def _table(logs: Tensor, whole: Any, second: Any, **where: Any) -> pd.DataFrame:
+    rows = []
+    for head, own in enumerate(logs.numpy()):
+        count = np.arange(len(own))
+        late = (count >= len(own) // 2) & (own > np.log(FADED))
+        slope = np.polyfit(count[late], own[late], 1)[0] if late.sum() >= len(own) // 2 else np.nan
+        predicted = np.exp(count * whole[head])
+        rows += [(head, n, float(np.exp(own[n])), float(predicted[n]), slope, second[head]) for n in count]
+    columns = ["head", "tokens", "distance", "predicted", "measured_exponent", "exponent"]
+    return pd.DataFrame(rows, columns=columns).assign(**where)

@@ -1,0 +1,132 @@
+"""Products of transitions that grow although each of them seems not to: RWKV-7's, and a search for the worst.
+
+A transition D - (a * k) k^T with |k| = 1, decays D in [e^{-e^{-1/2}}, 1] and rates a in [0, 1], as RWKV-7 has, is similar to a
+symmetric matrix with eigenvalues in [-0.46, 1]. Its norm may be above 1, since the similarity is another one for each token, and
+so a product of three may have a spectral radius above 1: repeated, these tokens blow up the state without writing anything.
+With one rate for all channels and one decay, as in the delta rule, each transition is symmetric and no product grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...kernels.operators.transition import Transition
+from ...probe.mixers.rwkv import LEAST_DECAY
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.tasks.base import generator_for
+
+RESTARTS = 48  # of the search, side by side
+RATE = 0.1  # of Adam
+SQUARINGS = 4  # P^16 is what the search makes large
+
+
+@dataclass(frozen=True)
+class ProductGrowth(Result, kind="product_growth"):
+    """The norm of a product that repeats the tokens of the largest spectral radius found, by tokens."""
+
+    title: ClassVar[str] = "Products that grow"
+    columns: ClassVar[dict[str, str]] = {
+        "family": "rwkv7, or delta rule: one rate for all channels and one decay",
+        "channels": "key channels K",
+        "period": "tokens that are repeated",
+        "tokens": "how many were multiplied",
+        "norm": "spectral norm of the product",
+        "radius": "spectral radius of the period's product, a token",
+        "single": "largest spectral radius of one of them",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("family", "channels", "period")
+
+    def summary(self) -> str:
+        lines = []
+        for (family, channels, period), own in self.table.groupby(["family", "channels", "period"], sort=False):
+            last = own.loc[own["tokens"].idxmax()]
+            lines.append(
+                f"{family}, {channels} channels, {period} tokens repeated: single radii up to {last['single']:.4f}, the "
+                f"product's {last['radius']:.4f} a token; norm {last['norm']:.3g} after {last['tokens']:g} tokens"
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The norm by tokens."""
+        lines = [
+            Line(own["tokens"].to_numpy(), own["norm"].to_numpy(), f"{family}, K = {channels}, {period} tokens repeated")
+            for (family, channels, period), own in self.table.groupby(["family", "channels", "period"], sort=False)
+        ]
+        panel = Panel(lines, "tokens", "norm of the product", y_log=True, level=(1.0, "no growth"))
+        return Figure(self.title, [panel], columns=1, alt=f"Norms of repeated products of transitions. {self.summary()}")
+
+
+def product_growth(
+    channels: tuple[int, ...] = (3, 4, 8),
+    periods: tuple[int, ...] = (2, 3),
+    *,
+    tokens: int = 120,
+    steps: int = 300,
+    seed: int = 0,
+) -> ProductGrowth:
+    """Search for the tokens whose repeated product grows most, and follow its norm.
+
+    channels: sizes K. periods: tokens that are repeated. steps: of gradient ascent, from 48 starts. The radius found is a lower
+    bound of what the family allows.
+    """
+    rows = []
+    for family in ("rwkv7", "delta rule"):
+        for size in channels:
+            for period in periods:
+                transition = search(family, size, period, steps=steps, seed=seed)
+                matrices = transition.dense()
+                single = float(transition.eigenvalues().abs().max())
+                radius = period_radius(matrices) ** (1 / period)
+                product = torch.eye(size, dtype=torch.float64)
+                for count in range(1, tokens + 1):
+                    product = matrices[(count - 1) % period] @ product
+                    norm = float(torch.linalg.matrix_norm(product, ord=2))
+                    rows.append((family, size, period, count, norm, radius, single))
+    return ProductGrowth(pd.DataFrame(rows, columns=list(ProductGrowth.columns)), {"steps": steps, "seed": seed})
+
+
+def search(family: str, size: int, period: int, *, steps: int, seed: int) -> Transition:
+    """The tokens [period] with the largest radius of their product that gradient ascent on log |P^16| finds."""
+    generator = generator_for(seed, size, period)
+    places = torch.randn(RESTARTS, 3, period, size, dtype=torch.float64, generator=generator).requires_grad_(True)
+    adam = torch.optim.Adam([places], lr=RATE)
+    for _ in range(steps):
+        power = _period(transitions(family, places.sigmoid()).dense())
+        for _ in range(SQUARINGS):
+            power = power @ power
+        growth = power.square().sum((-2, -1)).log()
+        adam.zero_grad()
+        (-growth.sum()).backward()
+        adam.step()
+    found = transitions(family, places.detach().sigmoid())
+    radii = torch.linalg.eigvals(_period(found.dense())).abs().amax(-1)
+    return found[int(radii.argmax())]
+
+
+def transitions(family: str, shares: Tensor) -> Transition:
+    """Transitions [..., period] of tokens [..., 3, period, K] in [0, 1]: places within the ranges of keys, rates and decays."""
+    keys = normalize(2 * shares[..., 0, :, :] - 1, dim=-1)
+    rates, decays = shares[..., 1, :, :], LEAST_DECAY + (1 - LEAST_DECAY) * shares[..., 2, :, :]
+    if family == "delta rule":
+        rates, decays = (part[..., :1].expand_as(part) for part in (rates, decays))
+    return Transition.diagonal_plus_low_rank(keys, -rates * keys, decays.log())
+
+
+def period_radius(matrices: Tensor) -> float:
+    """The spectral radius of A_n ... A_1 for matrices [n, K, K]."""
+    return float(torch.linalg.eigvals(_period(matrices)).abs().max())
+
+
+def _period(matrices: Tensor) -> Tensor:
+    """A_n ... A_1, [..., K, K]."""
+    product = matrices[..., 0, :, :]
+    for index in range(1, matrices.shape[-3]):
+        product = matrices[..., index, :, :] @ product
+    return product

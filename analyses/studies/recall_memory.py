@@ -1,0 +1,96 @@
+"""Recall against memory (Arora et al. 2024, arXiv:2402.18668): associative recall by mixers of several state sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ...probe.configuration import BadSettingError, Count, NotNegative
+from ...probe.mixers import Attention, DeltaNet, GatedLinearAttention, LinearAttention, Mamba2, MixerConfig
+from ...probe.models.config import ModelConfig
+from ...probe.models.model import Model
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training
+from ...probe.tasks.base import generator_for
+from ...probe.tasks.recall import AssociativeRecall
+from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
+from ..behaviour.recall_memory import RecallMemory, memory_bytes
+from ..behaviour.training_curve import TrainingCurve
+
+SIZES = (4, 16)
+FAMILIES = ("linear attention", "gated linear attention", "delta rule")
+
+
+def _made(size: int) -> tuple[MixerConfig, ...]:
+    sizes = {"heads": 2, "key_size": size, "value_size": 16, "short_convolution": 3}
+    return LinearAttention(**sizes), GatedLinearAttention(**sizes), DeltaNet(**sizes)
+
+
+@dataclass(frozen=True)
+class RecallMemoryStudy(Study, kind="recall-memory"):
+    """Each mixer is trained on associative recall, and stands where its memory puts it."""
+
+    names: tuple[str, ...] = (
+        *(f"{family}, K = {size}" for size in SIZES for family in FAMILIES),
+        *(f"Mamba-2, N = {size}" for size in SIZES),
+        "softmax, window 8",
+        "softmax",
+    )
+    """Results call the models by these names, which stand in the order of `mixers`; what stands before a comma is the family."""
+    mixers: tuple[MixerConfig, ...] = (
+        *(mixer for size in SIZES for mixer in _made(size)),
+        *(Mamba2(heads=2, state_size=size) for size in SIZES),
+        Attention(heads=2, window=8),
+        Attention(heads=2),
+    )
+    """Each of these mixers is trained in a model of its own."""
+    task: AssociativeRecall = field(default_factory=lambda: AssociativeRecall(pairs=8, symbols=16))
+    """So many pairs are to be remembered."""
+    training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=32, learning_rate=5e-3))
+    width: Count = 32
+    """The residual stream has this many channels."""
+    layers: Count = 2
+    """Each model has this many layers."""
+    expansion: NotNegative = 0.0
+    """The channel mixer's hidden units are this multiple of the width; 0 leaves it out."""
+    sequences: Count = 256
+    """Each model is tested on this many sequences."""
+
+    question: ClassVar[str] = "How much does each mixer recall for the bytes that it carries?"
+    time: ClassVar[str] = "5 min"
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
+            raise BadSettingError(f"names: {len(self.names)} names for {len(self.mixers)} mixers; each needs one of its own")
+
+    def models(self) -> Mapping[str, ModelConfig]:
+        return {
+            f"mixer{place}": ModelConfig(
+                self.task.vocabulary, self.width, self.layers, mixer, expansion=self.expansion, seed=self.seed
+            )
+            for place, mixer in enumerate(self.mixers)
+        }
+
+    def execute(self, run: Run) -> None:
+        models, histories = {}, {}
+        for name, (label, config) in zip(self.names, self.models().items(), strict=True):
+            models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
+        accuracy = run.compute(
+            "accuracy_by_length",
+            accuracy_by_length,
+            models=models,
+            task=self.task,
+            lengths=(self.training.length,),
+            sequences=self.sequences,
+            seed=self.seed,
+        )
+        run.compute("recall_memory", self._memory, models=models, accuracy=accuracy)
+        run.compute("training", TrainingCurve.of, histories=histories)
+
+    def _memory(self, models: dict[str, Model], accuracy: AccuracyByLength) -> RecallMemory:
+        length = self.training.length
+        tokens = self.task.batch(1, length, "test", generator_for(self.seed, length)).tokens
+        held = {name: memory_bytes(model, tokens) for name, model in models.items()}
+        return RecallMemory.of(accuracy, held, {name: name.partition(",")[0] for name in models}, length)

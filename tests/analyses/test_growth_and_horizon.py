@@ -1,0 +1,128 @@
+"""Products that grow, disturbances that fade, bytes of memory; and the studies that show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from statescope import Model, ModelConfig
+from statescope.analyses.behaviour.measured_horizon import measured_horizon
+from statescope.analyses.behaviour.recall_memory import RecallMemory, memory_bytes
+from statescope.analyses.models import transitions_of
+from statescope.analyses.spectra.growth import period_radius, product_growth, search
+from statescope.analyses.studies.growth import GrowthStudy
+from statescope.analyses.studies.memory_horizon import MemoryHorizonStudy
+from statescope.analyses.studies.recall_memory import RecallMemoryStudy
+from statescope.probe.configuration import BadSettingError
+from statescope.probe.mixers import GRU, Attention, DeltaNet, GatedDeltaNet, GatedLinearAttention, RetNet
+from statescope.probe.runs.training import Training
+from statescope.probe.tasks.recall import AssociativeRecall
+
+
+def test_the_search_finds_the_known_growth_of_rwkv7_and_none_of_the_delta_rule() -> None:
+    """1.503 over three tokens is what is known; no transition alone has an eigenvalue above 1."""
+    found = search("rwkv7", 3, 3, steps=250, seed=0)
+    assert period_radius(found.dense()) > 1.49 and float(found.eigenvalues().abs().max()) <= 1 + 1e-9
+    assert float(found.norm().max()) > 1.05
+    shrinking = search("delta rule", 3, 3, steps=60, seed=0)
+    assert period_radius(shrinking.dense()) <= 1 + 1e-9 and float(shrinking.norm().max()) <= 1 + 1e-9
+
+
+def test_the_norm_grows_as_the_radius_says(tmp_path: Path) -> None:
+    run = GrowthStudy(channels=(3,), periods=(2,), steps=120, tokens=80).run(tmp_path / "run")
+    result = run.result("product_growth")
+    own = result.select(family="rwkv7").table
+    rate = np.polyfit(own["tokens"][20:], np.log(own["norm"][20:]), 1)[0]
+    assert rate == pytest.approx(np.log(own["radius"].iloc[0]), rel=1e-2) and own["radius"].iloc[0] > 1.05
+    assert (result.select(family="delta rule").table["norm"] <= 1 + 1e-9).all()
+    assert "rwkv7, 3 channels, 2 tokens repeated" in result.summary() and result.specification().panels[0].y_log
+    again = product_growth((3,), (2,), tokens=80, steps=120).select(family="rwkv7")
+    np.testing.assert_allclose(again.table["norm"], own["norm"])
+
+
+def small(mixer: Any) -> Model:
+    return Model(ModelConfig(vocabulary=9, width=8, layers=2, mixer=mixer)).double().eval()
+
+
+TOKENS = torch.randint(0, 9, (3, 60), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_scalar_decay_fades_as_its_logarithm_says() -> None:
+    result = measured_horizon(small(RetNet(heads=2)), TOKENS)
+    np.testing.assert_allclose(result.table["measured_exponent"], result.table["exponent"], rtol=1e-6)
+    np.testing.assert_allclose(result.table["distance"], result.table["predicted"], rtol=1e-6)
+
+
+def test_a_disturbance_is_the_product_of_the_transitions() -> None:
+    """Each state's distance, of one sequence, is |A_n .. A_1 E| for the very transitions that the model shows."""
+    model = small(GatedDeltaNet(heads=2))
+    result = measured_horizon(model, TOKENS[:1], position=5)
+    transition = dict(transitions_of(model, TOKENS[:1]))[0]
+    for head in range(2):
+        product = torch.eye(4, dtype=torch.float64)
+        for t in range(6, 26):
+            product = transition[0, t, head].matmat(product)
+        singular = torch.linalg.svdvals(product)
+        distance = result.value("distance", layer=0, head=head, tokens=20)
+        assert float(singular[-1]) <= distance <= float(singular[0]) * (1 + 1e-6)
+    table = result.table[result.table["layer"] == 0]
+    assert (table["tokens"].max(), table["distance"].min() > 0) == (54, True)
+
+
+@pytest.mark.parametrize("mixer", [GatedLinearAttention(heads=2), DeltaNet(heads=2)])
+def test_measured_exponents_are_near_the_predicted_ones(mixer: Any) -> None:
+    table = measured_horizon(small(mixer), TOKENS).table.groupby(["layer", "head"]).first()
+    error = (table["measured_exponent"] - table["exponent"]).abs()
+    assert (error <= 0.35 * table["exponent"].abs() + 0.01).all()
+    with pytest.raises(ValueError, match="leaves 4 of 60 tokens; at least 8 must follow"):
+        measured_horizon(small(mixer), TOKENS, position=55)
+    with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
+        measured_horizon(small(GRU(heads=2)), TOKENS)
+
+
+def test_bytes_of_memory_are_those_of_states_and_of_keys_and_values() -> None:
+    config = {"vocabulary": 9, "width": 8, "layers": 2}
+    delta = Model(ModelConfig(mixer=DeltaNet(heads=2, short_convolution=0), **config))
+    assert memory_bytes(delta, TOKENS[:1]) == 2 * 2 * 4 * 4 * 4  # layers, heads, K, V, bytes
+    softmax = Model(ModelConfig(mixer=Attention(heads=2), **config))
+    assert memory_bytes(softmax, TOKENS[:1]) == 2 * 2 * 60 * 8 * 4  # layers, keys and values, tokens, width, bytes
+    window = Model(ModelConfig(mixer=Attention(heads=2, window=5), **config))
+    assert memory_bytes(window, TOKENS[:1]) == 2 * 2 * 4 * 8 * 4
+
+
+def test_the_study_of_recall(tmp_path: Path) -> None:
+    study = RecallMemoryStudy(
+        names=("delta rule, K = 4", "softmax"),
+        mixers=(DeltaNet(heads=2, key_size=4), Attention(heads=2)),
+        task=AssociativeRecall(pairs=2, symbols=4),
+        training=Training(steps=2, batch=4, length=9),
+        width=8,
+        sequences=6,
+    )
+    result = study.run(tmp_path / "run").result("recall_memory")
+    assert isinstance(result, RecallMemory) and set(result.table["family"]) == {"delta rule", "softmax"}
+    assert "bytes" in result.summary() and result.specification().panels[0].x_log
+    with pytest.raises(BadSettingError, match="1 names for 10 mixers"):
+        RecallMemoryStudy(names=("a",))
+
+
+def test_the_study_of_horizons(tmp_path: Path) -> None:
+    study = MemoryHorizonStudy(
+        names=("RetNet",),
+        mixers=(RetNet(heads=2),),
+        task=AssociativeRecall(pairs=2, symbols=4),
+        training=Training(steps=2, batch=4, length=9),
+        width=8,
+        length=24,
+        sequences=2,
+    )
+    run = study.run(tmp_path / "run")
+    measured = run.result("measured_horizon")
+    predicted = run.result("memory_horizon").table
+    exponent = predicted[(predicted["index"] == 1) & (predicted["layer"] == 0) & (predicted["head"] == 1)]["exponent"].mean()
+    assert measured.value("measured_exponent", layer=0, head=1) == pytest.approx(exponent, rel=1e-2)
+    assert "measured (predicted)" in measured.summary() and len(measured.specification().panels) == 1
