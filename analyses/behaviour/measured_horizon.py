@@ -105,7 +105,8 @@ def _followed(model: HookedModel, tokens: Tensor, layer: int, position: int, see
         _, cache = model.run_with_cache(tokens, names_filter=place, return_type=None, taps=taps, edits=edits)
     gap = (cache[place] - before).to(torch.promote_types(before.dtype, torch.float64)).flatten(3)
     sizes = gap.norm(dim=-1) / change.flatten(2).norm(dim=-1)[:, None].to(torch.float64)
-    return sizes.log().mean(0).T.cpu()
+    logs: Tensor = sizes.log().mean(0).T.cpu()
+    return logs
 
 
 def _table(logs: Tensor, whole: Any, second: Any, **where: Any) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...probe.configuration import BadSettingError, Count, NotNegative
-from ...probe.mixers import Attention, DeltaNet, GatedLinearAttention, LinearAttention, Mamba2, MixerConfig
+from ...probe.mixers import Attention, DeltaNet, GatedLinearAttention, HeadsConfig, LinearAttention, Mamba2, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
 from ...probe.runs.run import Run
@@ -24,8 +24,8 @@ FAMILIES = ("linear attention", "gated linear attention", "delta rule")
 
 
 def _made(size: int) -> tuple[MixerConfig, ...]:
-    sizes = {"heads": 2, "key_size": size, "value_size": 16, "short_convolution": 3}
-    return LinearAttention(**sizes), GatedLinearAttention(**sizes), DeltaNet(**sizes)
+    kinds: tuple[type[HeadsConfig], ...] = (LinearAttention, GatedLinearAttention, DeltaNet)
+    return tuple(kind(heads=2, key_size=size, value_size=16, short_convolution=3) for kind in kinds)
 
 
 @dataclass(frozen=True)
