@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -45,10 +46,18 @@ def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, 
     return remember(key, given)
 
 
-def enter(page: str) -> None:
-    """Say which page is drawn, before it is: on a new one the selectors begin with what was chosen on the last."""
+@contextmanager
+def entered(page: str) -> Iterator[None]:
+    """Say which page is drawn, while it is: on a new one the selectors begin with what was chosen on the last.
+
+    Later a part of the page may be drawn alone, with what is chosen there by then.
+    """
     st.session_state[NEW_PAGE] = st.session_state.get(PAGE) != page
     st.session_state[PAGE] = page
+    try:
+        yield
+    finally:
+        st.session_state[NEW_PAGE] = False
 
 
 def search(label: str, key: str, *, where: Any = st) -> str:

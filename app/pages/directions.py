@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
 import streamlit as st
 
 from ...analyses.geometry.direction_map import DirectionProjection
@@ -42,7 +43,13 @@ def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     """One sequence, token by token, along one direction."""
     names = list(dict.fromkeys(result.table["direction"]))
     direction = choose("direction", names, "direction", format_func=lambda value: str(value).replace("_", " "))
-    rows = result.select(direction=direction).table.sort_values("position")
+    _scrub(run, result.select(direction=direction).table.sort_values("position"), str(direction))
+    show_result(run, name, result, {"direction": direction})
+
+
+@st.fragment
+def _scrub(run: Run, rows: pd.DataFrame, direction: str) -> None:
+    """What changes with the token. A step runs this part of the page alone."""
     position = choose_position("token", len(rows) - 1, "position")
     token_strip(
         rows["token"].tolist(),
@@ -56,4 +63,3 @@ def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     facts[0].metric("token", literal(here["token"]))
     facts[1].metric("projection / scale", f"{here['projection']:.2f}")
     facts[2].metric(literal(str(direction).replace("_", " ")), int(here["label"]))
-    show_result(run, name, result, {"direction": direction})

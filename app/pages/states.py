@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
 import streamlit as st
 
 from ...analyses.geometry.state_trajectory import StateTrajectory
@@ -50,7 +51,14 @@ def _walk(run: Run, name: str, result: StateTrajectory) -> None:
     view = choose("view", ["plane", "space"], "view", where=columns[3])
     window = choose("tokens in full", ["32", "16", "64", "128", ALL], "window", where=columns[4])
     own = result.select(model=model, layer=layer, head=head)
-    rows = own.table.sort_values("position")
+    _scrub(run, result, own.table.sort_values("position"), (model, layer, head), view, window)
+    show_result(run, name, result, {"model": model, "layer": layer, "head": head}, words=False, panels=slice(1, None))
+
+
+@st.fragment
+def _scrub(run: Run, result: StateTrajectory, rows: pd.DataFrame, place: tuple[str, int, int], view: str, window: str) -> None:
+    """What changes with the token. A step runs this part of the page alone."""
+    model, layer, head = place
     position = choose_position("token", len(rows) - 1, "position", default=len(rows) - 1)
     label = str(result.about.get("label", "label"))
     token_strip(
@@ -74,4 +82,3 @@ def _walk(run: Run, name: str, result: StateTrajectory) -> None:
     share = result.about.get("explained", {}).get(f"{model}, layer {layer}, head {head}")
     axes = f"The three axes hold {share:.1%} of the variance of this head's states. " if isinstance(share, float) else ""
     st.caption(f"{axes}Named are the tokens after which the state changed most; the path before is faded.")
-    show_result(run, name, result, {"model": model, "layer": layer, "head": head}, words=False, panels=slice(1, None))

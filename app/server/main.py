@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from statescope.app.components.choose import enter
+from statescope.app.components.choose import entered
 from statescope.app.components.index import RunFacts, runs_there_are
 from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
@@ -35,8 +35,8 @@ def main() -> None:
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
     page = st.navigation(menu(current_run() if sound else None))
-    enter(page.url_path)
-    page.run()
+    with entered(page.url_path):
+        page.run()
 
 
 def tell_damaged(damaged: Sequence[RunFacts]) -> None:

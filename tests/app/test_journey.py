@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from statescope import Model, ModelConfig
+
 pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -33,12 +35,13 @@ WAIT = 30_000  # milliseconds
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[int]:
-    """`statescope app` over a folder of runs, on a port of its own."""
+def serve(folder: Path, *models: Path) -> Iterator[int]:
+    """`statescope app` over a folder of runs and models, on a port of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "statescope", "app", "--folder", str(folder), "--port", str(port), "--no-browser"]
+    command = [sys.executable, "-m", "statescope", "app", *map(str, models)]
+    command += ["--folder", str(folder), "--port", str(port), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         try:
             deadline = time.monotonic() + 60
@@ -144,6 +147,41 @@ def test_the_camera_stays_while_tokens_are_walked(page: Page, port: int) -> None
     page.wait_for_timeout(600)
     assert plot(page, EYE) == pytest.approx(turned, abs=1e-3)
     page.screenshot(path=SCREENSHOTS / "states.png", full_page=True)
+
+
+SHOWN = "document.querySelector('.chart')?.getAttribute('aria-label')"
+
+
+def stepped_to(page: Page, position: int) -> None:
+    """Until the matrix of the state after this token is drawn."""
+    page.wait_for_function(f"{SHOWN}?.includes('After token {position} ')", timeout=2 * WAIT)
+
+
+def test_a_text_is_typed_and_its_state_walked_by_keys_and_by_play(page: Page, tmp_path: Path) -> None:
+    """A model in a folder, with no run at all."""
+    Model(ModelConfig(256, width=16, layers=1, mixer="gated_delta_net")).save(tmp_path / "models" / "small")
+    with serve(tmp_path / "none", tmp_path / "models") as port:
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_url("**/live_state**", timeout=2 * WAIT)
+        box = page.get_by_role("textbox", name="text")
+        box.fill("some <b>text</b>")
+        box.press("Control+Enter")
+        page.wait_for_url("**text=some**", timeout=WAIT)
+        stepped_to(page, 15)
+        choose(page, "below", "path in space")
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length > 1", timeout=WAIT)
+        page.locator(".strip").focus()
+        page.keyboard.press("ArrowLeft")
+        stepped_to(page, 14)
+        page.keyboard.press("Home")
+        stepped_to(page, 0)
+        page.wait_for_url("**position=0**", timeout=WAIT)
+        page.get_by_role("button", name="play or pause").click()
+        stepped_to(page, 3)
+        page.locator(".strip").focus()
+        page.keyboard.press("Space")
+        assert page.locator("b").get_by_text("text", exact=True).count() == 0, "tokens are text"
+        page.screenshot(path=SCREENSHOTS / "live_state.png", full_page=True)
 
 
 def test_pages_keep_the_run_and_the_browser_goes_back(page: Page, port: int) -> None:

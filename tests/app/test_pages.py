@@ -242,3 +242,18 @@ def test_an_interrupted_and_a_failed_run_say_how_to_go_on(
     assert f"statescope run {tmp_path / 'a'}" in app.warning[0].value
     app = open_app(tmp_path, monkeypatch, run="b")
     assert "at step 3" in app.error[0].value
+
+
+def test_a_run_that_vanishes_while_it_is_shown_gives_way_to_another(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(finished, folder)
+    app = open_app(folder, monkeypatch, run="source")
+    shutil.rmtree(folder / "source")
+    app.run()
+    assert not app.exception and app.header[0].value == "parity"
+    assert any("run=source" in warning.value for warning in app.warning)
+    shutil.rmtree(folder / "parity")
+    app.run()
+    assert not app.exception and "No runs yet" in app.header[0].value

@@ -59,6 +59,12 @@ def memory(process: subprocess.Popen[bytes]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def seconds_of(process: subprocess.Popen[bytes]) -> float:
+    """The seconds of computation that a process has had."""
+    spent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+
+
 def until(page: Page, condition: str) -> float:
     """The seconds until a condition in JavaScript holds."""
     begin = time.monotonic()
@@ -98,7 +104,7 @@ def steps(page: Page, models: Path, folder: Path) -> dict[str, float]:
         page.wait_for_selector(SETTLED, state="attached", timeout=WAIT)
         opened = time.monotonic() - begin
         page.locator(".strip").first.focus()
-        held = {}
+        held, computed = {}, seconds_of(server)
         for step in range(MANY + 1):
             before = page.evaluate(state)
             begin = time.monotonic()
@@ -108,11 +114,13 @@ def steps(page: Page, models: Path, folder: Path) -> dict[str, float]:
             page.wait_for_selector(SETTLED, state="attached", timeout=WAIT)
             if step in (FEW, MANY):
                 held[step] = memory(server)
+        computed = (seconds_of(server) - computed) / (MANY + 1)
         ends = statistics.quantiles(found[:STEPS], n=10)
     return {
         "text opened": opened,
         "step, median": statistics.median(found[:STEPS]),
         "step, 90th percentile": ends[-1],
+        "step, computation of the server": computed,
         f"memory after {FEW} steps, MB": held[FEW],
         f"memory after {MANY} steps, MB": held[MANY],
     }
