@@ -19,7 +19,7 @@ from .stored import Features, StoredActivation, StoredFeatures, feature_rows
 if TYPE_CHECKING:
     from ..hooks.cache import StateCache
 
-IN_MEMORY = 2**28  # bytes of one activation that are read whole
+IN_MEMORY = 2**26  # bytes of one activation that are read whole
 NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; in `positions`, where there is no sample
 
 

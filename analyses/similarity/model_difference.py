@@ -1,0 +1,100 @@
+"""How far one model has moved from another: by layer, in its stream, its states and its transitions, and in what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...kernels.operators.transition import Transition
+from ...probe.hooks.names import layer_of, site_of
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.result import Result
+from ...probe.statistics.groups import group_bootstrap
+
+PLACES = ("blocks.*.hook_resid_post", "blocks.*.attn.hook_state", "blocks.*.attn.hook_transition")
+
+
+@dataclass(frozen=True)
+class ModelDifference(Result, kind="model_difference"):
+    """The distance of two models' activations on the same tokens, |a - b| / |a| a sequence, and of their answers.
+
+    "unlike" is the same distance between different sequences of the first model: what is as far apart as two texts.
+    """
+
+    title: ClassVar[str] = "How far a model has moved"
+    columns: ClassVar[dict[str, str]] = {
+        "hook": 'activation that is compared; "output" for KL(first || second) in nats',
+        "layer": "block; -1 for the output",
+        "site": "last word of the hook's name",
+        "difference": "mean over sequences of |a - b| / |a|; of the output the KL in nats",
+        "low": "lower end of its 95% interval over sequences",
+        "high": "upper end",
+        "unlike": "the same between one sequence of the first model and the next; nan for one sequence",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("site", "layer")
+
+    def summary(self) -> str:
+        output = self.table[self.table["hook"] == "output"].iloc[0]
+        lines = [f"the answers are {output.difference:.3g} nats apart [{output.low:.3g}, {output.high:.3g}]"]
+        for site, own in self.table[self.table["hook"] != "output"].groupby("site", sort=False):
+            most = own.loc[own["difference"].idxmax()]
+            lines.append(f"{site}: most in layer {most.layer}, {most.difference:.3g} of its size (two texts: {most.unlike:.3g})")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        marks = []
+        for site, own in self.table[self.table["hook"] != "output"].groupby("site", sort=False):
+            x, y, low, high = (own[name].to_numpy() for name in ("layer", "difference", "low", "high"))
+            marks += [
+                Line(x, y, str(site), low, high, markers=True),
+                Line(x, own["unlike"].to_numpy(), f"{site}, two texts", dashed=True),
+            ]
+        return Figure(
+            self.title, [Panel(marks, "layer", "relative difference")], columns=1, alt=f"Drift by layer. {self.summary()}"
+        )
+
+
+@torch.no_grad()
+def model_difference(
+    first: HookedModel, second: HookedModel, tokens: Tensor, *, groups: Tensor | None = None, seed: int = 0
+) -> ModelDifference:
+    """Compare two models of one architecture, such as one before and after fine-tuning, on tokens [B, T].
+
+    groups: [B], the unit of the intervals. Raises ValueError for models whose activations differ in shape.
+    """
+    sources = (torch.arange(len(tokens)) if groups is None else groups).numpy()
+    names = [name for name in PLACES if any(_matches(one, name) for one in first.hook_dict)]
+    taps: Any = "all" if PLACES[1] in names else None
+    logits, ours = first.run_with_cache(tokens, names_filter=names, taps=taps)
+    other, theirs = second.run_with_cache(tokens, names_filter=names, taps=taps)
+    rows = []
+    for name, value in ours.items():
+        if name not in theirs or _flat(theirs[name]).shape != _flat(value).shape:
+            raise ValueError(f"{name} has another shape in the second model, or is not there: compare models of one architecture")
+        a, b = _flat(value), _flat(theirs[name])
+        each = ((a - b).norm(dim=1) / a.norm(dim=1)).cpu()
+        unlike = float(((a - a.roll(1, 0)).norm(dim=1) / a.norm(dim=1)).mean()) if len(a) > 1 else float("nan")
+        layer = layer_of(name)
+        low, high = group_bootstrap(each.numpy(), sources, 1000, seed)
+        rows.append((name, -1 if layer is None else layer, site_of(name), float(each.mean()), low, high, unlike))
+    own = logits.double().log_softmax(-1)
+    away = (own.exp() * (own - other.double().log_softmax(-1))).sum(-1).flatten(1).mean(1).cpu()
+    low, high = group_bootstrap(away.numpy(), sources, 1000, seed)
+    rows.append(("output", -1, "output", float(away.mean()), low, high, float("nan")))
+    return ModelDifference(pd.DataFrame(rows, columns=list(ModelDifference.columns)), {"sequences": len(tokens)})
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith("blocks.") and name.endswith(pattern.removeprefix("blocks.*"))
+
+
+def _flat(value: Any) -> Tensor:
+    """A sequence's numbers as one row, real ones in float64; of transitions those of their matrices."""
+    value = value.dense() if isinstance(value, Transition) else value
+    value = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+    return value.double().flatten(1)

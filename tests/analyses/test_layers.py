@@ -1,0 +1,113 @@
+"""Skips, induction and drift against runs by hand, and on models whose answer is known."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from statescope import Model, ModelConfig, hooked
+from statescope.analyses.behaviour.depth_use import depth_use
+from statescope.analyses.behaviour.induction import induction_scores
+from statescope.analyses.similarity.model_difference import model_difference
+from statescope.mixers import GatedDeltaNet, Mamba
+from statescope.probe.results.result import Result
+
+V = 9
+
+
+def small(layers: int = 3, mixer: Any = None) -> Model:
+    return Model(ModelConfig(vocabulary=V, width=12, layers=layers, mixer=mixer or GatedDeltaNet(heads=2))).double().eval()
+
+
+def tokens_of(count: int = 4, length: int = 8) -> Tensor:
+    return torch.randint(0, V, (count, length), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_skipped_layer_changes_what_is_behind_it_alone() -> None:
+    model, tokens = small(), tokens_of()
+    result = depth_use(model, tokens)
+    grid = result.select(scope="all").table.pivot(index="skipped", columns="layer", values="change")
+    for skipped in range(3):
+        assert grid.loc[skipped, skipped] == pytest.approx(1)  # it adds nothing
+        assert all(grid.loc[skipped, layer] == 0 for layer in range(skipped))
+        assert all(grid.loc[skipped, layer] > 1e-3 for layer in range(skipped + 1, 3))
+    start = model.run_with_cache(tokens, names_filter="blocks.1.hook_resid_pre")[1]["blocks.1.hook_resid_pre"]
+    without = model(start, start_at_layer=2).log_softmax(-1)
+    own = model(tokens).log_softmax(-1)
+    expected = (own.exp() * (own - without)).sum(-1).mean()
+    assert result.select(scope="all", skipped=1).table["divergence"].iloc[0] == pytest.approx(float(expected))
+    future = result.select(scope="future").table.pivot(index="skipped", columns="layer", values="change")
+    assert future.loc[0, 0] < 1 and future.loc[0, 1] > 0 and future.loc[2, 2] == 0  # the last layer's past is read by none
+
+
+class Induction(nn.Module):
+    """It says with certainty what followed the token when it came before; else nothing."""
+
+    def __init__(self, ordered: bool) -> None:
+        super().__init__()
+        self.scale, self.ordered = nn.Parameter(torch.tensor(8.0)), ordered
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = torch.zeros(*tokens.shape, V)
+        for row, sequence in enumerate(tokens.tolist()):
+            for position, token in enumerate(sequence):
+                if self.ordered and token in sequence[:position]:
+                    logits[row, position, sequence[sequence.index(token) + 1]] = 1.0
+                elif not self.ordered:
+                    logits[row, position, sequence[: position + 1]] = 1.0
+        return logits * self.scale
+
+
+def test_induction_is_what_order_adds_and_copying_what_was_seen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = {
+        name: induction_scores(hooked(Induction(ordered), tokens_of()), V, generator, block=5, sequences=16).table.iloc[0]
+        for name, ordered in (("ordered", True), ("bag", False))
+    }
+    certain = torch.tensor([8.0] + [0.0] * (V - 1)).log_softmax(0)[0]
+    assert found["ordered"]["induction"] > 3 and found["ordered"]["low"] > 0 and float(certain) > -0.1
+    assert found["bag"]["induction"] == pytest.approx(0, abs=1e-6)  # the same tokens, whatever their order
+    assert found["bag"]["copying"] > 0.4 and found["bag"]["copying"] == pytest.approx(1 - 5 / V, abs=0.05)
+    result = induction_scores(small(2), V, generator, block=5, sequences=8)
+    assert list(result.table["skipped"]) == [-1, 0, 1] and abs(result.table["induction"].iloc[0]) < 0.5
+    with pytest.raises(ValueError, match="3 to 9 tokens"):
+        induction_scores(small(1), V, generator, block=12)
+
+
+@pytest.mark.parametrize("mixer", [GatedDeltaNet(heads=2), Mamba()], ids=["delta", "mamba"])
+def test_a_model_that_moved_in_one_layer_differs_from_there_on(mixer: Any) -> None:
+    model, tokens = small(3, mixer), tokens_of()
+    same = model_difference(model, copy.deepcopy(model), tokens)
+    assert (same.table["difference"] == 0).all()
+    moved = copy.deepcopy(model)
+    for parameter in moved.blocks[1].parameters():
+        parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)).double())
+    result = model_difference(model, moved, tokens)
+    for site in ("resid_post", "state", "transition"):
+        own = result.select(site=site).table.set_index("layer")["difference"]
+        assert own[0] == 0 and own[1] > 0 and own[2] > 0, site
+    a, b = (one.run_with_cache(tokens, names_filter="blocks.1.hook_resid_post")[1]["resid_post", 1] for one in (model, moved))
+    expected = ((a - b).flatten(1).norm(dim=1) / a.flatten(1).norm(dim=1)).mean()
+    assert result.value("difference", hook="blocks.1.hook_resid_post") == pytest.approx(float(expected))
+    assert result.value("difference", hook="output") > 0
+    with pytest.raises(ValueError, match="one architecture"):
+        model_difference(model, Model(ModelConfig(vocabulary=V, width=16, layers=3, mixer=mixer)).double(), tokens)
+
+
+def test_they_are_results_that_are_saved_and_drawn(tmp_path: Path) -> None:
+    model, tokens = small(2), tokens_of()
+    generator = torch.Generator().manual_seed(0)
+    results = (depth_use(model, tokens), induction_scores(model, V, generator, block=4, sequences=4))
+    for result in (*results, model_difference(model, small(2), tokens)):
+        assert Result.load(result.save(tmp_path / "r.parquet")).table.equals(result.table)
+        assert result.summary() and result.figure().to_matplotlib() is not None
+
+
+def test_a_model_without_a_stream_is_refused() -> None:
+    with pytest.raises(ValueError, match="residual stream"):
+        depth_use(hooked(nn.GRU(3, 3, batch_first=True), torch.zeros(2, 4, 3)), torch.zeros(2, 4, 3))
