@@ -97,13 +97,15 @@ def induction_scores(
 def _second(model: HookedModel, tokens: Tensor, block: int) -> Tensor:
     """The mean log-probability of the tokens of the second block behind its first, [B]."""
     said = model(tokens)[:, block:-1].double().log_softmax(-1).cpu()
-    return said.gather(2, tokens[:, block + 1 :, None])[..., 0].mean(1)
+    found: Tensor = said.gather(2, tokens[:, block + 1 :, None])[..., 0].mean(1)
+    return found
 
 
 def _mass(model: HookedModel, tokens: Tensor, seen: Tensor, block: int) -> Tensor:
     """The mean probability of all tokens of the first block, in the second, [B]."""
     said = model(tokens)[:, block:-1].double().softmax(-1).cpu()
-    return said.gather(2, seen[:, None].expand(-1, said.shape[1], -1)).sum(-1).mean(1)
+    found: Tensor = said.gather(2, seen[:, None].expand(-1, said.shape[1], -1)).sum(-1).mean(1)
+    return found
 
 
 def _interval(values: Tensor) -> tuple[float, float, float]:

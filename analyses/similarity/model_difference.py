@@ -73,7 +73,8 @@ def model_difference(
     logits, ours = first.run_with_cache(tokens, names_filter=names, taps=taps)
     other, theirs = second.run_with_cache(tokens, names_filter=names, taps=taps)
     rows = []
-    for name, value in ours.items():
+    for name in ours.cache_dict:
+        value = ours[name]
         if name not in theirs or _flat(theirs[name]).shape != _flat(value).shape:
             raise ValueError(f"{name} has another shape in the second model, or is not there: compare models of one architecture")
         a, b = _flat(value), _flat(theirs[name])
@@ -97,4 +98,5 @@ def _flat(value: Any) -> Tensor:
     """A sequence's numbers as one row, real ones in float64; of transitions those of their matrices."""
     value = value.dense() if isinstance(value, Transition) else value
     value = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
-    return value.double().flatten(1)
+    rows: Tensor = value.double().flatten(1)
+    return rows
