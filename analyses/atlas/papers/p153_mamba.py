@@ -94,8 +94,9 @@ SELECTIVE, FIXED = "selective: share of places right", "time-invariant: share of
 class Copying(Claim, kind="p153-selective-copying"):
     """Models with and without selection are trained to copy."""
 
-    seeds: tuple[int, ...] = fresh_seeds(4)
-    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    seeds: tuple[int, ...] = fresh_seeds(8)
+    """These seeds are others than 0 to 2, on which the settings were tried out; their number follows from how far the first four
+    of them lay apart."""
     training: Training = Training(steps=500, batch=32, length=24, learning_rate=5e-3)
     """Both models are trained with these settings."""
     items: int = 3
