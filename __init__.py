@@ -42,6 +42,7 @@ _HOME = {
     "transition_spectrum": ".analyses.spectra.transition_spectrum",
     "lyapunov_exponents": ".kernels.products",
     "state_trajectory": ".analyses.geometry.state_trajectory",
+    "state_view": ".analyses.geometry.state_view",
     "empirical_ntk": ".analyses.ntk.empirical_ntk",
     "infinite_width_kernels": ".analyses.infinite_width.network",
     "Study": ".probe.runs.study",

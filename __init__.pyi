@@ -7,6 +7,7 @@ from . import spectra as spectra
 from . import tasks as tasks
 from . import theory as theory
 from .analyses.geometry.state_trajectory import state_trajectory as state_trajectory
+from .analyses.geometry.state_view import state_view as state_view
 from .analyses.infinite_width.network import infinite_width_kernels as infinite_width_kernels
 from .analyses.ntk.empirical_ntk import empirical_ntk as empirical_ntk
 from .analyses.spectra.transition_spectrum import transition_spectrum as transition_spectrum

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -61,8 +62,8 @@ class StateAt(Result, kind="state_at"):
         )
 
     def specification(self) -> Figure:
-        """The parts as heat maps on one scale, and the singular values of the state."""
-        panels, reach = [], float(self.table["entry"].abs().max()) or 1.0
+        """The parts as heat maps, on one scale over all tokens, and the singular values of the state."""
+        panels, reach = [], float(self.about["reach"])
         for part in dict.fromkeys(self.table["part"]):
             own = self.table[self.table["part"] == part].pivot(index="key", columns="value", values="entry")
             names = list(map(str, own.index)), list(map(str, own.columns))
@@ -123,6 +124,12 @@ class StateWalk:
     def __len__(self) -> int:
         return len(self.states)
 
+    @cached_property
+    def reach(self) -> float:
+        """The largest modulus of an entry of any state or write, which colours of all tokens are scaled to; 1 where all are 0."""
+        values = [self.states] if self.written is None else [self.states, self.written]
+        return max(float(value.abs().max()) for value in values) or 1.0
+
     def before(self, position: int) -> Tensor:
         """S_{t-1}; 0 before the first token."""
         return self.states[position - 1] if position else torch.zeros_like(self.states[0])
@@ -151,6 +158,7 @@ class StateWalk:
             "position": position,
             "token": self.texts[position],
             "norms": {part: float(_norms(matrix)) for part, matrix in self.parts(position).items()},
+            "reach": self.reach,
             "effective_rank": float(ranks["effective_rank"]),
             "singular_values": singular.tolist(),
         }

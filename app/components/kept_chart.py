@@ -27,7 +27,7 @@ export default function(component) {
         place.className = "chart";
         parentElement.appendChild(place);
     }
-    place.setAttribute("role", "img");
+    place.setAttribute("role", "figure");  // an image would hide the buttons inside
     place.setAttribute("aria-label", data.alt);
     const figure = JSON.parse(data.figure);
     // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: hand it over.

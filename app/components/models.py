@@ -97,7 +97,7 @@ class ModelSource:
 
     @abstractmethod
     def open(self) -> LiveModel:
-        """The model, read."""
+        """Read the model, and what is known of how to write to it."""
 
 
 @dataclass(frozen=True)

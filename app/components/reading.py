@@ -47,7 +47,7 @@ class Reading(Origin):
 
     @property
     def tensor(self) -> Tensor:
-        """The tokens, [T]."""
+        """Give the tokens as a tensor [T]."""
         return torch.tensor(self.tokens)
 
     def by(self, imports: str, made_by: str, before: Sequence[str] = ()) -> Reading:
