@@ -22,3 +22,4 @@ class Reuse(LinearizedClaim, kind="p089-reuse"):
         at_least(f"mamba: {MOVED_AHEAD}", 0.2),
         at_least(f"mamba: {CLOSED}", 0.8),
     )
+    note = "Layer by layer random projections may come as near in these steps; the whole model then keeps far less."
