@@ -60,7 +60,7 @@ class StateTrackingStudy(Study, kind="state-tracking"):
     """Each of these mixers is trained on each group, in a model of its own."""
     layers: tuple[Count, ...] = (1,)
     """Each mixer is trained in models of these depths."""
-    training: Training = field(default_factory=lambda: Training(steps=400, batch=64, length=24, learning_rate=5e-3))
+    training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24, learning_rate=5e-3))
     width: Count = 64
     """The residual stream has this many channels."""
     test_lengths: Lengths = (24, 64, 128, 256)

@@ -24,6 +24,7 @@ from statescope.probe.runs.run import Run
 CLAIMS = {claim.kind: claim for claim in every_claim()}
 GATES = "probe.channel_mixers.gated_linear_units"
 SLOTS = "probe.mixers.gated_slot_attention"
+SYSTEM = "kernels.operators.linear_system"
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -169,7 +170,15 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p013-views", entry_of("probe.mixers.hippo", "SHARES", "bilinear", lambda share: 0.0)),
     ("p029-blocks", result_of("probe.mixers.ret_net", "lightning_log_decay", lambda decay: 1.1 * decay)),
     ("p068-bilinear", result_of_method(GATES, "Bilinear", "activation", torch.tanh)),
+    (
+        "p079-reconstruction",
+        result_of_method("kernels.operators.linear_system", "LinearSystem", "krylov", lambda held: 0.9 * held),
+    ),
     ("p080-bases", result_of("analyses.atlas.papers.p080_hippo", "legs", lambda system: (system[0], -system[1]))),
+    (
+        "p109-resets",
+        lambda patch: patch.setattr(module("kernels.diagonal_scan"), "_reset", lambda decay, resets: decay),
+    ),
     ("p117-two-passes", result_of("kernels.gated_slot_attention", "_read_keys", lambda scores: 1.1 * scores)),
     ("p120-recurrences", chunk_terms("gated_linear_attention", 3)),
     ("p122-forms", chunk_terms("linear_attention", 1)),
