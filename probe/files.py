@@ -7,6 +7,7 @@ replaced, never followed. Whatever reads a file of ours opens no link, pipe or d
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -83,8 +84,7 @@ def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = Tr
 
     durable: False leaves forcing it to the system, for what nobody misses after a power cut.
     """
-    with explaining_failed_writes(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with explaining_failed_writes(path), _writing_in(path.parent):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
@@ -100,6 +100,30 @@ def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = Tr
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    """Make a folder, and let others see that this process writes in it: a lock that a killed process lets go of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock of a folder. Raises BlockingIOError where `how` does not wait and another holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError:
+            raise
+        except OSError:  # a disk without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -142,6 +166,11 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise OSError for what is missing, and for links, pipes, folders and devices: for readers that open files themselves."""
+    open_regular(Path(path)).close()
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
@@ -179,10 +208,14 @@ def _sha256(path: Path, *identity: int) -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed process left behind, by the names that `write_whole` gives them."""
-    for leftover in folder.rglob(".*.part"):
-        if is_leftover(leftover):
-            leftover.unlink(missing_ok=True)
+    """Delete the temporary files that a killed process left behind, by the names that `write_whole` gives them.
+
+    Those in a folder in which another process is writing just now stay, for one of them may be its.
+    """
+    for leftover in list(folder.rglob(".*.part")):
+        with suppress(BlockingIOError), _locked(leftover.parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if is_leftover(leftover):
+                leftover.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...kernels.operators.operator import Operator
 from ...probe.errors import StatescopeError
-from ...probe.files import DamagedFileError, open_regular, read_json, remove_leftovers, write_text, write_whole
+from ...probe.files import DamagedFileError, check_regular, read_json, remove_leftovers, write_text, write_whole
 from .empirical_ntk import tangent_kernel
 from .jacobian import Parameters, chosen
 from .samples import Read, Samples, last_position
@@ -88,7 +88,7 @@ class TileStore(Operator):
     def read(self, row: int, column: int) -> Tensor:
         """The kernel between two blocks; below the diagonal the transpose of what is stored.
 
-        Raises DamagedFileError for a tile that is missing, cut short, altered or of another kernel.
+        Raises DamagedFileError for a tile that is missing, cut short, altered, or another tile or kernel.
         """
         if row > column:
             return self.read(column, row).mT
@@ -97,21 +97,22 @@ class TileStore(Operator):
             raise DamagedFileError(
                 f"{path} is missing; call store_tangent_kernel with the same arguments to fill what is missing"
             )
-        open_regular(path).close()
         try:
+            check_regular(path)
             with safe_open(str(path), "pt") as file:
                 values, about = file.get_tensor("kernel"), file.metadata() or {}
-        except SafetensorError as error:
+        except (OSError, SafetensorError) as error:
             raise DamagedFileError(f"{path} is damaged ({error}); delete it and fill it again") from error
-        if about.get("kernel") != self.digest or about.get("digest") != _digest(values):
-            raise DamagedFileError(f"{path} is not as it was written, or of another kernel; delete it and fill it again")
+        place = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
+        if any(about.get(name) != said for name, said in place.items()):
+            raise DamagedFileError(f"{path} is not as it was written, or another tile or kernel; delete it and fill it again")
         checked: Tensor = values
         return checked
 
     def write(self, row: int, column: int, values: Tensor) -> None:
         """Store a tile; it appears whole or not at all."""
         values = values.detach().cpu().contiguous()
-        about = {"kernel": self.digest, "digest": _digest(values)}
+        about = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
         write_whole(self.path(row, column), lambda temporary: save_file({"kernel": values}, str(temporary), about))
 
     def matmat(self, x: Tensor) -> Tensor:

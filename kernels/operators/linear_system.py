@@ -155,13 +155,22 @@ class LinearSystem:
 
 
 def _factor(a: Tensor, b: Tensor) -> Tensor:
-    """L with L L^T = sum_t A^t B B^T A^{tT}: [Z, A^s Z] holds twice the tokens of Z, and QR makes it as narrow as N again."""
+    """L with L L^T = sum_t A^t B B^T A^{tT}: [Z, A^s Z] holds twice the tokens of Z, and QR makes it as narrow as N again.
+
+    It goes on until what is added is below rounding in every system, beside that system's own sum.
+    """
     factor, power = widened(b), widened(a)
     rounding = torch.finfo(factor.dtype).eps
     for _ in range(DOUBLINGS):
         later = power @ factor
         factor = torch.linalg.qr(torch.cat([factor, later], dim=-1).mT).R.mT
-        if float(later.norm()) <= rounding * float(factor.norm()):
+        if bool((_sizes(later) <= rounding * _sizes(factor)).all()):
             break
         power = power @ power
     return factor
+
+
+def _sizes(factor: Tensor) -> Tensor:
+    """The Frobenius norm of each system's factor [H, N, .], [H]."""
+    sizes: Tensor = factor.flatten(1).norm(dim=1)
+    return sizes

@@ -14,7 +14,7 @@ import zarr
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from ..files import DamagedFileError, explaining_failed_writes, write_text
+from ..files import DamagedFileError, explaining_failed_writes, read_json, write_text
 from .capture import Capture, from_columns
 from .stored import StoredActivation
 
@@ -114,7 +114,7 @@ def _counter(path: Path) -> dict[str, Any] | None:
     if not (path / COMMIT).exists():
         return None
     try:
-        counter = json.loads((path / COMMIT).read_text())
+        counter = read_json(path / COMMIT)
         if not isinstance(counter["written"], int) or not isinstance(counter["sequences"], int):
             raise ValueError("it counts no sequences")
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -139,7 +139,7 @@ def open_capture(path: str | Path) -> Capture:
     """Read a stored capture. Raises DamagedCaptureError for one that is missing, unfinished or unreadable."""
     path = Path(path)
     try:
-        counter = json.loads((path / COMMIT).read_text())
+        counter = read_json(path / COMMIT)
         group: Any = zarr.open_group(path, mode="r", zarr_format=3)
         if counter["written"] != counter["sequences"]:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")

@@ -61,6 +61,8 @@ class Dictionary:
         for name in ("encoder", *shapes):
             if not bool(getattr(self, name).isfinite().all()):
                 raise DictionaryError(f"{name} holds numbers that are not finite")
+        if self.k is not None and self.threshold is not None:
+            raise DictionaryError("features are kept by k or by a threshold, not by both; give one of them")
         if self.k is not None and not 0 < self.k <= features:
             raise DictionaryError(f"k = {self.k} of {features} features")
         if self.subtract and len(self.decoder_bias) != inputs:
@@ -140,11 +142,24 @@ class Dictionary:
 
     def connections(self, later: Dictionary) -> Tensor:
         """What each feature adds to each pre-activation of a later dictionary through the residual stream, whatever the input is:
-        W_dec W_enc' [F, F'] (Dunefsky et al. 2024, arXiv:2406.11944).
+        W_dec W_enc' [F, F'] (Dunefsky et al. 2024, arXiv:2406.11944), in the units that the features are measured in.
         """
         if self.decoder.shape[1] != len(later.encoder):
             raise DictionaryError(f"{self.decoder.shape[1]} numbers are written and {len(later.encoder)} read: not one stream")
-        return self.decoder @ later.encoder
+        return self.in_own_units().decoder @ later.in_own_units().encoder
+
+    def in_own_units(self) -> Dictionary:
+        """The same features without `by_norm`: the lengths of decoder rows are worked into the encoder."""
+        if not self.by_norm:
+            return self
+        lengths = self.decoder.norm(dim=1)
+        return replace(
+            self,
+            encoder=self.encoder * lengths,
+            encoder_bias=self.encoder_bias * lengths,
+            decoder=self.decoder / lengths[:, None],
+            by_norm=False,
+        )
 
 
 def sparse(pre: Tensor, k: int | None, threshold: Tensor | None) -> Tensor:

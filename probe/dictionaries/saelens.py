@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..files import DamagedFileError, read_json, write_text, write_whole
+from ..files import DamagedFileError, check_regular, read_json, write_text, write_whole
 from .dictionary import Dictionary, DictionaryError
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -28,6 +28,7 @@ def read_saelens(folder: str | Path) -> Dictionary:
     folder = Path(folder)
     try:
         config = read_json(folder / CONFIG)
+        check_regular(folder / WEIGHTS)
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError, RecursionError) as error:
         raise DamagedFileError(f"{folder} cannot be read as a dictionary of SAELens: {error}") from error
@@ -45,7 +46,7 @@ def read_saelens(folder: str | Path) -> Dictionary:
         return _dictionary(config, tensors, architecture)
     except KeyError as error:
         raise DamagedFileError(f"{folder / WEIGHTS} has no {error}") from error
-    except (DictionaryError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder}: {error}") from error
 
 
@@ -75,9 +76,13 @@ def _dictionary(config: dict[str, Any], tensors: dict[str, Tensor], architecture
 def write_saelens(dictionary: Dictionary, folder: str | Path) -> Path:
     """Write a dictionary as SAELens reads it: the weights first, then cfg.json; each file appears whole or not at all.
 
+    SAELens measures features in units of their decoder rows in its top-k autoencoders alone; in others these units are worked
+    into the weights, which give the same features.
+
     Raises DictionaryError for a transcoder of top k, which SAELens does not have.
     """
     folder = Path(folder)
+    dictionary = dictionary if dictionary.k is not None else dictionary.in_own_units()
     architecture = "jumprelu" if dictionary.threshold is not None else "standard" if dictionary.k is None else "topk"
     if dictionary.is_transcoder:
         if dictionary.k is not None:

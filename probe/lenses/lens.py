@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
 from ..errors import StatescopeError, unknown_name
-from ..files import DamagedFileError, write_whole
+from ..files import DamagedFileError, check_regular, write_whole
 from ..hooks.names import hook_name
 from ..hooks.positions import Positions
 
@@ -35,6 +35,17 @@ class Translator:
 
     weight: Tensor | None
     bias: Tensor | None
+
+    @property
+    def flaw(self) -> str:
+        """Why it is no such map, to read behind "the lens"; empty where it is one."""
+        shapes = [None if value is None else tuple(value.shape) for value in (self.weight, self.bias)]
+        fits = self.bias is None if self.weight is None else self.weight.ndim == 2
+        if not fits or (self.weight is not None and self.bias is not None and shapes[1] != shapes[0][1:]):
+            return f"has a weight of {shapes[0]} and a bias of {shapes[1]}, which are no affine map"
+        if any(value is not None and not bool(value.isfinite().all()) for value in (self.weight, self.bias)):
+            return "holds numbers that are not finite"
+        return ""
 
     def __call__(self, features: Tensor) -> Tensor:
         if self.weight is None:
@@ -85,8 +96,9 @@ class Lens:
 
     @classmethod
     def load(cls, path: str | Path) -> Lens:
-        """Read a lens. Raises DamagedFileError for a file that is none, or whose numbers are not finite."""
+        """Read a lens. Raises DamagedFileError for a file that is none, or whose numbers are not finite or do not fit."""
         try:
+            check_regular(path)
             with safe_open(str(path), "pt") as file:
                 about = json.loads((file.metadata() or {})[FORMAT])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -100,9 +112,8 @@ class Lens:
         except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
             raise DamagedFileError(f"{path} cannot be read as a lens: {error}") from error
         for hook, translator in translators.items():
-            for value in (translator.weight, translator.bias):
-                if value is not None and not bool(value.isfinite().all()):
-                    raise DamagedFileError(f"{path}: the lens of {hook} holds numbers that are not finite")
+            if translator.flaw:
+                raise DamagedFileError(f"{path}: the lens of {hook} {translator.flaw}")
         return cls(kind, translators, model)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
 from ..errors import unknown_name
-from ..files import with_ending, write_whole
+from ..files import check_regular, with_ending, write_whole
 from .sides import Side, change_vectors, vectors_of
 
 HookFunction = tuple[str, Callable[..., Tensor]]
@@ -230,6 +230,7 @@ class Subspace:
     def load(cls, path: str | Path) -> Self:
         """Read it back. Raises ValueError naming the file if it holds none."""
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 about = json.loads(file.metadata()["subspace"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)

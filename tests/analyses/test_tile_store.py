@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from operator_checks import check_operator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
@@ -16,7 +17,7 @@ from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.tile_store import OtherKernelError, TileStore, store_tangent_kernel
 from statescope.analyses.operators.lanczos import top_eigenpairs
-from statescope.probe.files import DamagedFileError
+from statescope.probe.files import DamagedFileError, write_whole
 
 
 def network() -> nn.Module:
@@ -94,7 +95,11 @@ def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
         store.matvec(torch.ones(11, dtype=torch.float64))
     path.unlink()
     path.symlink_to(store.path(0, 0))
-    with pytest.raises((DamagedFileError, OSError)):
+    with pytest.raises(DamagedFileError, match="it is a link"):
+        store.read(0, 1)
+    path.unlink()
+    path.write_bytes(store.path(0, 0).read_bytes())  # of this kernel, whole, and another tile
+    with pytest.raises(DamagedFileError, match="another tile"):
         store.read(0, 1)
     (tmp_path / "manifest.json").write_text(json.dumps({"version": 9}))
     with pytest.raises(DamagedFileError, match="version 9"):
@@ -110,3 +115,20 @@ def test_sequences_of_different_lengths(tmp_path: Path) -> None:
     store = store_tangent_kernel(model, Samples(tokens, positions=lengths - 1), tmp_path, tile=2)
     exact: Tensor = empirical_ntk(model, Samples(tokens, positions=lengths - 1))
     torch.testing.assert_close(store.dense(), exact, rtol=1e-10, atol=1e-12)
+
+
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    """A folder that is opened while a tile is being written keeps what is written, and loses what a killed process left."""
+    store = store_tangent_kernel(network(), X, tmp_path, tile=6)
+    abandoned = tmp_path / ".tile-00000-00001.safetensors.abcd1234.part"
+
+    def write(temporary: Path) -> None:
+        save_file({"kernel": torch.ones(6, 5)}, str(temporary))
+        abandoned.write_bytes(b"half")
+        store_tangent_kernel(network(), X, tmp_path, tile=6)
+        assert temporary.exists()
+
+    write_whole(tmp_path / "own.safetensors", write)
+    assert (tmp_path / "own.safetensors").exists() and not store.missing
+    store_tangent_kernel(network(), X, tmp_path, tile=6)
+    assert not abandoned.exists()

@@ -159,3 +159,15 @@ def test_what_is_refused() -> None:
         LinearSystem(torch.zeros(1, 2, 2), torch.zeros(1, 3, 1), torch.zeros(1, 1, 2))
     with pytest.raises(ValueError, match="of_diagonal"):
         LinearSystem(torch.zeros(1, 1, 1, dtype=torch.complex64), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
+
+
+def test_systems_side_by_side_are_each_summed_to_their_own_end() -> None:
+    """A large system that forgets at once does not end the sum of a small one that remembers for long."""
+    a = torch.tensor([0.1, 0.9999], dtype=torch.float64)[:, None, None]
+    b = torch.tensor([1e12, 1e-7], dtype=torch.float64)[:, None, None]
+    both = LinearSystem(a, b, torch.ones_like(a))
+    expected = (b.square() / (1 - a.square())).flatten()
+    np.testing.assert_allclose(both.controllability().flatten().numpy(), expected.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(
+        both.hankel_singular_values()[1].numpy(), single(0.9999, 1e-7, 1.0).hankel_singular_values()[0].numpy(), rtol=1e-10
+    )

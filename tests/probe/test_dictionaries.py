@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from statescope import Edit, Model, ModelConfig, ProbeSweep, capture
@@ -159,6 +159,41 @@ def test_files_that_are_none_say_so(tmp_path: Path) -> None:
     (tmp_path / "sae_weights.safetensors").write_bytes((ORACLES / "topk" / "sae_weights.safetensors").read_bytes()[:-5])
     with pytest.raises(DamagedFileError, match="cannot be read"):
         read_saelens(tmp_path)
+    (tmp_path / "sae_weights.safetensors").unlink()
+    (tmp_path / "sae_weights.safetensors").symlink_to(ORACLES / "topk" / "sae_weights.safetensors")
+    with pytest.raises(DamagedFileError, match="it is a link"):
+        read_saelens(tmp_path)
+    (tmp_path / "sae_weights.safetensors").unlink()
+    weights = load_file(ORACLES / "topk" / "sae_weights.safetensors")
+    save_file(weights | {"W_enc": torch.zeros(3)}, tmp_path / "sae_weights.safetensors")
+    for change in ({}, {"k": "many"}, {"metadata": [1]}):
+        (tmp_path / "cfg.json").write_text(json.dumps(config | change))
+        with pytest.raises(DamagedFileError):
+            read_saelens(tmp_path)
+
+
+@pytest.mark.parametrize("sparsity", [{"k": 2}, {"threshold": torch.full((7,), 0.3, dtype=torch.float64)}, {}])
+def test_units_of_the_decoder_rows_are_kept(sparsity: dict[str, Any], tmp_path: Path) -> None:
+    """`by_norm`: the features, what is written to a file, and what one feature adds to another are those of the same map."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    own = Dictionary(draw(5, 7), draw(7), 3 * draw(7, 5), draw(5), by_norm=True, hook="a", **sparsity)
+    x = draw(20, 5)
+    plain = own.in_own_units()
+    assert not plain.by_norm
+    torch.testing.assert_close(plain.encode(x), own.encode(x))
+    torch.testing.assert_close(plain(x), own(x))
+    again = read_saelens(write_saelens(own, tmp_path))
+    torch.testing.assert_close(again.encode(x), own.encode(x), rtol=1e-5, atol=1e-5, check_dtype=False)
+    later = Dictionary(draw(5, 3), draw(3), 2 * draw(3, 5), draw(5), by_norm=True, hook="b")
+    features = torch.eye(7, dtype=torch.float64)
+    moved = later.pre_activations(own.decode(features)) - later.pre_activations(own.decode(0 * features))
+    torch.testing.assert_close(own.connections(later), moved)
+    with pytest.raises(DictionaryError, match="not by both"):
+        Dictionary(draw(5, 7), draw(7), draw(7, 5), draw(5), k=2, threshold=draw(7))
 
 
 @pytest.fixture(scope="module")

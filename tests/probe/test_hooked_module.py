@@ -233,6 +233,62 @@ def test_a_hook_that_did_not_fire_raises() -> None:
         )
 
 
+class Started(nn.Module):
+    """A recurrence whose first state is given by torch's name of it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(V, 8), KINDS[kind](8, H, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        first = torch.linspace(-1, 1, len(tokens) * H).view(1, len(tokens), H)
+        out: Tensor = self.rnn(input=self.embed(tokens), hx=(first, -first) if isinstance(self.rnn, nn.LSTM) else first)[0]
+        return out
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_first_state_that_is_given_by_name(kind: str) -> None:
+    module = Started(kind)
+    model = hooked(module, EXAMPLE)
+    out, cache = model.run_with_cache(TOKENS, names_filter="blocks.0.attn.hook_state", taps="all")
+    torch.testing.assert_close(out, module(TOKENS), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cache["blocks.0.attn.hook_state"][:, :, 0, 0], module(TOKENS), rtol=1e-5, atol=1e-6)
+
+
+class Stopping(Looped):
+    """A loop that ends after five tokens, whatever is behind them."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens[:, :5])
+
+
+class SometimesRecurrent(nn.Module):
+    """A recurrence that long sequences do without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(V, 8), nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.embed(tokens)
+        out: Tensor = x if tokens.shape[1] > 7 else self.rnn(x)[0]
+        return out
+
+
+def test_states_that_a_run_does_not_come_to_raise() -> None:
+    """Neither a hook function nor an edit of a state is passed over in silence."""
+    branching, stopping = hooked(SometimesRecurrent(), EXAMPLE), hooked(Stopping(nn.GRUCell(8, H)), EXAMPLE)
+    for model, reason in ((branching, "rnn was not called"), (stopping, "called 5 times")):
+        model.run_with_cache(EXAMPLE, names_filter="blocks.0.attn.hook_state", taps="all")
+        with pytest.raises(RuntimeError, match=reason):
+            model.run_with_cache(TOKENS, names_filter="blocks.0.attn.hook_state", taps=[2, 8])
+        with pytest.raises(RuntimeError, match=reason):
+            model.run_with_cache(TOKENS, names_filter="blocks.0.attn.hook_state", taps="last")
+        with pytest.raises(RuntimeError, match=reason):
+            model.run_with_edits(TOKENS, {"blocks.0.attn.hook_state": [Edit(8, "scale", torch.tensor(0.0))]})
+        model(TOKENS)  # nothing is asked of the states
+
+
 def test_the_module_stays_as_it_was() -> None:
     module = Classifier("lstm", num_layers=2, dropout=0.5)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

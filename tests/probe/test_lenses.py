@@ -124,6 +124,13 @@ def test_a_lens_is_saved_without_pickle_and_read_back(tmp_path: Path) -> None:
     broken = Lens("shortcut", {"a": Translator(torch.full((2, 2), torch.nan), None)}).save(tmp_path / "nan.safetensors")
     with pytest.raises(DamagedFileError, match="not finite"):
         Lens.load(broken)
+    row, matrix = torch.ones(2), torch.ones(2, 3)
+    for translator in (Translator(row, None), Translator(matrix, row), Translator(None, row)):
+        with pytest.raises(DamagedFileError, match="no affine map"):
+            Lens.load(Lens("shortcut", {"a": translator}).save(tmp_path / "odd.safetensors"))
+    (tmp_path / "link").symlink_to(tmp_path / "lens.safetensors")
+    with pytest.raises(DamagedFileError, match="it is a link"):
+        Lens.load(tmp_path / "link")
 
 
 @pytest.mark.parametrize("name", ["mamba2", "bamba", "rwkv"])

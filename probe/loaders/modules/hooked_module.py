@@ -74,6 +74,7 @@ class HookedModule(HookedModel):
         self.cells: dict[str, list[TorchCell]] = {}
         self.looped: dict[str, LoopedCell] = {}
         self.recurrences: list[str] = []
+        self.paths: list[str] = []  # of the submodules that the layers run in
         mixers = self._recurrences(dry)
         self.layers = len(mixers)
         self.recurrent = nn.ModuleList(mixers)
@@ -107,13 +108,16 @@ class HookedModule(HookedModel):
                 self.cells[path] = cells
                 mixers += cells
                 self.recurrences += [f"{path}.{one.suffix}".removeprefix(".") for one in cells]
+                self.paths += [path] * len(cells)
             elif cell is not None:
                 self.looped[path] = cell
                 mixers.append(cell)
                 self.recurrences.append(path)
+                self.paths.append(path)
             elif id(own) in foreign:
                 mixers.append(foreign[id(own)])
                 self.recurrences.append(path)
+                self.paths.append(path)
         self.foreign = [mixer for mixer in self.foreign if mixer.ran]
         return mixers
 
@@ -198,7 +202,7 @@ class HookedModule(HookedModel):
         cross-entropy in nats; "both", or None. taps, edits: of the states of its recurrences.
 
         Raises ValueError for a hook function that cannot fire, RuntimeError where the module's code takes another way than in its
-        first run and a hook function was not called.
+        first run, so that a hook function was not called or an edit not made.
         """
         if return_type not in ("logits", "loss", "both", None):
             raise unknown_name("return_type", str(return_type), ("logits", "loss", "both"))
@@ -210,10 +214,12 @@ class HookedModule(HookedModel):
         requests = self._requests(length, taps, edits, None)
         with ExitStack() as stack:
             counts = self._prepare(stack, requests, () if taps is None else Tap.of(taps).resolve(length))
+            ran = self._noting_recurrences(stack, requests)
             given = self.run(self.module, tokens)
             for cell in self.looped.values():
                 cell.end()
         self._check_called(counts, length)
+        self._check_ran(ran)
         out = leaving(given)
         if out is None:
             raise NotHookableError(
@@ -255,6 +261,25 @@ class HookedModule(HookedModel):
             else:
                 stack.callback(own.register_forward_hook(partial(self._leaving, counts, path)).remove)
         return counts
+
+    def _noting_recurrences(self, stack: ExitStack, requests: Sequence[StateRequest]) -> Counter[str]:
+        """Count the calls of the submodules whose recurrences something is asked of, by name; 0 of those that have not run."""
+        ran: Counter[str] = Counter()
+        for path, mixer, request in zip(self.paths, self._mixers, requests, strict=True):
+            if path not in ran and (request.edits or _has_hooks(mixer)):
+                ran[path] = 0
+                note = partial(_count, ran, path)
+                stack.callback(self.module.get_submodule(path).register_forward_hook(note).remove)
+        return ran
+
+    def _check_ran(self, ran: Counter[str]) -> None:
+        """Raise RuntimeError where a recurrence that something was asked of has not run."""
+        for path, calls in ran.items():
+            if not calls:
+                raise RuntimeError(
+                    f"{path or type(self.module).__name__} was not called in this run, so that hook functions and edits of its "
+                    "states had no effect. Hook the module again with an example that takes this way"
+                )
 
     def _watched(self) -> dict[tuple[str, Side], None]:
         """The tensors of modules that hook functions look at."""
@@ -355,3 +380,7 @@ def _vocabulary(module: nn.Module) -> int:
 
 def _has_hooks(mixer: Any) -> bool:
     return any(getattr(mixer, point.name.removeprefix("attn.")).has_hooks() for point in mixer.points)
+
+
+def _count(ran: Counter[str], path: str, *_: Any) -> None:
+    ran[path] += 1

@@ -82,7 +82,18 @@ class LoopedCell(Mixer):
         return shown[:, 0]
 
     def end(self) -> None:
-        """Finish a run: show the states of several taps side by side."""
+        """Finish a run: show the states of several taps side by side.
+
+        Raises RuntimeError where the module called the cell less often than there are positions, and not at one that was asked
+        for.
+        """
+        asked = [*(edit.position for edit in self.request.edits), *(self.taps if self.hook_state.has_hooks() else ())]
+        missed = sorted({position for position in asked if position >= self.call})
+        if self.asked and missed:
+            raise RuntimeError(
+                f"{self.kind} was called {self.call} times in this run, not at position {missed[0]}, whose state was to be shown "
+                "or changed; ask for earlier positions"
+            )
         if self.seen:
             observe(self.hook_state, torch.stack(self.seen, dim=1))
 

@@ -94,17 +94,20 @@ def why_unreached(dry: Dry, path: str, module: Any) -> str | None:
     return None
 
 
-def run_cells(cells: Sequence[TorchCell], given: Tensor, start: Any = None) -> Any:
-    """What the forward of an nn.RNN, nn.GRU or nn.LSTM gives, by our cells; padding and packing are not taken."""
+def run_cells(cells: Sequence[TorchCell], input: Tensor, hx: Any = None) -> Any:
+    """What the forward of an nn.RNN, nn.GRU or nn.LSTM gives, by our cells; padding and packing are not taken.
+
+    Its arguments go by torch's own names, by which a module may give them.
+    """
     module: Any = cells[0].module
-    if not isinstance(given, Tensor) or given.ndim != 3:
-        what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if not isinstance(input, Tensor) or input.ndim != 3:
+        what = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
         raise ValueError(
             f"{type(module).__name__} is given {what}; its "
             "states are reached for a batch of sequences of one length, [batch, position, width]: run without packing"
         )
-    x = given if module.batch_first else given.transpose(0, 1)
-    before = _start(cells, x, start)
+    x = input if module.batch_first else input.transpose(0, 1)
+    before = _start(cells, x, hx)
     finals, layers = [], len(cells) // module.num_layers
     for layer in range(module.num_layers):
         found = [cell.run(x, before[:, layer * layers + number]) for number, cell in enumerate(cells[layer * layers :][:layers])]
