@@ -50,7 +50,7 @@ class RecoveredAutomaton(Result, kind="recovered_automaton"):
 
     @property
     def true_automaton(self) -> Automaton | None:
-        """That of the task, minimal; None where none was given."""
+        """The automaton of the task has the fewest states that it can; it is None where none was given."""
         return _made(self.about.get("true_automaton"))
 
     def summary(self) -> str:

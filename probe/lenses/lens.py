@@ -39,10 +39,13 @@ class Translator:
     @property
     def flaw(self) -> str:
         """Why it is no such map, to read behind "the lens"; empty where it is one."""
-        shapes = [None if value is None else tuple(value.shape) for value in (self.weight, self.bias)]
-        fits = self.bias is None if self.weight is None else self.weight.ndim == 2
-        if not fits or (self.weight is not None and self.bias is not None and shapes[1] != shapes[0][1:]):
-            return f"has a weight of {shapes[0]} and a bias of {shapes[1]}, which are no affine map"
+        if self.weight is None:
+            fits = self.bias is None
+        else:
+            fits = self.weight.ndim == 2 and (self.bias is None or self.bias.shape == self.weight.shape[1:])
+        if not fits:
+            weight, bias = (None if value is None else list(value.shape) for value in (self.weight, self.bias))
+            return f"has a weight {weight} and a bias {bias}, which are no affine map"
         if any(value is not None and not bool(value.isfinite().all()) for value in (self.weight, self.bias)):
             return "holds numbers that are not finite"
         return ""
