@@ -170,6 +170,23 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
         sys.exit(FAILED)
 
 
+def probe(checkpoint: Positional[Path], data: Positional[Path], label: str, out: Path | None = None) -> None:
+    """Probe a label of your own in a model of your own: statescope probe CHECKPOINT DATA.csv --label noun
+
+    It is the study own-data, which has more settings: statescope run own-data --help
+
+    Args:
+        checkpoint: a folder with config.json and safetensors.
+        data: a CSV or Parquet table with a row a token (columns sequence, token and the label; group, for its source), or a row a
+            sequence (text or tokens, and the label).
+        label: the column that is probed.
+        out: the run folder.
+
+    """
+    place = [] if out is None else ["--out", str(out)]
+    _run_study("own-data", ["--checkpoint", str(checkpoint), "--data", str(data), "--label", label, *place])
+
+
 def app(
     models: Positional[tuple[Path, ...]] = (),
     folder: Path = RUNS,
@@ -213,6 +230,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": verify,
     "demo": demo,
     "inspect": inspect,
+    "probe": probe,
     "app": app,
     "figure": figure,
     "atlas": atlas,

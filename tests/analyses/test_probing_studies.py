@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+import pytest
 import torch
 
-from statescope import Training
+from statescope import Model, ModelConfig, Run, Training
 from statescope.analyses.studies.erasure import ErasureStudy
+from statescope.analyses.studies.own_data import OwnDataStudy, read_table, sequences_of
 from statescope.analyses.studies.sentiment import SentimentStudy
+from statescope.app.cli import main
 from statescope.estimators import Leace, MeanProjection, Ridge
+from statescope.probe.configuration import BadSettingError
+from statescope.probe.errors import UnknownNameError
 from statescope.probe.tasks.reviews import LIKED
 from statescope.tasks import SourceCode, generator_for
 
@@ -53,3 +59,56 @@ def test_a_verdict_is_right_by_the_words_of_its_side() -> None:
     logits[..., study.task.tokens_of(LIKED)] = torch.where(good, 1.0, -1.0)[..., None]
     assert (study.verdict_is_right(logits, batch) == 1).all()
     assert (study.verdict_is_right(-logits, batch) == 0).all()
+
+
+def labelled_tokens(folder: Path) -> tuple[Path, Path]:
+    """A saved checkpoint, and a table of tokens with two labels: one that a token decides, and one that nothing does."""
+    model = Model(ModelConfig(vocabulary=9, width=12, layers=2, mixer="delta_net"))
+    model.save(folder / "tiny")
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        {
+            "sequence": number,
+            "group": f"file {number // 2}",
+            "token": token,
+            "odd": "yes" if token % 2 else "no",
+            "chance": chance,
+        }
+        for number in range(40)
+        for token, chance in torch.randint(0, 9, (6 + number % 3, 2), generator=generator).tolist()
+    ]
+    pd.DataFrame(rows).assign(chance=lambda table: table["chance"] % 2).to_csv(folder / "tokens.csv", index=False)
+    return folder / "tiny", folder / "tokens.csv"
+
+
+def test_own_data_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, data = labelled_tokens(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    main(["probe", str(checkpoint), str(data), "--label", "odd", "--out", "odd"])
+    found = Run(tmp_path / "odd").result("probes")
+    table = found.to_frame().set_index("hook")
+    assert table.loc["blocks.0.hook_resid_post", "accuracy"] > 0.85 and (table["model"] == "tiny").all()
+    assert found.about["data"] == "tokens.csv" and found.about["test_groups"] == 20
+    main(["run", "own-data", "--checkpoint", str(checkpoint), "--data", str(data), "--label", "chance", "--out", "chance"])
+    assert (Run(tmp_path / "chance").result("probes").to_frame()["p_value"] > 0.02).all()
+
+
+def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
+    checkpoint, data = labelled_tokens(tmp_path)
+    given = {"checkpoint": str(checkpoint), "data": str(data)}
+    with pytest.raises(BadSettingError, match="label is missing"):
+        OwnDataStudy(**given).check()
+    with pytest.raises(BadSettingError, match="nowhere does not exist"):
+        OwnDataStudy(checkpoint="nowhere", data=str(data), label="odd").check()
+    with pytest.raises(UnknownNameError, match="did you mean 'odd'"):
+        sequences_of(pd.read_csv(data), "ood")
+    with pytest.raises(BadSettingError, match="several groups"):
+        sequences_of(pd.read_csv(data).assign(group=range(len(pd.read_csv(data)))), "odd")
+    with pytest.raises(BadSettingError, match='needs a column "sequence"'):
+        sequences_of(pd.read_csv(data).drop(columns="sequence"), "odd")
+    (tmp_path / "data.txt").write_text("x")
+    with pytest.raises(BadSettingError, match=r"a \.csv or a \.parquet file"):
+        read_table(tmp_path / "data.txt")
+    (tmp_path / "bad.parquet").write_text("x")
+    with pytest.raises(BadSettingError, match="cannot be read as a table"):
+        read_table(tmp_path / "bad.parquet")

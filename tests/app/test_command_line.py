@@ -340,7 +340,7 @@ HEAVY = {"torch", "streamlit", "transformers", "transformer_lens", "sklearn", "s
     "arguments",
     [
         ["--help"],
-        *([command, "--help"] for command in ("run", "list", "show", "verify", "demo", "inspect", "app", "atlas")),
+        *([command, "--help"] for command in ("run", "list", "show", "verify", "demo", "inspect", "probe", "app", "atlas")),
         *(["atlas", command, "--help"] for command in ("list", "verify", "measure")),
         *(["run", study, "--help"] for study in ("parity", "source-code", "comparison")),
         ["list"],
