@@ -37,6 +37,8 @@ def list_papers(folder: Path = RUNS, json: bool = False) -> None:
     for paper in papers().values():
         status = verdicts.get(paper.number, "not measured yet" if paper.has_claims else "absent")
         rows.append({"number": paper.number, "name": paper.name, "room": paper.room, "set": paper.set, "status": status})
+    others = sorted(verdicts.keys() - papers().keys())  # of claims in a file of somebody's own
+    rows += [{"number": one, "name": one, "room": "", "set": "", "status": verdicts[one]} for one in others]
     if json:
         print(plain.dumps(rows, indent=2, ensure_ascii=False))
         return

@@ -277,6 +277,8 @@ def test_a_claim_from_outside_is_one_file(tmp_path: Path, bound: str, code: int,
     assert found.verdict == verdict and found.about["seeds"] == [0, 1, 2, 3, 4]
     assert Run(path).result("curves").figure().to_plotly().data
     assert "Somebody 2026" in table_of(tmp_path / "runs")
+    listed = {row["number"]: row["status"] for row in json.loads(atlas("list", "--json", folder=tmp_path).stdout)}
+    assert len(listed) == 212 and listed["Somebody 2026"] == verdict
 
 
 def test_claims_of_an_installed_package_are_listed_and_verified(tmp_path: Path) -> None:
