@@ -81,6 +81,10 @@ class HookedModel(ReadsText, ChoosesHooks):
         """
         raise NotInThisModelError(f"a {type(self).__name__} generates no tokens")
 
+    def length_of(self, tokens: Tensor) -> int:
+        """How many positions a run on tokens has."""
+        return tokens.shape[1]
+
     def logits_of(self, stream: Tensor) -> Tensor:
         """The logits [..., vocabulary] that the final norm and the unembedding give for a stream [..., width] leaving the last
         block. Raises NotInThisModelError for a model whose unembedding is not known.
@@ -212,7 +216,7 @@ class HookedModel(ReadsText, ChoosesHooks):
         if attention_mask is not None:
             check_mask(attention_mask, *tokens.shape[:2])
             run["attention_mask"] = attention_mask
-        length = tokens.shape[1]
+        length = self.length_of(tokens)
         layers = {name: run[name] for name in ("start_at_layer", "stop_at_layer") if name in run}
         names = self.matching_hooks(names_filter, taps=taps, **layers)
         graded = [name for name in names if self.points[name].takes_gradient] if incl_bwd else []

@@ -314,6 +314,7 @@ def test_the_module_stays_as_it_was() -> None:
         (lambda: nn.LSTM(8, H), None, "give an example"),
         (lambda: Classifier("lstm"), torch.zeros(2, 5, 8), "does not run on the example"),
         (lambda: nn.Linear(3, 3), torch.zeros(3), "give sequences"),
+        (lambda: nn.GRU(3, 3, batch_first=True), torch.zeros(2, 1, 3), "two positions at least"),
     ],
 )
 def test_what_cannot_be_hooked_says_why(make: Any, example: Tensor | None, reason: str) -> None:
@@ -455,6 +456,31 @@ def test_recurrent_layers_of_transformers_inside_a_module_have_states_and_edits(
     edited = model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.0))]})
     assert float((edited - out).detach().abs().max()) > 1e-5
     assert model.recurrences[0].startswith("backbone.layers.0.")
+
+
+class Patches(nn.Module):
+    """A recurrence over the patches of images of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.rnn, self.head = nn.Conv2d(3, 8, 4, 4), nn.LSTM(8, H, batch_first=True), nn.Linear(4 * H, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.head(self.rnn(self.patch(images).flatten(2).mT)[0].flatten(1))
+        return out
+
+
+def test_a_model_of_images_has_the_positions_of_its_recurrence() -> None:
+    module, images = Patches().double(), torch.randn(3, 3, 8, 8).double()
+    model = hooked(module, images[:2])
+    out, cache = model.run_with_cache(images, taps=[0, 3], names_filter=["*.hook_state", "patch.hook_out"])
+    read = module.rnn(module.patch(images).flatten(2).mT)[0]
+    torch.testing.assert_close(cache["state", 0][:, :, 0, 0], read[:, [0, 3]])
+    assert cache["patch.hook_out"].shape == (3, 8, 2, 2) and out.shape == (3, 5)
+    edited = model.run_with_edits(images, {"blocks.0.attn.hook_state": [Edit("last", "scale", torch.tensor(0.0))]})
+    torch.testing.assert_close(edited, out)  # nothing follows the last patch
+    with pytest.raises(IndexError):
+        model.run_with_cache(images, taps=[4], names_filter="*.hook_state")
 
 
 def test_a_copy_has_hooks_of_its_own() -> None:

@@ -124,6 +124,11 @@ class Dry:
     shorter: Record | None
     length: int
 
+    @property
+    def one_length(self) -> bool:
+        """Whether the module takes no other length, as one of images does: positions are then those of its recurrences."""
+        return self.shorter is None
+
     @classmethod
     def of(cls, module: nn.Module, run: Run, example: Tensor) -> Dry:
         """Run a module on an example [B, T, ...]."""

@@ -27,7 +27,7 @@ from ..torch_modules import in_torch
 from .dry_run import Dry, Run, Side, evaluating
 from .looped import LoopedCell, looped_cell
 from .tensors import entering, leaving, with_entering, with_leaving
-from .torch_cells import TorchCell, cells_of, run_cells, why_unreached
+from .torch_cells import TorchCell, cells_of, run_cells, steps_of, why_unreached
 
 AGREES = 1e-3  # relative: how far our cells may be from torch's by rounding
 Recurrent = TorchCell | LoopedCell | ForeignMixer
@@ -50,6 +50,9 @@ class HookedModule(HookedModel):
     `nn.RNN`; a cell that the module's own code calls once a position; a mixer of transformers or flash-linear-attention that
     `load` knows. `blocks.{layer}.attn.hook_state` and its kin are theirs, with taps and edits. `recurrences` says which is which.
 
+    Positions are on the second axis of what the module takes. One that takes inputs of one shape alone, such as images, has those
+    of its recurrences.
+
     Hooks hang on the module only while this model runs: its own calls, before and after, are as they were, and so is its training
     mode. Where no hook function and no edit asks, its own code runs alone. Names begin with "module." where a child of the module
     is itself called "blocks".
@@ -67,7 +70,7 @@ class HookedModule(HookedModel):
         self.running: list[ForeignMixer] = []
         self.foreign: list[ForeignMixer] = recurrent_mixers(module)
         dry = self._dry(example)
-        self.length = dry.length
+        self.steps: int | None = None  # of its recurrences, where it takes inputs of one shape alone
         found, self.refused = dry.sites(self.prefix)
         self.sites = {site.name: site for site in found}
         self.by_call = {(site.module, site.side, site.call): site for site in found}
@@ -76,6 +79,14 @@ class HookedModule(HookedModel):
         self.recurrences: list[str] = []
         self.paths: list[str] = []  # of the submodules that the layers run in
         mixers = self._recurrences(dry)
+        if dry.one_length and self.cells:
+            lengths = {steps_of(dry, path, module.get_submodule(path)) for path in self.cells}
+            if len(lengths) > 1:
+                raise NotHookableError(
+                    f"the recurrences of {type(module).__name__} run over {sorted(lengths)} positions, of which there is to be "
+                    "one number; hook the parts one by one"
+                )
+            self.steps = lengths.pop()
         self.layers = len(mixers)
         self.recurrent = nn.ModuleList(mixers)
         self.hook_of_site = {site.name: HookPoint() for site in found}
@@ -169,6 +180,10 @@ class HookedModule(HookedModel):
         layers = "; ".join(f"blocks.{layer} is {name}" for layer, name in enumerate(self.recurrences)) or "no recurrence"
         return f"HookedModule({type(self.module).__name__}: {len(self.hook_dict)} hooks; {layers})"
 
+    def length_of(self, tokens: Tensor) -> int:
+        """The size of the second axis, or the positions of its recurrences where it takes inputs of one shape alone."""
+        return tokens.shape[1] if self.steps is None else self.steps
+
     def mixer(self, layer: int) -> Mixer:
         """The recurrence of a layer."""
         if not self.layers:
@@ -209,7 +224,7 @@ class HookedModule(HookedModel):
         tokens, mask = self.as_tokens(tokens)
         if mask is not None:
             raise ValueError("texts of different lengths are padded, and a module is not told of padding; run them one by one")
-        length = tokens.shape[1] if tokens.ndim > 1 else 1
+        length = self.length_of(tokens)
         self.check_hooks(self.extent(taps))
         requests = self._requests(length, taps, edits, None)
         with ExitStack() as stack:
@@ -349,8 +364,10 @@ def hooked(module: nn.Module, example: Any = None, *, run: Run | None = None) ->
     if not isinstance(module, nn.Module):
         raise NotHookableError(f"hooked takes a torch.nn.Module, got {type(module).__name__}")
     example = _example(module) if example is None else torch.as_tensor(example)
-    if example.ndim < 2 or not len(example):
-        raise NotHookableError(f"the example has shape {tuple(example.shape)}; give sequences [batch, position, ...]")
+    if example.ndim < 2 or not len(example) or (example.ndim < 4 and example.shape[1] < 2):
+        raise NotHookableError(
+            f"the example has shape {tuple(example.shape)}; give sequences [batch, position, ...] of two positions at least"
+        )
     device = next((parameter.device for parameter in module.parameters()), example.device)
     return HookedModule(module, example.to(device), _call if run is None else run)
 

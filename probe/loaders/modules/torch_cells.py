@@ -78,6 +78,13 @@ def cells_of(module: nn.Module) -> list[TorchCell] | str | None:
     return [TorchCell(module, kind, layer, reverse) for layer in range(module.num_layers) for reverse in directions]
 
 
+def steps_of(dry: Dry, path: str, module: Any) -> int:
+    """Over how many positions a recurrence that is reached runs."""
+    given = dry.base.values[path, "in"][0].tensor
+    assert given is not None
+    return int(given.shape[1 if module.batch_first else 0])
+
+
 def why_unreached(dry: Dry, path: str, module: Any) -> str | None:
     """Why the states of a torch recurrence are not those of the positions of a run; None where they are."""
     values = dry.base.values[path, "in"]
@@ -88,8 +95,8 @@ def why_unreached(dry: Dry, path: str, module: Any) -> str | None:
     given = values[0].tensor
     if given is None or given.ndim != 3:
         return "it is not given a batch of sequences [batch, position, width]; run it without packing, on sequences of one length"
-    steps = given.shape[1 if module.batch_first else 0]
-    if steps != dry.length:
+    steps = steps_of(dry, path, module)
+    if steps != dry.length and not dry.one_length:
         return f"it runs over {steps} steps where the example has {dry.length} positions; hook it alone, on what enters it"
     return None
 
