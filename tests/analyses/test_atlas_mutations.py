@@ -155,6 +155,11 @@ def hedgehog_without_spikes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(maps.Hedgehog, "forward", lambda self, x: maps.elu_plus_one(x @ self.weight.T))
 
 
+def weights_are_not_scaled(patch: pytest.MonkeyPatch) -> None:
+    """Every parametrisation is the standard one."""
+    patch.setattr(module("probe.models.parametrisation"), "_scale", lambda module, multiplier: None)
+
+
 def worse_features(point: Any) -> Any:
     """The prediction of random features is a fifth too large."""
     return replace(point, test_error=1.2 * point.test_error)
@@ -190,6 +195,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p155-taylor", result_of("probe.mixers.feature_maps", "_square", lambda squares: 1.1 * squares)),
     ("p304-averages", even_attention),
     ("p375-cells", entry_of("kernels.cell_scan", "CELLS", "slstm", forgetting_slstm)),
+    ("p016-coordinates", weights_are_not_scaled),
     ("p043-limit", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "derivative", lambda slope: 0.8 * slope)),
     ("p043-dynamics", result_of("analyses.kernel_regression.gradient_descent", "_learnt", lambda learnt: 1.2 * learnt)),
     (

@@ -246,15 +246,23 @@ def test_gradients_that_cancel_over_samples_are_no_failure() -> None:
     torch.testing.assert_close(found.values, 2 * (x.double() @ x.double().T))
 
 
-@pytest.mark.parametrize("name", ["qwen3_next", "mamba", "recurrent_gemma"])
+OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
+
+
+@pytest.mark.parametrize("name", OF_EACH_ADAPTER)
 def test_a_loaded_model(name: str) -> None:
-    """Against the gradient of each output of each sample, from a pass of its own."""
-    model = load(FOREIGN[name]()).double()
-    x = torch.randint(0, 31, (2, 5))
+    """Against the gradient of each output of each sample, from a pass of its own; most parameters in one pass for all."""
+    loaded: Any = load(FOREIGN[name]())
+    if name in ("kimi_linear", "minimax"):  # whose mixtures of experts run by a product without float64
+        loaded.foreign.set_experts_implementation("eager")
+    model = loaded.double()
+    x = torch.randint(0, 31, (2, 4))
     read = lambda logits: logits[:, -1, :2]  # noqa: E731
     found = tangent_kernel(model, x, output="full", read=read)
-    sides = torch.stack([torch.cat([side.flatten() for side in row]) for row in _one_by_one(model, x, read)])
-    torch.testing.assert_close(found.values.flatten(2).flatten(0, 1), sides @ sides.T, rtol=1e-6, atol=1e-8)
+    rows = torch.stack([torch.cat([side.flatten() for side in row]) for row in _one_by_one(model, x, read)]).double()
+    exact = rows @ rows.T
+    assert (found.values.flatten(2).flatten(0, 1) - exact).norm() <= 1e-10 * exact.norm()
+    assert sum(route == "alone" for route in found.routes.values()) <= 6
 
 
 def _one_by_one(model: nn.Module, x: Tensor, read: Any) -> list[tuple[Tensor, ...]]:
