@@ -11,12 +11,14 @@ import torch
 
 from statescope import Model, ModelConfig, Run, Training
 from statescope.analyses.studies.erasure import ErasureStudy
+from statescope.analyses.studies.othello import OthelloStudy, _Case, _swap
 from statescope.analyses.studies.own_data import OwnDataStudy, read_table, sequences_of
 from statescope.analyses.studies.sentiment import SentimentStudy
 from statescope.app.cli import main
 from statescope.estimators import Leace, MeanProjection, Ridge
 from statescope.probe.configuration import BadSettingError
 from statescope.probe.errors import UnknownNameError
+from statescope.probe.estimators.estimator import LinearProbe
 from statescope.probe.tasks.reviews import LIKED
 from statescope.tasks import SourceCode, generator_for
 
@@ -112,3 +114,27 @@ def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(BadSettingError, match="cannot be read as a table"):
         read_table(tmp_path / "bad.parquet")
+
+
+def test_othello(tmp_path: Path) -> None:
+    training = Training(steps=4, batch=4, length=8)
+    study = replace(OthelloStudy(), training=training, width=16, layers=2, games=40, edited=12, strengths=(1.0,))
+    run = study.run(tmp_path / "run")
+    frames, edits = (run.result(name).to_frame() for name in ("board_frames", "board_edits"))
+    assert set(frames["frame"]) == {"mine and yours", "black and white"} and len(frames) == 4
+    assert edits["edit"].tolist() == ["played board", "none", "probe", "random"] and (edits["errors"] >= 0).all()
+    assert edits["positions"].nunique() == 1 and 0 < edits["positions"].iloc[0] <= 12
+    assert "After the best edit the model" in run.result("board_edits").summary()
+
+
+def test_a_swap_moves_the_scores_of_both_colours_apart_by_two() -> None:
+    weights = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    probe = LinearProbe(weights, torch.zeros(3, dtype=torch.float64), torch.tensor([0, 1, 2]))
+
+    class Fitted:
+        def probe(self, hook: str, label: str) -> LinearProbe:
+            return probe
+
+    shift = _swap(Fitted(), "hook", _Case(0, 0, "square_0_0", 1, (), ()))  # type: ignore[arg-type]
+    scores = probe.scores(torch.stack([torch.zeros(5), shift]))
+    assert float((scores[1] - scores[0])[2] - (scores[1] - scores[0])[1]) == pytest.approx(2, abs=1e-5)

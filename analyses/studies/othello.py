@@ -1,0 +1,254 @@
+"""A board in a model of Othello (Nanda et al. 2023, arXiv:2309.00941): mine and yours against black and white, and edits of it.
+
+A model of random games is probed for every square in both frames. Then a square is turned over inside the residual stream, along
+the probes' directions, and the moves that the model now thinks legal are compared with those of the board that was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.captures.capture import Capture
+from ...probe.captures.collect import capture
+from ...probe.configuration import Count, NotEmpty, Positive
+from ...probe.estimators.estimator import LinearProbe
+from ...probe.estimators.fitted_probes import FittedProbes
+from ...probe.estimators.probe_sweep import ProbeSweep
+from ...probe.estimators.ridge import Ridge
+from ...probe.mixers import GatedDeltaNet, MixerConfig
+from ...probe.models.config import ModelConfig
+from ...probe.models.model import Model
+from ...probe.results.figure import Figure, Intervals, Panel
+from ...probe.results.result import Result
+from ...probe.runs.run import Run
+from ...probe.runs.study import Study
+from ...probe.runs.training import Training
+from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.scores import ProbeScores
+from ...probe.tasks.base import Batch, Split, generator_for
+from ...probe.tasks.othello import Othello, legal_moves
+from ..behaviour.training_curve import TrainingCurve
+
+FRAMES = {"mine and yours": "square", "black and white": "black"}
+
+
+@dataclass(frozen=True)
+class BoardFrames(Result, kind="board_frames"):
+    """How well the squares of a board are read in each frame, over all squares, by layer."""
+
+    title: ClassVar[str] = "The board, square by square"
+    columns: ClassVar[dict[str, str]] = {
+        "frame": "mine and yours, as the player to move sees it; or black and white",
+        "hook": "the probed activation",
+        "accuracy": "held-out share of squares that are right, the mean over squares",
+        "low": "lowest accuracy of a square",
+        "high": "highest accuracy of a square",
+        "majority": "the same of always answering each square's most frequent value",
+        "squares": "how many were probed",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("frame", "hook")
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{row.frame} at {row.hook}: {row.accuracy:.3f} (majority {row.majority:.3f})" for row in self.table.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        marks = []
+        for frame, own in self.table.groupby("frame", sort=False):
+            values, low, high = (own[name].to_numpy() for name in ("accuracy", "low", "high"))
+            marks.append(Intervals(own["hook"].tolist(), values, str(frame), low, high))
+        level = (float(self.table["majority"].mean()), "majority")
+        panel = Panel(marks, "accuracy: mean, and worst to best square", "", level=level)
+        return Figure(self.title, [panel], columns=1, alt=self.summary())
+
+
+@dataclass(frozen=True)
+class BoardEdits(Result, kind="board_edits"):
+    """Errors of the moves that a model thinks legal, against the board on which one square was turned over."""
+
+    title: ClassVar[str] = "Turning a square over inside the model"
+    columns: ClassVar[dict[str, str]] = {
+        "edit": "along the probe's direction, or a random one as far; none; 'played board': none, against the board as played",
+        "strength": "how far, 1 makes the probe's scores those of the other colour; 0 without an edit",
+        "errors": "moves that are wrongly thought legal or illegal, a position, among as many likeliest moves as are legal",
+        "low": "lower end of its 95% interval over games",
+        "high": "upper end",
+        "positions": "that were edited",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("edit",)
+
+    def summary(self) -> str:
+        lines = [
+            f"{row.edit} x {row.strength:g}: {row.errors:.2f} [{row.low:.2f}, {row.high:.2f}] errors a position"
+            for row in self.table.itertuples()
+        ]
+        probe, none = (self.table[self.table["edit"] == edit] for edit in ("probe", "none"))
+        if len(probe) and len(none):
+            best = probe.loc[probe["errors"].idxmin()]
+            fewer = best["high"] < none["errors"].iloc[0]
+            said = "plays by the turned square" if fewer else "does not play by the turned square, as far as these games tell"
+            lines.append(f"After the best edit the model {said}.")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        values, low, high = (self.table[name].to_numpy() for name in ("errors", "low", "high"))
+        names = [f"{row.edit} x {row.strength:g}" for row in self.table.itertuples()]
+        marks = [Intervals(names, values, "", low, high)]
+        return Figure(self.title, [Panel(marks, "errors a position", "")], columns=1, alt=self.summary())
+
+
+@dataclass(frozen=True)
+class OthelloStudy(Study, kind="othello"):
+    """Gated DeltaNet on games on a small board."""
+
+    task: Othello = field(default_factory=lambda: Othello(board=4))
+    """The model learns these games."""
+    training: Training = field(default_factory=lambda: Training(steps=1200, batch=32, length=12, learning_rate=4e-3))
+    mixer: MixerConfig = field(default_factory=lambda: GatedDeltaNet(heads=4, key_size=16, value_size=16))
+    """The model has this token mixer."""
+    width: Count = 64
+    """The residual stream has this many channels."""
+    layers: Count = 3
+    """The model has this many layers."""
+    games: Count = 400
+    """Probes are fitted on this many games, and tested on as many others."""
+    edited: Count = 100
+    """This many games are edited, each at one move."""
+    strengths: Annotated[tuple[Positive, ...], NotEmpty()] = (1.0, 2.0, 4.0)
+    """Edits go this far: 1 makes the probe's scores those of the other colour."""
+
+    question: ClassVar[str] = "Does a model of games keep the board, in whose colours, and does it play by that board?"
+    time: ClassVar[str] = "3 min"
+
+    def models(self) -> dict[str, ModelConfig]:
+        return {"model": ModelConfig(self.task.vocabulary, self.width, self.layers, self.mixer, seed=self.seed)}
+
+    def execute(self, run: Run) -> None:
+        model, history = run.train("model", self.models()["model"], self.task, self.training, self.seed)
+        run.compute("training", TrainingCurve.of, histories={"model": history})
+        run.compute(("board_frames", "board_edits"), self._look, model=model)
+
+    @property
+    def _hooks(self) -> list[str]:
+        return [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)]
+
+    def _look(self, model: Model) -> dict[str, Result]:
+        seen = capture(model, [self._batch("validation", 1)], self._hooks)
+        held_out = capture(model, [self._batch("test", 2)], self._hooks)
+        sweep = ProbeSweep(estimator=Ridge(), permutations=0, code_length=False, resamples=50, seed=self.seed)
+        fitted = {frame: sweep.fit(seen, labels=self._labels(seen, prefix)) for frame, prefix in FRAMES.items()}
+        scores = {frame: probes.score(held_out) for frame, probes in fitted.items()}
+        return {"board_frames": self._frames(scores), "board_edits": self._edits(model, fitted["mine and yours"])}
+
+    def _labels(self, seen: Capture, prefix: str) -> list[str]:
+        """The labels of a frame that take more than one value."""
+        return [name for name in seen.labels if name.startswith(f"{prefix}_") and len(seen.label(name).unique()) > 1]
+
+    def _frames(self, scores: Mapping[str, ProbeScores]) -> BoardFrames:
+        rows = []
+        for frame, own in scores.items():
+            for hook, squares in own.to_frame().groupby("hook", sort=False):
+                found = squares["accuracy"]
+                majority = squares["majority"].mean()
+                rows.append((frame, hook, found.mean(), found.min(), found.max(), majority, len(squares)))
+        return BoardFrames(pd.DataFrame(rows, columns=list(BoardFrames.columns)))
+
+    def _edits(self, model: Model, fitted: FittedProbes) -> BoardEdits:
+        """Turn a taken square over in the middle layer, and count wrong moves after it."""
+        hook = self._hooks[self.layers // 2]
+        batch = self.task.batch(self.edited, self.training.length, "test", generator_for(self.seed, 903), labels=True)
+        cases = self._cases(batch, fitted, hook)
+        if not cases:
+            raise ValueError("no position of these games has a square that can be turned over; take more games")
+        rows = []
+        for edit, strength in [
+            ("played board", 0.0),
+            ("none", 0.0),
+            *((edit, dose) for dose in self.strengths for edit in ("probe", "random")),
+        ]:
+            errors = np.array([self._errors(model, batch, case, fitted, hook, edit, strength) for case in cases])
+            groups = np.array([batch.groups[case.game].item() for case in cases])
+            low, high = group_bootstrap(errors, groups, 1000, self.seed)
+            rows.append((edit, strength, errors.mean(), low, high, len(cases)))
+        return BoardEdits(pd.DataFrame(rows, columns=list(BoardEdits.columns)), {"hook": hook})
+
+    def _cases(self, batch: Batch, fitted: FittedProbes, hook: str) -> list[_Case]:
+        """One move of each game, with a square whose turning changes what is legal."""
+        found, size = [], self.task.board
+        for game in range(len(batch.tokens)):
+            drawn = torch.randperm(size**2, generator=generator_for(self.seed, 904, game)).tolist()
+            move = self.training.length // 2
+            board = [_colour(batch, game, move, square, size) for square in range(size**2)]
+            mover = {0: 1, 1: -1}.get(int(batch.labels["player"][game, move]))
+            if mover is None:
+                continue
+            for square in drawn:
+                name = f"square_{square // size}_{square % size}"
+                turned = [-piece if place == square else piece for place, piece in enumerate(board)]
+                wanted, played = (tuple(sorted(legal_moves(pieces, size, mover))) for pieces in (turned, board))
+                if board[square] and wanted and wanted != played and fitted.has(hook, name):
+                    found.append(_Case(game, move, name, int(batch.labels[name][game, move]), wanted, played))
+                    break
+        return found
+
+    def _errors(
+        self, model: Model, batch: Batch, case: _Case, fitted: FittedProbes, hook: str, edit: str, strength: float
+    ) -> float:
+        """Wrong moves among the likeliest, as many as are legal on the board that is meant."""
+        tokens = batch.tokens[case.game : case.game + 1, : case.move + 1]
+        shift = strength * _swap(fitted, hook, case)
+        if edit == "random":
+            drawn = torch.randn(shift.shape, generator=generator_for(self.seed, 905, case.game))
+            shift = drawn * shift.norm() / drawn.norm()
+
+        def change(value: Tensor, hook: object) -> Tensor:
+            changed = value.clone()
+            changed[:, -1] += shift
+            return changed
+
+        with torch.no_grad():
+            logits = model(tokens) if not strength else model.run_with_hooks(tokens, fwd_hooks=[(hook, change)])
+        legal = case.played if edit == "played board" else case.legal
+        likeliest = set(logits[0, -1, :-1].topk(len(legal)).indices.tolist())
+        return float(len(likeliest ^ set(legal)))
+
+    def _batch(self, split: Split, stream: int) -> Batch:
+        return self.task.batch(self.games, self.training.length, split, generator_for(self.seed, 900 + stream), labels=True)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A square of a game that is turned over after a move. value: 1 the mover's, 2 the other's.
+
+    legal, played: the moves on the board with it turned over, and on the board as it was played.
+    """
+
+    game: int
+    move: int
+    label: str
+    value: int
+    legal: tuple[int, ...]
+    played: tuple[int, ...]
+
+
+def _colour(batch: Batch, game: int, move: int, square: int, size: int) -> int:
+    """What lies on a square: 1 black, -1 white, 0 nothing."""
+    return {0: 0, 1: 1, 2: -1}[int(batch.labels[f"black_{square // size}_{square % size}"][game, move])]
+
+
+def _swap(fitted: FittedProbes, hook: str, case: _Case) -> Tensor:
+    """The least step that changes by 2 how much the probe scores the other colour above the square's own, from about -1 to 1."""
+    probe = fitted.probe(hook, case.label)
+    assert isinstance(probe, LinearProbe)
+    classes = probe.classes.tolist()
+    apart = probe.weights[classes.index(3 - case.value)] - probe.weights[classes.index(case.value)]
+    shift: Tensor = (2 * apart / apart.square().sum()).float()
+    return shift
