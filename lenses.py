@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .analyses.behaviour.depth_use import DepthUse, depth_use
 from .analyses.behaviour.induction import InductionScores, induction_scores
+from .analyses.behaviour.logit_correlation import LogitCorrelation, logit_correlation
 from .analyses.similarity.model_difference import ModelDifference, model_difference
 from .probe.lenses.fitters import LensFitter, LogitLens, ShortcutLens, TunedLens
 from .probe.lenses.lens import Lens
@@ -17,6 +18,7 @@ __all__ = [
     "LensFitter",
     "LensReading",
     "LensScores",
+    "LogitCorrelation",
     "LogitLens",
     "ModelDifference",
     "ShortcutLens",
@@ -24,6 +26,7 @@ __all__ = [
     "TunedLens",
     "depth_use",
     "induction_scores",
+    "logit_correlation",
     "model_difference",
     "read_states",
     "read_with_lens",

@@ -17,6 +17,7 @@ class Lenses(Page, kind="lenses"):
         "state_reading",
         "depth_use",
         "induction_scores",
+        "logit_correlation",
         "model_difference",
         "dictionary_scores",
         "gates",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from statescope import Model, ModelConfig, hooked
 from statescope.analyses.behaviour.depth_use import depth_use
 from statescope.analyses.behaviour.induction import induction_scores
+from statescope.analyses.behaviour.logit_correlation import logit_correlation
 from statescope.analyses.similarity.model_difference import model_difference
 from statescope.mixers import GatedDeltaNet, Mamba
 from statescope.probe.results.result import Result
@@ -111,3 +112,34 @@ def test_they_are_results_that_are_saved_and_drawn(tmp_path: Path) -> None:
 def test_a_model_without_a_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="residual stream"):
         depth_use(hooked(nn.GRU(3, 3, batch_first=True), torch.zeros(2, 4, 3)), torch.zeros(2, 4, 3))
+
+
+class Composed(nn.Module):
+    """The logits of a token are a row of a table; behind token 0 they are a linear map of that, behind token 1 others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.table = nn.Parameter(torch.randn(40, 4, generator=generator) @ torch.randn(4, V, generator=generator))
+        self.map = nn.Parameter(torch.randn(V, V, generator=generator))
+        self.other = nn.Parameter(torch.randn(40, V, generator=generator))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        said = self.table[tokens]
+        composed, unrelated = said @ self.map, self.other[tokens]
+        first = tokens[:, :1, None].expand_as(said)
+        return torch.where(first == 0, composed, torch.where(first == 1, unrelated, said))
+
+
+def test_answers_that_follow_linearly_correlate_and_others_do_not() -> None:
+    model = hooked(Composed(), torch.randint(3, 40, (2, 2)))
+    entities = range(5, 40)
+    families = {name: [[first, entity] for entity in entities] for name, first in (("city", 2), ("country", 0), ("weather", 1))}
+    result = logit_correlation(model, families, shuffles=39)
+    assert result.value("correlation", pair="city to country") > 0.99 and result.value("p_value", pair="city to country") < 0.05
+    for pair in ("city to weather", "weather to country"):
+        assert abs(result.value("correlation", pair=pair)) < 0.4 and result.value("p_value", pair=pair) > 0.02
+    assert abs(result.value("null", pair="city to country")) < 0.25
+    assert result.summary() and result.figure().to_matplotlib() is not None
+    with pytest.raises(ValueError, match="one prompt an entity"):
+        logit_correlation(model, {"a": [[1, 2]], "b": [[1, 2], [1, 3]]})

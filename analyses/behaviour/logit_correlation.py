@@ -1,0 +1,120 @@
+"""Whether the answers to one family of prompts follow linearly from those to another (Peng et al. 2025).
+
+Such as "X lives in the city of" and "X lives in the country of": with next-token logits a_i and b_i of entity i, both less their
+means, a linear map W of a is fitted on some entities and correlates with b on the others. Means are taken away, so that what all
+entities share makes no correlation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...probe.models.hooked import HookedModel
+from ...probe.results.figure import Figure, Intervals, Panel
+from ...probe.results.result import Result
+from ...probe.statistics.groups import group_bootstrap, group_folds
+
+
+@dataclass(frozen=True)
+class LogitCorrelation(Result, kind="logit_correlation"):
+    """The correlation of predicted and true logits of held-out entities, beside that of entities paired by chance."""
+
+    title: ClassVar[str] = "Do answers follow linearly from other answers?"
+    columns: ClassVar[dict[str, str]] = {
+        "pair": "name of the two families of prompts",
+        "correlation": "Pearson correlation over output tokens, in the mean of held-out entities",
+        "low": "lower end of its 95% interval over entities",
+        "high": "upper end",
+        "null": "mean of the same with entities of the second family paired by chance",
+        "p_value": "share of chance pairings that do as well, itself among them",
+        "entities": "how many there are",
+    }
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{row.pair}: correlation {row.correlation:.3f} [{row.low:.3f}, {row.high:.3f}], by chance {row.null:.3f}, "
+            f"p = {row.p_value:.3g}"
+            for row in self.table.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        columns: Any = (self.table[name].to_numpy() for name in ("correlation", "low", "high"))
+        value, low, high = columns
+        marks = [Intervals(self.table["pair"].tolist(), value, "held-out entities", low, high)]
+        return Figure(self.title, [Panel(marks, "correlation", "")], columns=1, alt=self.summary())
+
+
+def logit_correlation(
+    model: HookedModel,
+    families: dict[str, Sequence[Any]],
+    *,
+    penalty: float = 1e-2,
+    folds: int = 5,
+    shuffles: int = 99,
+    seed: int = 0,
+) -> LogitCorrelation:
+    """Correlate each family of prompts with each other.
+
+    families: name -> one prompt an entity, in the same order: texts, or token ids. The logits of the last token are taken.
+    penalty: of the ridge map, relative to the mean variance of the logits. folds: of entities; each is predicted by the map of the
+        others.
+
+    Raises ValueError for families of different sizes, and for fewer entities than folds.
+    """
+    sizes = {name: len(prompts) for name, prompts in families.items()}
+    if len(sizes) < 2 or len(set(sizes.values())) > 1:
+        raise ValueError(f"give two families or more with one prompt an entity each; got {sizes}")
+    logits = {name: torch.stack([_last(model, prompt) for prompt in prompts]) for name, prompts in families.items()}
+    count = next(iter(sizes.values()))
+    entities = torch.arange(count)
+    held = group_folds(entities, folds, seed)
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(count, generator=generator) for _ in range(shuffles)]
+    rows = []
+    for one, a in logits.items():
+        maps = [_hat(a, out, penalty) for out in held]
+        for other, b in logits.items():
+            if one == other:
+                continue
+            each = _correlations(maps, held, b)
+            null = np.array([float(_correlations(maps, held, b[order]).mean()) for order in orders])
+            low, high = group_bootstrap(each.numpy(), entities.numpy(), 1000, seed)
+            p = (1 + int((null >= float(each.mean())).sum())) / (1 + shuffles)
+            chance = float(null.mean()) if shuffles else float("nan")
+            rows.append((f"{one} to {other}", float(each.mean()), low, high, chance, p, count))
+    about = {"penalty": penalty, "folds": folds, "shuffles": shuffles}
+    return LogitCorrelation(pd.DataFrame(rows, columns=list(LogitCorrelation.columns)), about)
+
+
+@torch.no_grad()
+def _last(model: HookedModel, prompt: Any) -> Tensor:
+    tokens, _ = model.as_tokens(prompt if isinstance(prompt, str) else torch.as_tensor(prompt).reshape(1, -1))
+    logits: Tensor = model(tokens)[0, -1].double().cpu()
+    return logits
+
+
+def _hat(a: Tensor, out: Tensor, penalty: float) -> Tensor:
+    """The matrix [held out, seen] that gives predictions of held-out entities from what the seen ones have."""
+    seen = a[~out] - a[~out].mean(0)
+    gram = seen @ seen.T
+    ridge = penalty * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram + ridge, seen @ (a[out] - a[~out].mean(0)).T).T
+
+
+def _correlations(maps: Sequence[Tensor], held: Sequence[Tensor], b: Tensor) -> Tensor:
+    """The correlation of each entity's predicted and true logits, less the means of those that were seen, [N]."""
+    found = b.new_zeros(len(b))
+    for hat, out in zip(maps, held, strict=True):
+        mean = b[~out].mean(0)
+        predicted, truth = hat @ (b[~out] - mean), b[out] - mean
+        predicted, truth = (x - x.mean(1, keepdim=True) for x in (predicted, truth))
+        norms = (predicted.norm(dim=1) * truth.norm(dim=1)).clamp(min=1e-300)
+        found[out] = (predicted * truth).sum(1) / norms
+    return found
