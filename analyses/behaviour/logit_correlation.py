@@ -63,8 +63,8 @@ def logit_correlation(
     """Correlate each family of prompts with each other.
 
     families: name -> one prompt an entity, in the same order: texts, or token ids. The logits of the last token are taken.
-    penalty: of the ridge map, relative to the mean variance of the logits. folds: of entities; each is predicted by the map of the
-        others.
+    penalty: of the ridge map, relative to the mean variance of the logits. folds: of entities; each is predicted by the map of
+        the others.
 
     Raises ValueError for families of different sizes, and for fewer entities than folds.
     """
