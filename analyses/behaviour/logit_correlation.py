@@ -105,7 +105,8 @@ def _hat(a: Tensor, out: Tensor, penalty: float) -> Tensor:
     seen = a[~out] - a[~out].mean(0)
     gram = seen @ seen.T
     ridge = penalty * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram + ridge, seen @ (a[out] - a[~out].mean(0)).T).T
+    found: Tensor = torch.linalg.solve(gram + ridge, seen @ (a[out] - a[~out].mean(0)).T).T
+    return found
 
 
 def _correlations(maps: Sequence[Tensor], held: Sequence[Tensor], b: Tensor) -> Tensor:
