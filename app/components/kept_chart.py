@@ -19,6 +19,24 @@ from plotly.offline import get_plotlyjs
 WINDOW = 256  # tokens
 
 CHART = """
+const NARROW = 560;
+
+// On a narrow screen the panels of a figure stand below each other, each with its title.
+function stack(figure) {
+    const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
+    const pairs = [...new Set(figure.data.map(trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join()))];
+    if (pairs.length < 2 || figure.layout.scene) return;
+    const titles = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
+    pairs.forEach((pair, index) => {
+        const [x, y] = pair.split(",");
+        const top = 1 - index / pairs.length;
+        figure.layout[x].domain = [0, 0.84];
+        figure.layout[y].domain = [top - 0.68 / pairs.length, top - 0.08 / pairs.length];
+        if (titles[index]) Object.assign(titles[index], { x: 0.42, y: top - 0.08 / pairs.length });
+    });
+    figure.layout.height = 260 * pairs.length;
+}
+
 export default function(component) {
     const { data, parentElement } = component;
     let place = parentElement.querySelector(".chart");
@@ -35,6 +53,7 @@ export default function(component) {
     if (scene && scene.uirevision === figure.layout.uirevision) {
         figure.layout.scene.camera = structuredClone(scene.camera);
     }
+    if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
     window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
 }
 """
@@ -153,11 +172,8 @@ def _components() -> tuple[Any, Any]:
 
 def kept_chart(figure: Figure, key: str, alt: str) -> None:
     """Draw a figure; its camera and zoom survive a change of its data."""
-    height = figure.layout.height or 420
-    figure.update_layout(uirevision=key, autosize=True)
-    _components()[0](
-        data={"figure": json.dumps(figure.to_plotly_json(), default=_plain), "alt": alt}, key=_key(key), height=int(height) + 10
-    )
+    figure.update_layout(uirevision=key, autosize=True, height=figure.layout.height or 420)
+    _components()[0](data={"figure": json.dumps(figure.to_plotly_json(), default=_plain), "alt": alt}, key=_key(key))
 
 
 def token_strip(

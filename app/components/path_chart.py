@@ -27,7 +27,7 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
     values = rows["label"].to_numpy()
     begin = 0 if window is None else max(0, position + 1 - window)
     recent, now = slice(begin, position + 1), slice(position, position + 1)
-    text = [for_plotly(f"{row.position}: {row.token!r}, {label} {row.label}") for row in rows.itertuples()]
+    text = [for_plotly(f"{row.position}: {row.token!r}, {label} {row.label}") for row in rows[recent].itertuples()]
     scatter = go.Scatter3d if space else go.Scatter
     size = 4 if space else 7
     past = {"mode": "lines", "opacity": FADED, "line": {"color": REFERENCE, "width": 1}, "hoverinfo": "skip"}
@@ -39,7 +39,7 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
         **color_scale(values, label),
         "line": {"color": REFERENCE, "width": 0.5},
     }
-    path = {"mode": "lines+markers", "marker": look, "line": {"color": REFERENCE, "width": 1.5}, "text": text[recent]}
+    path = {"mode": "lines+markers", "marker": look, "line": {"color": REFERENCE, "width": 1.5}, "text": text}
     ring = {"size": 2.4 * size, "color": color(1), "symbol": "circle-open", "line": {"color": color(1), "width": 3}}
     turns = _turns(rows, begin, position)
     words = {"mode": "text", "text": [for_plotly(repr(rows["token"].iloc[turn])[1:-1]) for turn in turns], "hoverinfo": "skip"}

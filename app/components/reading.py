@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -45,6 +47,11 @@ class Reading(Origin):
         """The name of the model, as it may stand in a file's name."""
         return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.live.name)
 
+    @cached_property
+    def digest(self) -> str:
+        """The tokens in short, for a key: to hash thousands of numbers one by one would take longer than a step may."""
+        return hashlib.sha256(repr(self.tokens).encode()).hexdigest()
+
     @property
     def tensor(self) -> Tensor:
         """Give the tokens as a tensor [T]."""
@@ -67,12 +74,12 @@ class Reading(Origin):
 
     def compute(self, what: str, make: Callable[[], T], *parameters: Any) -> T:
         """A thing that is computed from the model and the tokens: once for the same parameters, by one thread at a time."""
-        found: T = _computed(self, make, self.live.key, self.tokens, what, parameters)
+        found: T = _computed(self, make, self.live.key, self.digest, what, parameters)
         return found
 
 
 @st.cache_resource(max_entries=24, show_spinner="the model reads")
-def _computed(_reading: Reading, _make: Callable[[], Any], key: str, tokens: tuple[int, ...], what: str, parameters: Any) -> Any:
+def _computed(_reading: Reading, _make: Callable[[], Any], key: str, digest: str, what: str, parameters: Any) -> Any:
     with _reading.live.lock:
         return _make()
 

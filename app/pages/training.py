@@ -10,7 +10,7 @@ import streamlit as st
 
 from ...probe.declarations import declarations
 from ...probe.results.figure import Figure, Panel
-from ...probe.results.palette import color
+from ...probe.results.palette import REFERENCE
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
 from ...probe.runs.run import Run
@@ -85,7 +85,7 @@ def marked(figure: Figure, step: int, last: int) -> object:
     chart = draw_on_screen(replace(figure, panels=shown), dark=is_dark())
     for axis in {(trace.xaxis or "x", trace.yaxis or "y") for trace in chart.data}:
         place = {"x0": step, "x1": step, "y0": 0, "y1": 1, "xref": axis[0], "yref": f"{axis[1]} domain"}
-        chart.add_shape(type="line", line={"color": color(1), "width": 1.5}, **place)
+        chart.add_shape(type="line", line={"color": REFERENCE, "width": 2, "dash": "dot"}, **place)
     return chart
 
 

@@ -34,7 +34,7 @@ def main() -> None:
             choose_run(sound)
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
-    page = st.navigation(menu(current_run() if sound else None))
+    page = st.navigation(menu(current_run() if sound else None), expanded=True)
     with entered(page.url_path):
         page.run()
 
