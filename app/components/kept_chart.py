@@ -37,6 +37,22 @@ function stack(figure) {
     figure.layout.height = 260 * pairs.length;
 }
 
+function drawn(place) {
+    if (!window.Plotly) {  // it comes once for all charts, from load_plotly
+        setTimeout(() => drawn(place), 30);
+        return;
+    }
+    const data = place.given;
+    const figure = JSON.parse(data.figure);
+    // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: hand it over.
+    const scene = place._fullLayout && place._fullLayout.scene;
+    if (scene && scene.uirevision === figure.layout.uirevision) {
+        figure.layout.scene.camera = structuredClone(scene.camera);
+    }
+    if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
+    window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
+}
+
 export default function(component) {
     const { data, parentElement } = component;
     let place = parentElement.querySelector(".chart");
@@ -47,16 +63,12 @@ export default function(component) {
     }
     place.setAttribute("role", "figure");  // an image would hide the buttons inside
     place.setAttribute("aria-label", data.alt);
-    const figure = JSON.parse(data.figure);
-    // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: hand it over.
-    const scene = place._fullLayout && place._fullLayout.scene;
-    if (scene && scene.uirevision === figure.layout.uirevision) {
-        figure.layout.scene.camera = structuredClone(scene.camera);
-    }
-    if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
-    window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
+    place.given = data;
+    drawn(place);
 }
 """
+
+LOADED = "\nexport default function() {}\n"
 
 STRIP = """
 export default function(component) {
@@ -164,10 +176,16 @@ STRIP_STYLE = """
 
 
 @cache
-def _components() -> tuple[Any, Any]:
-    chart = st.components.v2.component("statescope_chart", js=get_plotlyjs() + CHART, isolate_styles=False)
+def _components() -> tuple[Any, Any, Any]:
+    chart = st.components.v2.component("statescope_chart", js=CHART, isolate_styles=False)
     strip = st.components.v2.component("statescope_strip", js=STRIP, css=STRIP_STYLE)
-    return chart, strip
+    library = st.components.v2.component("statescope_plotly", js=get_plotlyjs() + LOADED)
+    return chart, strip, library
+
+
+def load_plotly() -> None:
+    """Bring plotly.js to the page, once for all its charts: it is large, and each step of a chart would bring it again."""
+    _components()[2](key="plotly", data={}, height=1)
 
 
 def kept_chart(figure: Figure, key: str, alt: str) -> None:

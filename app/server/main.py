@@ -8,6 +8,7 @@ import streamlit as st
 
 from statescope.app.components.choose import entered
 from statescope.app.components.index import RunFacts, runs_there_are
+from statescope.app.components.kept_chart import load_plotly
 from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
 from statescope.app.environment import runs_folder
@@ -32,6 +33,7 @@ def main() -> None:
         st.caption(f"runs in {literal(runs_folder())}")
         if sound:
             choose_run(sound)
+        load_plotly()
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
     page = st.navigation(menu(current_run() if sound else None), expanded=True)

@@ -237,3 +237,12 @@ def test_a_text_stays_from_page_to_page(no_runs: Path, monkeypatch: pytest.Monke
     app._page_hash = calc_hash("live_transitions")
     app.run()
     assert app.text_area(key="text").value == "1 2 3 4 5" and app.number_input(key="generate").value == 2
+
+
+def test_a_step_does_not_bring_the_drawing_library_again(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes once, outside the part of the page that a step draws again."""
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="1234")
+    inside = {part.proto.component_name: len(part.proto.js_content) for part in app.main.get("bidi_component")}
+    assert max(inside.values()) < 20_000
+    (library,) = [part.proto for part in app.sidebar.get("bidi_component")]
+    assert library.component_name == "statescope_plotly" and len(library.js_content) > 1_000_000
