@@ -26,12 +26,14 @@ from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.parity import Parity
+from ..automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
 from ..automata.automaton import Automaton
 from ..automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
 from ..automata.requirements import TrackingRequirements, tracking_requirements
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.training_curve import TrainingCurve
 from ..geometry.state_geometry import StateGeometry, state_geometry
+from ..geometry.state_projection import StateProjection, state_projection
 from ..geometry.state_trajectory import StateTrajectory, state_trajectory
 from ..models import states_of
 from ..spectra.by_label import SpectrumByLabel, spectrum_by_label
@@ -88,10 +90,12 @@ class ParityStudy(Study, kind="parity"):
         run.compute("transition_spectrum", self._spectrum, models=models)
         run.compute("spectrum_by_label", self._spectrum_by_label, models=models)
         run.compute("tracking_requirements", self._requirements, models=models)
+        run.compute("allowed_and_realised", self._allowed, models=models)
         run.compute("memory_horizon", self._horizon, models=models)
         run.compute("state_geometry", self._geometry, models=models)
         run.compute("recovered_automaton", self._automaton, model=models[NEGATIVE])
         run.compute("state_trajectory", self._trajectory, models=models)
+        run.compute("state_projection", self._projection, models=models)
         run.compute("probes", self._probes, models=models)
 
     def _example(self) -> Batch:
@@ -106,6 +110,13 @@ class ParityStudy(Study, kind="parity"):
 
     def _requirements(self, models: dict[str, Model]) -> TrackingRequirements:
         return tracking_requirements(models, self._example().tokens)
+
+    def _allowed(self, models: dict[str, Model]) -> AllowedAndRealised:
+        return allowed_and_realised(models, self._example().tokens)
+
+    def _projection(self, models: dict[str, Model]) -> StateProjection:
+        example = Parity().batch(32, self.training.length, "test", generator_for(self.seed, 4))
+        return state_projection(models, example.tokens, example.targets, label="parity", seed=self.seed)
 
     def _horizon(self, models: dict[str, Model]) -> MemoryHorizon:
         return memory_horizon(models, self._example().tokens)
