@@ -78,8 +78,13 @@ def recall_by_age(models: Models, tokens: Tensor) -> RecallByAge:
     tables = []
     for name, model in named_models(models).items():
         for layer, shown in hooks_of(model, tokens, ("k", "v", "state"), taps="last"):
+            [axes] = [point.axes.split() for point in model.layer_points(layer) if point.name == "attn.hook_state"]
+            if axes[3:4] != ["key"]:  # a state of slots or channels is not written along the keys
+                continue
             cosine, recalled = _recall(shown["state"][:, 0], shown["k"], shown["v"])
             tables.append(_table(cosine, recalled, model=name, layer=layer))
+    if not tables:
+        raise ValueError("no layer of these models has a state that is written along its keys")
     about = {"sequences": len(tokens), "tokens": tokens.shape[1]}
     return RecallByAge(pd.concat(tables, ignore_index=True)[list(RecallByAge.columns)], about)
 

@@ -11,7 +11,7 @@ import torch
 from statescope import Model, ModelConfig
 from statescope.analyses.geometry.recall_by_age import recall_by_age
 from statescope.analyses.geometry.recall_capacity import RULES, WriteRule, _keys, expected_error, recall_capacity
-from statescope.probe.mixers import MLSTM, RWKV7, Attention, DeltaNet, GatedDeltaNet, LinearAttention
+from statescope.probe.mixers import MLSTM, RWKV7, Attention, DeltaNet, GatedDeltaNet, GatedSlotAttention, LinearAttention, Mamba
 from statescope.probe.tasks.base import generator_for
 
 
@@ -92,3 +92,6 @@ def test_it_takes_every_matrix_state(mixer: Any) -> None:
 def test_a_model_without_a_state_is_refused() -> None:
     with pytest.raises(ValueError, match="no layer of this model has the hooks k, v, state"):
         recall_by_age(small(Attention(heads=2)), TOKENS)
+    for mixer in (GatedSlotAttention(heads=2), Mamba()):
+        with pytest.raises(ValueError, match="no layer of these models has a state that is written along its keys"):
+            recall_by_age(small(mixer), TOKENS)

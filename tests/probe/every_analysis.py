@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from statescope import Direction, empirical_ntk
+from statescope.analyses.automata.allowed_and_realised import allowed_and_realised
 from statescope.analyses.automata.homomorphism import homomorphism, mean_maps
 from statescope.analyses.automata.recovered_automaton import recovered_automaton
 from statescope.analyses.automata.requirements import tracking_requirements
@@ -20,7 +21,7 @@ from statescope.analyses.geometry.direction_map import direction_projection
 from statescope.analyses.geometry.singular_values import singular_values
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.operators.curvature import GaussNewton, Hessian
-from statescope.geometry import state_geometry
+from statescope.geometry import intrinsic_dimension, state_geometry
 from statescope.probe.models.hooked import HookedModel
 from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, WordProblem, generator_for
@@ -29,6 +30,7 @@ from statescope.spectra import memory_horizon, spectrum_by_label, stability, tra
 OF_STATES: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "geometry": state_geometry,
     "singular values": lambda model, tokens: singular_values(model, tokens, of="state"),
+    "dimension": lambda model, tokens: intrinsic_dimension(model, tokens, neighbours=4),
 }
 OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "measures": transition_measures,
@@ -38,6 +40,7 @@ OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "stability": lambda model, tokens: stability(model, tokens, transitions=4),
     "singular values": lambda model, tokens: singular_values(model, tokens, of="transition"),
     "requirements": tracking_requirements,
+    "allowed": allowed_and_realised,
 }
 RESIDUAL = "blocks.0.hook_resid_post"
 
