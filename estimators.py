@@ -23,6 +23,7 @@ from .probe.estimators.penalised import PathEstimator, PenalisedEstimator
 from .probe.estimators.perceptron import Perceptron, PerceptronRegression
 from .probe.estimators.probe_sweep import ProbeSweep
 from .probe.estimators.ridge import Ridge, RidgeRegression
+from .probe.estimators.sample_curve import SampleCurve, sample_curve
 from .probe.estimators.scikit_learn import ProbeClassifier, ProbeRegressor
 from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
 from .probe.statistics.controls import ControlTask
@@ -93,6 +94,7 @@ __all__ = [
     "Ridge",
     "RidgeRegression",
     "Rlace",
+    "SampleCurve",
     "SharedGroupsError",
     "SoftNearestNeighbour",
     "Subspace",
@@ -101,4 +103,5 @@ __all__ = [
     "group_bootstrap",
     "group_folds",
     "group_shuffles",
+    "sample_curve",
 ]
