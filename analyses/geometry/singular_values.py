@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from ...probe.errors import unknown_name
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ..models import Models, named_models, shows, states_of, transitions_of
+from ..rows import OF_TOKENS, rows_of
 
 if TYPE_CHECKING:
     from ...probe.models.hooked import HookedModel
@@ -89,7 +90,7 @@ def singular_values(models: Models, tokens: Tensor, *, of: Of = "state") -> Sing
         raise unknown_name("of", str(of), get_args(Of))
     read = _of_states if of == "state" else _of_transitions
     tables = [
-        _table(values).assign(model=name, layer=layer)
+        _table(values, model=name, layer=layer)
         for name, model in named_models(models).items()
         for layer, values in read(model, tokens)
     ]
@@ -108,8 +109,7 @@ def _of_transitions(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, T
         yield layer, transition.singular_values()
 
 
-def _table(values: Tensor) -> pd.DataFrame:
-    """[B, T, H, n] as rows."""
-    sequence, position, head, index = np.indices(values.shape)
-    columns = {"sequence": sequence, "position": position, "head": head, "index": index + 1, "value": values.numpy()}
-    return pd.DataFrame({name: np.asarray(value).ravel() for name, value in columns.items()})
+def _table(values: Tensor, **where: Any) -> pd.DataFrame:
+    """Singular values [B, T, H, n] as rows, their rank counted from 1."""
+    rows = rows_of({"value": values}, (*OF_TOKENS, "index"), **where)
+    return rows.assign(index=rows["index"] + 1)

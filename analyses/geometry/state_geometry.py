@@ -14,7 +14,7 @@ For S_t = A_t S_{t-1} + B_t with the keys on the first axis of a matrix state [K
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from ...kernels.recurrence import Tap
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ..models import Models, named_models, shows, states_of, transitions_of, writes_of
+from ..rows import rows_of
 
 BALANCED = 1e-3  # of the largest state: how far S_t may be from A_t S_{t-1} + B_t by rounding
 
@@ -122,7 +123,7 @@ def state_geometry(models: Models, tokens: Tensor, *, tolerance: float = 1e-5) -
                     measured["erased"] = torch.linalg.matrix_norm(before - kept)
                 else:
                     scaled.append(f"{name}, layer {layer}")
-            tables.append(_table(measured, model=name, layer=layer))
+            tables.append(rows_of(measured, model=name, layer=layer))
     about = {"tokens": tokens.shape[1], "sequences": len(tokens), "tolerance": tolerance, "scaled": scaled}
     return StateGeometry(pd.concat(tables, ignore_index=True)[list(StateGeometry.columns)], about)
 
@@ -173,10 +174,3 @@ def _line(own: pd.DataFrame, column: str, label: str) -> Line:
     by = own.groupby("position")[column]
     position, mean = np.asarray(sorted(by.groups)), by.mean().to_numpy()
     return Line(position, mean, label, by.min().to_numpy(), by.max().to_numpy())
-
-
-def _table(measured: dict[str, Tensor], **where: Any) -> pd.DataFrame:
-    sequence, position, head = np.indices(measured["norm"].shape)
-    columns = {"sequence": sequence, "position": position, "head": head}
-    columns |= {name: value.numpy() for name, value in measured.items()}
-    return pd.DataFrame({name: value.ravel() for name, value in columns.items()}).assign(**where)

@@ -28,6 +28,7 @@ from torch import Tensor
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
 from ..models import Models, additive_of, mixing_of, named_models
+from ..rows import rows_of
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,5 @@ def measures_of(mixing: Tensor, additive: Tensor | None = None) -> dict[str, Ten
 
 
 def _table(measured: dict[str, Tensor], **where: Any) -> pd.DataFrame:
-    by_head = {name: value.nanmean(2).numpy() for name, value in measured.items()}
-    sequence, head, position = np.indices(by_head["entropy"].shape)
-    columns = {"sequence": sequence, "head": head, "position": position} | by_head
-    return pd.DataFrame({name: value.ravel() for name, value in columns.items()}).assign(**where)
+    by_head = {name: value.nanmean(2) for name, value in measured.items()}
+    return rows_of(by_head, ("sequence", "head", "position"), **where)

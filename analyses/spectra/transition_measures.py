@@ -14,6 +14,7 @@ from ...kernels.operators.transition import Transition
 from ...probe.results.figure import Bars, Figure, Histogram, Line, Panel
 from ...probe.results.result import Result
 from ..models import Models, named_models, transitions_of
+from ..rows import rows_of
 
 ROUNDING = 1e-9  # of an eigenvalue beside the largest: what is nearer to the real line, or to modulus 1, counts as on it
 SHARES = {"negative": "negative", "turning": "complex", "growing": "modulus above 1"}
@@ -121,7 +122,4 @@ def measures_of(transition: Transition) -> dict[str, Tensor]:
 
 def _table(transition: Transition, **where: Any) -> pd.DataFrame:
     """Transitions [B, T, H] as rows."""
-    measured = {name: value.numpy() for name, value in measures_of(transition).items()}
-    sequence, position, head = np.indices(measured["norm"].shape)
-    places = {"head": head, "sequence": sequence, "position": position} | measured
-    return pd.DataFrame({name: value.ravel() for name, value in places.items()}).assign(**where)[list(TransitionMeasures.columns)]
+    return rows_of(measures_of(transition), **where)[list(TransitionMeasures.columns)]

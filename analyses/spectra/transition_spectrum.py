@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
 from ...probe.results.figure import Figure, Histogram, Panel, Points
 from ...probe.results.result import Result
 from ..models import Models, named_models, transitions_of
+from ..rows import OF_TOKENS, rows_of
 
 SHOWN = 1500
 
@@ -90,20 +92,11 @@ def transition_spectrum(models: Models, tokens: Tensor, *, jacobians: bool = Fal
 
 def _table(transition: Transition, **where: Any) -> pd.DataFrame:
     """Transition [B, T, H] as rows; the K - r eigenvalues that equal a scalar diagonal are one row with a multiplicity."""
-    values = transition.eigenvalues().numpy()
+    values = transition.eigenvalues()
     moved = transition.rank if transition.is_scalar and transition.rank < transition.size else transition.size
     kept = values[..., : moved + 1] if moved < transition.size else values
-    multiplicity = np.ones(kept.shape[-1], dtype=np.int64)
+    multiplicity = torch.ones(kept.shape[-1], dtype=torch.int64)
     multiplicity[moved:] = transition.size - moved
-    sequence, position, head, index = np.indices(kept.shape)
-    return pd.DataFrame(
-        {
-            **{name: np.full(kept.size, value) for name, value in where.items()},
-            "head": head.ravel(),
-            "sequence": sequence.ravel(),
-            "position": position.ravel(),
-            "real": kept.real.ravel(),
-            "imaginary": kept.imag.ravel(),
-            "multiplicity": multiplicity[index.ravel()],
-        }
-    )
+    real, imaginary = (kept.real, kept.imag) if kept.is_complex() else (kept, torch.zeros_like(kept))
+    measured = {"real": real, "imaginary": imaginary, "multiplicity": multiplicity.expand(kept.shape)}
+    return rows_of(measured, (*OF_TOKENS, "index"), **where)[list(TransitionSpectrum.columns)]
