@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -51,7 +52,7 @@ class DictionaryScores(Result, kind="dictionary_scores"):
 
     def summary(self) -> str:
         return "\n".join(
-            f"{row.dictionary}: {row.explained:.1%} of the variance and {row.recovered:.1%} of the loss with {row.active:.3g} of "
+            f"{row.dictionary}: {row.explained:.1%} of the variance and {_share(row.recovered)} with {row.active:.3g} of "
             f"{row.features} features" + ("" if row.control else f", {row.dead:.1%} of them dead")
             for row in self.table.itertuples()
         )
@@ -66,6 +67,10 @@ class DictionaryScores(Result, kind="dictionary_scores"):
             [Panel([explained], "", "variance explained"), Panel([recovered], "", "loss recovered")],
             alt=f"Variance explained and loss recovered. {self.summary()}",
         )
+
+
+def _share(recovered: float) -> str:
+    return f"{recovered:.1%} of the loss" if isfinite(recovered) else "no loss to recover (the mean in its place costs none)"
 
 
 def next_token_losses(logits: Tensor, tokens: Tensor) -> Tensor:
