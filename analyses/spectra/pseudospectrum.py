@@ -213,7 +213,7 @@ def kreiss_constant(matrix: Tensor, elsewhere: complex | None = None) -> float:
 
     It is inf where an eigenvalue lies outside the unit circle.
     """
-    radius = max([float(torch.linalg.eigvals(matrix).abs().max())] * bool(matrix.shape[-1]) + [abs(elsewhere or 0.0)])
+    radius = max([*torch.linalg.eigvals(matrix).abs().tolist(), abs(elsewhere or 0.0)])
     if radius > 1 + 1e-9:
         return math.inf
     turns = np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES)

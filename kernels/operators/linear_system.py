@@ -101,9 +101,11 @@ class LinearSystem:
         return self.c[:, None] @ self.krylov(length)
 
     def frequency_response(self, angles: Tensor) -> Tensor:
-        """G(e^{iw}) = C (I - A e^{-iw})^{-1} B at angles w [F] in radians a token: complex [H, F, P, M]."""
+        """G(e^{iw}) = C (I - A e^{-iw})^{-1} B at angles w in radians a token, [F], or [H, F] of each system: complex
+        [H, F, P, M].
+        """
         kind = self.a.dtype.to_complex()
-        turn = torch.exp(-1j * angles.to(kind))[:, None, None]
+        turn = torch.exp(-1j * angles.to(kind))[..., None, None]
         inner = torch.eye(self.size, dtype=kind) - self.a.to(kind)[:, None] * turn
         return self.c.to(kind)[:, None] @ torch.linalg.solve(inner, self.b.to(kind)[:, None])
 

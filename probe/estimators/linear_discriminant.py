@@ -20,10 +20,11 @@ from .penalised import PathEstimator, coded
 class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
     """Answers argmax_k of mu_k^T S^{-1} x - mu_k^T S^{-1} mu_k / 2 + log pi_k, on standardised features.
 
-    mu_k and pi_k are the mean and the share of class k (1 / C where balanced), and S = (1 - p) S_w + p tr(S_w) / D I is the
-    covariance within classes, shrunk by the penalty p (Fisher 1936; Ledoit and Wolf 2004), which is at most 1: scikit-learn's
-    LinearDiscriminantAnalysis with that `shrinkage`. With features along their principal axes S_w is a diagonal less one rank a
-    class, so that a penalty costs a system of as many equations as there are classes.
+    mu_k, S_k and pi_k are the mean, the covariance and the share of class k (1 / C where balanced), and S = (1 - p) S_w +
+    p tr(S_w) / D I is S_w = sum_k pi_k S_k, shrunk by the penalty p (Fisher 1936; Ledoit and Wolf 2004), which is at most 1:
+    scikit-learn's LinearDiscriminantAnalysis with that `shrinkage`, and with equal `priors` where balanced. With features along
+    their principal axes and the classes' own shares S_w is a diagonal less one rank a class, so that a penalty costs a system of
+    as many equations as there are classes; where balanced, S_w is decomposed once.
     """
 
     has_probabilities: ClassVar[bool] = True
@@ -38,18 +39,23 @@ class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
         return {name: self._path(turning, turned, target) for name, target in targets.items()}
 
     def _path(self, turning: Centred, turned: Tensor, target: Tensor) -> list[Probe]:
-        classes, _, columns = coded(target)
+        classes, index, columns = coded(target)
         shares = columns.mean(0)
         means = (columns.T @ turned) / columns.sum(0)[:, None]
-        between = means * shares.sqrt()[:, None]  # S_w = diag(variances) - between^T between
-        within = turning.variances.sum() - between.square().sum()
+        if self.balanced:
+            left = (turned - means[index]) * (self.sample_weights(index, len(classes)) / len(turned)).sqrt()[:, None]
+            variances, axes = torch.linalg.eigh(left.T @ left)  # S_w = axes diag(variances) axes^T
+            variances, rows, between = variances.clamp(min=0), means @ axes, means.new_zeros(0, len(variances))
+        else:
+            between = means * shares.sqrt()[:, None]  # S_w = diag(variances) - between^T between
+            variances, axes, rows = turning.variances, None, means
+        within = variances.sum() - between.square().sum()
         least = 1e-12 * turning.variances.sum().clamp(min=1e-300)  # where all samples of a class are one
         unit = torch.maximum(within, least) / turning.features.shape[1]
         found: list[Probe] = []
         for penalty in self.penalties:
-            diagonal = (1 - penalty) * turning.variances + penalty * unit
-            low_rank = (1 - penalty) ** 0.5 * between
-            weights = _solve(diagonal, low_rank, means)
+            solved = _solve((1 - penalty) * variances + penalty * unit, (1 - penalty) ** 0.5 * between, rows)
+            weights = solved if axes is None else solved @ axes.T
             offsets = (0 if self.balanced else shares.log()) - (weights * means).sum(1) / 2
             raw, intercepts = turning.on_activations(weights.T, offsets)
             found.append(LinearProbe(raw, intercepts, classes, has_probabilities=True))

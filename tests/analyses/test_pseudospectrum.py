@@ -135,3 +135,16 @@ def test_what_is_refused() -> None:
         pseudospectrum(small(Attention(heads=2)), TOKENS)
     with pytest.raises(ValueError, match="without batch dimensions"):
         pseudospectrum_of(Transition(torch.ones(2, 3), torch.zeros(2, 3, 0), torch.zeros(2, 3, 0)))
+
+
+def test_a_scalar_decay_is_one_point() -> None:
+    """What only decays, as in linear attention, moves no direction: its eigenvalue is all there is."""
+    found = pseudospectrum_of(Transition(torch.tensor([0.7]), torch.zeros(5, 0), torch.zeros(5, 0)), points=41)
+    about = found.about
+    for name in ("radius", "numerical_radius", "norm"):
+        assert about[name] == pytest.approx(0.7, rel=1e-6)
+    assert about["departure"] == 0.0 and about["kreiss"] == pytest.approx(1.0) and about["transient"] == 1.0
+    values = found.table[found.table["what"] == "eigenvalue"]
+    assert values[["real", "imaginary", "condition"]].to_numpy() == pytest.approx(np.array([[0.7, 0.0, 1.0]]), rel=1e-6)
+    circle = found.table[found.table["level"] == -1.0]
+    np.testing.assert_allclose(np.hypot(circle["real"] - 0.7, circle["imaginary"]), 0.1, atol=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from statescope import Model, ModelConfig
 from statescope.analyses.models import linear_systems_of
-from statescope.analyses.time_invariant.balanced_truncation import balanced_truncation, replaced
+from statescope.analyses.time_invariant.balanced_truncation import balanced_truncation, largest_gap, replaced
 from statescope.analyses.time_invariant.hankel_spectrum import hankel_spectrum
 from statescope.analyses.time_invariant.hippo_bases import hippo_bases
 from statescope.analyses.time_invariant.past_recovery import memory_curve, past_condition, past_recovery
@@ -190,3 +191,17 @@ def test_what_is_refused() -> None:
         hankel_spectrum(model)
     with pytest.raises(ValueError, match="at least 1"):
         past_recovery(small(LRU()), 0)
+
+
+def test_the_error_of_a_truncation_is_found_between_the_angles_of_a_grid() -> None:
+    """Two modes that hardly decay, whose peaks no grid of a few hundred angles meets; the smaller is left out."""
+    decay = torch.polar(torch.tensor([0.9999, 0.9999]).double(), torch.tensor([1.0, 2.0]).double())
+    system = LinearSystem.of_diagonal(decay[None], torch.tensor([[[1.0], [0.1]]]), torch.ones(1, 1, 2)).double()
+    small, sigma = system.balanced(2), system.hankel_singular_values()
+    fine = torch.linspace(1.99, 2.01, 4001, dtype=torch.float64)
+    exact = float((system.frequency_response(fine) - small.frequency_response(fine)).abs().max())
+    found = float(largest_gap(system, small))
+    assert found == pytest.approx(exact, rel=0.01)
+    assert float(sigma[0, 2]) * (1 - 1e-6) <= found <= 2 * float(sigma[0, 2:].sum())
+    grid = torch.linspace(0, math.pi, 513, dtype=torch.float64)
+    assert float((system.frequency_response(grid) - small.frequency_response(grid)).abs().max()) < 0.5 * exact
