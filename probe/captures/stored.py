@@ -49,6 +49,8 @@ class StoredActivation:
             wanted = sequences if wanted is None else wanted[sequences]
         if wanted is None:
             return torch.from_numpy(np.asarray(self.array[:]))
+        if not len(wanted):
+            return torch.from_numpy(np.asarray(self.array[:0]))
         low, high = int(wanted.min()), int(wanted.max()) + 1
         if high - low <= DENSE * len(wanted):
             return torch.from_numpy(np.asarray(self.array[low:high]))[wanted - low]

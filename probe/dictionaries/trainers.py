@@ -150,7 +150,8 @@ class DictionaryTrainer(Configuration, Kinds, family="dictionary"):
     def _finished(self, weights: _Weights, scales: Any, samples: Tensor, tied: bool, named: Any) -> Dictionary:
         """The dictionary in the data's own scale, where x is read as (x - mean) / scale."""
         mean_x, scale_x, mean_y, scale_y = scales
-        x = (samples[: 8 * self.batch_size].to(mean_x) - mean_x) / scale_x
+        seen = samples[:: max(1, len(samples) // (8 * self.batch_size))]  # from all of them: neighbours may be alike
+        x = (seen.to(mean_x) - mean_x) / scale_x
         made = self.sparsity(_pre(x, weights, tied), weights)
         encoder = weights.encoder.detach() / scale_x * scale_y
         bias = (

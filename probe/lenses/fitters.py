@@ -170,8 +170,12 @@ class TunedLens(LensFitter, kind="tuned"):
 
 
 def divergence(own: Tensor, logits: Tensor) -> Tensor:
-    """KL(p || q) in nats, [...], of log-probabilities [..., vocabulary] of p and logits of q."""
-    return (own.exp() * (own - logits.to(own).log_softmax(-1))).sum(-1)
+    """KL(p || q) in nats, [...], of log-probabilities [..., vocabulary] of p and logits of q.
+
+    Tokens that p never says, as those that a model masks, count for nothing.
+    """
+    each = own.exp() * (own - logits.to(own).log_softmax(-1))
+    return each.masked_fill(own == -torch.inf, 0.0).sum(-1)
 
 
 def _leaf(value: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:

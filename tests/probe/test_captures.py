@@ -56,6 +56,9 @@ def test_memory_and_disk_hold_the_same(model: Model, batches: list, tmp_path: Pa
         assert torch.equal(getattr(memory, part), getattr(disk, part))
     assert torch.equal(memory.label("parity"), disk.label("parity"))
     assert memory.positions == disk.positions == (2, 9)
+    none = torch.zeros(len(memory.tokens), dtype=torch.bool)
+    for hook in memory.hooks:
+        assert torch.equal(memory.select(none).activation(hook), disk.select(none).activation(hook))
 
 
 def test_samples_are_the_activations_at_their_positions(model: Model, batches: list) -> None:

@@ -67,6 +67,14 @@ def test_planted_features_are_found(name: str) -> None:
     assert mean_max_cosine(random, atoms) < 0.75 and explained(random, fresh) < 0.7
 
 
+def test_a_threshold_is_that_of_all_samples_in_whatever_order_they_come() -> None:
+    """The first half hardly varies: k features fire in the mean over both, not over what comes first."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(6000, 6, generator=generator) * torch.cat([torch.full((3000, 1), 0.01), torch.full((3000, 1), 3.0)])
+    dictionary = BatchTopK(features=16, k=3, steps=60).fit(samples, hook="h")
+    assert float((dictionary.encode(samples) > 0).double().sum(1).mean()) == pytest.approx(3, abs=0.2)
+
+
 def test_the_same_seed_gives_the_same_dictionary() -> None:
     samples, _ = planted(300)
     first, again, other = (TopK(features=20, steps=5, seed=seed).fit(samples).decoder for seed in (0, 0, 1))

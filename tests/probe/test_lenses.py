@@ -108,6 +108,13 @@ def test_divergence_is_that_of_probabilities_and_not_its_reverse() -> None:
     p, q = own.exp(), logits.softmax(-1)
     torch.testing.assert_close(divergence(own, logits), (p * (p / q).log()).sum(-1))
     assert (divergence(own, logits) - (q * (q / p).log()).sum(-1)).abs().min() > 1e-3
+    masked = torch.full((5, 2), -torch.inf).double()  # tokens that neither ever says
+    leaf = logits.clone().requires_grad_()
+    more = divergence(torch.cat([own, masked], 1), torch.cat([leaf, masked], 1))
+    torch.testing.assert_close(more, divergence(own, logits))
+    (gradient,) = torch.autograd.grad(more.sum(), leaf)
+    torch.testing.assert_close(gradient, q - p)
+    assert divergence(torch.full((1, 2), torch.nan), torch.zeros(1, 2)).isnan().all()
 
 
 def test_a_lens_is_saved_without_pickle_and_read_back(tmp_path: Path) -> None:
