@@ -184,8 +184,9 @@ class _Looking:
         """How far an eraser moves the test capture's activations, as a share of their variance."""
         if eraser is None:
             return 0.0
-        plain: Tensor = self._capture(self.test).activation(erased)
-        centred = plain - plain.flatten(0, 1).mean(0)
+        found = self._capture(self.test)
+        plain: Tensor = found.activation(erased)[found.position_table >= 0][None]  # shorter sequences have fewer samples
+        centred = plain - plain.mean(1)
         return float((eraser(plain) - plain).abs().square().sum() / centred.abs().square().sum())
 
 

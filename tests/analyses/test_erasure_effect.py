@@ -114,3 +114,18 @@ def test_erasers_of_different_activations_are_refused(model: Model) -> None:
     drawn = Eraser.random(like, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(drawn.right @ drawn.left, np.eye(1), atol=1e-12)
     assert drawn.rank == like.rank and drawn.hook == like.hook
+
+
+def test_batches_of_different_lengths_are_moved_by_what_there_is(model: Model) -> None:
+    """The padding of shorter sequences in a capture is no activation: what is moved is that of all samples together."""
+
+    def ragged(split: str, stream: int) -> list[Batch]:
+        return [TASK.batch(12, length, split, generator_for(0, stream + length), labels=True) for length in (14, 20)]  # type: ignore[arg-type]
+
+    seen, test = (capture(model, ragged(*which), [HOOK]) for which in (("validation", 1), ("test", 50)))
+    eraser = Leace().fit(seen.features(HOOK), seen.label("sentiment"), hook=HOOK, name="sentiment")
+    about = {"estimators": [Ridge()], "randoms": 0}
+    found = erasure_effect(model, {"leace": eraser}, ragged("validation", 1), ragged("test", 50), "sentiment", **about).to_frame()
+    x = test.features(HOOK)
+    expected = float((eraser(x) - x).square().sum() / (x - x.mean(0)).square().sum())
+    assert found.set_index("eraser").loc["leace", "moved"] == pytest.approx(expected, rel=1e-5)
