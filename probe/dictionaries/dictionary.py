@@ -136,9 +136,9 @@ class Dictionary:
 
     def features_of(self, capture: Capture) -> Capture:
         """A capture whose activations are the features [N, P, F] of one that holds `hook`, under "HOOK.features", for probes."""
-        features = self.encode(as_rows(capture.activation(self.hook), len(self.encoder)).float())
+        features = self.encode(as_rows(capture.activation(self.hook), len(self.encoder)))
         features = features.flatten(2) if features.ndim > 3 else features
-        return replace(capture, activations={f"{self.hook}.features": features.float()})
+        return replace(capture, activations={f"{self.hook}.features": features})
 
     def connections(self, later: Dictionary) -> Tensor:
         """What each feature adds to each pre-activation of a later dictionary through the residual stream, whatever the input is:

@@ -293,7 +293,9 @@ def test_features_are_probed_like_activations(model: Model) -> None:
     dictionary = TopK(features=40, k=6, steps=200).fit(kept.features(hook), hook=hook)
     featured = dictionary.features_of(kept)
     assert featured.hooks == [f"{hook}.features"] and featured.activation(featured.hooks[0]).shape == (60, 2, 40)
-    torch.testing.assert_close(featured.features(featured.hooks[0]), dictionary.encode(kept.features(hook)).float())
+    found = featured.features(featured.hooks[0])
+    assert found.dtype == torch.float64  # as the activation and the dictionary are
+    torch.testing.assert_close(found, dictionary.encode(kept.features(hook)), rtol=1e-12, atol=1e-12)
     assert len(ProbeSweep(permutations=0, resamples=10).run(*featured.split()).table) == 1
     direction = dictionary.direction(3)
     torch.testing.assert_close(direction.vector, dictionary.decoder[3])
