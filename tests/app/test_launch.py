@@ -73,7 +73,7 @@ def served(monkeypatch: pytest.MonkeyPatch, folder: Path, port: int) -> int:
     """The port that `launch` has the server listen on."""
     given: list[int] = []
     monkeypatch.setattr("statescope.app.server.launch._serve", lambda address, port, names: given.append(port))
-    monkeypatch.setattr("statescope.app.server.launch.tell", lambda folder, plugins: None)
+    monkeypatch.setattr("statescope.app.server.launch.tell", lambda folder, plugins, models: None)
     launch(folder, port, browser=False)
     return given[0]
 
