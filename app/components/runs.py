@@ -19,11 +19,10 @@ from .text import literal
 def choose_run(names: Sequence[str]) -> None:
     """A select box of runs whose value always stands in the address: the newest run, its default, is another one tomorrow."""
     given = st.query_params.get("run")
-    if given != st.session_state.get("run_in_address"):  # a link was followed, or the browser went back
-        if given in names:
-            st.session_state["run"] = given
-        elif given is not None:
-            tell_foreign("run", given, names)
+    if given is not None and given not in names:
+        tell_foreign("run", given, names)
+    elif given is not None and given != st.session_state.get("run_in_address"):  # a link was followed, or the browser went back
+        st.session_state["run"] = given
     chosen = st.selectbox("run", names, key="run")
     st.query_params["run"] = st.session_state["run_in_address"] = chosen
 

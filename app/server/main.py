@@ -33,6 +33,8 @@ def main() -> None:
         st.caption(f"runs in {literal(runs_folder())}")
         if sound:
             choose_run(sound)
+        else:
+            st.session_state.pop("run", None)  # what was shown is gone
         load_plotly()
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()

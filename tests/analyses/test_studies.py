@@ -88,7 +88,8 @@ def test_a_run_is_shown_listed_and_verified(parity: Path) -> None:
     assert facts["status"] == "finished"
     of_behaviour = {"accuracy_by_length", "probes", "training"}
     of_transitions = {"transition_spectrum", "spectrum_by_label", "memory_horizon", "tracking_requirements"}
-    of_states = {"state_trajectory", "state_geometry", "recovered_automaton"}
+    of_transitions |= {"allowed_and_realised"}
+    of_states = {"state_trajectory", "state_geometry", "state_projection", "recovered_automaton"}
     assert set(facts["results"]) == of_behaviour | of_transitions | of_states
     listed = json.loads(statescope("list", "--folder", ".", "--json", folder=folder).stdout)
     assert [(entry["run"], entry["status"]) for entry in listed] == [("run", "finished")]

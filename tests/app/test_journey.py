@@ -131,7 +131,7 @@ def test_the_camera_stays_while_tokens_are_walked(page: Page, port: int) -> None
     scene.scroll_into_view_if_needed()
     box = scene.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    for _ in range(5):  # on a busy machine the scene may not listen yet
+    for _ in range(15):  # on a busy machine the scene may not listen yet
         page.mouse.move(*middle)
         page.mouse.down()
         page.mouse.move(middle[0] + 120, middle[1] + 40, steps=8)

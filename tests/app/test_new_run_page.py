@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from statescope import Run
 from statescope.app.components.study_form import fields_of, prepare, study_of
+from statescope.probe.configuration import BadSettingError
 from statescope.probe.errors import StatescopeError
 from statescope.probe.runs.study import list_studies, study_named
 
@@ -21,7 +22,15 @@ STUDIES = [entry.name for entry in list_studies()]
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_a_form_whose_texts_are_its_settings(name: str) -> None:
     texts = {field.path: field.value for field in fields_of(name)}
-    assert study_of(name, 0, texts) == study_named(name)
+    study = study_named(name)
+    try:
+        study.check()
+    except BadSettingError as error:  # of a study that needs files of the user's own: the form says what is missing
+        with pytest.raises(BadSettingError) as told:
+            study_of(name, 0, texts)
+        assert str(told.value) == str(error) and "is missing" in str(error)
+        return
+    assert study_of(name, 0, texts) == study
     assert not {path for path in texts if path.rpartition(".")[2] in ("folder", "file", "seed")}
     if "training.steps" in texts:
         assert study_of(name, 5, texts | {"training.steps": "3"}).training.steps == 3

@@ -59,7 +59,8 @@ def test_the_step_is_marked_in_every_chart_and_its_numbers_are_told(seeds: Path,
     table = Run(seeds / "run-1").result("training").table
     shown = next(frame.value for frame in app.dataframe if list(frame.value.columns) == list(table.columns))
     assert shown.reset_index(drop=True).equals(table[table["step"] == 2].reset_index(drop=True))
-    (chart,) = [json.loads(json.loads(part.proto.json)["figure"]) for part in app.get("bidi_component")]
+    sent = [json.loads(part.proto.json) for part in app.get("bidi_component")]
+    (chart,) = [json.loads(data["figure"]) for data in sent if "figure" in data]
     assert [shape["x0"] for shape in chart["layout"]["shapes"]] == [2]
     assert {"training_curve", "tangent_motion"} <= set(kinds_over_steps())
 
