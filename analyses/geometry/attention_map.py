@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.effective_attention import effective_attention
+from ...kernels.precision import widened
 from ...probe.hooks.names import hook_name
 from ...probe.results.figure import Figure, Heatmap, Line, Panel
 from ...probe.results.result import Result
@@ -140,14 +141,15 @@ def _additive(found: dict[str, Tensor], head: int) -> Tensor | None:
     """The part [T, T] without erasure of a delta rule with one key a token; None for what is no such."""
     if not {"q", "k", "beta"} <= found.keys() or found["k"].ndim != 4 or found["beta"].ndim != 3:
         return None
-    q, k, beta = (found[own].float() for own in ("q", "k", "beta"))
+    q, k, beta = (widened(found[own]) for own in ("q", "k", "beta"))
     if not q.shape[2] == k.shape[2] == beta.shape[2]:
         return None
-    log_decay = found["log_decay"].float() if "log_decay" in found else None
+    log_decay = widened(found["log_decay"]) if "log_decay" in found else None
     return effective_attention(q, k * beta[..., None], log_decay=log_decay)[0, head]
 
 
 def _real(weights: Tensor) -> Tensor:
     """[T, T] of one head's weights, which may have channels or keys behind, and may be complex."""
     real = weights.abs() if weights.is_complex() else weights
-    return real.float() if real.ndim == 2 else real.float().abs().flatten(2).mean(-1)
+    real = widened(real)
+    return real if real.ndim == 2 else real.abs().flatten(2).mean(-1)

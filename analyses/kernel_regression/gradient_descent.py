@@ -41,7 +41,8 @@ def gradient_descent(
     at l = 0 both take their limits, step t and t (Lee et al. 2019, arXiv:1902.06720). Nothing is inverted, so a kernel of
     deficient rank is as good as any.
 
-    Raises ValueError for shapes that do not fit, and for a step above `largest_stable_step`, where training diverges.
+    Raises ValueError for shapes that do not fit, for a step above `largest_stable_step`, where training diverges, and for times
+    between two steps where a step overshoots.
     """
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or targets.shape[0] != len(kernel) or targets.ndim != 2:
         raise ValueError(f"kernel [N, N] and targets [N, O] are needed, got {tuple(kernel.shape)} and {tuple(targets.shape)}")
@@ -55,6 +56,8 @@ def gradient_descent(
     values, vectors = torch.linalg.eigh(kernel)
     if step is not None and step * float(values[-1]) > 2:
         raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")
+    if step is not None and step * float(values[-1]) > 1 and not torch.equal(times, times.round()):
+        raise ValueError(f"above the step {1 / float(values[-1]):.4g} predictions turn around each step: times are whole numbers")
     residual = vectors.T @ (targets - start)
     learnt = torch.stack([vectors @ (_learnt(values, float(t), step)[:, None] * residual) for t in times])
     return Predictions(start + kernel @ learnt, test_start + cross @ learnt)

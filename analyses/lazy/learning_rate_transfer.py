@@ -132,9 +132,7 @@ def _trained(model: Model, batches: Sequence[Batch], rate: float, checked_steps:
     """The loss at the end and the movement at the start."""
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     before, moved, losses = _features(model, batches[0]), float("nan"), list[float]()
-    for step, batch in enumerate(batches):
-        if step == checked_steps:
-            moved = float((_features(model, batches[0]) - before).abs().mean() / before.abs().mean())
+    for step, batch in enumerate(batches, 1):
         optimizer.zero_grad()
         loss = task_loss(model(batch.tokens), batch)
         losses.append(loss.item())
@@ -142,6 +140,8 @@ def _trained(model: Model, batches: Sequence[Batch], rate: float, checked_steps:
             return float("inf"), moved
         loss.backward()
         optimizer.step()
+        if step == min(checked_steps, len(batches)):
+            moved = float((_features(model, batches[0]) - before).abs().mean() / before.abs().mean())
     return float(np.mean(losses[-max(1, len(losses) // 5) :])), moved
 
 

@@ -29,11 +29,11 @@ def test_the_weights_of_a_linear_layer_make_its_read_out(mixer: str) -> None:
 
 def test_the_parts_of_a_delta_rule_are_what_it_adds_and_what_it_erases() -> None:
     """Additive: beta_j q_i k_j and no more. Before anything is stored there is nothing to erase."""
-    of = model("delta_net")
+    of = model("delta_net").double()
     found = attention_map(of, TOKENS, 0, 1)
     _, cache = of.run_with_cache(TOKENS[None], names_filter=["blocks.0.attn.hook_[qk]", "blocks.0.attn.hook_beta"])
     q, k, beta = (cache[f"blocks.0.attn.hook_{name}"][0, :, 1] for name in ("q", "k", "beta"))
-    np.testing.assert_allclose(found.matrix(ADDITIVE), torch.tril((q @ k.T) * beta).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.matrix(ADDITIVE), torch.tril((q @ k.T) * beta).numpy(), atol=1e-12)
     np.testing.assert_allclose(found.matrix(ADDITIVE) + found.matrix(ERASURE), found.matrix(), atol=1e-6)
     erased = found.matrix(ERASURE)
     np.testing.assert_allclose(np.diag(erased), 0, atol=1e-5)

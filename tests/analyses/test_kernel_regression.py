@@ -131,3 +131,13 @@ def test_power_laws_give_the_known_exponents(a: float, b: float, expected: float
     samples = np.array([64, 128, 256, 512])
     errors = [learning_curve_point(index**-a, index ** (-b / 2), int(n)).test_error for n in samples]
     assert np.polyfit(np.log(samples), np.log(errors), 1)[0] == pytest.approx(expected, abs=0.09)
+
+
+def test_between_two_steps_that_overshoot_there_are_no_predictions() -> None:
+    """(1 - step l)^t has no real value there; below that step it is the path between them."""
+    kernel, targets = torch.diag(torch.tensor([1.0, 4.0])).double(), torch.ones(2, 1).double()
+    times = torch.tensor([0.5, 1.0])
+    with pytest.raises(ValueError, match="above the step 0.25 .* whole numbers"):
+        gradient_descent(kernel, targets, times, step=0.4)
+    assert bool(gradient_descent(kernel, targets, times, step=0.2).train.isfinite().all())
+    assert bool(gradient_descent(kernel, targets, torch.tensor([1.0, 3.0]), step=0.4).train.isfinite().all())

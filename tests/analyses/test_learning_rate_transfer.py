@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from statescope.analyses.lazy.learning_rate_transfer import LearningRateTransfer
+from statescope import Model, ModelConfig
+from statescope.analyses.lazy.learning_rate_transfer import LearningRateTransfer, _trained
 from statescope.analyses.studies.mup_transfer import MaximalUpdateTransfer
+from statescope.probe.tasks import Parity, generator_for
 
 WIDTHS, RATES = (32, 64, 128), tuple(2.0**-k for k in range(10, 3, -1))
 
@@ -47,3 +49,11 @@ def test_the_study_checks_coordinates(tmp_path: Path) -> None:
     assert len(found.table) == 2 * 2 * 2
     assert found.table["loss"].gt(0).all()
     assert abs(found.growth("mup")) < 0.25 < found.growth("standard")
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6])
+def test_features_have_moved_however_short_the_training(steps: int) -> None:
+    """After the steps that are checked, or after all where there are fewer."""
+    model = Model(ModelConfig(vocabulary=2, width=8, layers=1))
+    batches = [Parity().batch(4, 8, "train", generator_for(0, step)) for step in range(steps)]
+    assert _trained(model, batches, 1e-3, checked_steps=3)[1] > 0
