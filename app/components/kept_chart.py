@@ -44,10 +44,11 @@ function drawn(place) {
     }
     const data = place.given;
     const figure = JSON.parse(data.figure);
-    // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: hand it over.
+    // plotly.js keeps zoom by uirevision, but now and then loses a camera that was turned: after a resize the scene writes it
+    // into a layout that is no longer the figure's. So it is asked of the scene itself, and handed over.
     const scene = place._fullLayout && place._fullLayout.scene;
     if (scene && scene.uirevision === figure.layout.uirevision) {
-        figure.layout.scene.camera = structuredClone(scene.camera);
+        figure.layout.scene.camera = scene._scene.getCamera();
     }
     if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
     window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
