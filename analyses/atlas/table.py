@@ -82,5 +82,5 @@ def _range(seeds: Sequence[int]) -> str:
 
 def _seconds(run: Path) -> str:
     """What the claim's run took, and the studies that it ran beside it."""
-    stages = Manifest.read(run).seconds  # training is a stage within that of the seed it is for
+    stages = Manifest.read(run).seconds  # all that a claim does is an analysis
     return f"{sum(seconds for name, seconds in stages.items() if name.startswith('analysis: ')):.0f}"

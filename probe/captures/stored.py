@@ -18,7 +18,10 @@ CHUNK = 4096  # samples that are read at a time
 
 @dataclass(frozen=True)
 class StoredActivation:
-    """An activation [N, P, ...] of a store, or those of some of its sequences. array: of zarr. sequences: which, None for all."""
+    """An activation [N, P, ...] of a store, or those of some of its sequences, indexed as a tensor would be.
+
+    array: of zarr. sequences: which, None for all. `stored[4:, -1]` reads the sequences that it names and gives a tensor.
+    """
 
     array: Any
     sequences: Tensor | None = None
@@ -37,6 +40,20 @@ class StoredActivation:
     def nbytes(self) -> int:
         """How many bytes it takes in memory."""
         return prod(self.shape) * self.array.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        first, *others = index if isinstance(index, tuple) else (index,)
+        sequences = torch.arange(len(self))[first]
+        found = self.read(sequences.flatten())
+        return found.reshape(*sequences.shape, *found.shape[1:])[(*(slice(None),) * sequences.ndim, *others)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if copy is False:
+            raise ValueError("a stored activation is read from disk, which always makes a copy")
+        return self.read().numpy().astype(dtype or self.dtype, copy=False)
 
     def select(self, sequences: Tensor) -> StoredActivation:
         """Some of its sequences by number, which nothing is read for."""

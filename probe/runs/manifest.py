@@ -85,7 +85,7 @@ class Manifest(Configuration):
 
     outcome: "unfinished" until the study has ended. Whether an unfinished run goes on or was interrupted is not stored but
     seen from its lock. files: path in the folder -> its record; a capture is one entry. results: name -> what is known of it.
-    seconds: time spent in each stage.
+    seconds: time spent in each stage that is within no other, so that they add up.
     """
 
     study: str

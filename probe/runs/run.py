@@ -61,6 +61,7 @@ class Run:
         self.workers = 1  # processes that may work at a time
         self.device = "cpu"  # where models train
         self.prefix = ""
+        self._stages: list[str] = []  # those under way, the outer one first
         self._things: dict[InRun, Any] = {}
         self._names: dict[int, InRun] = {}
 
@@ -325,11 +326,19 @@ class Run:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
-        """A named part of the work, whose progress is shown and whose time is recorded."""
+        """A named part of the work, whose progress is shown and whose time is recorded.
+
+        The time of a stage within another is part of that of the outer one, and recorded there alone: times of stages add up.
+        """
         self.reporter.stage(name, total)
         begin = time.monotonic()
-        yield
-        self.ledger.enter(Entry(seconds={name: time.monotonic() - begin}))
+        self._stages.append(name)
+        try:
+            yield
+        finally:
+            self._stages.pop()
+        if not self._stages:
+            self.ledger.enter(Entry(seconds={name: time.monotonic() - begin}))
 
 
 def _refuse_other(path: Path, study: str, configuration: Mapping[str, object]) -> Manifest | None:

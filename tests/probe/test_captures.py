@@ -278,6 +278,19 @@ def test_estimators_that_need_all_features_are_given_them(stored: tuple[Capture,
     assert ours.tolist() == theirs.tolist()
 
 
+def test_a_stored_activation_is_indexed_as_the_tensor_that_it_stands_for(stored: tuple[Capture, Capture]) -> None:
+    memory, disk = stored
+    ours, theirs = disk.activations[HOOKS[0]], memory.activations[HOOKS[0]]
+    assert isinstance(ours, StoredActivation) and len(ours) == len(theirs)
+    for index in (3, -1, slice(4, None), torch.tensor([5, 0, 5]), [2, 1], (slice(2, 9), -1), (4, 0), (slice(3), ..., 0), ...):
+        torch.testing.assert_close(ours[index], theirs[index], rtol=0, atol=0)
+    many = torch.arange(len(theirs)) % 3 == 0
+    torch.testing.assert_close(disk.select(many.nonzero()[:, 0]).activations[HOOKS[0]][1:], theirs[many][1:], rtol=0, atol=0)
+    torch.testing.assert_close(torch.tensor(np.asarray(ours)), theirs, rtol=0, atol=0)
+    with pytest.raises(IndexError):
+        ours[len(theirs)]
+
+
 def test_parts_of_a_stored_capture_are_not_read_until_they_are_asked_for(stored: tuple[Capture, Capture]) -> None:
     memory, disk = stored
     chosen = torch.tensor([30, 2, 17, 2])
