@@ -28,10 +28,9 @@ def load_model(folder: CheckpointFolder) -> Model:
     except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise UnreadableCheckpointError(f"{folder.path}/config.json describes no model: {error}") from error
     _check_fit(folder, model.state_dict())
-    # The file is mapped, not read, and takes the place of what was drawn: no second copy of the model is ever in memory.
-    tensors = {name: part[...] for name, part in folder.slices().items()}
-    refuse_not_finite(folder, tensors)
-    model.load_state_dict(tensors, assign=True)
+    # The file is mapped, and takes the place of what was drawn before its numbers are read: no second copy is ever in memory.
+    model.load_state_dict({name: part[...] for name, part in folder.slices().items()}, assign=True)
+    refuse_not_finite(folder, model.state_dict())
     return model.eval()
 
 

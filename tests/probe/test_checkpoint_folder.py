@@ -14,6 +14,7 @@ from typing import Any
 import hostile
 import pytest
 import torch
+from memory import peak_mib
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -304,6 +305,14 @@ def test_complex_parameters_of_ours_are_checked_too(tmp_path: Path) -> None:
     assert not not_finite(torch.full((3,), 3e38))
     assert not_finite(torch.tensor([torch.inf, -torch.inf]))
     assert not not_finite(torch.arange(3))
+    assert not not_finite(torch.ones(3).to(torch.float8_e4m3fn))
+    assert not_finite(torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn))
+
+
+def test_looking_for_damage_copies_no_weight() -> None:
+    weight = torch.zeros(2**18, dtype=torch.bfloat16)
+    assert peak_mib(lambda: not_finite(weight)) < 0.01
+    assert peak_mib(lambda: weight.sum(dtype=torch.float64)) > 1  # as it once did
 
 
 def test_three_hundred_mutated_checkpoints(folder: Path, ours: Path) -> None:
