@@ -11,8 +11,8 @@ from .probe.erasure.nullspace_projection import Inlp
 from .probe.estimators.attention_pooled import AttentionPooled
 from .probe.estimators.bilinear_state import BilinearState
 from .probe.estimators.classifier import Classifier
-from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe
-from .probe.estimators.fitted_probes import Cell, FittedCell, FittedProbes, SharedGroupsError
+from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe, ScoredProbe
+from .probe.estimators.fitted_probes import FittedProbe, FittedProbes, SharedGroupsError
 from .probe.estimators.k_sparse import KSparse
 from .probe.estimators.linear_discriminant import LinearDiscriminant
 from .probe.estimators.linear_svm import LinearSVM
@@ -28,6 +28,7 @@ from .probe.estimators.scikit_learn import ProbeClassifier, ProbeRegressor
 from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
 from .probe.statistics.controls import ControlTask
 from .probe.statistics.corrections import false_discovery_rates
+from .probe.statistics.evidence import ProbingTask
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
 from .probe.statistics.metrics import Accuracy, BalancedAccuracy, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
@@ -50,7 +51,6 @@ __all__ = [
     "BilinearState",
     "CannotFitError",
     "CausalInnerProduct",
-    "Cell",
     "Classifier",
     "ControlTask",
     "DirectionFinder",
@@ -58,7 +58,7 @@ __all__ = [
     "Eraser",
     "EraserFitter",
     "Estimator",
-    "FittedCell",
+    "FittedProbe",
     "FittedProbes",
     "Inlp",
     "KMeans",
@@ -88,6 +88,7 @@ __all__ = [
     "ProbeRegressor",
     "ProbeScores",
     "ProbeSweep",
+    "ProbingTask",
     "QuadraticLeace",
     "RSquared",
     "Reading",
@@ -95,6 +96,7 @@ __all__ = [
     "RidgeRegression",
     "Rlace",
     "SampleCurve",
+    "ScoredProbe",
     "SharedGroupsError",
     "SoftNearestNeighbour",
     "Subspace",

@@ -70,7 +70,7 @@ def group_heads(v: Tensor, **shared: Tensor) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Requirement:
     """What must be true of the values of an argument.
 
     holds: whether it is, a boolean on the argument's device. refuse: raises the error, with the first place where it is not.
@@ -80,15 +80,15 @@ class Claim:
     refuse: Callable[[], None]
 
 
-def check_values(*claims: Claim) -> None:
-    """Raise for the first claim that does not hold. Whether they hold is read from the device once: each reading of a GPU waits
-    for all that was asked of it before.
+def check_values(*requirements: Requirement) -> None:
+    """Raise for the first requirement that does not hold. Whether they hold is read from the device once: each reading of a GPU
+    waits for all that was asked of it before.
     """
-    if not claims:
+    if not requirements:
         return
-    for claim, holds in zip(claims, torch.stack([claim.holds for claim in claims]).tolist(), strict=True):
+    for required, holds in zip(requirements, torch.stack([one.holds for one in requirements]).tolist(), strict=True):
         if not holds:
-            claim.refuse()
+            required.refuse()
 
 
 def check_finite(**arguments: Tensor | None) -> None:
@@ -96,11 +96,11 @@ def check_finite(**arguments: Tensor | None) -> None:
     check_values(*finite(**arguments))
 
 
-def finite(**arguments: Tensor | None) -> list[Claim]:
+def finite(**arguments: Tensor | None) -> list[Requirement]:
     """That no argument holds a NaN or an infinity."""
     given = {name: x.detach() for name, x in arguments.items() if x is not None and can_read_values(x)}
     # The sum is finite only if every entry is (up to overflow, which the exact test in the refusal rules out): one fast pass.
-    return [Claim(tensor.sum().isfinite(), partial(_refuse_infinite, name, tensor)) for name, tensor in given.items()]
+    return [Requirement(tensor.sum().isfinite(), partial(_refuse_infinite, name, tensor)) for name, tensor in given.items()]
 
 
 def _refuse_infinite(name: str, tensor: Tensor) -> None:
@@ -110,7 +110,7 @@ def _refuse_infinite(name: str, tensor: Tensor) -> None:
         raise NonFiniteError(f"{name} is {tensor[index].item()} at index {index}, and {len(bad)} entries in all are not finite")
 
 
-def in_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> list[Claim]:
+def in_range(name: str, tensor: Tensor | None, low: float, high: float, why: str) -> list[Requirement]:
     """That no entry lies outside [low, high]."""
     if tensor is None or not can_read_values(tensor) or tensor.numel() == 0:
         return []
@@ -119,15 +119,15 @@ def in_range(name: str, tensor: Tensor | None, low: float, high: float, why: str
     def refuse() -> None:
         raise ValueError(f"{name} ranges over [{least.item():.6g}, {most.item():.6g}] and must lie in [{low:g}, {high:g}]: {why}")
 
-    return [Claim((least >= low) & (most <= high), refuse)]
+    return [Requirement((least >= low) & (most <= high), refuse)]
 
 
-def not_growing(log_decay: Tensor | None) -> list[Claim]:
+def not_growing(log_decay: Tensor | None) -> list[Requirement]:
     """That no log-decay is positive."""
     return in_range("log_decay", log_decay, -math.inf, 0.0, "a decay multiplies the state by at most 1")
 
 
-def unit_keys(key: Tensor) -> list[Claim]:
+def unit_keys(key: Tensor) -> list[Requirement]:
     """That every key has length 1 (or exactly 0, a token that writes nothing)."""
     if not can_read_values(key):
         return []
@@ -141,7 +141,7 @@ def unit_keys(key: Tensor) -> list[Claim]:
             "no contractions); use torch.nn.functional.normalize(k, dim=-1)"
         )
 
-    return [Claim(~wrong.any(), refuse)]
+    return [Requirement(~wrong.any(), refuse)]
 
 
 def can_read_values(tensor: Tensor) -> bool:

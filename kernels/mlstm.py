@@ -106,7 +106,7 @@ def mlstm_effective_attention(q: Tensor, k: Tensor, log_input: Tensor, log_decay
     return (scores / torch.maximum(scores.sum(-1).abs(), (-scaled.maxima).exp().mT)[..., None]).to(q.dtype)
 
 
-class Scaled(NamedTuple):
+class ScaledGates(NamedTuple):
     """The gates of the scaled state: the maxima m [B, T, H], and log f_t + m_{t-1} - m_t and i_t e^{-m_t} [B, T, H], which are at
     most 0 and 1.
     """
@@ -116,7 +116,7 @@ class Scaled(NamedTuple):
     input_gate: Tensor
 
 
-def scaled_gates(log_input: Tensor, log_decay: Tensor, initial_max: Tensor | None = None) -> Scaled:
+def scaled_gates(log_input: Tensor, log_decay: Tensor, initial_max: Tensor | None = None) -> ScaledGates:
     """What the scaled state of `mlstm` follows: S_t = e^{scaled.log_decay} S_{t-1} + scaled.input_gate k_t [v_t, 1]^T.
 
     log_input, log_decay: [B, T, H]. initial_max: [B, H], zero when None.
@@ -130,7 +130,7 @@ def _start(log_input: Tensor, initial_max: Tensor | None, layout: Layout) -> Ten
     return widened(log_input.new_zeros(len(layout.starts), log_input.shape[2]) if initial_max is None else initial_max)
 
 
-def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layout) -> Scaled:
+def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layout) -> ScaledGates:
     """With F the running sum of log f, m_t = F_t + max(m_0, max_{j <= t} (log i_j - F_j)). In float64: F grows with length, and
     the rounding of a large exponent is an error of the same size in its exponential.
     """
@@ -138,10 +138,10 @@ def _stabilise(log_input: Tensor, log_decay: Tensor, start: Tensor, layout: Layo
         _stabilise_batch(log_input[:, span], log_decay[:, span], start[sequences[0] : sequences[-1] + 1])
         for sequences, span in layout.groups
     ]
-    return Scaled(*(torch.cat(column, dim=1) for column in zip(*parts, strict=True)))
+    return ScaledGates(*(torch.cat(column, dim=1) for column in zip(*parts, strict=True)))
 
 
-def _stabilise_batch(log_input: Tensor, log_decay: Tensor, start: Tensor) -> Scaled:
+def _stabilise_batch(log_input: Tensor, log_decay: Tensor, start: Tensor) -> ScaledGates:
     total = log_decay.double().cumsum(1)
     first, exponent = start.double()[:, None], log_input.double()
     reached = torch.maximum(first, (exponent - total).cummax(1).values)
@@ -149,4 +149,4 @@ def _stabilise_batch(log_input: Tensor, log_decay: Tensor, start: Tensor) -> Sca
     maxima = total + reached
     # F_t - F_{t-1} cancels against log f_t.
     found = (maxima, (before - reached).clamp(max=0), (exponent - maxima).exp())
-    return Scaled(*(x.to(start.dtype) for x in found))
+    return ScaledGates(*(x.to(start.dtype) for x in found))

@@ -97,7 +97,7 @@ def open_checkpoint(source: str | Path) -> CheckpointFolder:
         raise UnreadableCheckpointError(
             f"{path} holds an adapter beside the model (adapter_config.json); merge it into the weights"
         )
-    configuration = read_json(path, CONFIGURATION)
+    configuration = read_object(path, CONFIGURATION)
     tensors: dict[str, Stored] = {}
     for file in _weight_files(path):
         for name, stored in read_header(file).items():
@@ -109,7 +109,7 @@ def open_checkpoint(source: str | Path) -> CheckpointFolder:
     return CheckpointFolder(path, configuration, tensors)
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_object(folder: Path, name: str) -> dict[str, Any]:
     """The object in a JSON file of the folder. Raises UnreadableCheckpointError for anything else."""
     file = checked_file(folder, name)
     try:
@@ -169,7 +169,7 @@ def _weight_files(folder: Path) -> list[Path]:
         if others:
             found = f"{', '.join(others[:8])}, which no {INDEX} names"
         raise UnreadableCheckpointError(f"{folder} has no {WEIGHTS} and no {INDEX}; weights found: {found}")
-    named = read_json(folder, INDEX).get("weight_map")
+    named = read_object(folder, INDEX).get("weight_map")
     if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
         raise UnreadableCheckpointError(f"{folder / INDEX} needs a weight_map, from the name of each tensor to that of its file")
     for tensor, name in named.items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...probe.mixers.base import StateRequest
+from ...probe.models.generate import memory_bytes
 from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.result import Result
@@ -54,17 +55,11 @@ class RecallMemory(Result, kind="recall_memory"):
         return Figure(self.title, [panel], columns=1, alt=f"Accuracy of recall by bytes of memory. {self.summary()}")
 
 
-def memory_bytes(model: Model, tokens: Tensor) -> int:
+def bytes_behind(model: Model, tokens: Tensor) -> int:
     """The bytes that generation carries on behind one sequence [1, T]: states, the last inputs of convolutions, or keys and
     values.
     """
     requests = [StateRequest(memory={}) for _ in range(model.layers)]
     with torch.no_grad():
         model.step(tokens, requests)
-    return sum(_bytes(request.memory) for request in requests)
-
-
-def _bytes(held: Any) -> int:
-    if isinstance(held, Tensor):
-        return held.numel() * held.element_size()
-    return sum(map(_bytes, held.values())) if isinstance(held, Mapping) else 0
+    return memory_bytes([request.memory or {} for request in requests])

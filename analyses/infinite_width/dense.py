@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import InfiniteNetwork, Kernels, Layer, Scaled
+from .network import InfiniteNetwork, Kernels, Layer, NTKLinear
 from .nonlinearities import Nonlinearity, ReLU
 
 
@@ -41,12 +41,12 @@ class DenseNetwork(InfiniteNetwork, kind="dense"):
         sizes = [*inputs, *([width] * self.depth), 1]
         return _Dense(self, [self._map(sizes[i], sizes[i + 1], generator) for i in range(self.depth + 1)])
 
-    def _map(self, inputs: int, outputs: int, generator: torch.Generator) -> Scaled:
-        return Scaled(inputs, outputs, self.weight_variance, self.bias_variance, generator)
+    def _map(self, inputs: int, outputs: int, generator: torch.Generator) -> NTKLinear:
+        return NTKLinear(inputs, outputs, self.weight_variance, self.bias_variance, generator)
 
 
 class _Dense(nn.Module):
-    def __init__(self, network: DenseNetwork, maps: list[Scaled]) -> None:
+    def __init__(self, network: DenseNetwork, maps: list[NTKLinear]) -> None:
         super().__init__()
         self.nonlinearity, self.maps = network.nonlinearity, nn.ModuleList(maps)
 
@@ -94,9 +94,9 @@ class _Residual(nn.Module):
         super().__init__()
         self.nonlinearity = network.nonlinearity
         variance = network.branch / network.depth * network.weight_variance
-        self.embed = Scaled(inputs, width, network.weight_variance, 0.0, generator)
-        self.branches = nn.ModuleList(Scaled(width, width, variance, 0.0, generator) for _ in range(network.depth))
-        self.read = Scaled(width, 1, 1.0, 0.0, generator)
+        self.embed = NTKLinear(inputs, width, network.weight_variance, 0.0, generator)
+        self.branches = nn.ModuleList(NTKLinear(width, width, variance, 0.0, generator) for _ in range(network.depth))
+        self.read = NTKLinear(width, 1, 1.0, 0.0, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x)

@@ -73,7 +73,7 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     return network.kernels(first.double(), second.double())
 
 
-class Scaled(nn.Module):
+class NTKLinear(nn.Module):
     """A linear map in the NTK parametrisation: sqrt(weight_variance / inputs) W x + sqrt(bias_variance) b, W and b ~ N(0, 1)."""
 
     def __init__(

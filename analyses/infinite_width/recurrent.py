@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import InfiniteNetwork, Kernels, Layer, Scaled
+from .network import InfiniteNetwork, Kernels, Layer, NTKLinear
 from .nonlinearities import Nonlinearity, ReLU
 
 
@@ -60,9 +60,9 @@ class _Recurrent(nn.Module):
     def __init__(self, network: RecurrentNetwork, inputs: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.nonlinearity = network.nonlinearity
-        self.recurrent = Scaled(width, width, network.recurrent_variance, 0.0, generator)
-        self.input = Scaled(inputs, width, network.input_variance, network.bias_variance, generator)
-        self.read = Scaled(width, 1, network.readout_variance, 0.0, generator)
+        self.recurrent = NTKLinear(width, width, network.recurrent_variance, 0.0, generator)
+        self.input = NTKLinear(inputs, width, network.input_variance, network.bias_variance, generator)
+        self.read = NTKLinear(width, 1, network.readout_variance, 0.0, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.nonlinearity(self.input(x[:, 0]))

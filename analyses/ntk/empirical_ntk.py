@@ -30,7 +30,7 @@ from .plan import Plan, check_memory, plan
 from .projection import projected_kernel
 from .reference import contracted, whole_jacobian
 from .samples import Read, Samples, last_position
-from .task import Output, Task
+from .task import KernelTask, Output
 
 Method = Literal["auto", "structured", "jacobian", "ghost", "projected"]
 Advance = Callable[[int, int], None]
@@ -126,7 +126,7 @@ def tangent_kernel(
     with torch.inference_mode(False), torch.enable_grad():
         groups = list(dict.fromkeys((group or _everything)(name) for name in chosen(model, parameters)))
         most = max(len(first), len(first if second is None else second))
-        task = Task(model, first, second, output, read, parameters, most if tile is None else tile)
+        task = KernelTask(model, first, second, output, read, parameters, most if tile is None else tile)
         foreseen = plan(task, engine, groups=len(groups), features=features)
         check_memory(foreseen, memory, first.inputs[0].device)
         if engine == "projected":
@@ -154,7 +154,7 @@ def by_layer(name: str) -> str:
 Blocks = Iterator[tuple[str, slice, slice, Tensor]]  # a parameter's kernel at rows and columns; several of one add up
 
 
-def _structured(task: Task, routes: dict[str, Route], advance: Advance) -> Blocks:
+def _structured(task: KernelTask, routes: dict[str, Route], advance: Advance) -> Blocks:
     """Of each output the rows of both sides, one parameter after another; for all outputs, the rows are gathered first."""
 
     def of(samples: Samples) -> Jacobian:
@@ -190,7 +190,7 @@ def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Fact
     return [own[name] if name in own else Dense(found.total().new_zeros(samples, len(found.total()))) for own in rows]
 
 
-def _whole(task: Task, routes: dict[str, Route], advance: Advance) -> Blocks:
+def _whole(task: KernelTask, routes: dict[str, Route], advance: Advance) -> Blocks:
     """By torch.func's Jacobians."""
     for rows, columns, one, other in task.tiles(lambda samples: whole_jacobian(task.model, samples, task.read, task.parameters)):
         for name, block in contracted(one, other, task.output):
@@ -198,7 +198,7 @@ def _whole(task: Task, routes: dict[str, Route], advance: Advance) -> Blocks:
             yield name, rows, columns, block
 
 
-ENGINES: dict[str, Callable[[Task, dict[str, Route], Advance], Blocks]] = {"structured": _structured, "jacobian": _whole}
+ENGINES: dict[str, Callable[[KernelTask, dict[str, Route], Advance], Blocks]] = {"structured": _structured, "jacobian": _whole}
 
 
 def _note(routes: dict[str, Route], found: dict[str, Route]) -> None:

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from .jacobian import Route
 from .operator import TangentKernelOperator
-from .task import Task
+from .task import KernelTask
 
 
-def ghost_kernel(task: Task) -> tuple[Tensor, dict[str, Route]]:
+def ghost_kernel(task: KernelTask) -> tuple[Tensor, dict[str, Route]]:
     """The kernel a column at a time, and the routes; two backward passes a column and output, and no gradients of one sample."""
     largest = max(len(samples) for samples in (task.first, task.second) if samples is not None)
     operator = TangentKernelOperator(

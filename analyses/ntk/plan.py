@@ -13,7 +13,7 @@ from torch import Tensor
 from ...probe.errors import StatescopeError, unknown_name
 from .factors import LARGEST_TILE
 from .jacobian import double_tensors, refuse_coupled_modules, run_model
-from .task import Task
+from .task import KernelTask
 from .uses import Watch
 
 NUMBER = 8  # bytes in float64
@@ -57,7 +57,7 @@ class Plan:
         )
 
 
-def plan(task: Task, method: str, *, groups: int = 1, features: int = 0) -> Plan:
+def plan(task: KernelTask, method: str, *, groups: int = 1, features: int = 0) -> Plan:
     """The memory that a kernel takes, foreseen from a pass of the first sample alone.
 
     groups: how many kernels are kept. features: of the projected engine. Raises UnknownNameError for an output that is none, and

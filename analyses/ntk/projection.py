@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .jacobian import Jacobian, Route
 from .samples import Samples
-from .task import Task
+from .task import KernelTask
 
 
 def projected_features(jacobian: Jacobian, outputs: list[int], features: int, seed: int) -> Tensor:
@@ -37,7 +37,7 @@ def hash_of(name: str, seed: int) -> int:
     return value
 
 
-def projected_kernel(task: Task, features: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Route]]:
+def projected_kernel(task: KernelTask, features: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Route]]:
     """The kernel from `features` numbers of each sample and output, the standard error of each entry, and the routes."""
     routes: dict[str, Route] = {}
 

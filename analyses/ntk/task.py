@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Task:
+class KernelTask:
     """The arguments of `tangent_kernel` that every engine takes. second: None for the first samples with themselves."""
 
     model: nn.Module

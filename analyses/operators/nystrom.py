@@ -15,7 +15,7 @@ class NotPositiveError(StatescopeError, ValueError):
     """An operator that had to be positive semidefinite has an eigenvalue below zero by more than rounding."""
 
 
-class LowRank(NamedTuple):
+class NystromApproximation(NamedTuple):
     """U diag(values) U^T, where vectors [size, rank] are orthonormal and values [rank] descend and are not negative."""
 
     values: Tensor
@@ -30,7 +30,7 @@ class Solution(NamedTuple):
     iterations: int
 
 
-def nystrom(operator: Operator, rank: int, generator: torch.Generator) -> LowRank:
+def nystrom(operator: Operator, rank: int, generator: torch.Generator) -> NystromApproximation:
     """The randomised Nystrom approximation of a positive semidefinite operator (Tropp et al. 2017, arXiv:1706.05736).
 
     From Y = A Q with Q an orthonormal Gaussian sketch of `rank` columns: A ~ Y (Q^T Y)^{-1} Y^T, never above A. A shift of
@@ -53,7 +53,7 @@ def nystrom(operator: Operator, rank: int, generator: torch.Generator) -> LowRan
         raise NotPositiveError("the operator has an eigenvalue below zero; compute it in float64, or add a ridge")
     root = torch.linalg.solve_triangular(factor, image.mT, upper=False).mT
     vectors, singular, _ = torch.linalg.svd(root, full_matrices=False)
-    return LowRank((singular.square() - shift).clamp(min=0), vectors)
+    return NystromApproximation((singular.square() - shift).clamp(min=0), vectors)
 
 
 def conjugate_gradients(
@@ -61,7 +61,7 @@ def conjugate_gradients(
     targets: Tensor,
     ridge: float,
     *,
-    preconditioner: LowRank | None = None,
+    preconditioner: NystromApproximation | None = None,
     tolerance: float = 1e-10,
     most_iterations: int = 1000,
 ) -> Solution:
@@ -106,7 +106,7 @@ def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
     return torch.where(bottom > 0, top / bottom.where(bottom > 0, torch.ones_like(bottom)), torch.zeros_like(top))
 
 
-def _precondition(x: Tensor, low_rank: LowRank | None, ridge: float) -> Tensor:
+def _precondition(x: Tensor, low_rank: NystromApproximation | None, ridge: float) -> Tensor:
     if low_rank is None:
         return x
     values, vectors = low_rank

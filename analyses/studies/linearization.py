@@ -18,7 +18,7 @@ from ...probe.configuration import Count
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
-from ...probe.models.linearize import Target, add_low_rank, attention_map, linearize, transfer
+from ...probe.models.linearize import Target, add_low_rank, layer_attention, linearize, transfer
 from ...probe.models.model import Model
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
@@ -174,7 +174,7 @@ class LinearizationStudy(Study, kind="linearization"):
                 ]
                 with torch.no_grad():
                     _, cache = teacher.run_with_cache(batch.tokens[:64], names_filter=names)
-                    own = attention_map(model, layer, cache[names[0]])
+                    own = layer_attention(model, layer, cache[names[0]])
                 truth = cache[names[1]]
                 divergence.append(float((truth * ((truth + 1e-12).log() - (own + 1e-12).log())).sum(-1).mean()))
                 entropy.append(float((_entropy(own) - _entropy(truth)).abs().mean()))

@@ -16,7 +16,7 @@ from ...probe.runs.training import Training
 from ...probe.tasks.base import generator_for
 from ...probe.tasks.recall import AssociativeRecall
 from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
-from ..behaviour.recall_memory import RecallMemory, memory_bytes
+from ..behaviour.recall_memory import RecallMemory, bytes_behind
 from ..behaviour.training_curve import TrainingCurve
 
 SIZES = (4, 16)
@@ -92,5 +92,5 @@ class RecallMemoryStudy(Study, kind="recall-memory"):
     def _memory(self, models: dict[str, Model], accuracy: AccuracyByLength) -> RecallMemory:
         length = self.training.length
         tokens = self.task.batch(1, length, "test", generator_for(self.seed, length)).tokens
-        held = {name: memory_bytes(model, tokens) for name, model in models.items()}
+        held = {name: bytes_behind(model, tokens) for name, model in models.items()}
         return RecallMemory.of(accuracy, held, {name: name.partition(",")[0] for name in models}, length)

@@ -14,12 +14,12 @@ from ...probe.runs.run import Run
 from ...probe.subspaces.direction import Direction
 from ..environment import runs_folder
 from .choose import choose
-from .reading import Reading
+from .reading import LiveReading
 
 PLACE = "token position"
 
 
-def token_values(reading: Reading, where: Any = st) -> tuple[str, list[float]]:
+def token_values(reading: LiveReading, where: Any = st) -> tuple[str, list[float]]:
     """A select box of what there is; the name of what is chosen, and its value after each token."""
     options: dict[str, Callable[[], list[float]]] = {PLACE: lambda: [float(index) for index in range(len(reading.tokens))]}
     task = reading.live.task
@@ -34,7 +34,7 @@ def token_values(reading: Reading, where: Any = st) -> tuple[str, list[float]]:
     return chosen, list(options[chosen]())
 
 
-def run_directions(reading: Reading) -> Mapping[str, Direction]:
+def run_directions(reading: LiveReading) -> Mapping[str, Direction]:
     """The directions that the chosen run keeps, of activations that the model has, one vector a token; damaged ones left out."""
     chosen = st.session_state.get("run")
     if chosen is None:

@@ -15,9 +15,8 @@ from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
 from ...probe.results.style import STYLES
-from ...probe.runs.run import Run
 from .choose import choose, rows_of
-from .origin import OfRun, Origin
+from .origin import Origin
 from .text import caption, literal
 
 MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
@@ -26,20 +25,6 @@ MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
 def is_dark() -> bool:
     """Whether the reader chose the dark theme."""
     return st.context.theme.type == "dark"
-
-
-def show_result(
-    run: Run,
-    name: str,
-    result: Result,
-    where: Mapping[str, Any],
-    *,
-    words: bool = True,
-    panels: slice = slice(None),
-    narrow: bool = False,
-) -> None:
-    """Draw the rows of a result of a run; see `show`."""
-    show(OfRun(run), name, result, where, words=words, panels=panels, narrow=narrow)
 
 
 def show(

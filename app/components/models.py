@@ -16,7 +16,7 @@ from ...probe.errors import StatescopeError
 from ...probe.files import sha256
 from ...probe.runs.run import Run
 from ...probe.tasks.base import Task
-from ...probe.tasks.spelling import Bytes, Numbers, Spelling, UnreadableTextError
+from ...probe.tasks.spelling import Bytes, Spelling, UnreadableTextError, WholeNumbers
 from ..environment import model_folders, runs_folder
 from ..model_folders import models_in
 from .choose import choose
@@ -101,7 +101,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class InFolder(ModelSource):
+class ModelInFolder(ModelSource):
     """A model in a folder with config.json and safetensors."""
 
     name: str
@@ -126,7 +126,7 @@ class InFolder(ModelSource):
 
 
 @dataclass(frozen=True)
-class InRun(ModelSource):
+class ModelInRun(ModelSource):
     """A model that a run has trained."""
 
     run: Run
@@ -162,7 +162,7 @@ def _spelling_of(model: HookedModel) -> tuple[Spelling, str]:
         return OfTokenizer(model), WORDS
     if model.cfg.d_vocab == 256:
         return Bytes(), WORDS
-    numbers = Numbers(model.cfg.d_vocab)
+    numbers = WholeNumbers(model.cfg.d_vocab)
     return numbers, numbers.write([index % numbers.vocabulary for index in range(24)])
 
 
@@ -175,11 +175,11 @@ def _example(task: Task, length: int) -> str:
 
 def current_models() -> dict[str, ModelSource]:
     """The models there are to look into, by name."""
-    named: dict[str, ModelSource] = {name: InFolder(name, path) for name, path in models_in(model_folders()).items()}
+    named: dict[str, ModelSource] = {name: ModelInFolder(name, path) for name, path in models_in(model_folders()).items()}
     chosen = st.session_state.get("run")
     if chosen is not None:
         run = Run(runs_folder() / chosen)
-        named |= {source.name: source for source in (InRun(run, label) for label in run.model_names)}
+        named |= {source.name: source for source in (ModelInRun(run, label) for label in run.model_names)}
     return named
 
 

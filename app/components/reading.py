@@ -27,7 +27,7 @@ PATIENCE = 20.0  # seconds
 
 
 @dataclass(frozen=True)
-class Reading(Origin):
+class LiveReading(Origin):
     """A model and the tokens that it reads.
 
     tokens: of the text, and behind them what the model made. read: how many are of the text. made_by: the call of a result, as
@@ -57,7 +57,7 @@ class Reading(Origin):
         """Give the tokens as a tensor [T]."""
         return torch.tensor(self.tokens)
 
-    def by(self, imports: str, made_by: str, before: Sequence[str] = ()) -> Reading:
+    def by(self, imports: str, made_by: str, before: Sequence[str] = ()) -> LiveReading:
         """The same reading, for a result that this call makes of `model` and `tokens` [1, T], behind other lines."""
         return replace(self, made_by=made_by, imports=imports, before=tuple(before))
 
@@ -79,12 +79,12 @@ class Reading(Origin):
 
 
 @st.cache_resource(max_entries=24, show_spinner="the model reads")
-def _computed(_reading: Reading, _make: Callable[[], Any], key: str, digest: str, what: str, parameters: Any) -> Any:
+def _computed(_reading: LiveReading, _make: Callable[[], Any], key: str, digest: str, what: str, parameters: Any) -> Any:
     with _reading.live.lock:
         return _make()
 
 
-def choose_reading(live: LiveModel) -> Reading | None:
+def choose_reading(live: LiveModel) -> LiveReading | None:
     """A text to type and how many tokens the model makes behind it; None with the reason on the page where it cannot be read."""
     given = st.query_params.get("text", "")
     if len(given) > LONGEST:
@@ -112,7 +112,7 @@ def choose_reading(live: LiveModel) -> Reading | None:
     except (StatescopeError, ValueError, RuntimeError) as error:
         st.error(f"The model does not go on from here: {literal(error)}")
         return None
-    return Reading(live, every, len(tokens), tuple(live.spelling.show(every)))
+    return LiveReading(live, every, len(tokens), tuple(live.spelling.show(every)))
 
 
 def _how_to_write(live: LiveModel) -> str:

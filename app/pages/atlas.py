@@ -13,8 +13,9 @@ from ...analyses.atlas.measurement import weakest
 from ...analyses.atlas.verdicts import DAMAGED, Verdicts
 from ...probe.runs.run import Run
 from ..components.choose import choose, search
-from ..components.figure import show_result
+from ..components.figure import show
 from ..components.index import runs_there_are
+from ..components.origin import OfRun
 from ..components.runs import read_result
 from ..components.start import start
 from ..environment import runs_folder
@@ -133,7 +134,7 @@ def _draw_paper(paper: Paper, found: Sequence[tuple[Run, str, Verdicts]]) -> Non
     for run, name, verdicts in found:
         about = verdicts.about
         st.text(f"{about['scope']}: {about['statement']} {about['note']}".strip())
-        show_result(run, name, verdicts, {}, words=False)
+        show(OfRun(run), name, verdicts, {}, words=False)
         columns = ["what", "relation", "expected", "tolerance", "over", "found", "low", "high", "verdict"]
         st.dataframe(verdicts.table[columns], hide_index=True)
     if not paper.has_claims:

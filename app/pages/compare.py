@@ -12,8 +12,9 @@ from ...probe.results.result import Result
 from ...probe.results.text import visible
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_rows
-from ..components.figure import show_result
+from ..components.figure import show
 from ..components.index import runs_there_are
+from ..components.origin import OfRun
 from ..components.runs import kinds_of, read_result
 from ..components.text import literal
 from ..environment import runs_folder
@@ -49,7 +50,7 @@ class Compare(FolderPage, kind="compare"):
         for column, (run, result) in zip(st.columns(2), sound, strict=False):
             with column:
                 st.subheader(literal(run.path.name))
-                show_result(run, name, result, where, narrow=True)
+                show(OfRun(run), name, result, where, narrow=True)
 
 
 def _tell_differences(one: Run, other: Run) -> None:

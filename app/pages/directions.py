@@ -11,8 +11,9 @@ from ...analyses.geometry.direction_map import DirectionProjection
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position
-from ..components.figure import show_result
+from ..components.figure import show
 from ..components.kept_chart import token_strip
+from ..components.origin import OfRun
 from ..components.text import literal
 from .page import Page
 
@@ -36,7 +37,7 @@ class Directions(Page, kind="directions"):
             if isinstance(result, DirectionProjection):
                 _walk(run, name, result)
             else:
-                show_result(run, name, result, {})
+                show(OfRun(run), name, result, {})
 
 
 def _walk(run: Run, name: str, result: DirectionProjection) -> None:
@@ -44,7 +45,7 @@ def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     names = list(dict.fromkeys(result.table["direction"]))
     direction = choose("direction", names, "direction", format_func=lambda value: str(value).replace("_", " "))
     _scrub(run, result.select(direction=direction).table.sort_values("position"), str(direction))
-    show_result(run, name, result, {"direction": direction})
+    show(OfRun(run), name, result, {"direction": direction})
 
 
 @st.fragment

@@ -8,7 +8,7 @@ from ...analyses.geometry.attention_map import EXACT, PATTERN, AttentionMap, att
 from ...probe.hooks.names import hook_name
 from ..components.choose import choose
 from ..components.figure import show
-from ..components.reading import Reading
+from ..components.reading import LiveReading
 from ..components.text import literal
 from .live_page import LivePage
 
@@ -26,7 +26,7 @@ class LiveAttention(LivePage, kind="live_attention"):
         "attention too, whose weights may be negative: an additive part, and what the delta rule erases in between."
     )
 
-    def draw(self, reading: Reading) -> None:
+    def draw(self, reading: LiveReading) -> None:
         model = reading.live.model
         shown = {
             layer: next((place for place in (EXACT, PATTERN) if hook_name(layer, place) in model.hook_dict), None)
@@ -47,7 +47,7 @@ class LiveAttention(LivePage, kind="live_attention"):
                 _draw(reading, layer, head, key)
 
 
-def _draw(reading: Reading, layer: int, head: int, side: str) -> None:
+def _draw(reading: LiveReading, layer: int, head: int, side: str) -> None:
     live, texts = reading.live, [f"{position}: {text}" for position, text in enumerate(reading.texts)]
 
     def make() -> AttentionMap:

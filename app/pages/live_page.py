@@ -8,7 +8,7 @@ import streamlit as st
 
 from ...probe.plugins import Kinds
 from ..components.models import choose_model
-from ..components.reading import Reading, choose_reading
+from ..components.reading import LiveReading, choose_reading
 
 
 class LivePage(Kinds, family="live page"):
@@ -17,7 +17,7 @@ class LivePage(Kinds, family="live page"):
         class Norms(LivePage, kind="live_norms"):
             title = "Norms"
 
-            def draw(self, reading: Reading) -> None:
+            def draw(self, reading: LiveReading) -> None:
                 st.line_chart(reading.compute("norms", lambda: norms_of(reading.live.model, reading.tensor)))
 
     The model and the text are chosen above it, and stay chosen from page to page.
@@ -29,7 +29,7 @@ class LivePage(Kinds, family="live page"):
     intro: ClassVar[str] = ""
     """This tells a reader, in Markdown, what to know before the figures; it is never text of a model."""
 
-    def draw(self, reading: Reading) -> None:
+    def draw(self, reading: LiveReading) -> None:
         """Draw the page below the text."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from ..components.colors import token_values
 from ..components.figure import is_dark, show
 from ..components.kept_chart import kept_chart, token_strip
 from ..components.path_chart import path_chart
-from ..components.reading import Reading
+from ..components.reading import LiveReading
 from ..components.text import caption, literal
 from .live_page import LivePage
 
@@ -34,7 +34,7 @@ class LiveState(LivePage, kind="live_state"):
         "Tokens that the model has made itself are underlined."
     )
 
-    def draw(self, reading: Reading) -> None:
+    def draw(self, reading: LiveReading) -> None:
         model = reading.live.model
         layers = [layer for layer in range(model.layers) if model.has_state(layer)]
         if not layers:
@@ -58,12 +58,12 @@ class LiveState(LivePage, kind="live_state"):
             st.error(f"This state cannot be shown: {literal(error)}")
 
 
-def _walk(reading: Reading, layer: int, head: int) -> StateWalk:
+def _walk(reading: LiveReading, layer: int, head: int) -> StateWalk:
     return state_walk(reading.live.model, reading.tensor, layer, head, name=reading.live.name, texts=list(reading.texts))
 
 
 @st.fragment
-def scrub(reading: Reading, walk: StateWalk, label: str, values: list[float], below: str) -> None:
+def scrub(reading: LiveReading, walk: StateWalk, label: str, values: list[float], below: str) -> None:
     """What changes with the token. A step runs this part of the page alone."""
     position = choose_position("token", len(walk) - 1, "position", default=len(walk) - 1)
     token_strip(
@@ -90,7 +90,7 @@ def scrub(reading: Reading, walk: StateWalk, label: str, values: list[float], be
         show(origin, "state", now, {}, words=False)
 
 
-def _below(reading: Reading, walk: StateWalk, position: int, label: str, values: list[float], below: str) -> None:
+def _below(reading: LiveReading, walk: StateWalk, position: int, label: str, values: list[float], below: str) -> None:
     """The second chart, as it was chosen."""
     if below in BELOW[:2]:
         path = reading.compute("path", lambda: walk.trajectory(values, label), walk.layer, walk.head, label)
@@ -114,7 +114,7 @@ def _below(reading: Reading, walk: StateWalk, position: int, label: str, values:
         show(reading.by(HEADS, call), "heads", heads, {})
 
 
-def _read(reading: Reading, walk: StateWalk, position: int) -> None:
+def _read(reading: LiveReading, walk: StateWalk, position: int) -> None:
     queries = [name for name in ("k", "q") if name in walk.tokens]
     if not queries:
         st.info("This mixer reads its state without a query that its hooks show.", icon=":material/info:")
@@ -127,14 +127,14 @@ def _read(reading: Reading, walk: StateWalk, position: int) -> None:
     show(_origin(reading, walk, f".read({position}, {what!r}, {of})"), "read-out", walk.read(position, what, of), {})
 
 
-def _kept(origin: Reading, name: str, result: Result) -> None:
+def _kept(origin: LiveReading, name: str, result: Result) -> None:
     """A figure that keeps its place while the token changes."""
     drawn = DrawnFigure(result.specification()).specification
     kept_chart(draw_on_screen(drawn, dark=is_dark()), f"live-{name}-{origin.name}", drawn.alt)
     caption(drawn.caption)
 
 
-def _origin(reading: Reading, walk: StateWalk, call: str) -> Reading:
+def _origin(reading: LiveReading, walk: StateWalk, call: str) -> LiveReading:
     shown = f"{list(reading.texts)!r}" if len(reading.texts) <= 64 else f'["?"] * {len(reading.texts)}'
     made = f"state_walk(model, tokens[0], {walk.layer}, {walk.head}, name={walk.name!r}, texts={shown}){call}"
     return reading.by(WALK, made)

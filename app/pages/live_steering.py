@@ -25,7 +25,7 @@ from ..components.choose import choose, choose_number, choose_position, recall, 
 from ..components.colors import run_directions
 from ..components.figure import show
 from ..components.kept_chart import token_strip
-from ..components.reading import Reading
+from ..components.reading import LiveReading
 from ..components.text import literal
 from .live_page import LivePage
 
@@ -37,7 +37,7 @@ IMPORT = "from statescope.analyses.behaviour.intervention import *"
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedChange:
     """A change in words, what it is, random ones of the same size, and the lines of Python that make them."""
 
     name: str
@@ -57,7 +57,7 @@ class LiveSteering(LivePage, kind="live_steering"):
         f"where it does more than a random one of the same size: {DRAWS} of those are drawn beside it."
     )
 
-    def draw(self, reading: Reading) -> None:
+    def draw(self, reading: LiveReading) -> None:
         model, kept, columns = reading.live.model, run_directions(reading), st.columns(4)
         stateful = [layer for layer in range(model.layers) if model.has_state(layer)]
         of_state = [*ON_KEYS, SCALE] if stateful else []
@@ -69,7 +69,7 @@ class LiveSteering(LivePage, kind="live_steering"):
         position = choose_position("changed after token", len(reading.tokens) - 1, "position")
         places = [float(place) for place in range(len(reading.tokens))]
         token_strip(reading.texts, places, position, label="position", name=f"steer-{reading.name}", read=reading.read)
-        plan: Plan | None
+        plan: PlannedChange | None
         try:
             if what in ON_KEYS or what == SCALE:
                 plan = _in_state(reading, what, layer, position, columns[2:])
@@ -85,7 +85,7 @@ class LiveSteering(LivePage, kind="live_steering"):
             st.error(f"This change cannot be made: {literal(error)}")
 
 
-def _contrast(reading: Reading, layer: int) -> tuple[Direction, str] | None:
+def _contrast(reading: LiveReading, layer: int) -> tuple[Direction, str] | None:
     """The direction from one text to another, at the residual stream that leaves a layer, and the line that makes it."""
     read = []
     for box, label, key in zip(st.columns(2), ("text with it", "text without it"), ("with", "without"), strict=True):
@@ -108,7 +108,9 @@ def _contrast(reading: Reading, layer: int) -> tuple[Direction, str] | None:
     return made, f"direction = contrast(model, {present}, {absent}, {hook!r}, {CONTRAST!r})"
 
 
-def _along(reading: Reading, direction: Direction, layer: int, position: int, boxes: Sequence[Any], lines: Sequence[str]) -> Plan:
+def _along(
+    reading: LiveReading, direction: Direction, layer: int, position: int, boxes: Sequence[Any], lines: Sequence[str]
+) -> PlannedChange:
     """A residual stream moved along a direction, which may be of another layer."""
     strength = choose_number("strength (gaps of means)", "strength", -20.0, 20.0, 2.0, 0.5, where=boxes[0])
     where = choose("where", list(WHERE), "where", where=boxes[1])
@@ -122,10 +124,10 @@ def _along(reading: Reading, direction: Direction, layer: int, position: int, bo
         f"random = [adding(one, {strength}, {positions}) for one in random_ones(direction, range({DRAWS}))]",
     ]
     name = f"{direction.name} x {strength:g}, {where}, layer {layer}"
-    return Plan(name, adding(moved, strength, positions), random, [*lines, *more])
+    return PlannedChange(name, adding(moved, strength, positions), random, [*lines, *more])
 
 
-def _in_state(reading: Reading, what: str, layer: int, position: int, boxes: Sequence[Any]) -> Plan:
+def _in_state(reading: LiveReading, what: str, layer: int, position: int, boxes: Sequence[Any]) -> PlannedChange:
     """The state of a head changed after a token."""
     model, inner = reading.live.model, boxes[0].columns(2)
     head = choose("head", list(range(model.mixer(layer).axis_sizes["head"])), "head", where=inner[0])
@@ -136,7 +138,7 @@ def _in_state(reading: Reading, what: str, layer: int, position: int, boxes: Seq
         factor = choose_number("factor", "factor", -5.0, 5.0, 0.0, 0.5, where=boxes[1])
         lines = [f"change = editing({layer}, {head}, {position}, 'scale', {factor}, {verb!r})", "random = []"]
         change = editing(layer, head, position, "scale", factor, verb)
-        return Plan(f"state of head {head}, layer {layer}, x {factor:g} after token {position}", change, [], lines)
+        return PlannedChange(f"state of head {head}, layer {layer}, x {factor:g} after token {position}", change, [], lines)
     shown = [f"{place}: {text}" for place, text in enumerate(reading.texts)]
     of = shown.index(choose("key of token", shown, "of", where=boxes[1], index=position))
     key = reading.compute("keys", lambda: keys_of(model, reading.tensor, layer, head), layer, head)[of]
@@ -149,10 +151,10 @@ def _in_state(reading: Reading, what: str, layer: int, position: int, boxes: Seq
         f"          for one in random_keys(key, range({DRAWS}))]",
     ]
     name = f"{what}: token {of}, head {head}, layer {layer}"
-    return Plan(name, editing(layer, head, position, operation, key, verb), random, lines)
+    return PlannedChange(name, editing(layer, head, position, operation, key, verb), random, lines)
 
 
-def _show(reading: Reading, plan: Plan) -> None:
+def _show(reading: LiveReading, plan: PlannedChange) -> None:
     last = len(reading.tokens) - 1
     at = choose_position("next token after", last, "read", default=last)
     live = reading.live

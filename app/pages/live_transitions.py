@@ -15,7 +15,7 @@ from ...analyses.spectra.window_spectrum import window_spectrum
 from ...probe.results.result import Result
 from ..components.choose import choose, choose_rows
 from ..components.figure import show
-from ..components.reading import Reading
+from ..components.reading import LiveReading
 from ..components.text import literal
 from .live_page import LivePage
 
@@ -34,7 +34,7 @@ class LiveTransitions(LivePage, kind="live_transitions"):
         "-1 flips a sign (parity), a complex pair turns (counting)."
     )
 
-    def draw(self, reading: Reading) -> None:
+    def draw(self, reading: LiveReading) -> None:
         models, tokens = {reading.live.name: reading.live.model}, reading.tensor[None]
         named = f"{{{reading.live.name!r}: model}}, tokens"
         length = len(reading.tokens)
@@ -70,7 +70,7 @@ class LiveTransitions(LivePage, kind="live_transitions"):
         show(origin, view.replace(" ", "-"), found, choose_rows([found]))
 
 
-def _texts(reading: Reading) -> dict[str, list[str]]:
+def _texts(reading: LiveReading) -> dict[str, list[str]]:
     """Each token of the vocabulary that occurs, as text, by its number."""
     highest = max(reading.tokens)
     shown = dict(zip(reading.tokens, reading.texts, strict=True))

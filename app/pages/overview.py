@@ -12,7 +12,8 @@ from ...probe.declarations import declarations
 from ...probe.results.result import Result
 from ...probe.runs.manifest import in_short
 from ...probe.runs.run import Run
-from ..components.figure import show_result
+from ..components.figure import show
+from ..components.origin import OfRun
 from ..components.runs import read_result
 from ..components.start import tell_status
 from ..components.text import literal
@@ -50,7 +51,7 @@ class Overview(Page, kind="overview"):
         facts[2].metric("seed" if len(seeds) == 1 else "seeds", in_short(seeds))
         facts[3].metric("time", f"{sum(manifest.seconds.values()):.0f} s")
         for name, result in sorted(results.items(), key=lambda entry: self.shows.index(entry[1].kind)):
-            show_result(run, name, result, {}, words=False)
+            show(OfRun(run), name, result, {}, words=False)
         st.subheader("What was found")
         for name in run.result_names:
             found = results.get(name) or read_result(run, name)

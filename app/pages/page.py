@@ -11,7 +11,8 @@ from ...probe.plugins import Kinds
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose_rows
-from ..components.figure import show_result
+from ..components.figure import show
+from ..components.origin import OfRun
 from ..components.text import literal
 
 
@@ -44,7 +45,7 @@ class Page(Kinds, family="page"):
         for name, result in results.items():
             if [other.title for other in results.values()].count(result.title) > 1:  # the charts do not say which is which
                 st.subheader(literal(name.replace("_", " ")))
-            show_result(run, name, result, where)
+            show(OfRun(run), name, result, where)
 
     def head(self) -> None:
         """Show the title and the intro."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_rows
-from ..components.figure import show_result
+from ..components.figure import show
+from ..components.origin import OfRun
 from ..components.text import caption
 from .page import Page
 
@@ -25,4 +26,4 @@ class Results(Page, kind="results"):
             return
         name = choose("result", list(results), "result", format_func=lambda name: name.replace("_", " "))
         caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
-        show_result(run, name, results[name], choose_rows([results[name]]))
+        show(OfRun(run), name, results[name], choose_rows([results[name]]))

@@ -23,7 +23,7 @@ from ..environment import runs_folder
 from .page import FolderPage
 
 
-class Seeds(FolderPage, kind="seeds"):
+class SeedsPage(FolderPage, kind="seeds"):
     """The run of the side bar, and those that differ from it in the seed alone."""
 
     title = "Seeds together"

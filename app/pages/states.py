@@ -11,8 +11,9 @@ from ...analyses.geometry.state_trajectory import StateTrajectory
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position
-from ..components.figure import is_dark, show_result
+from ..components.figure import is_dark, show
 from ..components.kept_chart import kept_chart, token_strip
+from ..components.origin import OfRun
 from ..components.path_chart import path_chart
 from ..components.text import literal
 from .page import Page
@@ -35,7 +36,7 @@ class States(Page, kind="states"):
                 _walk(run, name, result)
             else:
                 st.subheader(literal(result.title))
-                show_result(run, name, result, {}, panels=slice(None))
+                show(OfRun(run), name, result, {}, panels=slice(None))
 
 
 def _walk(run: Run, name: str, result: StateTrajectory) -> None:
@@ -52,7 +53,7 @@ def _walk(run: Run, name: str, result: StateTrajectory) -> None:
     window = choose("tokens in full", ["32", "16", "64", "128", ALL], "window", where=columns[4])
     own = result.select(model=model, layer=layer, head=head)
     _scrub(run, result, own.table.sort_values("position"), (model, layer, head), view, window)
-    show_result(run, name, result, {"model": model, "layer": layer, "head": head}, words=False, panels=slice(1, None))
+    show(OfRun(run), name, result, {"model": model, "layer": layer, "head": head}, words=False, panels=slice(1, None))
 
 
 @st.fragment

@@ -29,7 +29,7 @@ def kinds_over_steps() -> tuple[str, ...]:
     return tuple(found.kind for found in declarations(Result.family) if STEP in (found.constants.get("columns") or {}))
 
 
-class Training(Page, kind="training"):
+class TrainingPage(Page, kind="training"):
     """Losses, and every analysis that was made at several steps, scrubbed together."""
 
     title = "Training"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Configuration:
+class LaunchConfiguration:
     """The constants with which a kernel is launched.
 
     block: values (or channels) a program. warps: of 32 threads. stages: of the software pipeline. step: how much of the summed
@@ -26,50 +26,56 @@ class Configuration:
 # each product is three, whose operands are held twice, and a key of more than 64 channels would spill.
 PASS = {
     2: (
-        Configuration(block=32, warps=4, stages=2),
-        Configuration(block=32, warps=8, stages=2),
-        Configuration(block=16, warps=4, stages=2),
+        LaunchConfiguration(block=32, warps=4, stages=2),
+        LaunchConfiguration(block=32, warps=8, stages=2),
+        LaunchConfiguration(block=16, warps=4, stages=2),
     ),
-    4: (Configuration(block=16, warps=4, stages=1),),
+    4: (LaunchConfiguration(block=16, warps=4, stages=1),),
 }
 # The same for one decay for all channels, in five kernels; the products have no axis of values.
 SCALAR_PRODUCTS = {
-    2: (Configuration(block=0, warps=4, stages=1, step=128), Configuration(block=0, warps=4, stages=1, step=64)),
-    4: (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=4, stages=1, step=32)),
+    2: (LaunchConfiguration(block=0, warps=4, stages=1, step=128), LaunchConfiguration(block=0, warps=4, stages=1, step=64)),
+    4: (LaunchConfiguration(block=0, warps=4, stages=1, step=16), LaunchConfiguration(block=0, warps=4, stages=1, step=32)),
 }
 SCALAR_FORWARD = {
-    2: (Configuration(block=64, warps=8, stages=3, least=90), Configuration(block=32, warps=8, stages=2)),
-    4: (Configuration(block=16, warps=4, stages=1),),
+    2: (LaunchConfiguration(block=64, warps=8, stages=3, least=90), LaunchConfiguration(block=32, warps=8, stages=2)),
+    4: (LaunchConfiguration(block=16, warps=4, stages=1),),
 }
 SCALAR_BACKWARD = {
-    2: (Configuration(block=64, warps=8, stages=2, least=90), Configuration(block=32, warps=8, stages=2)),
-    4: (Configuration(block=16, warps=4, stages=1),),
+    2: (LaunchConfiguration(block=64, warps=8, stages=2, least=90), LaunchConfiguration(block=32, warps=8, stages=2)),
+    4: (LaunchConfiguration(block=16, warps=4, stages=1),),
 }
 SCALAR_PRODUCT_GRADIENTS = {
-    2: (Configuration(block=32, warps=4, stages=1, step=128), Configuration(block=32, warps=8, stages=1, step=64)),
-    4: (Configuration(block=16, warps=8, stages=1, step=16),),
+    2: (LaunchConfiguration(block=32, warps=4, stages=1, step=128), LaunchConfiguration(block=32, warps=8, stages=1, step=64)),
+    4: (LaunchConfiguration(block=16, warps=8, stages=1, step=16),),
 }
 SCALAR_TOKEN_GRADIENTS = {
-    2: (Configuration(block=64, warps=8, stages=2, step=32), Configuration(block=32, warps=8, stages=1, step=32)),
-    4: (Configuration(block=16, warps=8, stages=1, step=16),),
+    2: (LaunchConfiguration(block=64, warps=8, stages=2, step=32), LaunchConfiguration(block=32, warps=8, stages=1, step=32)),
+    4: (LaunchConfiguration(block=16, warps=8, stages=1, step=16),),
 }
 # The products of a row under a decay for each channel, in float32.
-GRAM = (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=8, stages=1, step=16))
-GRAM_BACKWARD = (Configuration(block=0, warps=4, stages=1, step=16), Configuration(block=0, warps=8, stages=1, step=16))
+GRAM = (LaunchConfiguration(block=0, warps=4, stages=1, step=16), LaunchConfiguration(block=0, warps=8, stages=1, step=16))
+GRAM_BACKWARD = (
+    LaunchConfiguration(block=0, warps=4, stages=1, step=16),
+    LaunchConfiguration(block=0, warps=8, stages=1, step=16),
+)
 STORED_BYTES = {"fast": 2, "exact": 4}
 LARGEST_KEY = {2: 128, 4: 64}
 LARGEST_ROW = {2: 64, 4: 32}  # writes of a row: tokens times writes a token
 LINE = 16  # bytes
-INVERSE = (Configuration(block=64, warps=1, stages=1), Configuration(block=64, warps=2, stages=1))
-SCAN_CONFIGURATIONS = (Configuration(block=128, warps=4, stages=4), Configuration(block=64, warps=2, stages=4))
+INVERSE = (LaunchConfiguration(block=64, warps=1, stages=1), LaunchConfiguration(block=64, warps=2, stages=1))
+SCAN_CONFIGURATIONS = (LaunchConfiguration(block=128, warps=4, stages=4), LaunchConfiguration(block=64, warps=2, stages=4))
 
 # By the channels of a head, up to which they serve. block: sequences a program. The recurrent matrices of a head lie in shared
 # memory, and 64 channels of four gates fill it.
-CELL_CONFIGURATIONS = {32: (Configuration(block=16, warps=4, stages=1),), 64: (Configuration(block=16, warps=8, stages=1),)}
+CELL_CONFIGURATIONS = {
+    32: (LaunchConfiguration(block=16, warps=4, stages=1),),
+    64: (LaunchConfiguration(block=16, warps=8, stages=1),),
+}
 LARGEST_CELL = max(CELL_CONFIGURATIONS)
 
 
-def choose(table: Sequence[Configuration], capability: int) -> Configuration:
+def choose(table: Sequence[LaunchConfiguration], capability: int) -> LaunchConfiguration:
     """The first configuration of a table for a device of this compute capability, times ten."""
     return next(configuration for configuration in table if configuration.least <= capability)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .configurations import GRAM, GRAM_BACKWARD, Configuration
+from .configurations import GRAM, GRAM_BACKWARD, LaunchConfiguration
 from .launch import block, precision_of
 
 
@@ -49,7 +49,7 @@ def _in_two(log_decay: Tensor) -> tuple[Tensor, Tensor]:
     return coarse.contiguous(), (c - coarse.double()).float().contiguous()
 
 
-def _constants(left: Tensor, right: Tensor, chosen: Configuration) -> dict[str, Any]:
+def _constants(left: Tensor, right: Tensor, chosen: LaunchConfiguration) -> dict[str, Any]:
     tokens, p, channels = left.shape[-3:]
     sizes = {"P": p, "R": right.shape[-2], "K": channels, "LEVELS": (tokens - 1).bit_length()}
     blocks = {"BLOCK": block(tokens), "STEP": chosen.step, "PRECISION": precision_of(left.dtype)}

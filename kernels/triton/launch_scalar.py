@@ -16,7 +16,7 @@ from .configurations import (
     SCALAR_PRODUCT_GRADIENTS,
     SCALAR_PRODUCTS,
     SCALAR_TOKEN_GRADIENTS,
-    Configuration,
+    LaunchConfiguration,
     choose,
 )
 from .launch import block, capability_of, check_key_size, launch_inverse, precision_of
@@ -51,7 +51,7 @@ class Tokens:
     def empty(self, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(*size, dtype=dtype, device=self.q.device)
 
-    def launch(self, kernel: Any, grid: tuple[int, ...], chosen: Configuration, *arguments: Any, **more: Any) -> None:
+    def launch(self, kernel: Any, grid: tuple[int, ...], chosen: LaunchConfiguration, *arguments: Any, **more: Any) -> None:
         """Run a kernel with those of all its constants that it has."""
         q, k, v = self.q, self.k, self.v
         sizes = {"WRITES": k.shape[3], "C": self.chunk, "M": self.writes, "K": q.shape[3], "V": v.shape[4]}
@@ -61,15 +61,15 @@ class Tokens:
         constants = {name: x for name, x in (sizes | blocks | kind | more).items() if name in kernel.arg_names}
         kernel[grid](*arguments, **constants, num_warps=chosen.warps, num_stages=chosen.stages)
 
-    def choose(self, table: Mapping[int, Sequence[Configuration]]) -> Configuration:
+    def choose(self, table: Mapping[int, Sequence[LaunchConfiguration]]) -> LaunchConfiguration:
         """The configuration of a kernel's table for the dtype of storage and the device."""
         return choose(table[self.q.element_size()], capability_of(self.q))
 
-    def width(self, chosen: Configuration) -> int:
+    def width(self, chosen: LaunchConfiguration) -> int:
         """The number of value channels that one program takes."""
         return min(chosen.block, block(self.v.shape[4]))
 
-    def over_values(self, chosen: Configuration) -> tuple[int, int, int]:
+    def over_values(self, chosen: LaunchConfiguration) -> tuple[int, int, int]:
         """The grid of the pass: blocks of values, sequences and heads."""
         _, sequences, heads = self.lead
         return -(-self.v.shape[4] // self.width(chosen)), sequences, heads

@@ -23,7 +23,7 @@ from .launch_scalar import OfDecay, Products, Tokens, launch_backward, launch_fo
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScalarPlan:
     """What the pass over all rows is told about them.
 
     table: the rows. segments: (first row, row behind the last, edits behind that one as (sequences, edit, its index)).
@@ -51,7 +51,7 @@ class ScalarPass(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        plan: Plan,
+        plan: ScalarPlan,
         q: Tensor,
         k: Tensor,
         v: Tensor,
@@ -90,7 +90,7 @@ class ScalarPass(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @outside_autocast
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        plan: Plan = ctx.plan
+        plan: ScalarPlan = ctx.plan
         q, k, v, beta, log_decay, rows, *of_rows = ctx.saved_tensors
         scores, inverse, reach, left, written, starts, *rest = of_rows
         tokens = Tokens(q, k, v, beta, log_decay, rows, plan.table.chunk)
@@ -144,7 +144,7 @@ def run(
     rows = range(table.depth) if differentiable else sorted({tap.row for tap in taps})
     slot_of = {row: slot for slot, row in enumerate(rows)}
     slots = torch.tensor([slot_of.get(row, -1) for row in range(table.depth)], dtype=torch.int32, device=q.device)
-    plan = Plan(table, _segments(table), slots, len(slot_of), storage)
+    plan = ScalarPlan(table, _segments(table), slots, len(slot_of), storage)
     places = _places_of(table, taps, slot_of, q.device)
     output, final, written, starts = ScalarPass.apply(plan, q, k, v, beta, log_decay, state, *values)  # type: ignore[no-untyped-call]
     states = _states_at(places, taps, table.chunk, k, log_decay, written, starts)

@@ -14,13 +14,13 @@ from torch.nn import functional
 from ..configuration import Count, NotEmpty, Positive
 from .classifier import Classifier
 from .descent import descend
-from .estimator import CannotFitError, K, Probe
+from .estimator import CannotFitError, K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 
 
 @dataclass(frozen=True)
-class PooledProbe(Probe):
+class PooledProbe(ScoredProbe):
     """W sum_t a_t x_t + b with a = softmax over positions of q^T x_t, of standardised activations x_t.
 
     query: q [D]. weights: W [C, D]. intercepts: [C]. positions: how many a sequence has; one that is exactly 0 is none.
@@ -35,21 +35,15 @@ class PooledProbe(Probe):
     penalty: float = nan
     validation: float = nan
 
-    @property
-    def classes(self) -> Tensor:
-        return self.labels
-
     def attention(self, features: Tensor) -> Tensor:
         """How much each position of sequences [n, positions * D] is looked at, [n, positions]; 0 where there is none."""
         x, there = _sequences(features, self.positions, self.standard)
         return _attention(x, there, self.query)
 
-    def log_probabilities(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor) -> Tensor:
+        """Compute the logit of each class for features [n, ...]: [n, C]."""
         x, there = _sequences(features, self.positions, self.standard)
-        return _logits(x, there, self.query, self.weights, self.intercepts).log_softmax(1)
-
-    def predict(self, features: Tensor) -> Tensor:
-        return self.labels[self.log_probabilities(features).argmax(1)]
+        return _logits(x, there, self.query, self.weights, self.intercepts)
 
 
 @dataclass(frozen=True)

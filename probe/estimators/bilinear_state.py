@@ -14,12 +14,12 @@ from torch.nn import functional
 from ..configuration import Count, Natural, NotEmpty, Positive
 from .classifier import Classifier
 from .descent import descend
-from .estimator import CannotFitError, K, Probe
+from .estimator import CannotFitError, K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 
 
 @dataclass(frozen=True)
-class BilinearProbe(Probe):
+class BilinearProbe(ScoredProbe):
     """sum_r u_cr^T S v_cr + b_c of states S, less their mean and over their scale, with S [heads * K, V].
 
     keys: u [C, rank, heads * K]. values: v [C, rank, V]. intercepts: [C]. mean: [heads * K, V]. scale: of all entries.
@@ -35,20 +35,14 @@ class BilinearProbe(Probe):
     validation: float = nan
 
     @property
-    def classes(self) -> Tensor:
-        return self.labels
-
-    @property
     def parameters(self) -> int:
         """How many numbers it was fitted by."""
         return self.keys.numel() + self.values.numel() + self.intercepts.numel()
 
-    def log_probabilities(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor) -> Tensor:
+        """Compute the logit of each class for features [n, ...]: [n, C]."""
         states = (features.to(self.mean).view(-1, *self.mean.shape) - self.mean) / self.scale
-        return _logits(states, self.keys, self.values, self.intercepts).log_softmax(1)
-
-    def predict(self, features: Tensor) -> Tensor:
-        return self.labels[self.log_probabilities(features).argmax(1)]
+        return _logits(states, self.keys, self.values, self.intercepts)
 
 
 @dataclass(frozen=True)

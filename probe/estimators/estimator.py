@@ -48,8 +48,34 @@ class Probe(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no classes")
 
 
+class ScoredProbe(Probe):
+    """Base of the probes that give each class a score, and answer the class of the highest one; or a number.
+
+    The softmax of the scores are the probabilities. labels: the classes in the order of the scores; None of a probe of a number.
+    """
+
+    labels: Tensor | None
+
+    @abstractmethod
+    def scores(self, features: Tensor) -> Tensor:
+        """The score of each class for features [n, D]: [n, C], or [n, 1] for a number."""
+
+    @property
+    def classes(self) -> Tensor:
+        if self.labels is None:
+            raise ValueError("this probe gives numbers and has no classes")
+        return self.labels
+
+    def predict(self, features: Tensor) -> Tensor:
+        scores = self.scores(features)
+        return scores[:, 0] if self.labels is None else self.labels[scores.argmax(1)]
+
+    def log_probabilities(self, features: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.scores(features).log_softmax(1)
+
+
 @dataclass(frozen=True)
-class LinearProbe(Probe):
+class LinearProbe(ScoredProbe):
     """A linear map of the activations as they are.
 
     weights: [C, D], one row a class, or [1, D] for a number. intercepts: [C]. labels: the C classes; None for a number.
@@ -62,22 +88,12 @@ class LinearProbe(Probe):
     validation: float = nan
     has_probabilities: bool = False
 
-    @property
-    def classes(self) -> Tensor:
-        if self.labels is None:
-            raise ValueError("this probe gives numbers and has no classes")
-        return self.labels
-
     def scores(self, features: Tensor) -> Tensor:
         """Compute W x + b for features [n, D]: [n, C], a score of each class, or [n, 1] for a number."""
         return features.to(self.weights) @ self.weights.T + self.intercepts
 
-    def predict(self, features: Tensor) -> Tensor:
-        scores = self.scores(features)
-        return scores[:, 0] if self.labels is None else self.labels[scores.argmax(1)]
-
     def log_probabilities(self, features: Tensor) -> Tensor | None:
-        return self.scores(features).log_softmax(1) if self.has_probabilities else None
+        return super().log_probabilities(features) if self.has_probabilities else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fitted probes by cell: what they predict, and how they score on other captures."""
+"""Fitted probes by their task: what they predict, and how they score on other captures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..captures.capture import Capture, labelled
 from ..errors import StatescopeError, unknown_name
 from ..statistics.controls import ControlTask
-from ..statistics.evidence import Answers, Evidence
+from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.scores import ProbeScores
 from .estimator import Estimator, Probe, predicted
 
@@ -45,14 +45,6 @@ class Settings(Protocol):
     def about(self) -> dict[str, Any]: ...
 
 
-class Cell(NamedTuple):
-    """Where a probe looks for which label. position: -1 where one probe serves all positions."""
-
-    hook: str
-    position: int
-    label: str
-
-
 class Target(NamedTuple):
     """A label to probe, or its control task."""
 
@@ -61,16 +53,17 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FittedCell:
-    """The probe of a cell and that of its control task; None where it could not be fitted, and `notes` say why.
+class FittedProbe:
+    """The probe of a probing task and that of its control task; None where it could not be fitted, and `notes` say why.
 
-    task: the control task. baseline, control_baseline: what to answer without the activations. samples: how many were fitted.
-    features: of each of them. code_length: bits a sample of the training labels' online code; nan without probabilities.
+    control_task: the labels of the control. baseline, control_baseline: what to answer without the activations. samples: how many
+    were fitted. features: of each of them. code_length: bits a sample of the training labels' online code; nan without
+    probabilities.
     """
 
     probe: Probe | None
     control: Probe | None
-    task: ControlTask | None
+    control_task: ControlTask | None
     baseline: float
     control_baseline: float
     samples: int
@@ -81,21 +74,21 @@ class FittedCell:
 
 @dataclass(frozen=True)
 class FittedProbes:
-    """The probes of a sweep by cell."""
+    """The probes of a sweep by their tasks."""
 
     sweep: Settings
-    cells: Mapping[Cell, FittedCell]
+    by_task: Mapping[ProbingTask, FittedProbe]
     train: Capture
 
     @property
     def hooks(self) -> list[str]:
         """The hooks that have probes, in order."""
-        return list(dict.fromkeys(cell.hook for cell in self.cells))
+        return list(dict.fromkeys(task.hook for task in self.by_task))
 
     def has(self, hook: str, label: str, position: int = EVERYWHERE) -> bool:
         """Whether there is a probe of this label there."""
-        cell = self.cells.get(Cell(hook, position, label))
-        return cell is not None and cell.probe is not None
+        fitted = self.by_task.get(ProbingTask(hook, position, label))
+        return fitted is not None and fitted.probe is not None
 
     def predict(self, capture: Capture, hook: str, label: str, position: int = EVERYWHERE) -> Tensor:
         """The predicted label of each sample of a capture (of those at `position`, for probes by position)."""
@@ -103,19 +96,19 @@ class FittedProbes:
         return self.probe(hook, label, position).predict(capture.features(hook)[rows])
 
     def probe(self, hook: str, label: str, position: int = EVERYWHERE) -> Probe:
-        """The probe of a cell. Raises UnknownNameError for one that was not probed, ValueError for one that has none."""
+        """The probe of a label there. Raises UnknownNameError for what was not probed, ValueError where none could be fitted."""
         if hook not in self.hooks:
             raise unknown_name("probed hook", hook, self.hooks)
-        names = [cell.label for cell in self.cells if cell.hook == hook]
+        names = [task.label for task in self.by_task if task.hook == hook]
         if label not in names:
             raise unknown_name("probed label", label, dict.fromkeys(names))
-        places = [cell.position for cell in self.cells if cell.hook == hook and cell.label == label]
+        places = [task.position for task in self.by_task if task.hook == hook and task.label == label]
         if position not in places:
             raise unknown_name("probed position", str(position), map(str, places))
-        cell = self.cells[Cell(hook, position, label)]
-        if cell.probe is None:
-            raise ValueError(f"{label} at {hook}, position {position}: {'; '.join(cell.notes)}")
-        return cell.probe
+        fitted = self.by_task[ProbingTask(hook, position, label)]
+        if fitted.probe is None:
+            raise ValueError(f"{label} at {hook}, position {position}: {'; '.join(fitted.notes)}")
+        return fitted.probe
 
     def score(self, test: Capture, model: str = "model", *, same_groups: bool = False) -> ProbeScores:
         """Score the probes on held-out samples beside majority and control task, with intervals and a null over groups.
@@ -133,32 +126,34 @@ class FittedProbes:
         contexts = None if test.tokens.is_floating_point() else test.contexts(self.sweep.control_context)
         evidence = Evidence(self.sweep.estimator.metric, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
         features = {hook: test.sample_features(hook) for hook in self.hooks}
-        found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.cells}
+        found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.by_task}
         rows = []
-        for where, cell in self.cells.items():
-            here = found_at[where.position != EVERYWHERE].get(where.position, torch.empty(0, dtype=torch.long))
-            held = here[labelled(test.label(where.label)[here])]
+        for task, fitted in self.by_task.items():
+            here = found_at[task.position != EVERYWHERE].get(task.position, torch.empty(0, dtype=torch.long))
+            held = here[labelled(test.label(task.label)[here])]
             left_out = len(here) - len(held)
-            notes = (*cell.notes, *((f"{left_out} test samples without the label left out",) if left_out else ()))
-            own = features[where.hook]
-            control = None if cell.control is None or cell.task is None or contexts is None else (cell.control, cell.task)
+            notes = (*fitted.notes, *((f"{left_out} test samples without the label left out",) if left_out else ()))
+            own = features[task.hook]
+            control = None
+            if fitted.control is not None and fitted.control_task is not None and contexts is not None:
+                control = fitted.control, fitted.control_task
             found = Answers(
-                None if cell.probe is None or not len(held) else predicted(cell.probe, own, held),
-                test.label(where.label)[held],
+                None if fitted.probe is None or not len(held) else predicted(fitted.probe, own, held),
+                test.label(task.label)[held],
                 None if control is None or not len(held) else predicted(control[0], own, held),
                 None if control is None or contexts is None else control[1].labels(contexts[held]),
-                torch.full((len(held),), cell.baseline, dtype=torch.float64),
-                torch.full((len(held),), cell.control_baseline, dtype=torch.float64),
+                torch.full((len(held),), fitted.baseline, dtype=torch.float64),
+                torch.full((len(held),), fitted.control_baseline, dtype=torch.float64),
                 test.sample_groups[held],
             )
-            chosen = cell.probe
+            chosen = fitted.probe
             about = {
                 "penalty": float("nan") if chosen is None else chosen.penalty,
                 "validation": float("nan") if chosen is None else chosen.validation,
-                "features": cell.features,
-                "code_length": cell.code_length,
+                "features": fitted.features,
+                "code_length": fitted.code_length,
             }
-            rows.append(evidence.row(model, where, found, notes) | about)
+            rows.append(evidence.row(model, task, found, notes) | about)
         about = {
             "training_samples": len(self.train.sample_groups),
             "training_groups": len(self.train.groups.unique()),

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from .classifier import Classifier
-from .estimator import K, Probe
+from .estimator import K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 
 
 @dataclass(frozen=True)
-class NormalProbe(Probe):
+class NormalProbe(ScoredProbe):
     """A normal distribution with independent features for each class.
 
     means, variances: [C, D], of standardised features. log_shares: of the classes, [C]. labels: the classes.
@@ -31,19 +31,13 @@ class NormalProbe(Probe):
     penalty: float = nan
     validation: float = nan
 
-    @property
-    def classes(self) -> Tensor:
-        return self.labels
-
-    def log_probabilities(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor) -> Tensor:
+        """Compute the log-density of each class times its share, for features [n, D]: [n, C]."""
         x = self.standard(features).double()
         precise = 1 / self.variances
         distances = x.square() @ precise.T - 2 * x @ (self.means * precise).T + (self.means.square() * precise).sum(1)
         spread = self.variances.log().sum(1) + x.shape[1] * log(2 * pi)
-        return (self.log_shares - (distances + spread) / 2).log_softmax(1)
-
-    def predict(self, features: Tensor) -> Tensor:
-        return self.labels[self.log_probabilities(features).argmax(1)]
+        return self.log_shares - (distances + spread) / 2
 
 
 @dataclass(frozen=True)

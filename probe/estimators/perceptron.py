@@ -17,13 +17,13 @@ from torch import Tensor
 from ..configuration import Count, NotEmpty, Positive
 from ..statistics.metrics import Metric, RSquared
 from .classifier import Classifier
-from .estimator import K, Probe
+from .estimator import K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 
 
 @dataclass(frozen=True)
-class PerceptronProbe(Probe):
+class PerceptronProbe(ScoredProbe):
     """A network with one hidden layer, V relu(W x + a) + b of standardised features x.
 
     hidden: W [H, D] and a [H]. output: V [C, H] and b [C], a logit of each class, or the number. labels: the classes, or None.
@@ -36,24 +36,11 @@ class PerceptronProbe(Probe):
     penalty: float = nan
     validation: float = nan
 
-    @property
-    def classes(self) -> Tensor:
-        if self.labels is None:
-            raise ValueError("this probe gives numbers and has no classes")
-        return self.labels
-
     def scores(self, features: Tensor) -> Tensor:
         """Compute the network's output for features [n, D]: [n, C]."""
         x = self.standard(features).to(self.hidden[0])
         within = (x @ self.hidden[0].T + self.hidden[1]).relu()
         return within @ self.output[0].T + self.output[1]
-
-    def predict(self, features: Tensor) -> Tensor:
-        scores = self.scores(features)
-        return scores[:, 0] if self.labels is None else self.labels[scores.argmax(1)]
-
-    def log_probabilities(self, features: Tensor) -> Tensor | None:
-        return None if self.labels is None else self.scores(features).log_softmax(1)
 
 
 @dataclass(frozen=True)

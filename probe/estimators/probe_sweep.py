@@ -13,12 +13,12 @@ from ..captures.capture import Capture, labelled
 from ..captures.stored import in_memory, subset
 from ..configuration import Configuration, Count, Natural
 from ..statistics.controls import ControlTask
-from ..statistics.evidence import Answers, Evidence
+from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.groups import group_folds
 from ..statistics.scores import ProbeScores
 from .code_length import code_lengths
 from .estimator import CannotFitError, Estimator, Probe
-from .fitted_probes import Cell, FittedCell, FittedProbes, Target, places
+from .fitted_probes import FittedProbe, FittedProbes, Target, places
 from .ridge import Ridge
 
 
@@ -61,9 +61,9 @@ class ProbeSweep(Configuration):
         """Fit the probes. hooks, labels: those of the capture when None.
 
         Raises UnknownNameError for others, TypeError for real labels that an estimator of classes is to tell apart, and
-        ValueError where no cell at all can be fitted.
+        ValueError where no probe at all can be fitted.
         """
-        cells: dict[Cell, FittedCell] = {}
+        by_task: dict[ProbingTask, FittedProbe] = {}
         for part in self._parts(train, hooks, labels):
             probes: dict[Target, Probe] = {}
             flaw: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class ProbeSweep(Configuration):
                 flaw = (f"cannot be fitted: {error}",)
             lengths = self._code_lengths(part) if probes else {}
             for label in part.labels:
-                cells[Cell(part.hook, part.position, label)] = FittedCell(
+                by_task[ProbingTask(part.hook, part.position, label)] = FittedProbe(
                     probes.get(Target(label, False)),
                     probes.get(Target(label, True)),
                     part.tasks.get(label),
@@ -84,10 +84,10 @@ class ProbeSweep(Configuration):
                     lengths.get(label, float("nan")),
                     (*part.notes[label], *flaw),
                 )
-        if all(cell.probe is None for cell in cells.values()):
-            reasons = dict.fromkeys(f"{where.label!r}: {'; '.join(cell.notes)}" for where, cell in cells.items())
+        if all(fitted.probe is None for fitted in by_task.values()):
+            reasons = dict.fromkeys(f"{task.label!r}: {'; '.join(fitted.notes)}" for task, fitted in by_task.items())
             raise ValueError(f"no probe can be fitted to this training capture; {', '.join(reasons)}")
-        return FittedProbes(self, cells, train)
+        return FittedProbes(self, by_task, train)
 
     def cross_validate(
         self,
@@ -122,7 +122,7 @@ class ProbeSweep(Configuration):
                 found = Answers(guess, truth, control, drawn, *baselines, part.groups)
                 about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
                 about |= {"code_length": lengths.get(label, float("nan"))}
-                rows.append(evidence.row(model, Cell(part.hook, part.position, label), found, notes) | about)
+                rows.append(evidence.row(model, ProbingTask(part.hook, part.position, label), found, notes) | about)
         return ProbeScores.of(rows, self.about | {"test_groups": len(capture.groups.unique()), "folds": folds})
 
     def _code_lengths(self, part: _Part) -> dict[str, float]:

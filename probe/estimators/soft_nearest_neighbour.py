@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..configuration import NotEmpty, Positive
 from .classifier import Classifier
-from .estimator import K, Probe
+from .estimator import K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 
@@ -20,7 +20,7 @@ ENTRIES = 2**24  # distances that are held at a time, which bounds memory
 
 
 @dataclass(frozen=True)
-class NeighbourProbe(Probe):
+class NeighbourProbe(ScoredProbe):
     """All samples that it was fitted to.
 
     samples: standardised, [N, D]. columns: [N, C], the weight of each sample in the column of its class. width: of the kernel.
@@ -34,22 +34,16 @@ class NeighbourProbe(Probe):
     penalty: float = nan
     validation: float = nan
 
-    @property
-    def classes(self) -> Tensor:
-        return self.labels
-
-    def log_probabilities(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor) -> Tensor:
+        """Compute the log of each class's weight around features [n, D]: [n, C]."""
         x = self.standard(features).to(self.samples)
         parts = x.split(max(1, ENTRIES // len(self.samples)))
-        return torch.cat([self._log_shares(part) for part in parts]) if len(x) else x.new_empty(0, len(self.labels))
+        return torch.cat([self._log_weights(part) for part in parts]) if len(x) else x.new_empty(0, len(self.labels))
 
-    def _log_shares(self, x: Tensor) -> Tensor:
+    def _log_weights(self, x: Tensor) -> Tensor:
         near = -torch.cdist(x, self.samples).square() / self.width
         own = [(near[:, column > 0] + column[column > 0].log()).logsumexp(1) for column in self.columns.T]
-        return torch.stack(own, 1).log_softmax(1)
-
-    def predict(self, features: Tensor) -> Tensor:
-        return self.labels[self.log_probabilities(features).argmax(1)]
+        return torch.stack(own, 1)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -15,10 +14,11 @@ from ...kernels.effective_attention import effective_attention
 from ...kernels.recurrence import TapRequest
 from ..errors import StatescopeError
 from ..hooks.cache import StateCache
+from ..hooks.names import layer_of, place_of
 from ..models.text import Tokenizer
 from .delta_rule import delta_tokens
 
-GATES = re.compile(r"blocks\.(\d+)\.linear_attn\.hook_log_decay")
+GATES = "linear_attn.hook_log_decay"
 INPUTS = ("q", "k", "v", "beta", "log_decay")
 
 
@@ -74,10 +74,10 @@ def replay(cache: ActivationCache, *, taps: TapRequest | None = None, attention:
     `hook_effective_attention` [B, H, T, T]. transformer-lens's own reconstruction leaves out what the delta rule erases. Raises
     ValueError where the cache has no such layer.
     """
-    layers = sorted({int(found[1]) for name in cache if (found := GATES.fullmatch(name))})
+    layers = sorted({layer for name in cache if place_of(name) == GATES and (layer := layer_of(name)) is not None})
     if not layers:
         raise ValueError(
-            "this cache has no blocks.*.linear_attn.hook_log_decay: make it with run_with_cache(tokens, use_cache=False) of a "
+            f"this cache has no blocks.*.{GATES}: make it with run_with_cache(tokens, use_cache=False) of a "
             f"bridge of a gated delta rule model; it has {', '.join(list(cache)[:3])}"
         )
     shown: dict[str, Any] = {}

@@ -228,7 +228,7 @@ def recall(memory: Memory | None, name: str, x: Tensor, count: int) -> Tensor:
     return padded
 
 
-class LowRank(nn.Module):
+class LowRankProjection(nn.Module):
     """W_2 f(W_1 x) + b with few hidden units."""
 
     def __init__(

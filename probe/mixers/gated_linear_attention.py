@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from .base import LowRank, Memory, Mixer
+from .base import LowRankProjection, Memory, Mixer
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
 from .recurrences import GATED_LINEAR_ATTENTION, Tokens
@@ -44,7 +44,7 @@ class GatedLinearAttentionMixer(HeadMixer):
 
     def __init__(self, config: GatedLinearAttention, width: int, generator: Generator) -> None:
         super().__init__(config, width, generator, gate=functional.silu)
-        self.decay = LowRank(width, config.gate_rank, config.heads * config.sizes(width)[0], generator)
+        self.decay = LowRankProjection(width, config.gate_rank, config.heads * config.sizes(width)[0], generator)
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))

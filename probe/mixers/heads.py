@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ...kernels.recurrence import Edit, RecurrenceOutput
-from ..hooks.observe import observe, show
+from ..hooks.fire import fire, show
 from .base import (
     Memory,
     Mixer,
@@ -72,7 +72,7 @@ class RecurrentMixer(Mixer):
             memory["carry"] = out.carried_at_taps() if isinstance(memory, Snapshots) else out.carried()
         for hook, name in family.shows.items():
             if getattr(out, name) is not None:
-                observe(getattr(self, hook), getattr(out, name))
+                fire(getattr(self, hook), getattr(out, name))
         self._observe(tokens, fixed, out.tap_positions, carried)
         read: Tensor = self.hook_recurrence_out(out.output)
         return read
@@ -104,16 +104,16 @@ class RecurrentMixer(Mixer):
         if write is not None:
             at = torch.tensor(taps, device=next(iter(tokens.values())).device)
             tapped = {name: x.index_select(1, at) for name, x in applied.items()}
-            observe(self.hook_write, write(tapped | fixed))
+            fire(self.hook_write, write(tapped | fixed))
         if transition is not None:
-            observe(self.hook_transition, transition(applied | fixed))
+            fire(self.hook_transition, transition(applied | fixed))
         if family.attention is not None and self.hook_effective_attention.has_hooks():
             if carried:
                 raise RuntimeError(
                     f"{self.hook_effective_attention.name} is of a whole sequence; this pass goes on from a state, whose tokens "
                     "it does not hold"
                 )
-            observe(self.hook_effective_attention, family.attention(tokens | fixed))
+            fire(self.hook_effective_attention, family.attention(tokens | fixed))
 
 
 class HeadMixer(RecurrentMixer):

@@ -21,7 +21,7 @@ from .spectrum import DECAYS, AllowedSpectrum
 
 @dataclass(frozen=True)
 class HGRN2(HeadsConfig, kind="hgrn2"):
-    """Its key size is the expansion of the state."""
+    """HGRN2 runs gated linear attention whose keys are 1 - f, f the forget gate; the key size is the expansion of the state."""
 
     points = (*QKV, LOG_DECAY_BY_CHANNEL, *MATRIX_STATE, Z)
 

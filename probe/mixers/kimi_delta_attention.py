@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...kernels.precision import widened
-from .base import LowRank, Memory, Mixer, PerHead, linear, step_bias
+from .base import LowRankProjection, Memory, Mixer, PerHead, linear, step_bias
 from .delta_net import check_eigenvalue_range, unit
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
@@ -55,10 +55,10 @@ class KimiDeltaAttentionMixer(HeadMixer):
         super().__init__(config, width, generator, gate=torch.sigmoid)
         key_size, value_size = config.sizes(width)
         self.project_beta = linear(width, config.heads, generator)
-        self.decay = LowRank(width, config.gate_rank, config.heads * key_size, generator)
+        self.decay = LowRankProjection(width, config.gate_rank, config.heads * key_size, generator)
         self.decay.bias.data.copy_(step_bias(config.heads * key_size, generator))
         self.log_rate = PerHead(torch.empty(config.heads).uniform_(1, 16, generator=generator).log())
-        self.project_gate = LowRank(width, config.gate_rank, config.heads * value_size, generator)
+        self.project_gate = LowRankProjection(width, config.gate_rank, config.heads * value_size, generator)
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ..hooks.points import Point
-from .base import LowRank, Memory, Mixer, StateRequest, recall
+from .base import LowRankProjection, Memory, Mixer, StateRequest, recall
 from .delta_net import unit
 from .heads import HeadMixer, HeadsConfig
 from .points import GATE, LOG_DECAY_BY_CHANNEL, MATRIX_STATE, QKV, Z
@@ -92,8 +92,8 @@ class RWKV6Mixer(HeadMixer):
         key_size, rank = config.sizes(width)[0], config.gate_rank
         self.shift = Shift(width, ("first", "q", "k", "v", "decay"))
         names = ("q", "k", "v", "decay")
-        self.mixture = nn.ModuleDict({name: LowRank(width, rank, width, generator, torch.tanh) for name in names})
-        self.decay = LowRank(width, rank, config.heads * key_size, generator, torch.tanh)
+        self.mixture = nn.ModuleDict({name: LowRankProjection(width, rank, width, generator, torch.tanh) for name in names})
+        self.decay = LowRankProjection(width, rank, config.heads * key_size, generator, torch.tanh)
         self.decay.bias.data.copy_(torch.linspace(-6, -1, key_size).repeat(config.heads))
         self.bonus = nn.Parameter(torch.linspace(0, 1, key_size).repeat(config.heads, 1))
 
@@ -118,12 +118,12 @@ class RWKV7Mixer(HeadMixer):
         super().__init__(config, width, generator, gate=nn.Identity())
         key_size, rank = config.sizes(width)[0], config.gate_rank
         self.shift = Shift(width, ("q", "k", "v", "decay", "rate"))
-        self.decay = LowRank(width, rank, config.heads * key_size, generator, torch.tanh)
+        self.decay = LowRankProjection(width, rank, config.heads * key_size, generator, torch.tanh)
         self.decay.bias.data.copy_(torch.linspace(-5, 1, key_size).repeat(config.heads))
-        self.rate = LowRank(width, rank, config.heads * key_size, generator)
+        self.rate = LowRankProjection(width, rank, config.heads * key_size, generator)
         self.erased, self.kept = (nn.Parameter(torch.full((config.heads, key_size), value)) for value in (0.85, 1.0))
         self.bonus = nn.Parameter(0.1 * torch.randn(config.heads, key_size, generator=generator))
-        self.project_gate = LowRank(width, rank, config.heads * self.axis_sizes["value"], generator, torch.sigmoid)
+        self.project_gate = LowRankProjection(width, rank, config.heads * self.axis_sizes["value"], generator, torch.sigmoid)
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         _, mixed = self.shift(x, memory)

@@ -97,7 +97,7 @@ def _mismatch(student: Model, teacher: Model, layer: int, tokens: Tensor) -> Ten
         _, cache = teacher.run_with_cache(tokens, names_filter=names, stop_at_layer=layer + 1)
     entering = cache[names[0]]
     if isinstance(student.config.mixer_of(layer), LinearAttention):
-        found = attention_map(student, layer, entering)
+        found = layer_attention(student, layer, entering)
         return -(cache[maps] * found.clamp_min(1e-12).log()).sum(-1).mean()
     wanted = cache[names[1]]
     return (_mixed(student, layer, entering) - wanted).square().sum() / wanted.square().sum()
@@ -111,7 +111,7 @@ def _mixed(model: Model, layer: int, entering: Tensor) -> Tensor:
     return mixed
 
 
-def attention_map(model: Model, layer: int, entering: Tensor) -> Tensor:
+def layer_attention(model: Model, layer: int, entering: Tensor) -> Tensor:
     """The attention of a layer [B, H, T, T] on a residual stream entering it; for a linear mixer its effective attention."""
     place = "attn.hook_pattern" if model.mixer(layer).has_hook("attn.hook_pattern") else "attn.hook_effective_attention"
     name, seen = hook_name(layer, place), []

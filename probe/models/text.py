@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from ...kernels.arguments import can_read_values
-from ..checkpoint_folder import UnreadableCheckpointError, checked_file, has_file, read_json
+from ..checkpoint_folder import UnreadableCheckpointError, checked_file, has_file, read_object
 from ..errors import StatescopeError
 
 Text = str | Sequence[str]
@@ -59,7 +59,7 @@ class Tokenizer:
             backend = Backend.from_file(str(file))
         except Exception as error:  # the library raises no class of its own
             raise UnreadableCheckpointError(f"{folder / TOKENIZER} is no tokenizer that can be read: {error}") from error
-        settings = read_json(folder, SETTINGS) if has_file(folder, SETTINGS) else {}
+        settings = read_object(folder, SETTINGS) if has_file(folder, SETTINGS) else {}
         return cls(backend, bos=_content(settings.get("bos_token")), pad=_content(settings.get("pad_token")))
 
     def encode(self, text: str, prepend_bos: bool | None = None) -> list[int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..files import DamagedFileError, write_whole
+from .ledger import Ledger
 
 
 class DamagedCheckpointError(DamagedFileError):
@@ -28,19 +29,6 @@ class Progress:
     losses: tuple[float, ...]
 
 
-class ListsFiles(Protocol):
-    """Who keeps the record of files."""
-
-    def holds(self, path: Path) -> bool:
-        """Whether a file is listed, and there as it was written; raises where it was altered."""
-
-    def clear(self, path: Path) -> Path:
-        """A path to write to, once nothing stands there."""
-
-    def record(self, added: Sequence[Path] = (), removed: Sequence[Path] = ()) -> None:
-        """List files that are written, and forget files that are about to be deleted."""
-
-
 @dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one model in a folder. Only the newest is kept; its name tells the step.
@@ -51,7 +39,7 @@ class Checkpoints:
     """
 
     folder: Path
-    ledger: ListsFiles | None = None
+    ledger: Ledger | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -81,7 +69,7 @@ class Checkpoints:
     def progress(self) -> Progress:
         """Read where the newest checkpoint stands, without a model; step 0 when there is none."""
         newest = self.newest
-        return Progress(0, ()) if newest is None else read_progress(newest)
+        return Progress(0, ()) if newest is None else progress_of(newest)
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
@@ -111,7 +99,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     Raises DamagedCheckpointError for a file that cannot be read, or whose tensors are not those of the model by name, shape and
     type.
     """
-    progress = read_progress(path)
+    progress = progress_of(path)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     _check_fit(path, _strip(tensors, "model."), model)
@@ -121,7 +109,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     return progress
 
 
-def read_progress(path: Path) -> Progress:
+def progress_of(path: Path) -> Progress:
     """Read where a checkpoint stands. Raises DamagedCheckpointError for a file that cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,14 @@ from .groups import group_bootstrap, group_shuffles
 from .metrics import Metric
 
 NAN = float("nan")
+
+
+class ProbingTask(NamedTuple):
+    """Which label a probe has to read, and from where. position: -1 where one probe serves all positions."""
+
+    hook: str
+    position: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Evidence:
     permutations: int
     seed: int
 
-    def row(self, model: str, cell: Any, answers: Answers, notes: tuple[str, ...]) -> dict[str, Any]:
-        """A row of `ProbeScores` for a cell (hook, position, label), but for what the fit says of itself."""
+    def row(self, model: str, task: ProbingTask, answers: Answers, notes: tuple[str, ...]) -> dict[str, Any]:
+        """A row of `ProbeScores` for a probing task, but for what the fit says of itself."""
         said = list(notes)
         accuracy, low, high = self.scored(answers.guess, answers.truth, answers.baseline, answers.groups)
         control, control_low, control_high = self.scored(
@@ -55,11 +63,11 @@ class Evidence:
         majority = self.metric.score(answers.baseline, answers.truth, answers.baseline) if len(answers.truth) else NAN
         return {
             "model": model,
-            "hook": cell.hook,
-            "layer": -1 if (layer := layer_of(cell.hook)) is None else layer,
-            "site": site_of(cell.hook),
-            "position": cell.position,
-            "label": cell.label,
+            "hook": task.hook,
+            "layer": -1 if (layer := layer_of(task.hook)) is None else layer,
+            "site": site_of(task.hook),
+            "position": task.position,
+            "label": task.label,
             "uniform_length": math.log2(len(answers.truth.unique())) if self.metric.of_classes and len(answers.truth) else NAN,
             "classes": len(answers.truth.unique()) if self.metric.of_classes else 0,
             "metric": self.metric.name,

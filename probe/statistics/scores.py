@@ -32,7 +32,7 @@ class ProbeScores(Result, kind="probe_scores"):
         "accuracy": "the probe's held-out score by that metric",
         "low": "lower end of its 95% interval",
         "high": "upper end of its 95% interval",
-        "majority": "score of always answering the most frequent class of the cell's training samples (of numbers, their mean)",
+        "majority": "score of always answering the most frequent class of the probe's training samples (of numbers, their mean)",
         "control": "score on the control task; undefined where `note` says so",
         "control_low": "lower end of its 95% interval",
         "control_high": "upper end of its 95% interval",
@@ -78,14 +78,14 @@ class ProbeScores(Result, kind="probe_scores"):
             chosen = scored[scored["hook"] == by_hook.idxmax()] if by_hook.notna().all() else scored
             said = f"{label}, {model}: {_range(chosen)}"
             if len(chosen) < len(scored):
-                said += f"; all {len(scored)} cells: {_span(scored['accuracy'])}"
+                said += f"; all {len(scored)} probes: {_span(scored['accuracy'])}"
             lines.append(said)
         return "\n".join(lines)
 
     def specification(self) -> Figure:
         """One panel a label: the score by hook with its interval, control and majority.
 
-        Cells without a score are left out of the figure; the table says why they have none.
+        Probes without a score are left out of the figure; the table says why they have none.
         """
         table = self.table[self.table["accuracy"].notna()]
         if (table["position"] >= 0).any():

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
-from .spelling import Numbers, Spelling
+from .spelling import Spelling, WholeNumbers
 
 Split = Literal["train", "validation", "test"]
 IGNORED = -100  # a target that no loss counts
@@ -69,7 +69,7 @@ class Task(Configuration, Kinds, family="task"):
     @property
     def spelling(self) -> Spelling:
         """How a person writes a sequence of the task: as numbers, where the task says nothing else."""
-        return Numbers(self.vocabulary)
+        return WholeNumbers(self.vocabulary)
 
     def example(self, length: int) -> str:
         """A sequence to begin with, of about that length, as a person would write it.

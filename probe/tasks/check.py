@@ -13,7 +13,7 @@ class UnfitTaskError(StatescopeError, ValueError):
 
 
 def check_task(task: Task, *, size: int = 50, length: int = 20) -> None:
-    """Draw from a task and raise UnfitTaskError, with the reason, unless
+    """Check a task by drawing from it. Raises UnfitTaskError, with the reason, unless
 
     - the same generator gives the same batch, and another one gives another,
     - tokens and targets are whole numbers of the vocabulary (-100 where nothing is asked), or real numbers of the sizes that

@@ -12,8 +12,8 @@ from .base import Batch, Split, Task, draw_split
 
 @dataclass(frozen=True)
 class Match(Task, kind="match"):
-    """Tokens are numbers below `modulus`. Target and label "match" after a token x_t: 1 if x_t and `order` - 1 tokens before it,
-    which may repeat, sum to 0 modulo `modulus`, else 0.
+    """A token matches where it and `order` - 1 tokens before it, which may repeat, sum to 0 modulo `modulus`. Tokens are numbers
+    below `modulus`; the target and the label "match" after a token are 1 where it matches, else 0.
     """
 
     order: int = 2

@@ -50,7 +50,7 @@ class Bytes(Spelling):
 
 
 @dataclass(frozen=True)
-class Numbers(Spelling):
+class WholeNumbers(Spelling):
     """The tokens are the numbers below `vocabulary`, with spaces or commas between them; digits may stand without, up to ten of
     them.
     """

@@ -29,8 +29,10 @@ class UnreadableTableError(StatescopeError, ValueError):
 
 @dataclass(frozen=True)
 class Table(Task, kind="table"):
-    """One row a sequence. The column "tokens" holds whole numbers from 0 (a list in Parquet, numbers with spaces between them in
-    CSV, which is UTF-8); "split" is train, validation or test; "group", if there is one, says which source a row comes from, as a
+    """Sequences of your own, one in each row of a file.
+
+    The column "tokens" holds whole numbers from 0 (a list in Parquet, numbers with spaces between them in CSV, which is UTF-8);
+    "split" is train, validation or test; "group", if there is one, says which source a row comes from, as a
     name or number, and one source is one in every file, whatever type its column has (`group_of`): 1, 1.0, "1" and "1.0" are one.
     A row that leaves it empty (None, NaN, NaT, NA or "") is a source of its own, known by its tokens. "targets", if there is one,
     is as long as the tokens, -100 where nothing is asked (without it the target is the next token); each other column is a label

@@ -1,39 +1,29 @@
-"""The atlas: papers, claims, and verdicts that tell what was found."""
+"""The atlas: papers, claims, and the list and table that are drawn from stored verdicts."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
-from scipy import stats
 
 from statescope.analyses.atlas.catalogue import paper, paper_of, papers
 from statescope.analyses.atlas.claim import ChangedClaimError, Claim, TooFewSeedsError, claims_in, claims_of, every_claim
-from statescope.analyses.atlas.measurement import Measurement, Scope, Verdict, at_least, at_most, equals, in_every_seed, weakest
+from statescope.analyses.atlas.measurement import Scope, at_most
 from statescope.analyses.atlas.table import table_of
-from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts, verdicts_of
+from statescope.analyses.atlas.verdicts import Verdicts, stored_verdicts
 from statescope.analyses.studies.findings import Findings, Numbers
-from statescope.app.atlas import list_papers
 from statescope.app.seeds import BadSeedsError, parse_seeds
 from statescope.app.study_arguments import study_of_run
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.results.result import DamagedResultError
 from statescope.probe.runs.run import Run
 
 CLAIMS = {claim.kind: claim for claim in every_claim()}
-ABOUT = {"paper": "P000", "claim": "p000-x", "statement": "It is so.", "note": ""}
 DRAWN = sorted(kind for kind, claim in CLAIMS.items() if claim.scope != Scope.TRAINED)
 
 
@@ -44,7 +34,7 @@ def test_the_papers() -> None:
     for number, one in papers().items():
         assert number == one.number and one.name and one.title and one.room and one.claim
         assert one.authors and re.fullmatch(r"\d{4}\.\d{4,5}", one.arxiv), number
-        assert one.year - 2000 - int(one.arxiv[:2]) in (0, 1), f"{number}: a paper is published in the year it is on arXiv, or the next"
+        assert one.year - 2000 - int(one.arxiv[:2]) in (0, 1), number  # of arXiv, or of a venue in the next year
     assert len({one.arxiv for one in papers().values()}) == 211
     assert paper("p153").reference == "Gu and Dao 2023, arXiv:2312.00752"
     with pytest.raises(UnknownNameError, match="paper 'P999' is not known"):
@@ -73,57 +63,6 @@ def test_fewer_than_three_seeds_give_no_verdict() -> None:
             CLAIMS["p001-forms"](seeds=seeds)
 
 
-@pytest.mark.parametrize(
-    ("measurement", "low", "high", "verdict"),
-    [
-        (at_least("x", 0.5), 0.5, 0.9, "holds"),
-        (at_least("x", 0.5), 0.49, 0.9, "inconclusive"),
-        (at_least("x", 0.5), 0.1, 0.49, "does not reproduce"),
-        (at_most("x", 0.5), 0.1, 0.5, "holds"),
-        (at_most("x", 0.5), 0.1, 0.51, "inconclusive"),
-        (at_most("x", 0.5), 0.51, 0.6, "does not reproduce"),
-        (equals("x", 0.5, 0.1), 0.4, 0.6, "holds"),
-        (equals("x", 0.5, 0.1), 0.3, 0.7, "inconclusive"),
-        (equals("x", 0.5, 0.1), 0.61, 0.7, "does not reproduce"),
-    ],
-)
-def test_an_interval_is_judged_as_a_whole(measurement: Measurement, low: float, high: float, verdict: str) -> None:
-    assert measurement.judge(low, high) == verdict
-
-
-@pytest.mark.parametrize(
-    ("measurement", "values", "verdict"),
-    [
-        (at_least("x", 0.0), [0.0, 0.2, 0.9], "holds"),
-        (at_least("x", 0.0), [-1e-3, 0.2, 0.9], "does not reproduce"),
-        (at_most("x", 0.5), [0.1, 0.5], "holds"),
-        (at_most("x", 0.5), [0.1, 0.1, 0.1, 0.6], "does not reproduce"),
-        (equals("x", 2), [2, 2, 2], "holds"),
-        (equals("x", 2), [2, 2, 3], "does not reproduce"),
-    ],
-)
-def test_one_seed_refutes_what_holds_in_every_seed(measurement: Measurement, values: list[float], verdict: str) -> None:
-    """In a trained claim where it says so, and in an identity or a construction always."""
-    for one, scope in [
-        (in_every_seed(measurement), Scope.TRAINED),
-        (measurement, Scope.IDENTITY),
-        (measurement, Scope.CONSTRUCTION),
-    ]:
-        found = verdicts_of((one,), {seed: {"x": value} for seed, value in enumerate(values)}, scope, ABOUT)
-        row = found.table.iloc[0]
-        assert found.verdict == row["verdict"] == verdict
-        assert (row["over"], row["low"], row["high"]) == ("every seed", min(values), max(values))
-
-
-def test_a_mean_may_hold_though_a_seed_fails() -> None:
-    """Judged by its mean, a theorem's bound would be inconclusive where each seed keeps it, and hold where one breaks it."""
-    kept, broken = [0.0042, 0.0001, 0.0083], [0.4, 0.5, 0.6, 0.5, -0.01]
-    for values, by_mean, by_seed in [(kept, "inconclusive", "holds"), (broken, "holds", "does not reproduce")]:
-        numbers = {seed: {"x": value} for seed, value in enumerate(values)}
-        for one, verdict in [(at_least("x", 0.0), by_mean), (in_every_seed(at_least("x", 0.0)), by_seed)]:
-            assert verdicts_of((one,), numbers, Scope.TRAINED, ABOUT).verdict == verdict
-
-
 def test_a_proven_bound_is_judged_in_every_seed() -> None:
     """Eigenvalues in [0, 1] by construction, and exact counts, are bounds that a mean cannot speak of."""
     bound = CLAIMS["p006-parity"].measurements[3]
@@ -131,43 +70,6 @@ def test_a_proven_bound_is_judged_in_every_seed() -> None:
     for claim in CLAIMS.values():
         for one in claim.measurements:
             assert one.relation != "equals" or one.tolerance or one.under(claim.scope).over == "every seed"
-
-
-def test_the_interval_of_a_mean_is_students() -> None:
-    """For 3 seeds the half width is 4.303 standard errors; what must hold for every draw spans all of them."""
-    values, mean = [0.90, 0.95, 1.0], at_least("x", 0).under(Scope.TRAINED)
-    low, high = mean.interval(values)
-    assert high - 0.95 == pytest.approx(4.30265 * 0.05 / 3**0.5, rel=1e-5) and low == pytest.approx(1.9 - high)
-    for scope in (Scope.IDENTITY, Scope.CONSTRUCTION):
-        assert at_least("x", 0).under(scope).interval(values) == (0.90, 1.0)
-    drawn = np.random.default_rng(0).normal(size=(2000, 3))
-    covered = [low <= 0 <= high for low, high in map(mean.interval, drawn.tolist())]
-    assert stats.binomtest(sum(covered), 2000, 0.95).pvalue > 0.01
-
-
-def test_the_weakest_verdict_is_the_claims() -> None:
-    assert weakest(["holds", "holds"]) == "holds"
-    assert weakest(["holds", "inconclusive"]) == "inconclusive"
-    assert weakest(["inconclusive", "does not reproduce", "holds"]) == "does not reproduce"
-
-
-def test_a_number_that_was_not_measured_or_is_not_finite_gives_no_verdict() -> None:
-    with pytest.raises(KeyError, match="'y' was not measured; measured were x"):
-        verdicts_of((at_most("y", 1),), {0: {"x": 1.0}}, Scope.IDENTITY, {})
-    with pytest.raises(ValueError, match="'x' is nan"):
-        verdicts_of((at_most("x", 1),), {0: {"x": float("nan")}}, Scope.IDENTITY, {})
-
-
-def test_a_figure_has_one_unit_an_axis_and_shows_thresholds_and_verdicts() -> None:
-    measurements = (at_most("error", 1e-4), at_least("right", 0.9, "accuracy"), at_least("left", 0.5, "accuracy"))
-    numbers = {seed: {"error": 1e-7, "right": 0.95, "left": 0.2} for seed in range(3)}
-    verdicts = verdicts_of(measurements, numbers, Scope.IDENTITY, ABOUT)
-    errors, accuracies = verdicts.specification().panels
-    assert errors.x_label == "relative error" and errors.x_log and accuracies.x_label == "accuracy" and not accuracies.x_log
-    assert accuracies.marks[0].names == ["right: holds", "left: does not reproduce"]
-    assert list(accuracies.marks[1].values) == [0.9, 0.5] and accuracies.marks[1].label == "threshold"
-    assert verdicts.verdict == "does not reproduce"
-    assert "left: 0.2 [0.2, 0.2], at least 0.5: does not reproduce" in verdicts.summary()
 
 
 @pytest.fixture(scope="module")
@@ -337,120 +239,6 @@ def test_the_table_is_drawn_from_stored_verdicts(runs: Path) -> None:
     assert paper_of("p155-taylor") == "P155" and paper_of("counted") is None
     absent = re.split(r"## absent: \d+ papers", table)[1]
     assert "| P000 |" in absent and "| P155 |" not in absent
-
-
-# What is stored may be anything
-
-
-def rewrite(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], object], *, listed: bool) -> Path:
-    """Change columns and `about` of the verdicts of a run, as another program could, with or without listing the new digest."""
-    path = run / "results" / "verdicts.parquet"
-    table = parquet.read_table(path)
-    header = json.loads(table.schema.metadata[b"statescope"])
-    columns = table.to_pydict()
-    change(columns, header["about"])
-    parquet.write_table(pa.table(columns).replace_schema_metadata({b"statescope": json.dumps(header).encode()}), path)
-    if listed:
-        list_again(run, path)
-    return path
-
-
-def list_again(run: Path, path: Path) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
-    digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
-    manifest["files"]["results/verdicts.parquet"] = {"sha256": digest, "bytes": size}
-    (run / "manifest.json").write_text(json.dumps(manifest))
-
-
-ODD: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
-    "a verdict that is another word": lambda columns, about: columns.update(verdict=["foo"] * len(columns["verdict"])),
-    "a verdict that is a number": lambda columns, about: columns.update(verdict=[1.5] * len(columns["verdict"])),
-    "no rows": lambda columns, about: columns.update({name: [] for name in columns}),
-    "a relation that is none": lambda columns, about: columns.update(relation=["near"] * len(columns["verdict"])),
-    "what is judged is another word": lambda columns, about: columns.update(over=["some"] * len(columns["verdict"])),
-    "a number that is text": lambda columns, about: columns.update(found=["x"] * len(columns["verdict"])),
-    "a number that is NaN": lambda columns, about: columns.update(low=[float("nan")] * len(columns["verdict"])),
-    "a column that lacks": lambda columns, about: columns.pop("expected"),
-    "nothing about it": lambda columns, about: about.clear(),
-    "a paper that is a list": lambda columns, about: about.update(paper=["P155"]),
-    "a claim that is a number": lambda columns, about: about.update(claim=155),
-    "no seeds": lambda columns, about: about.pop("seeds"),
-    "seeds that are a number": lambda columns, about: about.update(seeds=3),
-    "seeds that are none": lambda columns, about: about.update(seeds=[]),
-    "a scope that is none": lambda columns, about: about.update(scope="wide"),
-    "no note": lambda columns, about: about.pop("note"),
-}
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of two claims, one of either paper."""
-    folder = tmp_path_factory.mktemp("measured")
-    for kind in ("p155-taylor", "p013-views"):
-        CLAIMS[kind]().run(folder / kind)
-    return folder
-
-
-@pytest.fixture
-def two(measured: Path, tmp_path: Path) -> Path:
-    shutil.copytree(measured, tmp_path / "runs")
-    return tmp_path / "runs"
-
-
-def statuses(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], str]:
-    """What `statescope atlas list` says of each paper, and of files."""
-    list_papers(folder, json=True)
-    told = capsys.readouterr()
-    return {row["number"]: row["status"] for row in json.loads(told.out)}, told.err
-
-
-@pytest.mark.parametrize("odd", ODD)
-def test_verdicts_that_are_none_are_named_and_hide_no_other(odd: str, two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    right, silent = statuses(two, capsys)
-    assert silent == "" and right["P155"] in get_args(Verdict)
-    path = rewrite(two / "p155-taylor", ODD[odd], listed=True)
-    with pytest.raises(DamagedResultError, match=r"verdicts\.parquet cannot be read as a result"):
-        Run(two / "p155-taylor").result("verdicts")
-    found, told = statuses(two, capsys)
-    assert found == right | {"P155": "damaged"}
-    assert told.count("\n") == 1 and str(path) in told
-    table = table_of(two)
-    assert "| P155 | p155-taylor | identity | damaged | | |" in table and "[p013-views](#p013-views)" in table
-
-
-def better(columns: dict[str, Any], about: dict[str, Any]) -> None:
-    columns["verdict"] = ["holds"] * len(columns["verdict"])
-    columns["found"] = [0.0] * len(columns["verdict"])
-
-
-def test_verdicts_that_were_replaced_are_damaged_and_never_hold(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    right, _ = statuses(two, capsys)
-    path = rewrite(two / "p155-taylor", better, listed=False)
-    found, told = statuses(two, capsys)
-    assert found == right | {"P155": "damaged"}
-    assert told.count("\n") == 1 and f"{path} " in told
-    assert "| P155 | p155-taylor | identity | damaged | | |" in table_of(two)
-    assert [(one.claim, str(path) in one.why) for one in stored_verdicts(two)[1]] == [("p155-taylor", True)]
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_junk_in_the_place_of_verdicts_is_told(two: Path, listed: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    path = two / "p155-taylor" / "results" / "verdicts.parquet"
-    path.write_bytes(b"PAR1 junk\n junk")
-    if listed:
-        list_again(two / "p155-taylor", path)
-    found, told = statuses(two, capsys)
-    assert found["P155"] == "damaged" and found["P013"] in get_args(Verdict)
-    assert told.count("\n") == 1 and str(path) in told
-
-
-def test_verdicts_beside_no_run_are_told(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (two / "p155-taylor" / "manifest.json").write_text("{}")
-    (two / "alone" / "results").mkdir(parents=True)
-    shutil.copy(two / "p013-views" / "results" / "verdicts.parquet", two / "alone" / "results")
-    found, told = statuses(two, capsys)
-    assert found["P155"] == "not measured yet" and found["P013"] in get_args(Verdict), "nothing says whose run it is"
-    assert told.count("\n") == 2 and "p155-taylor/manifest.json" in told and "alone/manifest.json" in told
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0..4", (0, 1, 2, 3, 4)), ("0,2,5", (0, 2, 5)), ("7", (7,))])

@@ -11,7 +11,7 @@ import torch
 
 from statescope import Model, ModelConfig
 from statescope.analyses.behaviour.measured_horizon import measured_horizon
-from statescope.analyses.behaviour.recall_memory import RecallMemory, memory_bytes
+from statescope.analyses.behaviour.recall_memory import RecallMemory, bytes_behind
 from statescope.analyses.models import transitions_of
 from statescope.analyses.spectra.growth import period_radius, product_growth, search
 from statescope.analyses.studies.growth import GrowthStudy
@@ -87,11 +87,11 @@ def test_measured_exponents_are_near_the_predicted_ones(mixer: Any) -> None:
 def test_bytes_of_memory_are_those_of_states_and_of_keys_and_values() -> None:
     config = {"vocabulary": 9, "width": 8, "layers": 2}
     delta = Model(ModelConfig(mixer=DeltaNet(heads=2, short_convolution=0), **config))
-    assert memory_bytes(delta, TOKENS[:1]) == 2 * 2 * 4 * 4 * 4  # layers, heads, K, V, bytes
+    assert bytes_behind(delta, TOKENS[:1]) == 2 * 2 * 4 * 4 * 4  # layers, heads, K, V, bytes
     softmax = Model(ModelConfig(mixer=Attention(heads=2), **config))
-    assert memory_bytes(softmax, TOKENS[:1]) == 2 * 2 * 60 * 8 * 4  # layers, keys and values, tokens, width, bytes
+    assert bytes_behind(softmax, TOKENS[:1]) == 2 * 2 * 60 * 8 * 4  # layers, keys and values, tokens, width, bytes
     window = Model(ModelConfig(mixer=Attention(heads=2, window=5), **config))
-    assert memory_bytes(window, TOKENS[:1]) == 2 * 2 * 4 * 8 * 4
+    assert bytes_behind(window, TOKENS[:1]) == 2 * 2 * 4 * 8 * 4
 
 
 def test_the_study_of_recall(tmp_path: Path) -> None:

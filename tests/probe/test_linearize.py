@@ -7,7 +7,7 @@ import torch
 
 from statescope import AssociativeRecall, Attention, DeltaNet, Model, ModelConfig, Training, linearize, train
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.models.linearize import Target, add_low_rank, attention_map, transfer
+from statescope.probe.models.linearize import Target, add_low_rank, layer_attention, transfer
 
 TASK = AssociativeRecall(pairs=2, symbols=5)
 TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")
@@ -45,7 +45,7 @@ def test_a_map_is_a_softmax_map_or_an_effective_attention(teacher: Model) -> Non
     student = linearize(teacher, "hedgehog")
     entering = torch.randn(2, 9, 16)
     for model in (teacher, student):
-        found = attention_map(model, 1, entering)
+        found = layer_attention(model, 1, entering)
         torch.testing.assert_close(found.sum(-1), torch.ones(2, 2, 9))
         assert found.min() >= 0 and found.triu(1).abs().max() < 1e-6
 

@@ -217,7 +217,7 @@ def test_the_summary_names_the_cell_that_validation_chose_and_never_the_best_of_
     values = everywhere.table[everywhere.table["hook"] == FIRST]["accuracy"]
     assert f"accuracy {span(values)} at {FIRST} and 4 positions" in everywhere.summary()
     spread = everywhere.table["accuracy"]
-    assert f"all 8 cells: {span(spread)}" in everywhere.summary()
+    assert f"all 8 probes: {span(spread)}" in everywhere.summary()
 
 
 def test_cross_validation_scores_every_sample_by_a_probe_that_has_not_seen_its_group() -> None:

@@ -1,4 +1,4 @@
-"""What may stand in a run folder, what may be done to it, and that nothing outside it is ever touched."""
+"""What a run folder holds: as it was written, complete after any death of its process, and nothing where no run can be."""
 
 from __future__ import annotations
 
@@ -7,83 +7,22 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pandas as pd
 import pytest
-import torch
+from folder_learning import FILES, Learning, Losses, digests, flip, loss
 
-from statescope import DeltaNet, Direction, ModelConfig, Parity, Run, Study, Training, capture, generator_for
-from statescope.probe.configuration import Count
+from statescope import DeltaNet, Model, ModelConfig, Run, Study
 from statescope.probe.files import DiskFullError, UnwritableError
-from statescope.probe.results.figure import Figure, Line, Panel
-from statescope.probe.results.result import Result
 from statescope.probe.runs.checkpoint import Checkpoints, Progress, save_checkpoint
 from statescope.probe.runs.ledger import Ledger
-from statescope.probe.runs.lock import ForeignLockError
-from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
-from statescope.probe.runs.progress import RunWarning, read_progress
+from statescope.probe.runs.manifest import AlteredFileError
+from statescope.probe.runs.progress import RunWarning
 from statescope.probe.runs.run import OtherRunError
-
-
-@dataclass(frozen=True)
-class Losses(Result, kind="folder_losses"):
-    columns: ClassVar[dict[str, str]] = {"loss": "a number"}
-    broken: ClassVar[bool] = False
-
-    def summary(self) -> str:
-        return f"{len(self.table)} losses"
-
-    def specification(self) -> Figure:
-        if self.broken:
-            raise ZeroDivisionError("a fault of the figure")
-        x = self.table["loss"].to_numpy()
-        return Figure("Losses", [Panel([Line(x, x)], "x", "y")])
-
-
-@dataclass(frozen=True)
-class Learning(Study, kind="folder_learning"):
-    """Everything a run can hold: checkpoints, a capture, a direction, a result."""
-
-    width: Count = 8
-    heads: Count = 2
-    steps: Count = 4
-
-    def models(self) -> dict[str, ModelConfig]:
-        return {"model": ModelConfig(2, self.width, 1, DeltaNet(heads=self.heads), seed=self.seed)}
-
-    def execute(self, run: Run) -> None:
-        training = Training(steps=self.steps, batch=2, length=6, checkpoint_every=2)
-        model, history = run.train("model", self.models()["model"], Parity(), training, self.seed)
-        batches = [Parity().batch(8, 6, "test", generator_for(self.seed, stream)) for stream in range(3)]
-        found = run.capture("states", model, batches, ["blocks.0.hook_resid_post"], [2, 5])
-        features = found.features("blocks.0.hook_resid_post")
-        present = torch.arange(len(features)) % 2 > 0
-        run.keep_direction("odd", Direction.difference_of_means(features, present, hook="blocks.0.hook_resid_post", name="odd"))
-        run.compute("losses", losses_of, history=history)
-
-
-def losses_of(history: Progress) -> Losses:
-    return Losses(pd.DataFrame({"loss": history.losses}))
-
-
-def loss(value: float = 1.0) -> Losses:
-    return Losses(pd.DataFrame({"loss": [value]}))
-
-
-FILES = [
-    "checkpoints/model/step-0000004.safetensors",
-    "captures/states.zarr",
-    "directions/odd.safetensors",
-    "results/losses.parquet",
-]
 
 
 @pytest.fixture(scope="module")
@@ -95,28 +34,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path / "run")
     return tmp_path / "run"
-
-
-def snapshot(folder: Path) -> dict[str, bytes | str]:
-    """Every entry of a folder, as it is."""
-    found: dict[str, bytes | str] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        found[name] = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
-    return found
-
-
-def digests(path: Path) -> dict[str, str]:
-    return {name: record.sha256 for name, record in Run(path).manifest.files.items()}
-
-
-def flip(path: Path) -> None:
-    """One bit of a file, or of the largest file of a folder."""
-    if path.is_dir():
-        path = max((inner for inner in path.rglob("*") if inner.is_file()), key=lambda inner: inner.stat().st_size)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
 
 
 # What is listed is there, as it was written
@@ -308,159 +225,6 @@ def test_a_run_in_which_nothing_was_finished_gives_way_to_other_settings(tmp_pat
         Failing().run(tmp_path / "run")
 
 
-# Nothing outside a run is touched
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    folder = tmp_path / "outside"
-    (folder / "states.zarr").mkdir(parents=True)
-    (folder / "states.zarr" / "precious").write_text("keep me")
-    (folder / "precious.txt").write_text("keep me")
-    (folder / "step-0000004.safetensors").write_text("keep me")
-    return folder
-
-
-@pytest.mark.parametrize("name", [".lock", ".workers"])
-def test_a_lock_is_not_opened_through_a_link(run: Path, outside: Path, name: str) -> None:
-    before = snapshot(outside)
-    (run / name).unlink(missing_ok=True)
-    (run / name).symlink_to(outside / "precious.txt")
-    with pytest.raises(ForeignLockError, match=f"{name} is a link or no file; delete it"):
-        Learning().run(run)
-    assert snapshot(outside) == before
-    assert Run(run).status == "finished"
-
-
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: os.mkfifo(path)])
-def test_a_lock_that_is_no_file_is_told(run: Path, make: object) -> None:
-    (run / ".lock").unlink()
-    make(run / ".lock")  # type: ignore[operator]
-    if (run / ".lock").is_dir():
-        with pytest.raises(ForeignLockError):
-            Learning().run(run)
-    assert Run(run).status == "finished"
-
-
-def test_a_folder_that_is_no_run_is_left_as_it_is(outside: Path) -> None:
-    (outside / ".thesis.tex.abcd1234.part").write_text("keep me")
-    (outside / ".half.part").write_text("keep me")
-    before = snapshot(outside)
-    with pytest.raises(OtherRunError, match="is not empty and holds no run"):
-        Learning().run(outside)
-    assert snapshot(outside) == before
-
-
-def test_leftovers_are_known_by_their_names(run: Path) -> None:
-    (run / "results" / ".losses.parquet.ab12_xyz.part").write_bytes(b"half")
-    (run / ".mine.part").write_text("keep me")
-    Learning().run(run)
-    assert not list((run / "results").glob(".*"))
-    assert (run / ".mine.part").read_text() == "keep me"
-
-
-@pytest.mark.parametrize("part", ["captures", "results", "figures", "checkpoints/model", "directions"])
-def test_a_folder_that_leads_out_of_the_run_is_refused(run: Path, outside: Path, part: str) -> None:
-    before = snapshot(outside)
-    shutil.rmtree(run / part)
-    (run / part).symlink_to(outside)
-    with pytest.raises(AlteredFileError, match="leads out of the run by a link"):
-        Learning().run(run)
-    assert snapshot(outside) == before
-
-
-@pytest.mark.parametrize("text", ["{}", '{"seconds": {"training": 1.0}}'])
-def test_records_that_lie_outside_the_run_are_neither_read_nor_deleted(run: Path, outside: Path, text: str) -> None:
-    (outside / "package.json").write_text(text)
-    before = snapshot(outside), snapshot(run)
-    (run / "records").symlink_to(outside)
-    with pytest.raises(AlteredFileError, match="records leads out of the run by a link"):
-        Learning().run(run)
-    with pytest.raises(AlteredFileError, match="records leads out of the run by a link"), Run.worker(run) as worker:
-        worker.compute("more", loss)
-    assert snapshot(outside) == before[0]
-    (run / "records").unlink()
-    (run / "results" / "more.parquet").unlink()  # what the worker finished and could not record counts for nothing
-    assert snapshot(run) == before[1]
-
-
-def test_a_checkpoint_is_not_kept_through_a_link(run: Path, outside: Path) -> None:
-    before = snapshot(outside)
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["files"] = {name: record for name, record in manifest["files"].items() if not name.startswith("checkpoints")}
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    shutil.rmtree(run / "checkpoints" / "model")
-    (run / "checkpoints" / "model").symlink_to(outside)
-    with pytest.raises(AlteredFileError, match="leads out of the run by a link"):
-        Learning().run(run)
-    assert snapshot(outside) == before
-
-
-def test_leftovers_behind_a_link_are_left(run: Path, outside: Path) -> None:
-    (outside / ".thesis.tex.abcd1234.part").write_text("keep me")
-    before = snapshot(outside)
-    (run / "mine").symlink_to(outside)
-    Learning().run(run)
-    assert snapshot(outside) == before
-
-
-@pytest.mark.parametrize("text", ["{}", '{"added": {}}', '{"name": "package"}', "[]"])
-def test_what_is_no_record_is_told_and_kept(run: Path, text: str) -> None:
-    (run / "records").mkdir(exist_ok=True)
-    (run / "records" / "package.json").write_text(text)
-    with pytest.raises(DamagedRunError, match=r"records/package\.json cannot be read"):
-        Learning().run(run)
-    assert (run / "records" / "package.json").read_text() == text
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_link_in_the_place_of_a_file_is_never_followed(run: Path, outside: Path, name: str) -> None:
-    """Not to read, where it is listed; not to write or delete, where it is not."""
-    path = run / name
-    target = outside / "states.zarr" if path.is_dir() else outside / "precious.txt"
-    before = snapshot(outside)
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    path.symlink_to(target)
-    if not name.startswith("directions"):
-        with pytest.raises(AlteredFileError, match="cannot be read: it is a link"):
-            Learning().run(run)
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["files"][name]
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    Learning().run(run)
-    assert snapshot(outside) == before
-    assert not path.is_symlink()
-
-
-def test_progress_is_not_written_through_a_link(run: Path, outside: Path) -> None:
-    before = snapshot(outside)
-    for name in ("progress.json", ".progress.json.part"):
-        (run / name).unlink(missing_ok=True)
-        (run / name).symlink_to(outside / "precious.txt")
-    shutil.rmtree(run / "captures")
-    Learning().run(run)
-    assert snapshot(outside) == before
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"stage": 3}', '{"stage": "x", "done": -1}', '{"stage": "x", "total": "many"}', "[" * 9999]
-)
-def test_a_foreign_progress_file_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "progress.json").write_text(text)
-    assert read_progress(tmp_path) is None
-
-
-def test_a_capture_does_not_take_the_place_of_other_files(outside: Path) -> None:
-    before = snapshot(outside)
-    model = Learning().models()["model"]
-    from statescope import Model
-
-    batch = Parity().batch(4, 6, "test", generator_for(0, 1))
-    with pytest.raises(FileExistsError, match="is no capture of ours"):
-        capture(Model(model), [batch], ["blocks.0.hook_resid_post"], positions=[1], store=outside / "states.zarr")
-    assert snapshot(outside) == before
-
-
 # Places where no run can be
 
 
@@ -494,8 +258,6 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def test_no_room_for_a_checkpoint_is_a_sentence_and_keeps_the_last(tmp_path: Path) -> None:
-    from statescope import Model
-
     model = Model(ModelConfig(2, 64, 1, DeltaNet(heads=2)))
     checkpoints = Checkpoints(tmp_path)
     save_checkpoint(tmp_path / "step-0000001.safetensors", model, None, Progress(1, (0.5,)))
@@ -515,53 +277,3 @@ def test_a_run_whose_disk_fills_goes_on_once_there_is_room(made: Path, tmp_path:
     Learning().run(tmp_path / "run")
     assert digests(tmp_path / "run").keys() == digests(made).keys()
     assert Run(tmp_path / "run").problems() == []
-
-
-# Several workers
-
-WORKER = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[3])
-    from test_run_folder import loss
-    from statescope import Run
-    with Run.worker(sys.argv[1]) as run:
-        for index in range(5):
-            name = f"{sys.argv[2]}{index}"
-            run.compute(name, loss, value=float(index))
-    """
-)
-
-
-def work(run: Path, names: Sequence[str]) -> None:
-    here = str(Path(__file__).parent)
-    processes = [subprocess.Popen([sys.executable, "-c", WORKER, str(run), name, here]) for name in names]
-    assert [process.wait(120) for process in processes] == [0] * len(processes)
-
-
-def test_several_workers_write_one_run_and_one_process_merges_their_records(run: Path) -> None:
-    with Run.working(run, "folder_learning", Run(run).manifest.configuration, 0) as writer:
-        work(run, "ab")
-        assert len(list((run / "records").glob("*.json"))) >= 20
-        assert "a0" not in writer.result_names
-        writer.ledger.merge()
-        assert not list((run / "records").iterdir())
-        assert {f"{name}{index}" for name in "ab" for index in range(5)} < set(writer.result_names)
-    found = Run(run)
-    assert found.result("b3").to_frame()["loss"].tolist() == [3.0]
-    assert found.summary("a4") == "1 losses"
-    assert found.problems() == []
-
-
-def test_records_that_nobody_merged_are_taken_over_by_the_next_process(run: Path) -> None:
-    work(run, "c")
-    assert "c0" not in Run(run).result_names
-    Learning().run(run)
-    assert {f"c{index}" for index in range(5)} < set(Run(run).result_names)
-
-
-def test_a_worker_is_refused_where_there_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"manifest\.json cannot be read"), Run.worker(tmp_path):
-        pass
-    assert not list(tmp_path.iterdir())

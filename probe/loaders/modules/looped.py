@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...hooks.observe import observe
+from ...hooks.fire import fire
 from ...hooks.points import Point
 from ...mixers.base import Mixer, StateRequest
 from .dry_run import Dry
@@ -95,7 +95,7 @@ class LoopedCell(Mixer):
                 "or changed; ask for earlier positions"
             )
         if self.seen:
-            observe(self.hook_state, torch.stack(self.seen, dim=1))
+            fire(self.hook_state, torch.stack(self.seen, dim=1))
 
 
 def looped_cell(dry: Dry, path: str, module: nn.Module) -> LoopedCell | None:

@@ -7,7 +7,7 @@ from .delta_net import delta
 from .layers import FlashLinearAttention, ways
 
 
-class KimiDeltaAttentionAdapter(FlashLinearAttention, kind="fla_kimi_delta_attention"):
+class FlaKimiDeltaAttentionAdapter(FlashLinearAttention, kind="fla_kimi_delta_attention"):
     """S_t = (I - beta_t k_t k_t^T) Diag(e^{g_t}) S_{t-1} + beta_t k_t v_t^T."""
 
     title = "Kimi delta attention"

@@ -65,7 +65,7 @@ def _step(
     return _selective_scan(mixer, x, dt, A, keys, queries, delta_bias=dt_bias, delta_softplus=dt_softplus)
 
 
-def _unfused(mixer: ForeignMixer, *_: Any, **__: Any) -> None:
+def unfused(mixer: ForeignMixer, *_: Any, **__: Any) -> None:
     """The fused path, which is not taken."""
 
 
@@ -77,6 +77,6 @@ class MambaAdapter(Adapter, kind="mamba"):
     mixer = "mamba"
     modules = ("MambaMixer", "FalconMambaMixer", "JambaMambaMixer")
     recurrence = DIAGONAL_SCAN
-    functions: ClassVar = {"mamba_selective_scan": _selective_scan, "mamba_inner_fn": _unfused}
+    functions: ClassVar = {"mamba_selective_scan": _selective_scan, "mamba_inner_fn": unfused}
     steps: ClassVar = {"mamba_selective_state_update": _step}
     absent = ()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....mixers.recurrences import LINEAR_ATTENTION
 from ...adapter import Adapter, ForeignMixer
-from .mamba import discretised
+from .mamba import discretised, unfused
 
 
 def chunk_scan(
@@ -60,10 +60,6 @@ def _step(
     return chunk_scan(mixer, x, dt, A[:, 0, 0], keys, queries, chunk_size=1, dt_bias=bias, dt_softplus=dt_softplus)
 
 
-def _unfused(mixer: ForeignMixer, *_: Any, **__: Any) -> None:
-    """The fused path, which is not taken."""
-
-
 class Mamba2Adapter(Adapter, kind="mamba2"):
     """S_t = e^{Delta_t A} S_{t-1} + Delta_t B_t u_t^T, read by C_t."""
 
@@ -79,7 +75,7 @@ class Mamba2Adapter(Adapter, kind="mamba2"):
         "GraniteMoeHybridMambaLayer",
     )
     recurrence = LINEAR_ATTENTION
-    functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": _unfused}
+    functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": unfused}
     steps: ClassVar = {"mamba2_selective_state_update": _step}
 
     @classmethod

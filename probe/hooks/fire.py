@@ -16,7 +16,7 @@ OTHER_WAYS = (
 )
 
 
-def observe(point: HookPoint, value: Any) -> None:
+def fire(point: HookPoint, value: Any) -> None:
     """Fire a hook whose value the model does not read. Raises RuntimeError if a hook function replaces or changes it."""
     if show(point, value) is not value:
         raise RuntimeError(

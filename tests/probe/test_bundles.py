@@ -1,0 +1,94 @@
+"""Bundles: a figure in all its forms with its numbers, and a script that draws it without statescope."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import pytest
+from example_results import HOSTILE, example_curve, example_figure, example_scores, hostile_figure
+
+from statescope.probe.results.bundle import bundle
+from statescope.probe.results.drawn import DrawnFigure
+from statescope.probe.results.print import draw_for_print
+from statescope.probe.results.script import script_of
+from statescope.probe.results.style import STYLES
+
+
+def _unpack(data: bytes, folder: Path) -> Path:
+    folder.mkdir()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+REDRAW = """
+import json, runpy, sys
+assert "statescope" not in sys.modules
+import matplotlib
+script = runpy.run_path(sys.argv[1])
+with matplotlib.rc_context(script["SETTINGS"]):
+    drawn = script["draw"]()
+    drawn.savefig(sys.argv[2], metadata={"CreationDate": None, "Title": None})
+"""
+
+
+@pytest.mark.parametrize("style", ["neurips", "icml"])
+def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_path: Path, style: str) -> None:
+    """Not a number, a label or a limit differs: the PDF is the same to the byte."""
+    drawn = DrawnFigure(example_figure(), style)
+    folder = _unpack(bundle(example_curve(), drawn, {"seed": 3}), tmp_path / "bundle")
+    alone = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
+    command = [sys.executable, "-c", REDRAW, str(folder / "figure.py"), str(tmp_path / "redrawn.pdf")]
+    done = subprocess.run(command, capture_output=True, text=True, env=alone, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    held = io.BytesIO()
+    with matplotlib.rc_context(STYLES[style].settings()):
+        draw_for_print(example_figure(), style).savefig(held, format="pdf", metadata={"CreationDate": None, "Title": None})
+    assert (tmp_path / "redrawn.pdf").read_bytes() == held.getvalue()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_in_a_script_is_a_string(text: str) -> None:
+    marked = f"{text}') or open('x', 'w').close() or ('"
+    tree = ast.parse(script_of(hostile_figure(marked), "neurips"))
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert calls <= {
+        "rows",
+        "draw",
+        "range",
+        "zip",
+        "len",
+        "float",
+        "Path",
+        "Figure",
+        "LogLocator",
+        "NullFormatter",
+        "BoundaryNorm",
+    }
+
+
+def test_a_bundle_has_all_forms_the_numbers_and_where_they_come_from(tmp_path: Path) -> None:
+    scores = example_scores().select(label="depth")
+    provenance = {"run": "mine", "seed": 7, "sha256": "ab" * 32, "selection": {"label": "depth"}}
+    data = bundle(scores, scores.figure(), provenance)
+    assert data == bundle(scores, scores.figure(), provenance), "the same twice"
+    folder = _unpack(data, tmp_path / "bundle")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("caption.txt", "data.csv", "data.parquet"),
+        *("figure.html", "figure.pdf", "figure.png", "figure.py", "figure.svg", "provenance.json"),
+    ]
+    assert json.loads((folder / "provenance.json").read_text()) == provenance
+    told = pd.read_csv(folder / "data.csv")
+    kept = pd.read_parquet(folder / "data.parquet")
+    assert told["value"].tolist() == kept["value"].tolist() == scores.figure().to_frame()["value"].tolist()
+    words = (folder / "caption.txt").read_text()
+    assert "lower end of its 95% interval" in words and "seed 7" in words and "control by context" in words

@@ -1,0 +1,225 @@
+"""Figures: what is drawn is what was computed, on the screen and in print, and text is text."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from example_results import HOSTILE, example_figure, example_scores, hostile_figure
+from matplotlib.colors import to_rgb
+
+from statescope.probe.errors import UnknownNameError
+from statescope.probe.results.drawn import DrawnFigure
+from statescope.probe.results.figure import Bars, Figure, Intervals, Line, Panel
+from statescope.probe.results.palette import SERIES, whole_numbers
+from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
+from statescope.probe.results.screen import draw_on_screen
+from statescope.probe.results.style import STYLES
+from statescope.probe.results.text import visible
+
+
+def test_the_frame_holds_every_drawn_number() -> None:
+    frame = example_figure().to_frame()
+    assert frame.loc[frame["series"] == "curve", "y"].tolist() == [0.2, 0.5, 0.9]
+    assert frame.loc[frame["series"] == "counts", "y"].tolist() == [2, 0, 5]
+    assert frame.loc[frame["series"] == "z", "value"].tolist() == [-1.0, 0.5, 0.2, 3.0]
+    assert frame.loc[frame["series"] == "rows", "low"].tolist() == pytest.approx([0.1, 0.4, 0.8])
+
+
+def test_screen_and_paper_draw_the_same_numbers() -> None:
+    figure = example_figure()
+    screen, sheet = draw_on_screen(figure), draw_for_print(figure)
+    curve = next(trace for trace in screen.data if trace.name == "curve" and trace.mode == "lines+markers")
+    axes = sheet.axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.asarray(curve.y))
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), np.asarray(curve.x))
+    assert axes.get_xscale() == "log" and screen.layout.xaxis.type == "log"
+    cloud = next(trace for trace in screen.data if trace.name == "values")
+    np.testing.assert_allclose(sheet.axes[1].collections[0].get_offsets(), np.stack([cloud.x, cloud.y], 1))
+    assert [bar.get_height() for bar in sheet.axes[3].patches] == pytest.approx([0.2, 0.5, 0.9])
+
+
+def test_the_complex_plane_has_equal_axes_and_a_circle_of_radius_one() -> None:
+    screen, sheet = draw_on_screen(example_figure()), draw_for_print(example_figure())
+    assert screen.layout.yaxis2.scaleanchor == "x2"
+    circle = next(trace for trace in screen.data if trace.name == "unit circle")
+    np.testing.assert_allclose(np.hypot(circle.x, circle.y), 1)
+    assert sheet.axes[1].get_aspect() == 1
+
+
+def test_whole_numbers_have_a_colour_and_a_tick_each() -> None:
+    """Labels are no continuum: between 1 and 2 there is nothing."""
+    screen, sheet = draw_on_screen(example_figure()), draw_for_print(example_figure())
+    look = next(trace for trace in screen.data if trace.name == "values").marker
+    assert list(look.colorbar.tickvals) == [1, 2, 3, 4] and (look.cmin, look.cmax) == (0.5, 4.5)
+    assert len({shade for _, shade in look.colorscale}) == 4
+    bar = next(axes for axes in sheet.axes if axes.get_ylabel() == "phase")
+    assert bar.get_yticks().tolist() == [1, 2, 3, 4]
+    assert whole_numbers(np.array([0.5, 1.0])) is None and whole_numbers(np.array([0.0, 1000.0])) is None
+
+
+def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None:
+    short = draw_on_screen(example_figure()).layout.xaxis
+    assert short.ticktext == ("1", "2", "5", "10", "20", "50") and list(short.tickvals)[:3] == [1, 2, 5]
+    x = np.array([1e-3, 1.0, 1e3])
+    assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", x_log=True)])).layout.xaxis.dtick == 1
+    assert draw_on_screen(Figure("", [Panel([Line(0 * x, x)], "x", "y", x_log=True)])).layout.xaxis.type == "log"
+    wide = Panel([Line(x, x, low=x / 10, high=x * 1e6)], "x", "y", y_log=True)
+    assert draw_on_screen(Figure("", [wide])).layout.yaxis.dtick == 3, "its band counts: 13 decades"
+    rows = Panel([Intervals(["a", "b"], np.array([1e-16, 1.0]))], "x", "", x_log=True)
+    assert draw_on_screen(Figure("", [rows])).layout.xaxis.dtick == 3
+
+
+def test_the_name_of_a_level_stands_on_its_line() -> None:
+    """Where an axis is logarithmic, plotly takes the place of a text as a logarithm, and that of a line as it is."""
+    x = np.array([1.0, 1000.0])
+    for logarithmic, expected in ((False, 10.0), (True, 1.0)):
+        panels = [Panel([Line(x, x)], "x", "y"), Panel([Line(x, x)], "x", "y", y_log=logarithmic, level=(10.0, "chance"))]
+        layout = draw_on_screen(Figure("", panels)).layout
+        (text,) = [one for one in layout.annotations if one.text == "chance"]
+        assert (text.y, text.yref, text.xref) == (expected, "y2", "x2 domain")
+        assert layout.shapes[0].y0 == 10.0 and layout.shapes[0].yref == "y2"
+    zero = Panel([Line(x, x)], "x", "y", x_log=True, level=(0.0, "none"))
+    assert draw_on_screen(Figure("", [zero])).layout.shapes[0].y0 == 0
+    assert not draw_on_screen(Figure("", [dataclasses.replace(zero, y_log=True)])).layout.shapes
+
+
+def test_diverging_colours_are_symmetric_about_zero() -> None:
+    screen = draw_on_screen(example_figure())
+    heat = next(trace for trace in screen.data if trace.type == "heatmap")
+    assert (heat.zmin, heat.zmax) == (-3.0, 3.0)
+
+
+def test_a_default_template_of_another_library_does_not_reach_the_figure() -> None:
+    import plotly.io
+
+    before = plotly.io.templates.default
+    try:
+        plotly.io.templates.default = "plotly_dark"
+        light = draw_background()
+    finally:
+        plotly.io.templates.default = before
+    assert light == draw_background()
+
+
+def draw_background() -> str:
+    return draw_on_screen(example_figure()).layout.template.layout.plot_bgcolor
+
+
+def test_paper_is_byte_stable_and_embeds_text(tmp_path: Path) -> None:
+    first = save_for_print(example_figure(), tmp_path / "first")
+    second = save_for_print(example_figure(), tmp_path / "second")
+    assert [path.suffix for path in first] == [".svg", ".png"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    svg = first[0].read_text()
+    assert ">chance</text>" in svg
+    assert 'width="396pt"' in svg  # 5.5 inches
+
+
+def test_nothing_on_paper_is_smaller_than_six_points() -> None:
+    sheet = draw_for_print(example_figure())
+    sizes = [
+        text.get_fontsize() for text in sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()
+    ]
+    assert min(sizes) >= 6
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_on_the_screen(text: str) -> None:
+    """plotly reads tags, entities and formulas in whatever it writes; none of them reaches it as such."""
+    drawn = json.loads(draw_on_screen(hostile_figure(text)).to_json())
+    del drawn["layout"]["template"]
+    written = [value for key, value in _strings(drawn) if key not in ("legendgroup", "scaleanchor")]
+    assert not [value for value in written if re.search(r"<|[$]|&(?!(amp|lt|gt|#36);)|[\x00-\x1f]", value)]
+    shown = [html.unescape(value) for value in written]
+    assert shown.count(visible(text)) > 20
+
+
+def _strings(node: object, key: str = "") -> list[tuple[str, str]]:
+    if isinstance(node, str):
+        return [(key, node)]
+    children = node.items() if isinstance(node, dict) else [(key, item) for item in node] if isinstance(node, list) else []
+    return [found for name, child in children for found in _strings(child, name)]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_in_print(text: str) -> None:
+    svg = render_for_print(hostile_figure(text), "svg").decode()
+    shown = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert [entry.lstrip("\u200b") for entry in shown].count(visible(text)) > 15
+
+
+def test_text_of_every_sort_fits_into_a_pdf() -> None:
+    assert render_for_print(hostile_figure(" ".join(HOSTILE)), "pdf").startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_text_in_a_page_of_html(text: str) -> None:
+    page = draw_on_screen(hostile_figure(text)).to_html(include_plotlyjs=False)
+    assert "<img" not in page and "<b>" not in page and "<a " not in page
+
+
+def test_names_stand_where_they_belong() -> None:
+    """Equal names stay apart, names that look like numbers or dates are names, and marks with other names are not mixed up."""
+    twice = draw_on_screen(Figure("", [Panel([Bars(["the", "the", "1e5"], np.array([1.0, 2.0, 3.0]))], "", "")]))
+    assert list(twice.data[0].x) == [0, 1, 2] and twice.layout.xaxis.ticktext == ("the", "the", "1e5")
+    marks = [Intervals(["a", "b"], np.array([1.0, 2.0]), "first"), Intervals(["b", "c"], np.array([3.0, 4.0]), "second")]
+    panel = Panel(marks, "", "")
+    assert panel.names == ["a", "b", "c"]
+    screen, sheet = draw_on_screen(Figure("", [panel])), draw_for_print(Figure("", [panel]))
+    assert [list(trace.y) for trace in screen.data] == [[0, 1], [1, 2]]
+    assert [container.lines[0].get_ydata().tolist() for container in sheet.axes[0].containers] == [[0, 1], [1, 2]]
+
+
+def test_series_stay_apart_for_readers_with_a_colour_vision_deficiency() -> None:
+    """Machado et al. (2009) matrices for full protanopia and deuteranopia, distances in linear RGB."""
+    matrices = {
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    }
+    colours = np.array([to_rgb(colour) for colour in SERIES[:4]])
+    for matrix in matrices.values():
+        seen = colours @ np.array(matrix).T
+        gaps = np.linalg.norm(seen[:, None] - seen[None], axis=-1)[np.triu_indices(len(seen), 1)]
+        assert gaps.min() > 0.12
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png", "html", "csv"])
+def test_a_figure_is_saved_by_its_suffix_in_its_style_and_twice_the_same(tmp_path: Path, suffix: str) -> None:
+    one, other = (example_scores().figure(style="icml").save(tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab")
+    assert one == other
+    begin = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG", "html": b"<!doctype html>", "csv": b"series,"}
+    assert one.startswith(begin[suffix])
+    if suffix == "svg":
+        assert b'width="234pt"' in one  # 3.25 inches
+    if suffix == "pdf":
+        assert b"/Type3" not in one and b"/FontFile2" in one  # TrueType, embedded
+    if suffix == "html":
+        assert b"<script src" not in one and b"<link" not in one, "something is loaded from elsewhere"
+    if suffix == "csv":
+        frame = pd.read_csv(tmp_path / "a.csv")
+        assert frame["value"].tolist() == example_scores().figure().to_frame()["value"].tolist()
+
+
+def test_an_unknown_format_or_style_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"figure format 'pfd' is not known; did you mean 'pdf'"):
+        example_scores().figure().save(tmp_path / "probes.pfd")
+    with pytest.raises(UnknownNameError, match=r"style 'nips' is not known"):
+        example_scores().figure(style="nips")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_style_sets_text_of_at_least_six_points_at_its_width() -> None:
+    for name, style in STYLES.items():
+        sheet = DrawnFigure(example_figure(), name).to_matplotlib()
+        assert sheet.get_figwidth() == style.width
+        texts = sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize"))
+        assert min(text.get_fontsize() for text in texts if text.get_text()) >= 6, name
