@@ -2,8 +2,8 @@
 
 What a script begins with stands here. The parts that come in kinds, and the analyses, stand by subject:
 
-    statescope.mixers  statescope.tasks  statescope.estimators  statescope.spectra  statescope.geometry  statescope.lenses
-    statescope.dictionaries  statescope.theory
+    statescope.mixers  statescope.tasks  statescope.estimators  statescope.directions  statescope.spectra
+    statescope.geometry  statescope.lenses  statescope.dictionaries  statescope.theory
 
 and the recurrences in `statescope.kernels`, a file a call: `from statescope.kernels.gate_loop import gate_loop`.
 
@@ -18,7 +18,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "lenses", "dictionaries", "theory")
+SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "directions", "lenses", "dictionaries", "theory")
 _HOME = {
     "Model": ".probe.models.model",
     "ModelConfig": ".probe.models.config",

@@ -1,4 +1,5 @@
 from . import dictionaries as dictionaries
+from . import directions as directions
 from . import estimators as estimators
 from . import geometry as geometry
 from . import lenses as lenses

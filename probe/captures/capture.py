@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 import torch
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 2**26  # bytes of one activation that are read whole
 NO_TOKEN = -1  # behind the end of a sequence that is shorter than the longest; in `positions`, where there is no sample
+
+
+class ConceptSamples(TypedDict):
+    """Real features [S, D] of samples at a hook, whether a concept is present in each, [S], and the source of each, [S]."""
+
+    features: Tensor
+    present: Tensor
+    groups: Tensor
+    hook: str
+    name: str
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -158,6 +168,31 @@ class Capture:
         if name not in self.labels:
             raise unknown_name("label", name, self.labels)
         return self._samples(self.labels[name])
+
+    def concept(self, hook: str, label: str, value: str | float | None = None) -> ConceptSamples:
+        """The samples that have a label, and whether it has a value: what finders of directions and their intervals take.
+
+            MeanDifference().fit(**kept.concept("blocks.0.hook_resid_post", "sentiment", "positive"))
+
+        value: a class by its name where labels were given as text, or else a number; left out, the label itself says whether,
+            in booleans or as 0 and 1. Samples without the label are left out.
+
+        Raises UnknownNameError for a hook, a label or a class that the capture does not have, ValueError where a value has to be
+        given.
+        """
+        truth, words = self.label(label), self.classes.get(label)
+        if isinstance(value, str):
+            if value not in (words or ()):
+                raise unknown_name(f"class of {label!r}", value, words or ())
+            value = (words or ()).index(value)
+        held = labelled(truth)
+        truth = truth[held]
+        if value is None and (words is not None or not bool(((truth == 0) | (truth == 1)).all())):
+            names = words or [f"{one:g}" for one in truth.unique().tolist()[:5]]
+            raise ValueError(f"label {label!r} has the values {', '.join(names)}; say which of them is the concept")
+        present = truth.bool() if value is None else truth == value
+        features, groups = self.features(hook)[held], self.sample_groups[held]
+        return {"features": features, "present": present, "groups": groups, "hook": hook, "name": label}
 
     def contexts(self, length: int) -> Tensor:
         """The last `length` tokens up to each sample, [S, length], padded with -1 before the start.

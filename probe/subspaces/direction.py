@@ -51,11 +51,9 @@ class Direction(Subspace):
         """The direction from the mean activation where a concept is absent to the mean where it is present.
 
         features [N, D], real or complex, of any floating dtype; present [N] of booleans. `scale` is the distance of the two
-        means. Raises ValueError where one of the two has no sample, or where the means are one.
+        means. Raises ValueError as `both_sides` does, and where the means are one.
         """
-        present = present.bool()
-        if present.all() or not present.any():
-            raise ValueError(f"{name}: a difference of means needs samples with and without the concept")
+        present = both_sides(present, name)
         wide = torch.promote_types(features.dtype, torch.float64)
         gap = features[present].to(wide).mean(0) - features[~present].to(wide).mean(0)
         norm = float(gap.norm())
@@ -83,3 +81,20 @@ class Direction(Subspace):
         if basis.shape[1] != 1:
             raise ValueError(f"it is a subspace of {basis.shape[1]} dimensions")
         return cls(basis[:, 0], **rest)
+
+
+def both_sides(present: Tensor, name: str) -> Tensor:
+    """Whether a concept is present in each sample, [N], as booleans.
+
+    Raises ValueError where one of the two sides has no sample, and for numbers other than 0 and 1: the -100 of a sample that has
+    no label would pass for the concept.
+    """
+    if not bool(((present == 0) | (present == 1)).all()):
+        raise ValueError(
+            f"{name}: whether it is present is told by booleans, or by 0 and 1; leave out samples without a label "
+            "(`Capture.concept` does), and say which class is meant"
+        )
+    present = present.bool()
+    if present.ndim != 1 or present.all() or not present.any():
+        raise ValueError(f"{name}: a direction needs samples [N] with and without the concept, got {tuple(present.shape)}")
+    return present

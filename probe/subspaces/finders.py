@@ -17,7 +17,7 @@ from ..estimators.estimator import Estimator, LinearProbe
 from ..estimators.logistic import Logistic
 from ..plugins import Kinds
 from ..statistics.groups import group_resamples
-from .direction import Direction
+from .direction import Direction, both_sides
 from .sides import Side
 
 
@@ -45,16 +45,16 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
     ) -> Direction:
         """Find the direction of a concept in real features [N, D], where it is present [N] and where not.
 
-        groups: the source of each sample, [N]; its own when None. Raises ValueError where one of the two has no sample, for
-        features that are not finite and for a vector of no length, TypeError for complex features.
+        All of them but `side` are what `Capture.concept` gives. groups: the source of each sample, [N]; its own when None.
+
+        Raises ValueError as `both_sides` does, for features that are not finite and for a vector of no length, TypeError for
+        complex features.
         """
         if features.is_complex():
             raise TypeError(f"{name}: features are complex; give their real and imaginary parts side by side")
-        wide, present = features.double(), present.bool()
+        wide, present = features.double(), both_sides(present, name)
         if not bool(wide.isfinite().all()):
             raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
-        if present.all() or not present.any():
-            raise ValueError(f"{name}: a direction needs samples with and without the concept")
         found = self.vector(wide, present, torch.arange(len(wide)) if groups is None else groups)
         norm = float(found.norm())
         if not 0 < norm < float("inf"):
@@ -153,7 +153,8 @@ def direction_interval(
     fewer than two lack it somewhere: one says nothing of how groups differ.
     """
     sources = torch.arange(len(features)) if groups is None else groups
-    for side_, said in ((present.bool(), "with"), (~present.bool(), "without")):
+    present = both_sides(present, name)
+    for side_, said in ((present, "with"), (~present, "without")):
         if len(sources[side_].unique()) < 2:
             raise ValueError(f"{name}: an interval needs at least two groups that have samples {said} the concept")
     where = {"hook": hook, "name": name, "side": side}

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("kernels", "probe", "analyses", "app")
-SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "lenses", "dictionaries", "theory")
+SUBJECTS = ("mixers", "tasks", "estimators", "spectra", "geometry", "directions", "lenses", "dictionaries", "theory")
 
 
 def project() -> dict:

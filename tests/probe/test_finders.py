@@ -10,19 +10,20 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from statescope.estimators import (
+from statescope import Model, ModelConfig, capture
+from statescope.directions import (
     CausalInnerProduct,
+    Direction,
     DirectionFinder,
     KMeans,
-    LinearDiscriminant,
     MeanDifference,
-    NaiveBayes,
     PrincipalComponent,
     Reading,
     Subspace,
     direction_interval,
 )
-from statescope.probe.subspaces.direction import Direction
+from statescope.estimators import LinearDiscriminant, Logistic, NaiveBayes
+from statescope.probe.errors import UnknownNameError
 
 WHERE = {"hook": "blocks.0.hook_resid_post", "name": "concept"}
 FINDERS: list[DirectionFinder] = [MeanDifference(), Reading(), Reading(LinearDiscriminant()), PrincipalComponent(), KMeans()]
@@ -209,3 +210,36 @@ def test_odd_unembeddings_and_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="at least two"):
         product.left_out(unembedding, pairs[0][:1])
     assert math.isfinite(float(product.metric.sum()))
+
+
+@pytest.mark.parametrize("finder", [MeanDifference(), Reading(Logistic())])
+def test_samples_without_a_label_are_not_taken_for_the_concept(finder: DirectionFinder) -> None:
+    features, present = torch.randn(40, 3), torch.arange(40) % 2
+    features[:, 0] += 4 * present
+    with pytest.raises(ValueError, match="without a label"):
+        finder.fit(features, torch.where(torch.arange(40) > 35, -100, present), hook="h", name="c")
+    with pytest.raises(ValueError, match="without a label"):
+        direction_interval(finder, features, 2 * present, hook="h", name="c")
+    with pytest.raises(ValueError, match="without a label"):
+        Direction.difference_of_means(features, present.double().masked_fill(present == 1, torch.nan), hook="h", name="c")
+
+
+def test_a_capture_gives_the_samples_of_a_concept() -> None:
+    model = Model(ModelConfig(vocabulary=7, width=8, layers=1))
+    rows, words = torch.randint(0, 7, (6, 5)), ["low", "high", "high", None, "low", "none"]
+    labels = {"height": words, "odd": rows % 2, "token": rows}
+    kept = capture(model, rows, positions=[1, 4], labels=labels, groups=[0, 1, 1, 2, 3, 3])
+    hook = kept.hooks[0]
+    found = kept.concept(hook, "height", "high")
+    assert found["present"].tolist() == [word == "high" for word in words if word is not None for _ in range(2)]
+    assert found["groups"].tolist() == kept.sample_groups[[0, 1, 2, 3, 4, 5, 8, 9, 10, 11]].tolist()
+    torch.testing.assert_close(found["features"], kept.features(hook)[[0, 1, 2, 3, 4, 5, 8, 9, 10, 11]], rtol=0, atol=0)
+    assert kept.concept(hook, "odd")["present"].tolist() == (rows[:, [1, 4]] % 2 == 1).flatten().tolist()
+    assert kept.concept(hook, "token", 3)["present"].tolist() == (rows[:, [1, 4]] == 3).flatten().tolist()
+    assert MeanDifference().fit(**kept.concept(hook, "odd")).hook == hook
+    with pytest.raises(UnknownNameError, match="hgh.*high"):
+        kept.concept(hook, "height", "hgh")
+    with pytest.raises(ValueError, match="low, none|say which of them is the concept"):
+        kept.concept(hook, "height")
+    with pytest.raises(ValueError, match="say which of them is the concept"):
+        kept.concept(hook, "token")

@@ -1,0 +1,62 @@
+"""Directions and subspaces of concepts: found, measured, taken out, steered along, and tested against random ones."""
+
+from __future__ import annotations
+
+from .analyses.behaviour.causal_check import CausalCheck, causal_check
+from .analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
+from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
+from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
+from .probe.erasure.adversarial_projection import Rlace
+from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
+from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace
+from .probe.erasure.linear_erasers import Leace, MeanProjection
+from .probe.erasure.moments import Moments
+from .probe.erasure.nullspace_projection import Inlp
+from .probe.subspaces.causal_inner_product import CausalInnerProduct
+from .probe.subspaces.direction import Direction
+from .probe.subspaces.finders import (
+    DirectionFinder,
+    DirectionInterval,
+    KMeans,
+    MeanDifference,
+    PrincipalComponent,
+    Reading,
+    direction_interval,
+)
+from .probe.subspaces.subspace import Subspace
+
+__all__ = [
+    "CausalCheck",
+    "CausalInnerProduct",
+    "Direction",
+    "DirectionCosines",
+    "DirectionFinder",
+    "DirectionInterval",
+    "DirectionProjection",
+    "Eraser",
+    "EraserFitter",
+    "ErasureEffect",
+    "Inlp",
+    "KMeans",
+    "LabelledEraser",
+    "LabelledEraserFitter",
+    "Leace",
+    "MeanDifference",
+    "MeanProjection",
+    "MomentFitter",
+    "Moments",
+    "OracleLeace",
+    "PrincipalComponent",
+    "QuadraticLeace",
+    "Reading",
+    "Rlace",
+    "Subspace",
+    "causal_check",
+    "concept_score",
+    "direction_cosines",
+    "direction_interval",
+    "direction_projection",
+    "erasure_effect",
+    "token_accuracy",
+    "token_loss",
+]
