@@ -10,6 +10,7 @@ from .analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_dia
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
 from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
+from .analyses.spectra.circular_transport import circular_distance, circular_embedding, embedded_distance
 from .analyses.spectra.growth import ProductGrowth, product_growth
 from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
 from .analyses.spectra.pseudospectrum import Pseudospectrum, pseudospectrum, pseudospectrum_of
@@ -52,6 +53,9 @@ __all__ = [
     "WindowSpectrum",
     "attention_measures",
     "balanced_truncation",
+    "circular_distance",
+    "circular_embedding",
+    "embedded_distance",
     "fixed_points",
     "hankel_spectrum",
     "hippo_bases",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probe.mixers import MixerConfig
+from ...probe.mixers import Attention, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
 
@@ -31,3 +31,24 @@ def observed(model: Model, tokens: Tensor, *hooks: str, layer: int = 0) -> dict[
     taps = list(range(tokens.shape[1])) if {"state", "write"} & set(hooks) else None
     _, cache = model.run_with_cache(tokens, names_filter=names, taps=taps)
     return {hook: cache[name] for hook, name in zip(hooks, names, strict=True)}
+
+
+@torch.no_grad()
+def attention_reads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What the package's causal softmax attention reads at each token, [B, T, H, V], where its hooks hold these: q and k
+    [B, T, H, K], v [B, T, H, V], in float64, with no positions.
+    """
+    batch, length, heads, size = q.shape
+    mixer = Attention(heads=heads, key_size=size, value_size=v.shape[-1])
+    model = Model(ModelConfig(vocabulary=VOCABULARY, width=8, layers=1, mixer=mixer)).double().eval()
+    held, seen = {"q": q, "k": k, "v": v}, list[Tensor]()
+
+    def put(value: Tensor, hook: Any) -> Tensor:
+        return held[hook.name.rsplit("_", 1)[1]]
+
+    def keep(value: Tensor, hook: Any) -> None:
+        seen.append(value)
+
+    put_in = [(f"blocks.0.attn.hook_{name}", put) for name in held]
+    model.run_with_hooks(torch.zeros(batch, length, dtype=torch.long), fwd_hooks=[*put_in, ("blocks.0.attn.hook_z", keep)])
+    return seen[0]

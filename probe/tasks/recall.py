@@ -16,43 +16,53 @@ class AssociativeRecall(Task, kind="associative_recall"):
     filler, in any order. Keys are the tokens 1 .. symbols, values the next `symbols`, 0 is filler. At a key that comes again the
     target is its value. Labels: "pair", which pair is asked for, -1 elsewhere; "first_value", the value of the first pair, from
     0, -1 before it is said.
+
+    Where some pairs are `overwritten`, their keys come first with other values, which a memory has to take back.
     """
 
     pairs: int = 8
     """A sequence begins with so many pairs."""
     symbols: int = 32
     """There are so many keys, and as many values."""
+    overwritten: int = 0
+    """The keys of so many pairs are said before with another value, which no longer counts."""
 
     label_names = ("pair", "first_value")
 
     def __post_init__(self) -> None:
         if not 1 <= self.pairs <= self.symbols:
             raise ValueError(f"pairs={self.pairs} must be from 1 to the {self.symbols} symbols")
+        if not 0 <= self.overwritten <= self.pairs:
+            raise ValueError(f"overwritten={self.overwritten} must be from 0 to the {self.pairs} pairs")
 
     @property
     def vocabulary(self) -> int:
         return 1 + 2 * self.symbols
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
-        if length < 3 * self.pairs:
-            raise ValueError(f"{self.pairs} pairs and their queries need at least {3 * self.pairs} tokens, got length {length}")
-        n, s = self.pairs, self.symbols
+        n, s, said = self.pairs, self.symbols, 2 * (self.overwritten + self.pairs)
+        if length < said + n:
+            raise ValueError(f"{n} pairs and their queries need at least {said + n} tokens, got length {length}")
 
         def draw(count: int) -> Tensor:
             keys = 1 + _choose(count, s, n, generator)
             values = 1 + s + torch.randint(0, s, (count, n), generator=generator)
-            order, places = _choose(count, n, n, generator), _choose(count, length - 2 * n, n, generator)
-            rest = torch.zeros(count, length - 2 * n, dtype=torch.long)
+            order, places = _choose(count, n, n, generator), _choose(count, length - said, n, generator)
+            rest = torch.zeros(count, length - said, dtype=torch.long)
             asked = torch.full_like(rest, -1).scatter(1, places, order)
             rest = rest.scatter(1, places, keys.gather(1, order))
-            head = torch.stack([keys, values], 2).flatten(1)
-            nothing = torch.full_like(head, -1)
-            return torch.stack([torch.cat([head, rest], 1), torch.cat([nothing, asked], 1)], 1)
+            head = torch.stack([keys, values], 2)
+            if self.overwritten:
+                before = 1 + s + torch.randint(0, s, (count, self.overwritten), generator=generator)
+                head = torch.cat([torch.stack([keys[:, : self.overwritten], before], 2), head], 1)
+            nothing = torch.full((count, said), -1)
+            return torch.stack([torch.cat([head.flatten(1), rest], 1), torch.cat([nothing, asked], 1)], 1)
 
         tokens, pair = draw_split(draw, size, split).unbind(1)
-        answers = tokens[:, 1 : 2 * n : 2].gather(1, pair.clamp(min=0))
-        first = (tokens[:, 1:2] - 1 - s).repeat(1, length)
-        first[:, 0] = -1
+        counted = tokens[:, said - 2 * n : said]  # the pairs that count
+        answers = counted[:, 1::2].gather(1, pair.clamp(min=0))
+        first = (counted[:, 1:2] - 1 - s).repeat(1, length)
+        first[:, : said - 2 * n + 1] = -1
         return Batch(tokens, torch.where(pair < 0, IGNORED, answers), {"pair": pair, "first_value": first})
 
 

@@ -208,10 +208,18 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p265-sketch", result_of("analyses.ntk.factors", "_gram_tiles", lambda tiles: [1.01 * tile for tile in tiles])),
     ("p300-orders", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p315-commute", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
+    ("p171-circular-transport", result_of("analyses.spectra.circular_transport", "_cut", lambda cut: 0 * cut)),
+    ("p268-tensor-rank", result_of("analyses.atlas.papers.p268_words_in_groups", "representation", lambda plane: 1.01 * plane)),
+    ("p273-contexts", even_attention),
+    ("p332-memorisation", even_attention),
+    ("p343-convolution", even_attention),
+    ("p381-triples", result_of("kernels.triple_attention", "_scores", lambda scores: 0.9 * scores)),
+    ("p381-triples", result_of("kernels.triple_attention", "_monomials", lambda monomials: monomials.abs())),
     ("p006-parity", built("probe.mixers.delta_net", "DeltaNet", eigenvalue_range=(0.0, 1.0))),
     ("p154-expansion", built("probe.mixers.hgrn2", "HGRN2", key_size=1)),
     ("p155-recall", built("probe.mixers.linear_attention", "LinearAttention", key_size=1)),
     ("p117-recall", unwritten_slots),
+    ("p001-recall", chunk_terms("delta_rule", 3, 0.0)),
     ("p375-parity", blind_cells),
 ]
 
@@ -228,8 +236,6 @@ NUMBERS: list[tuple[str, str, Mutation]] = [
 # Claims on a small difference, which shows after more steps than a tiny form has: what is measured gets worse. Kind, number,
 # which way is worse, by how much at least, mutation.
 WEAKENED: list[tuple[str, str, int, float, Mutation]] = [
-    # of two rules which both recall: it takes 1000 steps until they lie 0.05 apart
-    ("p001-recall", "DeltaNet: share recalled", -1, 0.4, chunk_terms("delta_rule", 3, 0.0)),
     # of losses that lie within 0.04 nats until the model has learned the task, after 300 steps
     (
         "p068-improvement",

@@ -210,6 +210,7 @@ DRAWN = [
     ModularArithmetic(),
     ModularArithmetic(brackets=True),
     AssociativeRecall(pairs=4),
+    AssociativeRecall(pairs=4, overwritten=2),
     InductionHeads(),
     SelectiveCopying(items=4),
     Repeat(),
@@ -327,6 +328,27 @@ def test_recall_targets_are_what_was_stored() -> None:
         assert all(targets[t] == stored[tokens[t]] and tokens[2 * pair[t]] == tokens[t] for t in asked)
     with pytest.raises(ValueError, match="need at least 15 tokens"):
         task.batch(1, 14, "train", generator_for(0))
+
+
+def test_of_pairs_that_are_overwritten_the_last_value_is_asked_for() -> None:
+    task = AssociativeRecall(pairs=3, symbols=9, overwritten=2)
+    batch = task.batch(50, 20, "train", generator_for(1))
+    old = 0
+    for tokens, targets, first in zip(
+        batch.tokens.tolist(), batch.targets.tolist(), batch.labels["first_value"].tolist(), strict=True
+    ):
+        said = list(zip(tokens[:10:2], tokens[1:10:2], strict=True))
+        stored, before = dict(said), dict(said[:2])
+        assert len(stored) == 3 and before.keys() < stored.keys()
+        asked = [t for t in range(20) if targets[t] != -100]
+        assert len(asked) == 3 and min(asked) >= 10 and all(targets[t] == stored[tokens[t]] for t in asked)
+        assert first == [-1] * 5 + [stored[tokens[4]] - 10] * 15
+        old += sum(before[key] != stored[key] for key in before)
+    assert old > 80
+    with pytest.raises(ValueError, match="need at least 13 tokens"):
+        task.batch(1, 12, "train", generator_for(0))
+    with pytest.raises(ValueError, match="overwritten=4 must be from 0 to the 3 pairs"):
+        AssociativeRecall(pairs=3, overwritten=4)
 
 
 def test_copying_and_repeating_keep_the_order() -> None:

@@ -92,37 +92,39 @@ MORE = "share recalled, DeltaNet less linear attention"
 
 @dataclass(frozen=True)
 class Recall(Claim, kind="p001-recall"):
-    """Models are trained to recall more pairs than a state has key channels."""
+    """Models are trained to recall pairs whose keys were said before with another value."""
 
-    seeds: tuple[int, ...] = fresh_seeds(12)
-    """On seeds 0 to 2 the shares lay so far apart that about eleven seeds settle whether they differ by 0.05."""
-    training: Training = Training(steps=1000, batch=32, length=24, learning_rate=5e-3)
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which settings and thresholds were chosen."""
+    training: Training = Training(steps=600, batch=32, length=24, learning_rate=5e-3)
     """Both models are trained with these settings."""
-    pairs: int = 8
-    """The model has to recall this many pairs, in a state of half as many key channels."""
-    symbols: int = 16
-    """Keys are drawn from this many symbols, and values from as many others."""
+    pairs: int = 4
+    """The model has to recall this many pairs, each of which is said twice, with two values; the later one counts."""
+    symbols: int = 8
+    """Keys are drawn from this many symbols, and values from as many others; a state has as many key channels."""
     width: int = 64
     """The residual stream has this many channels."""
 
     paper, scope = "P001", Scope.TRAINED
     statement = (
-        "Trained on associative recall of twice as many pairs as a state has key channels, DeltaNet recalls more than additive "
-        "linear attention with a state of the same size."
+        "Trained on associative recall of pairs that are overwritten, DeltaNet recalls the value that was said last, where "
+        "additive linear attention with a state of the same size holds both."
     )
-    measurements = (at_least(MORE, 0.05),)
-    note = "After these steps models of one rule differ from seed to seed by more than the two rules do."
+    measurements = (at_least(BY_DELTA_RULE, 0.9), at_least(MORE, 0.15))
+    note = (
+        "Of pairs that are said once, as many as a state has key channels or twice as many, both rules learn to recall as much."
+    )
 
     def small(self) -> Self:
-        training = replace(self.training, steps=200, length=12, learning_rate=1e-2)
-        return replace(self, training=training, pairs=4, symbols=4, width=32)
+        training = replace(self.training, steps=250, batch=16, length=15, learning_rate=1e-2)
+        return replace(self, training=training, pairs=3, symbols=4, width=32)
 
     def experiment(self, seed: int, run: Run) -> Findings:
-        sizes: dict[str, Any] = {"heads": 1, "key_size": self.pairs // 2, "value_size": 16, "short_convolution": 4}
+        sizes: dict[str, Any] = {"heads": 1, "key_size": self.symbols, "value_size": 16, "short_convolution": 4}
         mixers = {
             "DeltaNet": DeltaNet(**sizes, eigenvalue_range=(0.0, 1.0)),  # as in the paper
             "linear": LinearAttention(**sizes, feature_map="identity", normalise=False),
         }
-        task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
+        task = AssociativeRecall(pairs=self.pairs, symbols=self.symbols, overwritten=self.pairs)
         found = accuracies_of(run, seed, mixers, task, self.training, width=self.width)
         return Findings({BY_DELTA_RULE: found["DeltaNet"], ADDITIVE: found["linear"], MORE: found["DeltaNet"] - found["linear"]})

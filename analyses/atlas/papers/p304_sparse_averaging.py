@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ....probe.mixers import Attention
-from ....probe.models.config import ModelConfig
-from ....probe.models.model import Model
 from ....probe.runs.run import Run
 from ....probe.tasks.base import generator_for
 from ....probe.tasks.matching import Match
 from ...studies.findings import Axes, Findings
 from ..claim import Claim
-from ..hooked import VOCABULARY
+from ..hooked import attention_reads
 from ..measurement import Scope, at_least, at_most, equals
 
 SPARSITY, TRIES, VALUES, SCALE = 3, 200, 4, 400.0
@@ -83,32 +78,13 @@ def _solved(length: int, width: int, generator: torch.Generator) -> float:
     return right / TRIES
 
 
-@torch.no_grad()
 def _attention_error(length: int, width: int, generator: torch.Generator) -> float:
     """The package's attention with these keys, values and a scaled query in its hooks, against the mean of the chosen values."""
-    mixer = Attention(heads=1, key_size=width, value_size=VALUES)
-    model = Model(ModelConfig(vocabulary=VOCABULARY, width=8, layers=1, mixer=mixer)).double().eval()
     worst = 0.0
     for _ in range(20):
         keys, values = _signs(length, width, generator), torch.randn(length, VALUES, generator=generator).double()
         chosen = torch.randperm(length, generator=generator)[:SPARSITY]
         query = (SCALE * width**0.5 * _query(keys, chosen)).expand(length, -1)
-        read = _read(model, {"q": query, "k": keys, "v": values})
-        worst = max(worst, float((read[-1] - values[chosen].mean(0)).abs().max()))
+        read = attention_reads(*(x[None, :, None] for x in (query, keys, values)))[0, -1, 0]
+        worst = max(worst, float((read - values[chosen].mean(0)).abs().max()))
     return worst
-
-
-def _read(model: Model, tokens: dict[str, Tensor]) -> Tensor:
-    """What the only head reads at each token, [N, V], where its q, k and v are those given, [N, size]."""
-    seen: list[Tensor] = []
-
-    def keep(value: Tensor, hook: Any) -> None:
-        seen.append(value)
-
-    def put(value: Tensor, hook: Any) -> Tensor:
-        return tokens[hook.name.rsplit("_", 1)[1]][None, :, None]
-
-    put_in = [(f"blocks.0.attn.hook_{name}", put) for name in tokens]
-    length = len(tokens["k"])
-    model.run_with_hooks(torch.zeros(1, length, dtype=torch.long), fwd_hooks=[*put_in, ("blocks.0.attn.hook_z", keep)])
-    return seen[0][0, :, 0]
