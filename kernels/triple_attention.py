@@ -40,12 +40,14 @@ def triple_attention(
     check_finite(q=q, k=k, p=p, v=v, w=w)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), p=(p, "B T H K"), v=(v, "B T H V"), w=(w, "B T H V"))
     scaled = widened(q) * (1 / q.shape[-1] if scale is None else scale)
-    rest = [widened(x) for x in (k, p, v, w)]
+    k, p, v, w = (widened(x) for x in (k, p, v, w))
     if degree is None:
-        return torch.stack([_read(scaled[:, t], *(x[:, : t + 1] for x in rest)) for t in range(q.shape[1])], 1).to(q.dtype)
+        return torch.stack([_read(scaled[:, t], *(x[:, : t + 1] for x in (k, p, v, w))) for t in range(q.shape[1])], 1).to(
+            q.dtype
+        )
     if degree < 0:
         raise ValueError(f"degree must be at least 0, got {degree}")
-    return _by_polynomial(scaled, *rest, degree).to(q.dtype)
+    return _by_polynomial(scaled, k, p, v, w, degree).to(q.dtype)
 
 
 def _read(q: Tensor, k: Tensor, p: Tensor, v: Tensor, w: Tensor) -> Tensor:
