@@ -12,20 +12,32 @@ from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter
 from .probe.erasure.linear_erasers import Leace, MeanProjection
 from .probe.erasure.moments import Moments
 from .probe.erasure.nullspace_projection import Inlp
+from .probe.erasure.weight_projection import project_module, project_weights
+from .probe.interventions.steering_vectors import BiasSteering, SteeringVectors
 from .probe.subspaces.causal_inner_product import CausalInnerProduct
 from .probe.subspaces.direction import Direction
 from .probe.subspaces.finders import (
     DirectionFinder,
-    DirectionInterval,
     KMeans,
     MeanDifference,
     PrincipalComponent,
     Reading,
     direction_interval,
 )
+from .probe.subspaces.intervals import DirectionInterval, SubspaceInterval
+from .probe.subspaces.jacobians import Jacobians, activation_jacobians
+from .probe.subspaces.linear_relation import LinearRelation, concept_interval
 from .probe.subspaces.subspace import Subspace
+from .probe.subspaces.subspace_finders import (
+    PartialLeastSquares,
+    PrincipalComponents,
+    ProjectAndProbe,
+    SubspaceFinder,
+    subspace_interval,
+)
 
 __all__ = [
+    "BiasSteering",
     "CausalCheck",
     "CausalInnerProduct",
     "Direction",
@@ -37,26 +49,39 @@ __all__ = [
     "EraserFitter",
     "ErasureEffect",
     "Inlp",
+    "Jacobians",
     "KMeans",
     "LabelledEraser",
     "LabelledEraserFitter",
     "Leace",
+    "LinearRelation",
     "MeanDifference",
     "MeanProjection",
     "MomentFitter",
     "Moments",
     "OracleLeace",
+    "PartialLeastSquares",
     "PrincipalComponent",
+    "PrincipalComponents",
+    "ProjectAndProbe",
     "QuadraticLeace",
     "Reading",
     "Rlace",
+    "SteeringVectors",
     "Subspace",
+    "SubspaceFinder",
+    "SubspaceInterval",
+    "activation_jacobians",
     "causal_check",
+    "concept_interval",
     "concept_score",
     "direction_cosines",
     "direction_interval",
     "direction_projection",
     "erasure_effect",
+    "project_module",
+    "project_weights",
+    "subspace_interval",
     "token_accuracy",
     "token_loss",
 ]

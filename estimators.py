@@ -35,13 +35,13 @@ from .probe.statistics.scores import ProbeScores
 from .probe.subspaces.causal_inner_product import CausalInnerProduct
 from .probe.subspaces.finders import (
     DirectionFinder,
-    DirectionInterval,
     KMeans,
     MeanDifference,
     PrincipalComponent,
     Reading,
     direction_interval,
 )
+from .probe.subspaces.intervals import DirectionInterval
 from .probe.subspaces.subspace import Subspace
 
 __all__ = [

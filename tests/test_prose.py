@@ -73,7 +73,11 @@ def test_the_text_of_every_field_of_a_recipe_is_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ("study", "task", "mixer", "channel_mixer", "estimator", "eraser", "labelled_eraser", "lens", "direction_finder")
+    "family",
+    (
+        *("study", "task", "mixer", "channel_mixer", "estimator", "eraser", "labelled_eraser", "lens", "direction_finder"),
+        "subspace_finder",
+    ),
 )
 def test_every_setting_has_a_text(family: str) -> None:
     """What `--help` shows of a study, and what a form would show of a part."""

@@ -14,7 +14,7 @@ from transformer_lens.hook_points import HookPoint
 from ...kernels.recurrence import Edit, TapRequest
 from ..errors import unknown_name
 from ..hooks.cache import StateCache
-from ..hooks.names import resolve_layer
+from ..hooks.names import layer_of, place_of, resolve_layer
 from ..hooks.points import Point
 from ..hooks.positions import check_mask, refuse_left_padding
 from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
@@ -74,6 +74,21 @@ class Model(HookedModel):
         block = self.blocks[resolve_layer(layer, self.layers)]
         assert isinstance(block, Block)
         return block
+
+    def writer(self, hook: str) -> nn.Linear:
+        """The linear map whose output a hook shows, of `hook_attn_out` and `hook_mlp_out`: what a layer adds to the stream.
+
+        Raises UnknownNameError for a hook that this model lacks, ValueError for one that no single matrix writes.
+        """
+        if hook not in self.hook_dict:
+            raise self.unknown_hook(hook)
+        block = self._block_at(layer_of(hook) or 0)
+        parts = {"hook_attn_out": (block.attn, "project_out"), "hook_mlp_out": (block.channel_mixer, "outward")}
+        owner, name = parts.get(place_of(hook), (None, ""))
+        found = getattr(owner, name, None)
+        if not isinstance(found, nn.Linear):
+            raise ValueError(f"no single matrix writes {hook}; take a hook_attn_out or hook_mlp_out")
+        return found
 
     def layer_points(self, layer: int) -> tuple[Point, ...]:
         mlp = self._block_at(layer).channel_mixer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +59,24 @@ def train(
     seed: int = 0,
     checkpoints: Checkpoints | None = None,
     report: Report | None = None,
+    parameters: Iterable[nn.Parameter] | None = None,
+    hooks: Sequence[tuple[Any, Callable[..., Any]]] = (),
 ) -> Progress:
     """Train in place, on the device that the model is on, from the newest checkpoint if there is one.
 
+    parameters: what is trained; all of the model's when None. Checkpoints keep those of the model alone.
+    hooks: hook functions by name, as `run_with_hooks` takes them, that act in every forward pass of the training and not behind
+        it. With `direction.ablate()` it is concept ablation fine-tuning (Casademunt et al. 2025, arXiv:2507.16795): no gradient
+        reaches what lies before the hook along the direction, so that the model cannot learn to use it there.
+
     The batch of a step depends on (seed, step) alone, so a run that was interrupted ends with the same numbers.
-    Raises NonFiniteLossError at the first step whose loss or gradient is not finite.
+    Raises NonFiniteLossError at the first step whose loss or gradient is not finite, ValueError for `parameters` beside
+    checkpoints.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    if parameters is not None and checkpoints is not None:
+        raise ValueError("checkpoints keep all parameters of the model and no others; train chosen ones without them")
+    trained = list(model.parameters() if parameters is None else parameters)
+    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     progress = checkpoints.restore(model, optimizer) if checkpoints is not None else Progress(0, ())
     losses = list(progress.losses)
     model.train()
@@ -74,9 +86,10 @@ def train(
             group["lr"] = training.rate(step)
         optimizer.zero_grad()
         try:
-            loss = task_loss(model(batch.tokens), batch)
-            loss.backward()
-            value, norm = loss.item(), nn.utils.clip_grad_norm_(model.parameters(), training.clip).item()
+            with model.hooks(fwd_hooks=list(hooks)) if hooks else nullcontext():  # type: ignore[operator]
+                loss = task_loss(model(batch.tokens), batch)
+                loss.backward()
+            value, norm = loss.item(), nn.utils.clip_grad_norm_(trained, training.clip).item()
         except NonFiniteError:
             value, norm = math.nan, math.nan
         if not (math.isfinite(value) and math.isfinite(norm)):

@@ -72,6 +72,10 @@ class Direction(Subspace):
         self._same_space(other)
         return float((self.vector.conj() @ other._measured[:, 0].to(self.vector)).real)
 
+    def agreement(self, other: Subspace) -> float:
+        """The cosine with another direction, negative where their senses differ; with a subspace, that of the angle with it."""
+        return self.cosine(other) if isinstance(other, Direction) else super().agreement(other)
+
     def project(self, activations: Tensor) -> Tensor:
         """The component of each vector of activations along it: [...] of activations [..., D]."""
         return self.coordinates(activations)[..., 0]

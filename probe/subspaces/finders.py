@@ -6,9 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from scipy import stats
 from sklearn.cluster import KMeans as TheirKMeans
 from torch import Tensor
 
@@ -16,8 +14,8 @@ from ..configuration import Configuration, Count, Natural
 from ..estimators.estimator import Estimator, LinearProbe
 from ..estimators.logistic import Logistic
 from ..plugins import Kinds
-from ..statistics.groups import group_resamples
 from .direction import Direction, both_sides
+from .intervals import DirectionInterval, resampled_cosines
 from .sides import Side
 
 
@@ -116,25 +114,6 @@ class KMeans(DirectionFinder, kind="k_means"):
         return torch.from_numpy(centres[1] - centres[0]).double()
 
 
-@dataclass(frozen=True)
-class DirectionInterval:
-    """How sure a direction is. cosines: of the directions of bootstrap resamples with it, [resamples]. groups: how many.
-
-    low: with 95% confidence, the cosine of the direction with the one that all the data there could be would give is at least
-    this: the 5% quantile of `cosines`, lowered for few groups as those of `group_bootstrap`. Where it is near that of random
-    directions, sqrt(1 / D), the direction is noise.
-    """
-
-    direction: Direction
-    cosines: np.ndarray[Any, np.dtype[np.float64]]
-    groups: int
-
-    @property
-    def low(self) -> float:
-        tail = stats.norm.cdf(-np.sqrt(self.groups / (self.groups - 1)) * stats.t.ppf(0.95, self.groups - 1))
-        return float(np.quantile(self.cosines, tail))
-
-
 def direction_interval(
     finder: DirectionFinder,
     features: Tensor,
@@ -157,13 +136,13 @@ def direction_interval(
     for side_, said in ((present, "with"), (~present, "without")):
         if len(sources[side_].unique()) < 2:
             raise ValueError(f"{name}: an interval needs at least two groups that have samples {said} the concept")
-    where = {"hook": hook, "name": name, "side": side}
-    whole = finder.fit(features, present, groups=sources, **where)  # type: ignore[arg-type]
-    cosines: list[float] = []
-    for rows in map(torch.from_numpy, group_resamples(sources.numpy(), 100 * resamples, seed)):
-        if len(cosines) == resamples:
-            break
-        if present[rows].any() and not present[rows].all():
-            own = finder.fit(features[rows], present[rows], groups=sources[rows], **where)  # type: ignore[arg-type]
-            cosines.append(whole.cosine(own))
-    return DirectionInterval(whole, np.array(cosines), len(sources.unique()))
+
+    def find(rows: Tensor) -> Direction | None:
+        own = present[rows]
+        if own.all() or not own.any():
+            return None
+        return finder.fit(features[rows], own, hook=hook, name=name, side=side, groups=sources[rows])
+
+    whole = finder.fit(features, present, hook=hook, name=name, side=side, groups=sources)
+    cosines = resampled_cosines(whole, find, sources, resamples, seed)
+    return DirectionInterval(whole, cosines, len(sources.unique()))

@@ -184,6 +184,25 @@ class Subspace:
         cosines = torch.linalg.svdvals((self.basis.mH @ other._measured.to(self.basis)).real)
         return cosines.clamp(max=1).arccos()
 
+    def agreement(self, other: Subspace) -> float:
+        """The cosine of the largest principal angle with a subspace of the same space: 1 where one holds the other."""
+        return float(self.angles(other).max().cos())
+
+    def without(self, other: Subspace) -> Self:
+        """What is left of it without the span of another subspace of the same space: orthogonal to that, under the metric.
+
+        Raises ValueError where less is left than it has dimensions, as where one of its directions lies in the other.
+        """
+        self._same_space(other)
+        left = other.remove(self.basis.mT.to(torch.promote_types(self.basis.dtype, torch.float64))).mT
+        lengths = torch.linalg.svdvals(left)
+        if not lengths[-1] > 1e-6:
+            raise ValueError(f"{self.name} has a direction within {other.name}, of which nothing is left")
+        basis = _orthonormal(left, self.metric).to(self.basis)
+        about = dict(self.about) | {"without": [*self.about.get("without", []), other.name]}
+        rest = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "about": about}
+        return self._of(basis, **rest, metric=self.metric)
+
     def _same_space(self, other: Subspace) -> None:
         same_metric = self.metric is other.metric or (
             self.metric is not None and other.metric is not None and torch.equal(self.metric, other.metric)
