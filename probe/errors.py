@@ -26,6 +26,10 @@ class LayerError(StatescopeError, IndexError, KeyError):
         return str(self.args[0])
 
 
+class MissingPackageError(StatescopeError, ImportError):
+    """A package that one thing needs and that is not installed. Its text says the command that installs it."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
     names = list(known)

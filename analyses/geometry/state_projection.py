@@ -1,11 +1,13 @@
 """States on the two axes that tell task states best apart, and how much nearer states of one task state are than others.
 
 The axes are those of linear discriminant analysis (Fisher 1936; Rao 1948), fitted on half of the sequences and drawn on the other
-half, so that what is drawn is no chance of many dimensions; beside it the same by principal components.
+half, so that what is drawn is no chance of many dimensions; beside it the same by principal components and, where it is asked
+for, by UMAP (McInnes, Healy and Melville 2018, arXiv:1802.03426), which keeps neighbours together and no distances.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +19,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from ...kernels.recurrence import Tap
+from ...probe.errors import MissingPackageError
 from ...probe.results.figure import Figure, Panel, Points
 from ...probe.results.result import Result
 from ...probe.tasks.base import IGNORED
@@ -34,7 +37,7 @@ class StateProjection(Result, kind="state_projection"):
     columns: ClassVar[dict[str, str]] = {
         "model": "name of the model",
         "layer": "block",
-        "axes": "discriminant (fitted to the labels) or principal",
+        "axes": "discriminant (fitted to the labels), principal, or umap",
         "label": "task state",
         "sequence": "sequence of the batch, of the half that nothing was fitted on",
         "position": "token position",
@@ -62,15 +65,21 @@ class StateProjection(Result, kind="state_projection"):
         return Figure(self.title, panels, alt=f"States on two axes, by task state. {self.summary()}")
 
 
-def state_projection(models: Models, tokens: Tensor, labels: Tensor, *, label: str = "label", seed: int = 0) -> StateProjection:
+def state_projection(
+    models: Models, tokens: Tensor, labels: Tensor, *, label: str = "label", neighbours: int | None = None, seed: int = 0
+) -> StateProjection:
     """Project the states of every layer, all heads together, by labels and without them.
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T], four sequences or more.
     labels: [B, T] whole numbers, the task state after each token; -100 leaves a token out. label: what they are called.
+    neighbours: of each state, how many UMAP keeps near it; left out, there is no map by UMAP, which takes its time.
 
-    Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class, and for a model without
-    a state.
+    Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class, for fewer than 2
+    neighbours or no fewer than there are states, and for a model without a state; MissingPackageError for a map by UMAP where
+    umap-learn is not installed.
     """
+    if neighbours is not None and neighbours < 2:
+        raise ValueError(f"neighbours must be at least 2, got {neighbours}")
     if labels.shape != tokens.shape[:2] or labels.is_floating_point():
         raise ValueError(f"labels are {list(labels.shape)} {labels.dtype}; tokens need whole numbers {list(tokens.shape[:2])}")
     if len(tokens) < 4:
@@ -87,7 +96,10 @@ def state_projection(models: Models, tokens: Tensor, labels: Tensor, *, label: s
             finder = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(fitted, known)
             principal = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
             sequence, position = np.nonzero(kept[half:])
-            for axes, found in (("discriminant", finder.transform(drawn)), ("principal", principal.transform(drawn))):
+            maps = {"discriminant": finder.transform(drawn), "principal": principal.transform(drawn)}
+            if neighbours is not None:
+                maps["umap"] = _neighbour_map(drawn, neighbours, seed)
+            for axes, found in maps.items():
                 two = np.pad(found, ((0, 0), (0, 2)))[:, :2]
                 columns = {
                     "label": true,
@@ -101,6 +113,20 @@ def state_projection(models: Models, tokens: Tensor, labels: Tensor, *, label: s
             distances[f"{name}, layer {layer}"] = (within, between, float(finder.score(drawn, true)))
     about = {"label": label, "distances": distances, "sequences": len(tokens), "tokens": tokens.shape[1]}
     return StateProjection(pd.concat(tables, ignore_index=True)[list(StateProjection.columns)], about)
+
+
+def _neighbour_map(states: Values, neighbours: int, seed: int) -> Values:
+    """Two coordinates of each state [N, D] by UMAP."""
+    if neighbours >= len(states):
+        raise ValueError(f"{neighbours} neighbours of {len(states)} states; give fewer, or more sequences")
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise MissingPackageError('the map needs umap-learn: pip install "statescope[umap]"') from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value", category=UserWarning)  # what a fixed seed costs
+        found: Values = UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(states).astype(np.float64)
+    return found
 
 
 def _distances(states: Values, labels: NDArray[np.int64], seed: int) -> tuple[float, float]:

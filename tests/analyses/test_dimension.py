@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from statescope import Model, ModelConfig
 from statescope.analyses.geometry.intrinsic_dimension import dimensions_of, intrinsic_dimension
 from statescope.analyses.geometry.state_projection import state_projection
+from statescope.probe.errors import MissingPackageError
 from statescope.probe.mixers import LRU, Attention, DeltaNet, Elman
 
 
@@ -96,3 +99,21 @@ def test_states_that_are_told_apart_and_labels_that_are_not() -> None:
             state_projection(model, tokens, labels)
     with pytest.raises(ValueError, match="3 are too few"):
         state_projection(model, tokens[:3], tokens[:3])
+
+
+def test_a_map_by_umap_keeps_states_of_one_token_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(Elman(heads=2))
+    tokens = torch.randint(0, 5, (12, 12), generator=torch.Generator().manual_seed(3))
+    found = state_projection(model, tokens, tokens, label="token", neighbours=8)
+    own = found.table[(found.table["axes"] == "umap") & (found.table["layer"] == 0)]
+    points, labels = own[["first", "second"]].to_numpy(), own["label"].to_numpy()
+    nearest = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(len(points), np.inf))
+    assert (labels[nearest.argmin(1)] == labels).mean() > 0.8 > (np.random.default_rng(0).permutation(labels) == labels).mean()
+    again = state_projection(model, tokens, tokens, label="token", neighbours=8)
+    pd.testing.assert_frame_equal(found.table, again.table)
+    for neighbours, message in ((1, "at least 2"), (72, "72 neighbours of 72 states")):
+        with pytest.raises(ValueError, match=message):
+            state_projection(model, tokens, tokens, neighbours=neighbours)
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingPackageError, match=r"pip install \"statescope\[umap\]\""):
+        state_projection(model, tokens, tokens, neighbours=8)
