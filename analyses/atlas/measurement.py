@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+
+from ...probe.results.intervals import mean_and_reach
 
 Verdict = Literal["holds", "does not reproduce", "inconclusive"]
 Relation = Literal["at least", "at most", "equals"]
@@ -63,8 +64,8 @@ class Measurement:
         x = np.asarray(values, dtype=float)
         if self.over == "every seed" or len(x) < 2:
             return float(x.min()), float(x.max())
-        reach = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5)
-        return float(x.mean()) - reach, float(x.mean()) + reach
+        mean, reach = mean_and_reach(x)
+        return float(mean - reach), float(mean + reach)
 
     def judge(self, low: float, high: float) -> Verdict:
         """The verdict on an interval. It holds where all of it lies within the bounds. A mean does not reproduce where none of

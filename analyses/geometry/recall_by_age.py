@@ -51,11 +51,10 @@ class RecallByAge(Result, kind="recall_by_age"):
         """Both by age: means over heads, with the range."""
         panels = []
         for column, label in (("cosine", "cosine"), ("recalled", "share recalled")):
-            lines = []
-            for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-                by = own.groupby("age")[column]
-                low, high = by.min().to_numpy(), by.max().to_numpy()
-                lines.append(Line(np.asarray(sorted(by.groups)), by.mean().to_numpy(), f"{model}, layer {layer}", low, high))
+            lines = [
+                Line.of_rows(own, "age", column, f"{model}, layer {layer}")
+                for (model, layer), own in self.table.groupby(["model", "layer"], sort=False)
+            ]
             level = (1 / int(self.about["tokens"]), "chance") if column == "recalled" else (0.0, "unrelated")
             panels.append(Panel(lines, "tokens since it was written", label, level=level))
         return Figure(

@@ -29,6 +29,7 @@ from torch.nn.functional import normalize
 from ...kernels.delta_rule import delta_rule
 from ...kernels.linear_attention import linear_attention
 from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.intervals import mean_and_reach
 from ...probe.results.result import Result
 from ...probe.tasks.base import generator_for
 
@@ -143,10 +144,9 @@ def recall_capacity(
                 keys = _keys(kind, states, count, key_size, generator)
                 values = torch.randn(states, count, value_size, dtype=torch.float64, generator=generator) * value_size**-0.5
                 read = keys @ rule.write(keys, values)
-                error = (read - values).square().sum(-1).mean(-1).numpy()
-                reach = 1.96 * error.std(ddof=1) / states**0.5
+                error, reach = mean_and_reach((read - values).square().sum(-1).mean(-1).numpy())
                 expected = float(expected_error(rule, count, key_size).mean()) if kind == "random" else _orthonormal(rule, count)
-                rows.append((name, kind, count, error.mean(), error.mean() - reach, error.mean() + reach, expected))
+                rows.append((name, kind, count, float(error), float(error - reach), float(error + reach), expected))
     about = {"key_size": key_size, "value_size": value_size, "states": states}
     return RecallCapacity(pd.DataFrame(rows, columns=list(RecallCapacity.columns)), about)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -63,11 +62,8 @@ class SingularValues(Result, kind="singular_values"):
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.widest(str(model))
             own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
-            lines = []
-            for index, rows in own[own["index"] <= SHOWN].groupby("index"):
-                by = rows.groupby("position")["value"]
-                position = np.asarray(sorted(by.groups))
-                lines.append(Line(position, by.mean().to_numpy(), str(index), by.min().to_numpy(), by.max().to_numpy()))
+            largest = own[own["index"] <= SHOWN].groupby("index")
+            lines = [Line.of_rows(rows, "position", "value", str(index)) for index, rows in largest]
             title = f"{model}, layer {layer}, head {head}"
             panels.append(Panel(lines, "token position", f"singular value of the {self.about['of']}", title))
         return Figure(

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -81,9 +80,13 @@ class StateGeometry(Result, kind="state_geometry"):
             own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
             title = f"{model}, layer {layer}, head {head}"
             ranks = {"effective_rank": "effective rank", "stable_rank": "stable rank", "rank": "rank"}
-            panels.append(Panel([_line(own, name, label) for name, label in ranks.items()], "token position", "rank", title))
+            panels.append(
+                Panel(
+                    [Line.of_rows(own, "position", name, label) for name, label in ranks.items()], "token position", "rank", title
+                )
+            )
             tracks = {"written": "written", "erased": "erased", "norm": "held"}
-            marks = [_line(own, name, label) for name, label in tracks.items() if own[name].notna().any()]
+            marks = [Line.of_rows(own, "position", name, label) for name, label in tracks.items() if own[name].notna().any()]
             panels.append(Panel(marks, "token position", "Frobenius norm", title))
         return Figure(
             self.title,
@@ -168,9 +171,3 @@ def _applied(transition: Transition, before: Tensor) -> Tensor:
 def _balanced(after: Tensor, made: Tensor) -> bool:
     largest = after.abs().max().clamp(min=1e-300)
     return bool((after - made).abs().max() <= BALANCED * largest)
-
-
-def _line(own: pd.DataFrame, column: str, label: str) -> Line:
-    by = own.groupby("position")[column]
-    position, mean = np.asarray(sorted(by.groups)), by.mean().to_numpy()
-    return Line(position, mean, label, by.min().to_numpy(), by.max().to_numpy())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.intervals import mean_and_reach
 from ...probe.results.result import Result
 
 
@@ -99,10 +100,10 @@ class LearningCurves(Result, kind="learning_curves"):
 def measured_row(
     learner: str, target: str, over: str, size: int, predicted: float, errors: Sequence[float]
 ) -> tuple[object, ...]:
-    """A row of LearningCurves from the errors of several draws; the interval is two standard errors to each side of the mean."""
-    own = np.asarray(errors, dtype=float)
-    reach = 2 * own.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else 0.0
-    return learner, target, over, size, predicted, own.mean(), own.mean() - reach, own.mean() + reach, len(own)
+    """A row of LearningCurves from the errors of several draws; the interval of one draw has no width."""
+    mean, reach = map(float, mean_and_reach(errors))
+    reach = reach if len(errors) > 1 else 0.0
+    return learner, target, over, size, predicted, mean, mean - reach, mean + reach, len(errors)
 
 
 def learning_curves(rows: Sequence[tuple[object, ...]]) -> LearningCurves:

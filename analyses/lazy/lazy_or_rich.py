@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.intervals import line_of_means
 from ...probe.results.result import Result
 from ..kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from ..kernel_regression.ridge import kernel_ridge
@@ -88,19 +89,19 @@ class LazyOrRich(Result, kind="lazy_or_rich"):
             if own[over].nunique() < 2:
                 continue
             lines = [
-                _interval(own, over, "kernel_change", "change of the kernel"),
-                _interval(own, over, "departure", "departure from the linearised"),
+                line_of_means(own, over, "kernel_change", "change of the kernel"),
+                line_of_means(own, over, "departure", "departure from the linearised"),
             ]
             if over == "scale":
-                lines.append(_interval(own, over, "movement", "movement of the parameters"))
+                lines.append(line_of_means(own, over, "movement", "movement of the parameters"))
             power = -0.5 if over == "width" else -1.0
             first = lines[0]
             theory = Line(first.x, first.y[0] * (first.x / first.x[0]) ** power, f"{over}^{power:g}", dashed=True)
             panels.append(Panel([*lines, theory], x_label, "relative", f"Toward lazy: {x_label}", x_log=True, y_log=True))
             errors = [
-                _interval(own, over, "test_error", "network"),
-                _interval(own, over, "predicted_error", "predicted: kernel at the start"),
-                _interval(own, over, "after_error", "kernel after training"),
+                line_of_means(own, over, "test_error", "network"),
+                line_of_means(own, over, "predicted_error", "predicted: kernel at the start"),
+                line_of_means(own, over, "after_error", "kernel after training"),
             ]
             panels.append(Panel(errors, x_label, "test error", "Error", x_log=True))
         return Figure(self.title, panels, alt=f"Change of tangent kernels and errors by width and scale. {self.summary()}")
@@ -108,14 +109,6 @@ class LazyOrRich(Result, kind="lazy_or_rich"):
     def _along(self, over: str) -> pd.DataFrame:
         other = "scale" if over == "width" else "width"
         return self.table[self.table[other] == self.table[other].min()]
-
-
-def _interval(own: pd.DataFrame, over: str, column: str, label: str) -> Line:
-    """The mean over seeds with its 95% interval, two standard errors to each side."""
-    groups = own.groupby(over)[column]
-    mean, error = groups.mean(), groups.sem().fillna(0.0)
-    x, y = mean.index.to_numpy(float), mean.to_numpy()
-    return Line(x, y, label, np.maximum(y - 2 * error.to_numpy(), 0.2 * y), y + 2 * error.to_numpy(), markers=True)
 
 
 def lazy_or_rich(

@@ -12,6 +12,7 @@ import torch
 
 from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.intervals import line_of_means
 from ...probe.results.result import Result
 from ...probe.runs.training import task_loss
 from ...probe.tasks.base import Batch, Task, generator_for
@@ -69,14 +70,15 @@ class LearningRateTransfer(Result, kind="learning_rate_transfer"):
     def specification(self) -> Figure:
         panels = []
         for name, own in self.table.groupby("parametrisation", sort=False):
-            lines = [_over_seeds(one, "learning_rate", "loss", f"width {width}") for width, one in own.groupby("width")]
+            ended = own[np.isfinite(own["loss"])].groupby("width")
+            lines = [line_of_means(one, "learning_rate", "loss", f"width {width}") for width, one in ended]
             panels.append(Panel(lines, "learning rate", "loss (nats)", f"Loss, {name}", x_log=True))
         rates, moved = [], []
         for name, own in self.best().groupby("parametrisation", sort=False):
             rates.append(Line(own["width"].to_numpy(float), 2.0 ** own["log2_rate"].to_numpy(), str(name), markers=True))
         least = self.table[self.table["learning_rate"] == self.table["learning_rate"].min()]
         for name, own in least.groupby("parametrisation", sort=False):
-            moved.append(_over_seeds(own, "width", "moved", str(name)))
+            moved.append(line_of_means(own[np.isfinite(own["moved"])], "width", "moved", str(name)))
         panels.append(Panel(rates, "width", "best learning rate", "Where it is best", x_log=True, y_log=True))
         panels.append(Panel(moved, "width", "relative change of features", "Coordinate check", x_log=True, y_log=True))
         return Figure(self.title, panels, alt=f"Losses by learning rate and width. {self.summary()}")
@@ -90,13 +92,6 @@ def _vertex(losses: pd.Series) -> float:
         if curve > 0:
             return float(np.clip(-slope / (2 * curve), x[place - 1], x[place + 1]))
     return float(x[place])
-
-
-def _over_seeds(own: pd.DataFrame, over: str, column: str, label: str) -> Line:
-    finite = own[np.isfinite(own[column])]
-    groups = finite.groupby(over)[column]
-    x, mean, error = groups.mean().index.to_numpy(float), groups.mean().to_numpy(), groups.sem().fillna(0.0).to_numpy()
-    return Line(x, mean, label, np.maximum(mean - 2 * error, 0.2 * mean), mean + 2 * error, markers=True)
 
 
 def learning_rate_transfer(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ...probe.results.figure import Figure, Line, Panel
+from ...probe.results.intervals import line_of_means
 from ...probe.results.result import Result
 from ..infinite_width.diagonal_recurrence import DiagonalRecurrence, infinite_diagonal_recurrence_ntk
 from ..kernel_regression.gradient_descent import gradient_descent, largest_stable_step
@@ -62,7 +62,7 @@ class RecurrenceKernel(Result, kind="recurrence_kernel"):
         lines = []
         for channels in sorted({self.table["channels"].min(), self.table["channels"].max()}):
             own = self.table[self.table["channels"] == channels]
-            measured = _over_seeds(own, "step", column, f"{channels} channels")
+            measured = line_of_means(own, "step", column, f"{channels} channels", markers=False)
             predicted = own.groupby("step")[f"predicted_{column}"].mean()
             lines += [measured, Line(measured.x, predicted.to_numpy(), f"predicted, {channels} channels", dashed=True)]
         return Panel(lines, "training step", "mean squared error", title, y_log=True)
@@ -70,20 +70,13 @@ class RecurrenceKernel(Result, kind="recurrence_kernel"):
     def _widths(self) -> Panel:
         ends = self.table[self.table["step"] == self.table["step"].max()]
         lines = [
-            _over_seeds(ends, "channels", "from_the_limit", "from the limit", markers=True),
-            _over_seeds(ends, "channels", "kernel_change", "change in training", markers=True),
+            line_of_means(ends, "channels", "from_the_limit", "from the limit"),
+            line_of_means(ends, "channels", "kernel_change", "change in training"),
         ]
         x = lines[0].x
         if len(x) > 1:
             lines.append(Line(x, lines[0].y[0] * (x / x[0]) ** -0.5, "channels^-0.5", dashed=True))
         return Panel(lines, "channels", "relative", "Kernel", x_log=True, y_log=True)
-
-
-def _over_seeds(own: pd.DataFrame, over: str, column: str, label: str, *, markers: bool = False) -> Line:
-    """The mean over seeds with its 95% interval."""
-    groups = own.groupby(over)[column]
-    x, mean, error = groups.mean().index.to_numpy(float), groups.mean().to_numpy(), groups.sem().fillna(0.0).to_numpy()
-    return Line(x, mean, label, np.maximum(mean - 2 * error, 0.2 * mean), mean + 2 * error, markers=markers)
 
 
 def recurrence_kernel(

@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -82,11 +81,10 @@ class AttentionMeasures(Result, kind="attention_measures"):
         wanted = {"attended": "tokens attended to", "concentration": "largest share", "reach": "mean distance (tokens)"}
         panels = []
         for column, label in wanted.items():
-            lines = []
-            for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-                by = own.groupby("position")[column]
-                low, high = by.min().to_numpy(), by.max().to_numpy()
-                lines.append(Line(np.asarray(sorted(by.groups)), by.mean().to_numpy(), f"{model}, layer {layer}", low, high))
+            lines = [
+                Line.of_rows(own, "position", column, f"{model}, layer {layer}")
+                for (model, layer), own in self.table.groupby(["model", "layer"], sort=False)
+            ]
             panels.append(Panel(lines, "token position", label, label.capitalize()))
         return Figure(
             self.title,

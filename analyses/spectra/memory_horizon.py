@@ -51,16 +51,12 @@ class MemoryHorizon(Result, kind="memory_horizon"):
         """For each model and layer the exponents and the half-lives by rank: the mean over heads and sequences, and the range."""
         exponents, lives = [], []
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            finite = own[np.isfinite(own["exponent"])]
-            by = finite.groupby("index")["exponent"]
-            name, index = f"{model}, layer {layer}", np.asarray(sorted(by.groups))
-            if len(index):
-                exponents.append(Line(index, by.mean().to_numpy(), name, by.min().to_numpy(), by.max().to_numpy(), markers=True))
+            name, finite = f"{model}, layer {layer}", own[np.isfinite(own["exponent"])]
+            if len(finite):
+                exponents.append(Line.of_rows(finite, "index", "exponent", name, markers=True))
             decays = own[np.isfinite(own["half_life"]) & (own["half_life"] > 0)]
-            by = decays.groupby("index")["half_life"]
-            index = np.asarray(sorted(by.groups))
-            if len(index):
-                lives.append(Line(index, by.median().to_numpy(), name, by.min().to_numpy(), by.max().to_numpy(), markers=True))
+            if len(decays):
+                lives.append(Line.of_rows(decays, "index", "half_life", name, centre="median", markers=True))
         length = int(self.about["tokens"])
         return Figure(
             self.title,

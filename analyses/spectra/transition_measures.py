@@ -58,10 +58,7 @@ class TransitionMeasures(Result, kind="transition_measures"):
         edges = np.linspace(0, np.pi, 33)
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
             name = f"{model}, layer {layer}"
-            by = own.groupby("position")["norm"]
-            norms.append(
-                Line(np.asarray(sorted(by.groups)), by.mean().to_numpy(), name, by.min().to_numpy(), by.max().to_numpy())
-            )
+            norms.append(Line.of_rows(own, "position", "norm", name))
             counts, _ = np.histogram(own["angle"], bins=edges)
             angles.append(Histogram(edges, counts / counts.sum(), name))
             bars.append(Bars(list(SHARES.values()), np.array([own[column].mean() for column in SHARES]), name))

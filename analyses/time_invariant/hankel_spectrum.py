@@ -50,11 +50,10 @@ class HankelSpectrum(Result, kind="hankel_spectrum"):
 
     def specification(self) -> Figure:
         """The share by rank: mean over the systems of each layer, with the range."""
-        lines = []
-        for (model, layer), own in self.table[self.table["share"] > 0].groupby(["model", "layer"], sort=False):
-            by = own.groupby("index")["share"]
-            mean, low, high = (getattr(by, how)().to_numpy() for how in ("mean", "min", "max"))
-            lines.append(Line(np.asarray(sorted(by.groups)), mean, f"{model}, layer {layer}", low, high, markers=True))
+        lines = [
+            Line.of_rows(own, "index", "share", f"{model}, layer {layer}", markers=True)
+            for (model, layer), own in self.table[self.table["share"] > 0].groupby(["model", "layer"], sort=False)
+        ]
         panel = Panel(lines, "rank of the state", "share of the sum", y_log=True)
         return Figure(
             self.title,

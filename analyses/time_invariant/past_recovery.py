@@ -63,13 +63,10 @@ class PastRecovery(Result, kind="past_recovery"):
         """The memory curve and the condition by lag: means (medians of the condition) over the systems of a layer."""
         curves, conditions = [], []
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            name, by = f"{model}, layer {layer}", own.groupby("lag")["recovered"]
-            lag = np.asarray(sorted(by.groups))
-            curves.append(Line(lag, by.mean().to_numpy(), name, by.min().to_numpy(), by.max().to_numpy()))
-            finite = own[np.isfinite(own["condition"])].groupby("lag")["condition"]
+            name, finite = f"{model}, layer {layer}", own[np.isfinite(own["condition"])]
+            curves.append(Line.of_rows(own, "lag", "recovered", name))
             if len(finite):
-                low, high = finite.min().to_numpy(), finite.max().to_numpy()
-                conditions.append(Line(np.asarray(sorted(finite.groups)), finite.median().to_numpy(), name, low, high))
+                conditions.append(Line.of_rows(finite, "lag", "condition", name, centre="median"))
         panels = [Panel(curves, "tokens back", "share recovered", "Memory curve", y_range=(0.0, 1.02))]
         if conditions:
             panels.append(Panel(conditions, "tokens back", "condition", "Map from inputs to state", y_log=True))

@@ -50,11 +50,10 @@ class SystemResponse(Result, kind="system_response"):
         panels = {"impulse": ("tokens since the impulse", "Impulse response"), "frequency": ("rad a token", "Frequency response")}
         drawn = []
         for view, (label, title) in panels.items():
-            lines = []
-            for (model, layer), own in self.table[self.table["view"] == view].groupby(["model", "layer"], sort=False):
-                by = own.groupby("at")["gain"]
-                low, high = by.min().to_numpy(), by.max().to_numpy()
-                lines.append(Line(np.asarray(sorted(by.groups)), by.mean().to_numpy(), f"{model}, layer {layer}", low, high))
+            lines = [
+                Line.of_rows(own, "at", "gain", f"{model}, layer {layer}")
+                for (model, layer), own in self.table[self.table["view"] == view].groupby(["model", "layer"], sort=False)
+            ]
             positive = all((line.y > 0).all() and (line.low is None or (line.low > 0).all()) for line in lines)
             drawn.append(Panel(lines, label, "gain", title, y_log=positive and view == "frequency"))
         return Figure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,15 @@ class Line:
     high: Values | None = None
     dashed: bool = False
     markers: bool = False
+
+    @classmethod
+    def of_rows(
+        cls, rows: pd.DataFrame, x: str, y: str, label: str, *, centre: Literal["mean", "median"] = "mean", markers: bool = False
+    ) -> Line:
+        """The mean, or the median, of the column y over the rows that share an x, between the least and the largest of them."""
+        by = rows.groupby(x)[y]
+        middle, low, high = (by.agg(how).to_numpy() for how in (centre, "min", "max"))
+        return cls(np.asarray(sorted(by.groups)), middle, label, low, high, markers=markers)
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a point."""

@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from .figure import ByName, Figure, Line, Mark, Panel
+from .intervals import mean_and_reach
 from .result import Result
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,9 @@ def _mean(mark: Mark, others: Sequence[Mark | None]) -> Mark | None:
 
 
 def _interval(values: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Mean and 95% interval of Student's t over the first axis; of one seed, the value alone."""
-    stacked = np.stack([np.asarray(value, float) for value in values])
-    mean, count = stacked.mean(0), len(stacked)
-    if count < 2:
-        return mean, None, None
-    half = student.ppf((1 + LEVEL) / 2, count - 1) * stacked.std(0, ddof=1) / np.sqrt(count)
-    return mean, mean - half, mean + half
+    """Mean and interval over seeds; of one seed, the value alone."""
+    mean, reach = mean_and_reach(np.stack(values))
+    return (mean, None, None) if len(values) < 2 else (mean, mean - reach, mean + reach)
 
 
 def _without_range(panel: Panel) -> Panel:

@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Intervals, Line, Panel
+from statescope.probe.results.intervals import line_of_means, mean_and_reach
 from statescope.probe.results.palette import SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
@@ -223,3 +224,23 @@ def test_every_style_sets_text_of_at_least_six_points_at_its_width() -> None:
         assert sheet.get_figwidth() == style.width
         texts = sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize"))
         assert min(text.get_fontsize() for text in texts if text.get_text()) >= 6, name
+
+
+def test_a_mean_of_few_draws_has_the_interval_of_students_t() -> None:
+    """For 3 draws 4.303 standard errors to each side; two, as for many draws, would hold the true mean 82% of the time."""
+    mean, reach = mean_and_reach([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    assert mean.tolist() == [2.0, 5.0] and reach == pytest.approx([4.30265 / 3**0.5, 0.0], rel=1e-5)
+    assert mean_and_reach(np.linspace(-1, 1, 100_001))[1] == pytest.approx(1.96 * 0.57736 / 100_001**0.5, rel=1e-3)
+    assert np.isnan(mean_and_reach([1.0])[1])
+    rows = pd.DataFrame({"width": [64, 32, 32, 32], "error": [0.5, 1.0, 2.0, 3.0]})
+    line = line_of_means(rows, "width", "error", "measured")
+    assert line.x.tolist() == [32, 64] and line.y.tolist() == [2.0, 0.5]
+    assert line.low.tolist() == [0.4, 0.5], "a fifth of the mean at least, and no width for one draw"
+    assert line.high.tolist() == pytest.approx([2 + 4.30265 / 3**0.5, 0.5], rel=1e-5)
+
+
+def test_rows_that_share_a_place_are_a_line_with_their_range() -> None:
+    rows = pd.DataFrame({"position": [1, 0, 0, 0], "norm": [4.0, 1.0, 2.0, 6.0]})
+    mean, median = (Line.of_rows(rows, "position", "norm", "x", centre=centre) for centre in ("mean", "median"))
+    assert mean.x.tolist() == [0, 1] and mean.y.tolist() == [3.0, 4.0] and median.y.tolist() == [2.0, 4.0]
+    assert mean.low.tolist() == [1.0, 4.0] and mean.high.tolist() == [6.0, 4.0]
