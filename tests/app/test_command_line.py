@@ -123,7 +123,7 @@ def test_an_error_says_where_it_came_from_and_debug_shows_the_way(
     arguments = ("run", "command_line_counting", "--fails", "[/x] \x1b[31m", "--out", str(tmp_path / "run"))
     told = call(capsys, *arguments)
     assert told.code == 1 and told.is_a_sentence()
-    assert "RuntimeError: [/x] \\x1b[31m" in told.err and "test_command_line.py, line" in told.err and "--debug" in told.err
+    assert "RuntimeError: [/x] \\x1b[31m" in told.err and "printed.py, line" in told.err and "--debug" in told.err
     assert "Traceback" in call(capsys, "--debug", *arguments).err
     monkeypatch.setenv("STATESCOPE_DEBUG", "1")
     assert "Traceback" in call(capsys, *arguments).err
