@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..probe.errors import StatescopeError
-from ..probe.hooks.names import layer_of, place_of
+from ..probe.hooks.names import hook_name, layer_of, place_of
 from ..probe.results.text import visible, visible_lines
 from ..probe.runs.manifest import in_short
 from ..probe.runs.run import Run, list_runs
@@ -199,7 +199,7 @@ def print_checkpoint(model: HookedModel, tokens: int) -> bool:
     name = type(model if foreign is None else foreign.foreign).__name__
     table = titled(name, "layer", "mixer", "state, a sequence", "differs by")
     for layer in range(model.layers):
-        size = activation_bytes(model, f"blocks.{layer}.attn.hook_state", 1, 1, 1, 1) if model.has_state(layer) else 0
+        size = activation_bytes(model, hook_name(layer, "attn.hook_state"), 1, 1, 1, 1) if model.has_state(layer) else 0
         kept = f"{size / 1024:,.1f} KiB" if size else "none"
         table.add_row(str(layer), model.mixer(layer).title, kept, "" if foreign is None else _differs(agreement, layer))
     console.print(table)

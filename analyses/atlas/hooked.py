@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...probe.hooks.names import hook_name
 from ...probe.mixers import Attention, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -27,7 +28,7 @@ def drawn_tokens(seed: int, length: int, batch: int = 2) -> Tensor:
 @torch.no_grad()
 def observed(model: Model, tokens: Tensor, *hooks: str, layer: int = 0) -> dict[str, Any]:
     """Hooks of a layer by their short names: "k" is blocks.{layer}.attn.hook_k. States are those after every token."""
-    names = [f"blocks.{layer}.attn.hook_{hook}" for hook in hooks]
+    names = [hook_name(layer, f"attn.hook_{hook}") for hook in hooks]
     taps = list(range(tokens.shape[1])) if {"state", "write"} & set(hooks) else None
     _, cache = model.run_with_cache(tokens, names_filter=names, taps=taps)
     return {hook: cache[name] for hook, name in zip(hooks, names, strict=True)}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ...probe.hooks.names import hook_name
 from ...probe.models.model import Model
 from ...probe.results.figure import Figure, Line, Panel
 from ...probe.results.intervals import line_of_means
@@ -141,7 +142,7 @@ def _trained(model: Model, batches: Sequence[Batch], rate: float, checked_steps:
 
 
 def _features(model: Model, batch: Batch) -> torch.Tensor:
-    name = f"blocks.{model.layers - 1}.hook_resid_post"
+    name = hook_name(model.layers - 1, "hook_resid_post")
     with torch.no_grad():
         _, cache = model.run_with_cache(batch.tokens, names_filter=name)
     kept: torch.Tensor = cache[name]

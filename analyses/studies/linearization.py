@@ -16,6 +16,7 @@ from torch import Tensor
 from ...probe.captures.capture import Capture
 from ...probe.configuration import Count
 from ...probe.estimators.probe_sweep import ProbeSweep
+from ...probe.hooks.names import hook_name
 from ...probe.mixers import Attention
 from ...probe.models.config import ModelConfig
 from ...probe.models.linearize import Target, add_low_rank, layer_attention, linearize, transfer
@@ -140,17 +141,17 @@ class LinearizationStudy(Study, kind="linearization"):
         """What each layer keeps and reads out at the last token: keys and values of all tokens as one activation."""
         last = self.training.length - 1
         batch = self.task.batch(size, self.training.length, split, generator_for(self.seed, 2))
-        names = [f"blocks.{layer}.attn.hook_{part}" for layer in range(2) for part in ("k", "v", "z", "state")]
+        names = [hook_name(layer, f"attn.hook_{part}") for layer in range(2) for part in ("k", "v", "z", "state")]
         fires = [name for name in names if name in model.hook_dict]
         stateful = model.has_state(0)
         _, cache = model.run_with_cache(batch.tokens, names_filter=fires, taps="last" if stateful else None)
-        kept = {f"blocks.{layer}.attn.hook_z": cache["z", layer][:, last:] for layer in range(2)}
+        kept = {hook_name(layer, "attn.hook_z"): cache["z", layer][:, last:] for layer in range(2)}
         for layer in range(2):
             if stateful:
-                kept[f"blocks.{layer}.attn.hook_state"] = cache["state", layer]
+                kept[hook_name(layer, "attn.hook_state")] = cache["state", layer]
             else:
                 both = torch.cat([cache["k", layer].flatten(1), cache["v", layer].flatten(1)], dim=1)
-                kept[f"blocks.{layer}.attn.keys_and_values"] = both[:, None]
+                kept[hook_name(layer, "attn.keys_and_values")] = both[:, None]
         labels = {"first_value": batch.labels["first_value"][:, last:]}
         return Capture(kept, labels, batch.tokens, batch.groups, (last,))
 
@@ -168,9 +169,9 @@ class LinearizationStudy(Study, kind="linearization"):
             divergence, entropy, monotony = [], [], []
             for layer in range(teacher.layers):
                 names = [
-                    f"blocks.{layer}.hook_resid_pre",
-                    f"blocks.{layer}.attn.hook_pattern",
-                    f"blocks.{layer}.attn.hook_attn_scores",
+                    hook_name(layer, "hook_resid_pre"),
+                    hook_name(layer, "attn.hook_pattern"),
+                    hook_name(layer, "attn.hook_attn_scores"),
                 ]
                 with torch.no_grad():
                     _, cache = teacher.run_with_cache(batch.tokens[:64], names_filter=names)

@@ -22,6 +22,7 @@ from ...probe.estimators.estimator import LinearProbe
 from ...probe.estimators.fitted_probes import FittedProbes
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.estimators.ridge import Ridge
+from ...probe.hooks.names import hook_name
 from ...probe.mixers import GatedDeltaNet, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -138,7 +139,7 @@ class OthelloStudy(Study, kind="othello"):
 
     @property
     def _hooks(self) -> list[str]:
-        return [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)]
+        return [hook_name(layer, "hook_resid_post") for layer in range(self.layers)]
 
     def _look(self, model: Model) -> dict[str, Result]:
         seen = capture(model, [self._batch("validation", 1)], self._hooks)

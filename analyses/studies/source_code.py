@@ -18,6 +18,7 @@ from ...probe.captures.collect import capture
 from ...probe.configuration import Count, NotEmpty, Range
 from ...probe.estimators.fitted_probes import FittedProbes
 from ...probe.estimators.probe_sweep import ProbeSweep
+from ...probe.hooks.names import hook_name
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -122,7 +123,7 @@ class SourceCodeStudy(Study, kind="source-code"):
 
     def _hooks(self, model: Model) -> list[str]:
         states = [hook for hook in model.hook_dict if hook.endswith("hook_state")]
-        return [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)] + states
+        return [hook_name(layer, "hook_resid_post") for layer in range(self.layers)] + states
 
     def _stored(self, run: Run, name: str, model: Model) -> Capture:
         """The held-out capture of a model, kept in the run."""
@@ -138,7 +139,7 @@ class SourceCodeStudy(Study, kind="source-code"):
                 # A byte alone says too little to be a type of its own: the control task labels each three bytes.
                 fitted[name] = ProbeSweep(control_context=3, seed=self.seed).fit(seen, labels=LABELS)
         last = self.layers - 1
-        hooks = [*(f"blocks.{layer}.attn.hook_state" for layer in range(self.layers)), f"blocks.{last}.hook_resid_post"]
+        hooks = [*(hook_name(layer, "attn.hook_state") for layer in range(self.layers)), hook_name(last, "hook_resid_post")]
         return {
             "probes": ProbeScores.join([fitted[name].score(captures[name], name) for name in models]),
             "survival": survival(fitted, captures, hooks, LABELS, depths=["bracket_depth"], seed=self.seed),
@@ -158,7 +159,7 @@ class SourceCodeStudy(Study, kind="source-code"):
 
     def _steer(self, models: dict[str, Model], run: Run) -> dict[str, Result]:
         """How the concepts' directions lie, how a sequence projects on them, and whether moving along one moves the output."""
-        hook = f"blocks.{self.layers // 2 - 1}.hook_resid_post"
+        hook = hook_name(self.layers // 2 - 1, "hook_resid_post")
         directions = {name: self._directions(model, hook) for name, model in models.items()}
         for name, found in directions.items():
             run.keep_direction(f"{short(name)}_{CONCEPT}", found[CONCEPT])

@@ -14,7 +14,7 @@ from ...kernels.effective_attention import effective_attention
 from ...kernels.recurrence import TapRequest
 from ..errors import StatescopeError
 from ..hooks.cache import StateCache
-from ..hooks.names import layer_of, place_of
+from ..hooks.names import hook_name, layer_of, place_of
 from ..models.text import Tokenizer
 from .delta_rule import delta_tokens
 
@@ -83,11 +83,11 @@ def replay(cache: ActivationCache, *, taps: TapRequest | None = None, attention:
     shown: dict[str, Any] = {}
     positions: tuple[int, ...] = ()
     for layer in layers:
-        q, k, v, beta, log_decay = (cache[f"blocks.{layer}.linear_attn.hook_{name}"] for name in INPUTS)
+        q, k, v, beta, log_decay = (cache[hook_name(layer, f"linear_attn.hook_{name}")] for name in INPUTS)
         tokens = delta_tokens(q, k, v, beta, log_decay, normalise=True)
         out = delta_rule(**tokens, unit_keys=False, taps=taps)
         positions = out.tap_positions
-        place = f"blocks.{layer}.attn.hook_"
+        place = hook_name(layer, "attn.hook_")
         shown[f"{place}recurrence_out"] = out.output
         if out.states is not None:
             shown[f"{place}state"] = out.states

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformer_lens import ActivationCache
 
+import statescope
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig
 from statescope.probe.errors import LayerError
 from statescope.probe.hooks.names import hook_name, layer_of, place_of, resolve_layer, site_of
@@ -30,6 +33,14 @@ def test_hook_names_are_read_and_written_in_one_place() -> None:
     assert name == "blocks.12.attn.hook_k"
     assert (layer_of(name), place_of(name), site_of(name)) == (12, "attn.hook_k", "k")
     assert (layer_of("ln_final.hook_scale"), place_of("hook_embed"), site_of("hook_embed")) == (None, "hook_embed", "embed")
+
+
+def test_no_other_file_writes_a_hook_name_or_takes_one_apart() -> None:
+    root = Path(statescope.__file__).parent
+    made = re.compile(r"""f["']blocks\.\{[^}]*\}\.|["']blocks\\\.""")  # an f-string up to a place, or a regular expression
+    paths = [path for room in ("probe", "analyses", "app") for path in (root / room).rglob("*.py")]
+    found = {path.relative_to(root).as_posix() for path in paths if made.search(path.read_text("utf-8"))}
+    assert found == {"probe/hooks/names.py"}
 
 
 def test_negative_layers_count_from_the_last() -> None:
