@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from statescope import Batch, DeltaNet, Model, ModelConfig, Parity, Training, train
 from statescope.probe.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from statescope.probe.runs.ledger import Ledger
+from statescope.probe.runs.manifest import Manifest
 from statescope.probe.runs.training import NonFiniteLossError
 
 TRAINING = Training(steps=12, batch=4, length=8, checkpoint_every=5, warm_up=3)
@@ -56,41 +59,35 @@ def test_forgetting_the_optimizer_would_change_the_numbers(tmp_path: Path) -> No
     assert not torch.equal(right.unembed.weight, wrong.unembed.weight)
 
 
-class Listed:
+class Told(Ledger):
     """A ledger that keeps what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        Manifest("training", {}, 0, "2026-01-01T00:00:00+00:00").write(folder)
+        super().__init__(folder)
         self.told: list[tuple[list[str], list[str], list[str]]] = []
-        self.names: set[str] = set()
 
-    def holds(self, path: Path) -> bool:
-        return path.name in self.names
-
-    def clear(self, path: Path) -> Path:
-        return path
-
-    def record(self, added: Sequence[Path] = (), removed: Sequence[Path] = ()) -> None:
+    def record(self, added: Sequence[Path] = (), removed: Sequence[Path] = (), results: Any = None) -> None:
         there = sorted(path.name for path in added[0].parent.iterdir())
         self.told.append(([path.name for path in added], [path.name for path in removed], there))
-        self.names = self.names | {path.name for path in added} - {path.name for path in removed}
+        super().record(added, removed, results)
 
 
 def test_only_the_newest_checkpoint_is_kept_and_each_is_listed_before_the_old_goes(tmp_path: Path) -> None:
-    ledger = Listed()
-    train(model(), Parity(), TRAINING, seed=0, checkpoints=Checkpoints(tmp_path, ledger))
-    assert [path.name for path in tmp_path.iterdir()] == ["step-0000012.safetensors"]
+    ledger = Told(tmp_path)
+    train(model(), Parity(), TRAINING, seed=0, checkpoints=Checkpoints(tmp_path / "model", ledger))
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["step-0000012.safetensors"]
     first, second, third = (f"step-{step:07d}.safetensors" for step in (5, 10, 12))
     assert ledger.told == [([first], [], [first]), ([second], [first], [first, second]), ([third], [second], [second, third])]
 
 
 def test_a_checkpoint_that_is_not_listed_counts_for_nothing(tmp_path: Path) -> None:
-    ledger = Listed()
-    checkpoints = Checkpoints(tmp_path, ledger)
+    checkpoints = Checkpoints(tmp_path / "model", Told(tmp_path))
     train(model(), Parity(), TRAINING, seed=0, checkpoints=checkpoints)
-    stray = tmp_path / "step-0000099.safetensors"
+    stray = tmp_path / "model" / "step-0000099.safetensors"
     stray.write_bytes(b"half")
-    assert checkpoints.newest == tmp_path / "step-0000012.safetensors"
-    assert Checkpoints(tmp_path).newest == stray
+    assert checkpoints.newest == tmp_path / "model" / "step-0000012.safetensors"
+    assert Checkpoints(tmp_path / "model").newest == stray
 
 
 def saved(path: Path, **changes: torch.Tensor) -> Path:
