@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .probe.dictionaries.dictionary import Dictionary
+from .probe.dictionaries.results.scores import DictionaryScores
 from .probe.dictionaries.saelens import read_saelens, write_saelens
-from .probe.dictionaries.scores import DictionaryScores, score_dictionaries
+from .probe.dictionaries.scores import score_dictionaries
 from .probe.dictionaries.trainers import L1, BatchTopK, DictionaryTrainer, JumpReLU, TopK
 
 __all__ = [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .analyses.behaviour.causal_check import CausalCheck, causal_check
-from .analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
+from .analyses.behaviour.causal_check import causal_check
+from .analyses.behaviour.erasure_effect import erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
-from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
+from .analyses.behaviour.results.causal_check import CausalCheck
+from .analyses.behaviour.results.erasure_effect import ErasureEffect
+from .analyses.geometry.direction_map import direction_cosines, direction_projection
+from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
 from .probe.erasure.adversarial_projection import Rlace
 from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
 from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace

@@ -22,8 +22,9 @@ from .probe.estimators.nearest_centroid import NearestCentroid
 from .probe.estimators.penalised import PathEstimator, PenalisedEstimator
 from .probe.estimators.perceptron import Perceptron, PerceptronRegression
 from .probe.estimators.probe_sweep import ProbeSweep
+from .probe.estimators.results.sample_curve import SampleCurve
 from .probe.estimators.ridge import Ridge, RidgeRegression
-from .probe.estimators.sample_curve import SampleCurve, sample_curve
+from .probe.estimators.sample_curve import sample_curve
 from .probe.estimators.scikit_learn import ProbeClassifier, ProbeRegressor
 from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
 from .probe.statistics.controls import ControlTask

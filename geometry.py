@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from .analyses.automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
+from .analyses.automata.allowed_and_realised import allowed_and_realised
 from .analyses.automata.allowed_groups import GroupVerdict, group_verdict
 from .analyses.automata.automaton import Automaton, group_automaton
-from .analyses.automata.expressivity import Expressivity, expressivity
-from .analyses.automata.homomorphism import Homomorphism, homomorphism
-from .analyses.automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
-from .analyses.automata.requirements import TrackingRequirements, tracking_requirements
-from .analyses.behaviour.causal_check import CausalCheck, causal_check
-from .analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
+from .analyses.automata.expressivity import expressivity
+from .analyses.automata.homomorphism import homomorphism
+from .analyses.automata.recovered_automaton import recovered_automaton
+from .analyses.automata.requirements import tracking_requirements
+from .analyses.automata.results.allowed_and_realised import AllowedAndRealised
+from .analyses.automata.results.expressivity import Expressivity
+from .analyses.automata.results.homomorphism import Homomorphism
+from .analyses.automata.results.recovered_automaton import RecoveredAutomaton
+from .analyses.automata.results.requirements import TrackingRequirements
+from .analyses.behaviour.causal_check import causal_check
+from .analyses.behaviour.erasure_effect import erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
-from .analyses.geometry.direction_map import DirectionCosines, DirectionProjection, direction_cosines, direction_projection
-from .analyses.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
-from .analyses.geometry.recall_by_age import RecallByAge, recall_by_age
-from .analyses.geometry.recall_capacity import RecallCapacity, WriteRule, recall_capacity
-from .analyses.geometry.singular_values import SingularValues, singular_values
-from .analyses.geometry.state_geometry import StateGeometry, state_geometry
-from .analyses.geometry.state_projection import StateProjection, state_projection
-from .analyses.geometry.state_trajectory import StateTrajectory, state_trajectory
-from .analyses.similarity.compare import RepresentationSimilarity, compare_representations
+from .analyses.behaviour.results.causal_check import CausalCheck
+from .analyses.behaviour.results.erasure_effect import ErasureEffect
+from .analyses.geometry.direction_map import direction_cosines, direction_projection
+from .analyses.geometry.intrinsic_dimension import intrinsic_dimension
+from .analyses.geometry.recall_by_age import recall_by_age
+from .analyses.geometry.recall_capacity import WriteRule, recall_capacity
+from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
+from .analyses.geometry.results.intrinsic_dimension import IntrinsicDimension
+from .analyses.geometry.results.recall_by_age import RecallByAge
+from .analyses.geometry.results.recall_capacity import RecallCapacity
+from .analyses.geometry.results.singular_values import SingularValues
+from .analyses.geometry.results.state_geometry import StateGeometry
+from .analyses.geometry.results.state_projection import StateProjection
+from .analyses.geometry.results.state_trajectory import StateTrajectory
+from .analyses.geometry.singular_values import singular_values
+from .analyses.geometry.state_geometry import state_geometry
+from .analyses.geometry.state_projection import state_projection
+from .analyses.geometry.state_trajectory import state_trajectory
+from .analyses.similarity.compare import compare_representations
+from .analyses.similarity.results.compare import RepresentationSimilarity
 from .analyses.similarity.sliced_wasserstein import sliced_wasserstein
 from .probe.subspaces.direction import Direction
 from .probe.subspaces.subspace import Subspace

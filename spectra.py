@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from .analyses.behaviour.measured_horizon import MeasuredHorizon, measured_horizon
-from .analyses.cells.fixed_points import FixedPoints, fixed_points
+from .analyses.behaviour.measured_horizon import measured_horizon
+from .analyses.behaviour.results.measured_horizon import MeasuredHorizon
+from .analyses.cells.fixed_points import fixed_points
+from .analyses.cells.results.fixed_points import FixedPoints
+from .analyses.dynamics.over_checkpoints import CheckpointAnalysis, over_checkpoints
+from .analyses.dynamics.results.sharpness import Sharpness
+from .analyses.dynamics.sharpness import sharpness
 from .analyses.operators.curvature import GaussNewton, Hessian
 from .analyses.operators.density import SpectralDensity, spectral_density
 from .analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal, hutchinson_trace
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
-from .analyses.spectra.attention_measures import AttentionMeasures, attention_measures
-from .analyses.spectra.by_label import SpectrumByLabel, spectrum_by_label
+from .analyses.spectra.attention_measures import attention_measures
+from .analyses.spectra.by_label import spectrum_by_label
 from .analyses.spectra.circular_transport import circular_distance, circular_embedding, embedded_distance
-from .analyses.spectra.growth import ProductGrowth, product_growth
-from .analyses.spectra.memory_horizon import MemoryHorizon, memory_horizon
-from .analyses.spectra.pseudospectrum import Pseudospectrum, pseudospectrum, pseudospectrum_of
-from .analyses.spectra.stability import Stability, stability
-from .analyses.spectra.transition_measures import TransitionMeasures, transition_measures
-from .analyses.spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
-from .analyses.spectra.window_spectrum import WindowSpectrum, window_spectrum
-from .analyses.time_invariant.balanced_truncation import BalancedTruncation, balanced_truncation
-from .analyses.time_invariant.hankel_spectrum import HankelSpectrum, hankel_spectrum
-from .analyses.time_invariant.hippo_bases import HippoBases, hippo_bases
-from .analyses.time_invariant.past_recovery import PastRecovery, past_recovery
-from .analyses.time_invariant.system_poles import SystemPoles, system_poles
-from .analyses.time_invariant.system_response import SystemResponse, system_response
+from .analyses.spectra.growth import product_growth
+from .analyses.spectra.memory_horizon import memory_horizon
+from .analyses.spectra.pseudospectrum import pseudospectrum, pseudospectrum_of
+from .analyses.spectra.results.attention_measures import AttentionMeasures
+from .analyses.spectra.results.by_label import SpectrumByLabel
+from .analyses.spectra.results.growth import ProductGrowth
+from .analyses.spectra.results.memory_horizon import MemoryHorizon
+from .analyses.spectra.results.pseudospectrum import Pseudospectrum
+from .analyses.spectra.results.stability import Stability
+from .analyses.spectra.results.transition_measures import TransitionMeasures
+from .analyses.spectra.results.transition_spectrum import TransitionSpectrum
+from .analyses.spectra.results.window_spectrum import WindowSpectrum
+from .analyses.spectra.stability import stability
+from .analyses.spectra.transition_measures import transition_measures
+from .analyses.spectra.transition_spectrum import transition_spectrum
+from .analyses.spectra.window_spectrum import window_spectrum
+from .analyses.time_invariant.balanced_truncation import balanced_truncation
+from .analyses.time_invariant.hankel_spectrum import hankel_spectrum
+from .analyses.time_invariant.hippo_bases import hippo_bases
+from .analyses.time_invariant.past_recovery import past_recovery
+from .analyses.time_invariant.results.balanced_truncation import BalancedTruncation
+from .analyses.time_invariant.results.hankel_spectrum import HankelSpectrum
+from .analyses.time_invariant.results.hippo_bases import HippoBases
+from .analyses.time_invariant.results.past_recovery import PastRecovery
+from .analyses.time_invariant.results.system_poles import SystemPoles
+from .analyses.time_invariant.results.system_response import SystemResponse
+from .analyses.time_invariant.system_poles import system_poles
+from .analyses.time_invariant.system_response import system_response
 from .kernels.operators.linear_system import LinearSystem
 from .kernels.operators.transition import Transition
 from .kernels.products import lyapunov_exponents
@@ -31,6 +51,7 @@ from .kernels.products import lyapunov_exponents
 __all__ = [
     "AttentionMeasures",
     "BalancedTruncation",
+    "CheckpointAnalysis",
     "FixedPoints",
     "GaussNewton",
     "HankelSpectrum",
@@ -42,6 +63,7 @@ __all__ = [
     "PastRecovery",
     "ProductGrowth",
     "Pseudospectrum",
+    "Sharpness",
     "SpectralDensity",
     "SpectrumByLabel",
     "Stability",
@@ -66,10 +88,12 @@ __all__ = [
     "lyapunov_exponents",
     "measured_horizon",
     "memory_horizon",
+    "over_checkpoints",
     "past_recovery",
     "product_growth",
     "pseudospectrum",
     "pseudospectrum_of",
+    "sharpness",
     "spectral_density",
     "spectrum_by_label",
     "stability",

@@ -17,8 +17,9 @@ from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, 
 from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
 from .analyses.ntk.motion import tangent_motion
 from .analyses.ntk.operator import TangentKernelOperator
+from .analyses.ntk.results.spectrum import TangentSpectrum
 from .analyses.ntk.samples import Samples
-from .analyses.ntk.spectrum import TangentSpectrum, tangent_spectrum
+from .analyses.ntk.spectrum import tangent_spectrum
 from .analyses.ntk.state import state_tangent
 from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
 

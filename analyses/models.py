@@ -79,13 +79,15 @@ def mixing_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tensor,
         yield layer, mixing, pattern
 
 
-def additive_of(model: HookedModel, tokens: Tensor) -> Iterator[tuple[int, Tensor]]:
+def additive_of(model: HookedModel, tokens: Tensor, layers: Sequence[int] | None = None) -> Iterator[tuple[int, Tensor]]:
     """Each layer whose tokens erase, with the mixing matrices [B, H, 1, T, T, n] that it had if they did not: what they write,
-    beta k v^T, would only decay. None where no layer erases.
+    beta k v^T, would only decay. None where no layer erases. layers: only these are asked.
     """
-    if not shows(model, "attn.hook_transition"):
+    asked = range(model.layers) if layers is None else layers
+    if not any(hook_name(layer, "attn.hook_transition") in model.hook_dict for layer in asked):
         return
-    erasing = [layer for layer, transition in _shown(model, tokens, "attn.hook_transition", "transition") if transition.rank]
+    shown = _shown(model, tokens, "attn.hook_transition", "transition", asked)
+    erasing = [layer for layer, transition in shown if transition.rank]
     hooks = ("attn.hook_q", "attn.hook_k", "attn.hook_beta", "attn.hook_log_decay")
     for layer in erasing:
         names = {place.removeprefix("attn.hook_"): hook_name(layer, place) for place in hooks}
@@ -172,8 +174,10 @@ def real_parts(values: Tensor) -> Tensor:
     return torch.view_as_real(values.resolve_conj()).flatten(-2) if values.is_complex() else values
 
 
-def _shown(model: HookedModel, tokens: Tensor, place: str, what: str, **run: Any) -> Iterator[tuple[int, Any]]:
-    hooks = {layer: hook_name(layer, place) for layer in range(model.layers)}
+def _shown(
+    model: HookedModel, tokens: Tensor, place: str, what: str, layers: Sequence[int] | None = None, **run: Any
+) -> Iterator[tuple[int, Any]]:
+    hooks = {layer: hook_name(layer, place) for layer in (range(model.layers) if layers is None else layers)}
     found = {layer: name for layer, name in hooks.items() if name in model.hook_dict}
     if not found:
         raise ValueError(f"no layer of this model has a {what} (its mixers: {model.mixer_kinds})")

@@ -22,6 +22,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 STUDY_OPTIONS = """--out DIR: the run folder (default runs/{run}).
 --seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
 --workers N: seeds that are done at a time, each in a process of its own.
+--keep 0,10,100: steps of training whose checkpoints are kept; the app shows what changes from one to the next.
 --device cuda: where models train, on an NVIDIA GPU; the default is cpu."""
 FLAGSHIPS = ("parity", "source-code")
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
@@ -250,14 +251,15 @@ def _run_study(name: str, given: list[str]) -> None:
         if text is not None:
             print(visible_lines(text))
             return
-    from .study_arguments import read_study, read_workers, take_out
+    from .study_arguments import read_keep, read_study, read_workers, take_out
     from .terminal import TerminalReporter, print_outcome
 
     given, workers = read_workers(given)
     given, device = take_out("--device", given)
+    given, keep = read_keep(given)
     study, out = read_study(name, given, STUDY_OPTIONS)
     with TerminalReporter() as reporter:
-        finished = study.run(out, reporter, workers=workers, device=device or "cpu")
+        finished = study.run(out, reporter, workers=workers, device=device or "cpu", keep=keep)
     print_outcome(finished)
 
 

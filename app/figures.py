@@ -11,7 +11,9 @@ from tyro.conf import Positional
 from ..probe.errors import StatescopeError, unknown_name
 
 if TYPE_CHECKING:
+    from ..probe.results.drawn import DrawnFigure
     from ..probe.results.result import Result
+    from ..probe.runs.run import Run
 
 RUNS = Path("runs")
 ARCHIVE = "zip"
@@ -44,9 +46,7 @@ def figure(
 
     """
     from ..probe.files import write_bytes
-    from ..probe.results.bundle import bundle
     from ..probe.results.drawn import SUFFIXES
-    from ..probe.runs.provenance import provenance_of
     from ..probe.runs.run import Run
     from .find_run import find_run
 
@@ -56,12 +56,17 @@ def figure(
     result = found.result(name)
     chosen = read_selection(result, where)
     drawn = result.figure(style, **chosen)
-    data = (
-        bundle(result.select(**chosen), drawn, provenance_of(found, name, chosen)) if format == ARCHIVE else drawn.render(format)
-    )
+    data = _archive(found, name, result.select(**chosen), drawn, chosen) if format == ARCHIVE else drawn.render(format)
     target = out or Path(f"{found.path.name}-{name}.{format}")
     write_bytes(target, data)
     print(target)
+
+
+def _archive(run: Run, name: str, rows: Result, drawn: DrawnFigure, chosen: Mapping[str, Any]) -> bytes:
+    from ..probe.results.bundle import bundle
+    from ..probe.runs.provenance import provenance_of
+
+    return bundle(rows, drawn, provenance_of(run, name, chosen))
 
 
 def read_selection(result: Result, where: Sequence[str]) -> Mapping[str, Any]:

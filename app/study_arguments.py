@@ -17,7 +17,7 @@ from ..probe.plugins import import_file
 from ..probe.runs.manifest import FILE as MANIFEST
 from ..probe.runs.manifest import Manifest
 from ..probe.runs.study import Study, list_studies, study_named
-from .seeds import parse_seeds
+from .seeds import parse_seeds, parse_steps
 
 WAYS = """
 studies: {names}; `statescope list` says what each of them asks
@@ -151,6 +151,12 @@ def read_workers(given: list[str]) -> tuple[list[str], int]:
     if text is not None and not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= 99 and len(text) < 5):
         raise BadSettingError(f"--workers needs a number from 1 to 99, got {text[:40]!r}")
     return flags, int(text or 1)
+
+
+def read_keep(given: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    """Split --keep 0,10,100 from the other flags. Raises BadSettingError for what are no steps."""
+    flags, text = take_out("--keep", given)
+    return flags, () if text is None else parse_steps(text)
 
 
 @contextmanager

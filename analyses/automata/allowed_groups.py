@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from ...probe.mixers import MixerConfig
 from ...probe.mixers.spectrum import AllowedSpectrum
 from .groups import inverses, reflections_needed
+from .results.allowed_and_realised import Word
 
-Word = Literal["possible", "impossible", "open"]
-WORDS: tuple[Word, ...] = get_args(Word)
 DIHEDRAL = ("S3",)
 NOT_SOLVABLE = ("A5", "S5")
 

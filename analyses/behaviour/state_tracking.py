@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...probe.results.figure import Figure, Intervals, Line, Panel
 from ...probe.results.result import Result
-from .accuracy_by_length import AccuracyByLength
+from .results.accuracy_by_length import AccuracyByLength
 
 
 @dataclass(frozen=True)

@@ -13,87 +13,17 @@ For S_t = A_t S_{t-1} + B_t with the keys on the first axis of a matrix state [K
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Tap
-from ...probe.results.figure import Figure, Line, Panel
-from ...probe.results.result import Result
 from ..models import Models, named_models, shows, states_of, transitions_of, writes_of
 from ..rows import rows_of
+from .results.state_geometry import StateGeometry
 
 BALANCED = 1e-3  # of the largest state: how far S_t may be from A_t S_{t-1} + B_t by rounding
-
-
-@dataclass(frozen=True)
-class StateGeometry(Result, kind="state_geometry"):
-    """The geometry of S_t for each model, layer, head, sequence and token."""
-
-    title: ClassVar[str] = "What the state holds"
-    columns: ClassVar[dict[str, str]] = {
-        "model": "name of the model",
-        "layer": "block",
-        "head": "head of the token mixer",
-        "sequence": "sequence of the batch",
-        "position": "token position",
-        "norm": "Frobenius norm of the state",
-        "rank": "singular values above the tolerance of the largest",
-        "effective_rank": "e to the entropy of the singular values",
-        "stable_rank": "squared Frobenius norm over squared spectral norm",
-        "entropy": "of the singular values as shares of their sum, in nats",
-        "written": "Frobenius norm of what the token writes; nan where the mixer does not say",
-        "erased": "Frobenius norm of what its transition takes from the state before; nan where there is no linear one",
-        "interference": "share of the stored, squared, along the keys that the token writes; nan where nothing is stored",
-    }
-    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
-
-    def liveliest(self, model: str) -> tuple[int, int]:
-        """The layer and head of a model that write most."""
-        own = self.table[self.table["model"] == model]
-        layer, head = own.assign(moved=own["written"].fillna(own["norm"])).groupby(["layer", "head"])["moved"].mean().idxmax()
-        return int(layer), int(head)
-
-    def summary(self) -> str:
-        lines = []
-        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            last = own[own["position"] == own["position"].max()]
-            lines.append(
-                f"{model}, layer {layer}: effective rank {last['effective_rank'].mean():.2f} and norm {last['norm'].mean():.3g} "
-                f"after the last token; a token writes {own['written'].mean():.3g} and erases {own['erased'].mean():.3g}, with "
-                f"{own['interference'].mean():.1%} of the stored where it writes"
-            )
-        lines += [
-            f"{where}: the state is kept on a scale of its own, so what is erased is not told" for where in self.about["scaled"]
-        ]
-        return "\n".join(lines)
-
-    def specification(self) -> Figure:
-        """For the head of each model that writes most: ranks over time, and what is written beside what is erased."""
-        panels = []
-        for model in dict.fromkeys(self.table["model"]):
-            layer, head = self.liveliest(model)
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
-            title = f"{model}, layer {layer}, head {head}"
-            ranks = {"effective_rank": "effective rank", "stable_rank": "stable rank", "rank": "rank"}
-            panels.append(
-                Panel(
-                    [Line.of_rows(own, "position", name, label) for name, label in ranks.items()], "token position", "rank", title
-                )
-            )
-            tracks = {"written": "written", "erased": "erased", "norm": "held"}
-            marks = [Line.of_rows(own, "position", name, label) for name, label in tracks.items() if own[name].notna().any()]
-            panels.append(Panel(marks, "token position", "Frobenius norm", title))
-        return Figure(
-            self.title,
-            panels,
-            alt=f"Ranks of the state, and what is written and erased, over time. {self.summary()}",
-            caption="Means over sequences, with the least and the largest.",
-        )
 
 
 def state_geometry(models: Models, tokens: Tensor, *, tolerance: float = 1e-5) -> StateGeometry:

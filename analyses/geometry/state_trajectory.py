@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,66 +11,11 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap
-from ...probe.results.figure import Figure, Line, Panel, Points
-from ...probe.results.result import Result
 from ..models import Models, named_models, real_parts, states_of
+from .results.state_trajectory import StateTrajectory
 
 AXES = 3
 MOST_FITTED = 1024
-
-
-@dataclass(frozen=True)
-class StateTrajectory(Result, kind="state_trajectory"):
-    """For each model, layer and head: the state after every token of a sequence on its first three principal axes."""
-
-    title: ClassVar[str] = "State over time"
-    columns: ClassVar[dict[str, str]] = {
-        "model": "name of the model",
-        "layer": "block",
-        "head": "head of the token mixer",
-        "position": "token position",
-        "token": "the token's text",
-        "label": "what is true after the token",
-        "axis_1": "first principal axis of the head's states, in the state's units",
-        "axis_2": "second",
-        "axis_3": "third",
-        "norm": "Frobenius norm of the state",
-        "change": "Frobenius norm of S_t - S_{t-1}",
-    }
-    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
-
-    def summary(self) -> str:
-        explained = self.about.get("explained", {})
-        turned = set(self.about.get("complex", ()))
-        lines = [
-            f"{where}: three axes hold {share:.1%} of the variance" + " of real and imaginary parts" * (where in turned)
-            for where, share in explained.items()
-        ]
-        return "\n".join(lines) or f"{len(self.table)} states"
-
-    def liveliest(self, model: str) -> dict[str, int]:
-        """The layer and head of a model whose state changes most in the second half of the sequence."""
-        own = self.table[(self.table["model"] == model) & (self.table["position"] >= self.table["position"].max() / 2)]
-        layer, head = own.groupby(["layer", "head"])["change"].mean().idxmax()
-        return {"layer": int(layer), "head": int(head)}
-
-    def specification(self) -> Figure:
-        """For the liveliest head of each model, the path on the first two axes, coloured by label, and the norm over time."""
-        label_name = str(self.about.get("label", "label"))
-        panels = []
-        for name in dict.fromkeys(self.table["model"]):
-            where = self.liveliest(name)
-            own = self.select(model=name, **where).table.sort_values("position")
-            texts = [f"{row.position}: {row.token!r}, {label_name} {row.label}" for row in own.itertuples()]
-            x, y, labels = (own[column].to_numpy() for column in ("axis_1", "axis_2", "label"))
-            path = Points(x, y, "", labels, label_name, texts, joined=True)
-            title = f"{name}, layer {where['layer']}, head {where['head']}"
-            panels.append(Panel([path], "first principal axis", "second principal axis", title))
-            position = own["position"].to_numpy()
-            columns = (("norm", "norm of the state"), ("change", "norm of its change"))
-            size = [Line(position, own[column].to_numpy(), label) for column, label in columns]
-            panels.append(Panel(size, "token position", "Frobenius norm", title))
-        return Figure(self.title, panels, alt=f"The state after each token of one sequence, coloured by {label_name}.")
 
 
 def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], labels: Tensor, label: str) -> StateTrajectory:

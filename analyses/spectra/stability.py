@@ -12,62 +12,18 @@ norm above it: products of three can grow by half.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.results.figure import Figure, Intervals, Panel
-from ...probe.results.result import Result
 from ..models import Models, named_models, transitions_of
+from .results.stability import Stability
 
 ROUNDING = 1e-9
 MOST_PRODUCTS = 20_000
-
-
-@dataclass(frozen=True)
-class Stability(Result, kind="stability"):
-    """Bounds of the joint spectral radius of each head's transitions."""
-
-    title: ClassVar[str] = "Growth of products"
-    columns: ClassVar[dict[str, str]] = {
-        "model": "name of the model",
-        "layer": "block",
-        "head": "head of the token mixer",
-        "norm": "largest spectral norm of a transition",
-        "radius": "largest spectral radius of one",
-        "low": "lower bound of the joint spectral radius: growth a token of the witness",
-        "high": "upper bound, from products of the same lengths",
-        "witness": "tokens whose product, repeated, grows as the lower bound says, each as sequence:position",
-        "verdict": "contraction (no product grows), grows (the witness does), or open",
-    }
-    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "verdict")
-
-    def summary(self) -> str:
-        lines = []
-        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            counts = ", ".join(f"{count} {verdict}" for verdict, count in own["verdict"].value_counts().items())
-            worst = own.loc[own["low"].idxmax()]
-            lines.append(
-                f"{model}, layer {layer}: of {len(own)} heads {counts}; fastest growth found {worst['low']:.4f} a token, by a "
-                f"product of {len(worst['witness'].split())}; single radii up to {own['radius'].max():.4f}, norms up to "
-                f"{own['norm'].max():.4f}"
-            )
-        return "\n".join(lines)
-
-    def specification(self) -> Figure:
-        """The bounds of each head, beside 1."""
-        panels = []
-        for model, own in self.table.groupby("model", sort=False):
-            names = [f"layer {row.layer}, head {row.head}: {row.verdict}" for row in own.itertuples()]
-            middle = (own["low"] + own["high"]).to_numpy() / 2
-            mark = Intervals(names, middle, str(model), own["low"].to_numpy(), own["high"].to_numpy())
-            panels.append(Panel([mark], "joint spectral radius, a token", "", str(model), level=(1.0, "no growth")))
-        return Figure(self.title, panels, alt=f"Bounds of the joint spectral radius of transitions. {self.summary()}")
 
 
 def stability(models: Models, tokens: Tensor, *, transitions: int = 16, longest: int = 3) -> Stability:

@@ -16,7 +16,7 @@ from ...probe.tasks.base import Task
 from ...probe.tasks.parity import Parity
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.error_by_position import error_by_position
-from ..behaviour.training_curve import TrainingCurve
+from ..behaviour.results.training_curve import TrainingCurve
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.source_code import SourceCode
-from ..behaviour.erasure_effect import ErasureEffect, erasure_effect
-from ..behaviour.training_curve import TrainingCurve
+from ..behaviour.erasure_effect import erasure_effect
+from ..behaviour.results.erasure_effect import ErasureEffect
+from ..behaviour.results.training_curve import TrainingCurve
 
 INLP = Inlp(rounds=8, estimator=Logistic(penalties=(1e-2,), balanced=True))
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 from ...probe.configuration import Count
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
-from ..spectra.growth import ProductGrowth, product_growth
+from ..spectra.growth import product_growth
+from ..spectra.results.growth import ProductGrowth
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from ..infinite_width.dense import DenseNetwork
 from ..infinite_width.nonlinearities import Erf
 from ..kernel_regression.gradient_descent import largest_stable_step
 from ..lazy.centred_training import train_centred
-from ..lazy.lazy_or_rich import Data, LazyOrRich, lazy_or_rich
+from ..lazy.lazy_or_rich import Data, lazy_or_rich
+from ..lazy.results.lazy_or_rich import LazyOrRich
 from ..ntk.empirical_ntk import TangentKernel, by_layer, tangent_kernel
-from ..ntk.motion import TangentMotion, tangent_motion
+from ..ntk.motion import tangent_motion
+from ..ntk.results.motion import TangentMotion
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from ...probe.runs.study import Study
 from ..infinite_width.dense import DenseNetwork
 from ..kernel_regression.gradient_descent import largest_stable_step
 from ..kernel_regression.learning_curve import learning_curve_point
-from ..kernel_regression.learning_curves import Cube, LearningCurves, learning_curves, measured_row
+from ..kernel_regression.learning_curves import Cube, learning_curves, measured_row
 from ..kernel_regression.random_features import random_features_point
+from ..kernel_regression.results.learning_curves import LearningCurves
 from ..kernel_regression.ridge import kernel_ridge
 from ..lazy.centred_training import train_centred
 from ..ntk.empirical_ntk import empirical_ntk

@@ -12,7 +12,8 @@ from ...probe.configuration import BadSettingError, Count
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ..lazy.lazy_or_rich import Data
-from ..lazy.recurrence_kernel import RecurrenceKernel, recurrence_kernel
+from ..lazy.recurrence_kernel import recurrence_kernel
+from ..lazy.results.recurrence_kernel import RecurrenceKernel
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ...probe.runs.training import Training, task_loss, train
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.recall import AssociativeRecall
-from ..behaviour.training_curve import TrainingCurve
+from ..behaviour.results.training_curve import TrainingCurve
 from .findings import Axes, Findings, curves_of, numbers_of
 
 TARGETS: tuple[Target, ...] = ("hedgehog", "gla", "mamba")

@@ -17,9 +17,11 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import Task, generator_for
 from ...probe.tasks.recall import AssociativeRecall
-from ..behaviour.measured_horizon import MeasuredHorizon, measured_horizon
-from ..behaviour.training_curve import TrainingCurve
-from ..spectra.memory_horizon import MemoryHorizon, memory_horizon
+from ..behaviour.measured_horizon import measured_horizon
+from ..behaviour.results.measured_horizon import MeasuredHorizon
+from ..behaviour.results.training_curve import TrainingCurve
+from ..spectra.memory_horizon import memory_horizon
+from ..spectra.results.memory_horizon import MemoryHorizon
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.tasks.base import Task
 from ...probe.tasks.recall import AssociativeRecall
-from ..lazy.learning_rate_transfer import LearningRateTransfer, learning_rate_transfer
+from ..lazy.learning_rate_transfer import learning_rate_transfer
+from ..lazy.results.learning_rate_transfer import LearningRateTransfer
 
 
 @dataclass(frozen=True)

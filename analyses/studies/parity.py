@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from ...probe.captures.capture import Capture
@@ -26,23 +25,31 @@ from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.parity import Parity
-from ..automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
-from ..automata.automaton import Automaton
-from ..automata.recovered_automaton import RecoveredAutomaton, recovered_automaton
-from ..automata.requirements import TrackingRequirements, tracking_requirements
+from ..automata.allowed_and_realised import allowed_and_realised
+from ..automata.model_automaton import automaton_of
+from ..automata.recovered_automaton import recovered_automaton
+from ..automata.requirements import tracking_requirements
+from ..automata.results.allowed_and_realised import AllowedAndRealised
+from ..automata.results.recovered_automaton import RecoveredAutomaton
+from ..automata.results.requirements import TrackingRequirements
 from ..behaviour.accuracy_by_length import accuracy_by_length
-from ..behaviour.training_curve import TrainingCurve
-from ..geometry.state_geometry import StateGeometry, state_geometry
-from ..geometry.state_projection import StateProjection, state_projection
-from ..geometry.state_trajectory import StateTrajectory, state_trajectory
+from ..behaviour.results.training_curve import TrainingCurve
+from ..geometry.results.state_geometry import StateGeometry
+from ..geometry.results.state_projection import StateProjection
+from ..geometry.results.state_trajectory import StateTrajectory
+from ..geometry.state_geometry import state_geometry
+from ..geometry.state_projection import state_projection
+from ..geometry.state_trajectory import state_trajectory
 from ..models import states_of
-from ..spectra.by_label import SpectrumByLabel, spectrum_by_label
-from ..spectra.memory_horizon import MemoryHorizon, memory_horizon
-from ..spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
+from ..spectra.by_label import spectrum_by_label
+from ..spectra.memory_horizon import memory_horizon
+from ..spectra.results.by_label import SpectrumByLabel
+from ..spectra.results.memory_horizon import MemoryHorizon
+from ..spectra.results.transition_spectrum import TransitionSpectrum
+from ..spectra.transition_spectrum import transition_spectrum
 
 POSITIVE, NEGATIVE = "[0, 1]", "[-1, 1]"
 NAMES = {"positive": POSITIVE, "negative": NEGATIVE}
-PARITY = Automaton(np.array([[0, 1], [1, 0]]), np.array([0, 1]), 0)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class ParityStudy(Study, kind="parity"):
         [(_, states)] = states_of(model, batch.tokens, "all")
         with torch.no_grad():
             answers = model(batch.tokens).argmax(-1).cpu()
-        return recovered_automaton(states, batch.tokens, answers, most=8, true=PARITY, seed=self.seed)
+        return recovered_automaton(states, batch.tokens, answers, most=8, true=automaton_of(Parity()), seed=self.seed)
 
     def _states(self, model: Model, split: Split) -> Capture:
         """States and residual stream at eight positions of sequences that no other part of the study sees."""

@@ -15,9 +15,11 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import generator_for
 from ...probe.tasks.recall import AssociativeRecall
-from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
-from ..behaviour.recall_memory import RecallMemory, bytes_behind
-from ..behaviour.training_curve import TrainingCurve
+from ..behaviour.accuracy_by_length import accuracy_by_length
+from ..behaviour.recall_memory import bytes_behind
+from ..behaviour.results.accuracy_by_length import AccuracyByLength
+from ..behaviour.results.recall_memory import RecallMemory
+from ..behaviour.results.training_curve import TrainingCurve
 
 SIZES = (4, 16)
 FAMILIES = ("linear attention", "gated linear attention", "delta rule")

@@ -30,8 +30,9 @@ from ...probe.subspaces.direction import Direction
 from ...probe.subspaces.finders import DirectionFinder, KMeans, MeanDifference, PrincipalComponent, Reading
 from ...probe.tasks.base import IGNORED, Batch, Split, generator_for
 from ...probe.tasks.reviews import DISLIKED, LIKED, Reviews
-from ..behaviour.causal_check import CausalCheck, causal_check, join_causal_checks
-from ..behaviour.training_curve import TrainingCurve
+from ..behaviour.causal_check import causal_check, join_causal_checks
+from ..behaviour.results.causal_check import CausalCheck
+from ..behaviour.results.training_curve import TrainingCurve
 from ..geometry.direction_map import direction_cosines
 
 HOOKS = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]

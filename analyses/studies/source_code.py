@@ -32,14 +32,18 @@ from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.python_labels import LABELS
 from ...probe.tasks.source_code import SourceCode
 from ...probe.tasks.spelling import BYTE_TEXTS, Bytes
+from ..behaviour.results.training_curve import HeldOutCost, TrainingCurve
 from ..behaviour.steering import log_odds, steering
 from ..behaviour.survival import survival
-from ..behaviour.training_curve import HeldOutCost, TrainingCurve, held_out_cost
+from ..behaviour.training_curve import held_out_cost
 from ..geometry.direction_map import direction_cosines, direction_projection
-from ..geometry.state_trajectory import StateTrajectory, state_trajectory
+from ..geometry.results.state_trajectory import StateTrajectory
+from ..geometry.state_trajectory import state_trajectory
 from ..ntk.empirical_ntk import empirical_ntk
-from ..ntk.spectrum import TangentSpectrum, tangent_spectrum
-from ..spectra.transition_spectrum import TransitionSpectrum, transition_spectrum
+from ..ntk.results.spectrum import TangentSpectrum
+from ..ntk.spectrum import tangent_spectrum
+from ..spectra.results.transition_spectrum import TransitionSpectrum
+from ..spectra.transition_spectrum import transition_spectrum
 
 GATED_DELTA_NET, SOFTMAX_ATTENTION = "Gated DeltaNet", "softmax attention"
 CONCEPT = "in_string"

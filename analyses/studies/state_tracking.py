@@ -19,11 +19,13 @@ from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.tasks.base import generator_for
 from ...probe.tasks.word_problem import WordProblem
-from ..automata.allowed_and_realised import AllowedAndRealised, allowed_and_realised
+from ..automata.allowed_and_realised import allowed_and_realised
 from ..automata.allowed_groups import group_verdict
-from ..behaviour.accuracy_by_length import AccuracyByLength, accuracy_by_length
+from ..automata.results.allowed_and_realised import AllowedAndRealised
+from ..behaviour.accuracy_by_length import accuracy_by_length
+from ..behaviour.results.accuracy_by_length import AccuracyByLength
+from ..behaviour.results.training_curve import TrainingCurve
 from ..behaviour.state_tracking import StateTracking
-from ..behaviour.training_curve import TrainingCurve
 
 
 def _delta(low: float, householders: int) -> DeltaNet:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,63 +15,15 @@ from torch import Tensor
 
 from ...kernels.operators.linear_system import LinearSystem
 from ...probe.mixers.state_space import StateSpaceMixer
-from ...probe.results.figure import Figure, Line, Panel
-from ...probe.results.result import Result
 from ...probe.runs.training import task_loss
 from ...probe.tasks.base import Batch
 from ..models import Models, linear_systems_of, named_models
+from .results.balanced_truncation import ALL, BalancedTruncation
 
 if TYPE_CHECKING:
     from ...probe.models.hooked import HookedModel
 
 ANGLES = 513  # at which the error of a truncation is looked for, besides those of the poles
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class BalancedTruncation(Result, kind="balanced_truncation"):
-    """The loss of a model whose layers are truncated to each order, one layer at a time and all together."""
-
-    title: ClassVar[str] = "Balanced truncation"
-    columns: ClassVar[dict[str, str]] = {
-        "model": "name of the model",
-        "truncated": "the layer whose systems are truncated, or all",
-        "order": "states that each system keeps",
-        "states": "states that each has",
-        "loss": "loss of the task with the truncated layers",
-        "full": "loss of the model as it is",
-        "error": "largest gain, over systems and angles, of the full less the truncated response; nan for all",
-        "bound": "largest bound of it: twice the sum of the Hankel singular values left out; nan for all",
-    }
-    selected_by: ClassVar[tuple[str, ...]] = ("model", "truncated", "order")
-
-    def summary(self) -> str:
-        lines = []
-        for (model, truncated), own in self.table.groupby(["model", "truncated"], sort=False):
-            least = own.loc[own["order"].idxmin()]
-            close = own[own["loss"] <= own["full"] + 0.01 * own["full"].abs() + 1e-9]
-            said = f"{close['order'].min()} states a system lose at most 1% of it" if len(close) else "no order here is within 1%"
-            lines.append(
-                f"{model}, {_words(str(truncated))}: loss {least['full']:.4f} with {least['states']} states, {least['loss']:.4f} "
-                f"with {least['order']}; {said}"
-            )
-        return "\n".join(lines)
-
-    def specification(self) -> Figure:
-        """The loss by order, with that of the whole model, and the error of the response beside its bound."""
-        losses, errors = [], []
-        for (model, truncated), own in self.table.groupby(["model", "truncated"], sort=False):
-            name, order = f"{model}, {_words(str(truncated))}", own["order"].to_numpy()
-            losses.append(Line(order, own["loss"].to_numpy(), name, markers=True))
-            if truncated == ALL:
-                losses.append(Line(order, own["full"].to_numpy(), f"{model}, whole", dashed=True))
-            elif (own["error"] > 0).all():
-                errors.append(Line(order, own["error"].to_numpy(), name, markers=True))
-                errors.append(Line(order, own["bound"].to_numpy(), f"{name}, bound", dashed=True))
-        panels = [Panel(losses, "states kept of each system", "loss", "Task")]
-        if errors:
-            panels.append(Panel(errors, "states kept of each system", "gain", "Response left out", y_log=True))
-        return Figure(self.title, panels, alt=f"Loss of truncated models by order. {self.summary()}")
 
 
 def balanced_truncation(models: Models, batch: Batch, orders: Sequence[int]) -> BalancedTruncation:
@@ -143,7 +94,3 @@ def _answer(system: LinearSystem, mixer: Any, arguments: tuple[Any, ...], given:
 def _loss(model: HookedModel, batch: Batch) -> float:
     with torch.no_grad():
         return float(task_loss(model(batch.tokens), batch))
-
-
-def _words(truncated: str) -> str:
-    return "all layers" if truncated == ALL else f"layer {truncated}"

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ...probe.results.bundle import bundle, parquet_of
 from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
@@ -81,9 +80,9 @@ def _offer_exports(origin: Origin, name: str, rows: Result, figure: DrawnFigure,
     )
     drawn = DrawnFigure(figure.specification, style)
     forms: dict[str, Callable[[], bytes]] = {suffix: partial(drawn.render, suffix) for suffix in SUFFIXES}
-    forms["parquet"] = partial(parquet_of, drawn)
     address = {"address": st.context.url, "query": dict(st.query_params)}
-    forms["zip"] = lambda: bundle(rows, drawn, origin.provenance(name, where, **address))
+    forms["parquet"] = partial(_parquet, drawn)
+    forms["zip"] = lambda: _archive(rows, drawn, origin.provenance(name, where, **address))
     for column, (suffix, data) in zip(st.columns(len(forms)), forms.items(), strict=True):
         column.download_button(
             "all" if suffix == "zip" else suffix.upper(),
@@ -96,3 +95,15 @@ def _offer_exports(origin: Origin, name: str, rows: Result, figure: DrawnFigure,
             else None,
         )
     st.code(origin.code(name, where), language="python")
+
+
+def _parquet(figure: DrawnFigure) -> bytes:
+    from ...probe.results.bundle import parquet_of  # which imports what draws for print
+
+    return parquet_of(figure)
+
+
+def _archive(rows: Result, figure: DrawnFigure, provenance: Mapping[str, Any]) -> bytes:
+    from ...probe.results.bundle import bundle
+
+    return bundle(rows, figure, provenance)

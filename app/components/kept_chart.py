@@ -192,7 +192,7 @@ def load_plotly() -> None:
 def kept_chart(figure: Figure, key: str, alt: str) -> None:
     """Draw a figure; its camera and zoom survive a change of its data."""
     figure.update_layout(uirevision=key, autosize=True, height=figure.layout.height or 420)
-    _components()[0](data={"figure": json.dumps(figure.to_plotly_json(), default=_plain), "alt": alt}, key=_key(key))
+    _components()[0](data={"figure": figure.to_json(validate=False), "alt": alt}, key=_key(key))
 
 
 def token_strip(
@@ -234,7 +234,3 @@ def _tints(values: Sequence[float], low: float, high: float) -> tuple[list[str],
     shares = [(value - low) / (high - low) if high > low else 0.0 for value in values]
     colors = [f"rgb({int(235 - 235 * s)},{int(243 - 129 * s)},{int(250 - 72 * s)})" for s in shares]
     return colors, ["#ffffff" if share > 0.55 else "#111111" for share in shares]
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,12 +1,12 @@
-"""The models that pages look into while one waits: those in folders that the command line names, and those of the chosen run."""
+"""The models that pages look into while one waits: those in folders that the command line names, and those of the chosen run.
+
+Which there are is known without opening one, so that a menu imports nothing that runs models.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,71 +15,13 @@ import streamlit as st
 from ...probe.errors import StatescopeError
 from ...probe.files import sha256
 from ...probe.runs.run import Run
-from ...probe.tasks.base import Task
-from ...probe.tasks.spelling import Bytes, Spelling, UnreadableTextError, WholeNumbers
 from ..environment import model_folders, runs_folder
 from ..model_folders import models_in
 from .choose import choose
 from .text import literal
 
 if TYPE_CHECKING:
-    from ...probe.models.hooked import HookedModel
-
-TRIED = 16  # tokens
-WORDS = "The keys of the cabinet are on the table. The table stands in the hall."
-
-
-@dataclass(frozen=True)
-class OfTokenizer(Spelling):
-    """The tokens are those of a model's tokenizer."""
-
-    model: HookedModel
-
-    def read(self, text: str) -> list[int]:
-        """The tokens of a text. Raises UnreadableTextError for one that the model has no embedding of."""
-        try:
-            found: list[int] = self.model.to_tokens(text)[0].tolist()
-        except ValueError as error:
-            raise UnreadableTextError(str(error)) from error
-        return found
-
-    def write(self, tokens: Sequence[int]) -> str:
-        """The text of tokens."""
-        return str(self.model.to_string(list(tokens)))
-
-    def show(self, tokens: Sequence[int]) -> list[str]:
-        """Each token as text, without a break of the line."""
-        return [text.replace("\n", "\\n") or "·" for text in self.model.texts_of(tokens)]
-
-
-@dataclass
-class LiveModel:
-    """A model that is open, how its tokens are written, and the lines of Python that open it.
-
-    task: what it was trained on, where that is known. lock: one thread at a time runs it, for hooks hang on it meanwhile.
-    """
-
-    name: str
-    key: str
-    model: HookedModel
-    spelling: Spelling
-    example: str
-    code: str
-    about: Callable[[], dict[str, Any]]
-    task: Task | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    second_a_token: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Take the time of a short run, after one that warms up."""
-        import torch
-
-        tokens = torch.zeros(1, TRIED, dtype=torch.long)
-        with torch.no_grad():
-            self.model(tokens)
-            begin = time.monotonic()
-            self.model(tokens)
-        self.second_a_token = (time.monotonic() - begin) / TRIED
+    from .live_model import LiveModel
 
 
 class ModelSource:
@@ -114,9 +56,10 @@ class ModelInFolder(ModelSource):
 
     def open(self) -> LiveModel:
         from ...probe.loaders import load
+        from .live_model import LiveModel, spelling_of
 
         model = load(self.path)
-        spelling, example = _spelling_of(model)
+        spelling, example = spelling_of(model)
         code = f"from statescope import load\n\nmodel = load({str(self.path)!r})"
         return LiveModel(self.name, f"{self.name}:{self.stamp}", model, spelling, example, code, self._about)
 
@@ -142,35 +85,18 @@ class ModelInRun(ModelSource):
         return ";".join(record.sha256 for name, record in self.run.manifest.files.items() if name.startswith(start))
 
     def open(self) -> LiveModel:
+        from .live_model import LiveModel, example_of
+
         found = self.run.model(self.label)
         code = f"from statescope import Run\n\nmodel = Run({str(self.run.path)!r}).model({self.label!r}).model"
-        spelling, task = found.task.spelling, found.task
-        model: HookedModel = found.model
-        return LiveModel(
-            self.name, f"{self.name}:{self.stamp}", model, spelling, _example(task, found.length), code, self._about, task
-        )
+        key, task = f"{self.name}:{self.stamp}", found.task
+        return LiveModel(self.name, key, found.model, task.spelling, example_of(task, found.length), code, self.about, task)
 
-    def _about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
+        """What a reader needs to know which model it is, as JSON."""
         manifest = self.run.manifest
         more = {"study": manifest.study, "seed": manifest.seed, "configuration": dict(manifest.configuration)}
         return {"run": self.run.path.name, "model": self.label, "files": self.stamp.split(";"), **more}
-
-
-def _spelling_of(model: HookedModel) -> tuple[Spelling, str]:
-    """How a model is written to: without a tokenizer one of 256 tokens reads bytes, and another one numbers."""
-    if model.tokenizer is not None:
-        return OfTokenizer(model), WORDS
-    if model.cfg.d_vocab == 256:
-        return Bytes(), WORDS
-    numbers = WholeNumbers(model.cfg.d_vocab)
-    return numbers, numbers.write([index % numbers.vocabulary for index in range(24)])
-
-
-def _example(task: Task, length: int) -> str:
-    try:
-        return task.example(length)
-    except (StatescopeError, ValueError, OSError):  # such as a corpus that is elsewhere
-        return task.spelling.write([index % max(task.vocabulary, 1) for index in range(min(length, 24))])
 
 
 def current_models() -> dict[str, ModelSource]:

@@ -16,7 +16,7 @@ from ...probe.errors import StatescopeError
 from ...probe.runs.manifest import installed_packages
 from ...probe.tasks.spelling import UnreadableTextError
 from .choose import choose_number, recall, remember
-from .models import LiveModel
+from .live_model import LiveModel
 from .origin import Origin, arguments_of
 from .text import literal
 

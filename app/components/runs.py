@@ -9,6 +9,7 @@ from shlex import quote
 import streamlit as st
 
 from ...probe.errors import StatescopeError
+from ...probe.results.over_seeds import OverSeeds
 from ...probe.results.result import DamagedResultError, Result
 from ...probe.runs.run import Run
 from ..environment import runs_folder
@@ -33,11 +34,12 @@ def current_run() -> Run:
 
 
 def kinds_of(run: Run) -> dict[str, str | None]:
-    """The kind of each result of a run, by name; None for one of which neither the manifest nor its file says it."""
-    known = run.manifest.results
-    return {
-        name: known[name].kind if name in known else _kind(str(_file(run, name)), _digest(run, name)) for name in run.result_names
-    }
+    """The kind of each result of a run, by name; None for one of which neither the manifest nor its file says it.
+
+    The results of several seeds in one are of the kind that these have: they stand on its page, with means and intervals.
+    """
+    known = {name: record.kind for name, record in run.manifest.results.items() if record.kind != OverSeeds.kind}
+    return {name: known.get(name) or _kind(str(_file(run, name)), _digest(run, name)) for name in run.result_names}
 
 
 def _file(run: Run, name: str) -> Path:
@@ -52,9 +54,11 @@ def _digest(run: Run, name: str) -> str:
 def _kind(path: str, digest: str) -> str | None:
     """The kind that a file names, read from its end alone."""
     try:
-        return Result.kind_in(path)
+        kind, about = Result.kind_in(path)
     except DamagedResultError:
         return None
+    joined = about.get("kind") if kind == OverSeeds.kind else None
+    return joined if isinstance(joined, str) else kind
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -63,11 +67,35 @@ def _read(path: str, name: str, digest: str) -> Result:
     return Run(path).result(name)
 
 
+@st.cache_data(max_entries=1024, show_spinner=False)
+def _words(path: str, name: str, digest: str) -> str:
+    """What a result says, from the manifest where that knows it: its class is then not imported, nor its table read."""
+    try:
+        return Run(path).summary(name)
+    except StatescopeError:
+        raise
+    except Exception as error:  # a table of the right columns may hold anything
+        return f"This result cannot be put in words: {type(error).__name__}: {error}"
+
+
 def read_result(run: Run, name: str) -> Result | None:
     """A result of a run, or None with a note on the page where its file is damaged or its kind unknown."""
     try:
         return _read(str(run.path), name, _digest(run, name))
     except StatescopeError as error:
-        command = literal(f"statescope verify {quote(str(run.path))}")
-        st.error(f"{literal(error)}\n\n{command} lists what differs; what is sound is shown.")
+        _tell(run, error)
         return None
+
+
+def read_summary(run: Run, name: str) -> str | None:
+    """What a result says in words, or None with a note on the page where its file is damaged or its kind unknown."""
+    try:
+        return _words(str(run.path), name, _digest(run, name))
+    except StatescopeError as error:
+        _tell(run, error)
+        return None
+
+
+def _tell(run: Run, error: StatescopeError) -> None:
+    command = literal(f"statescope verify {quote(str(run.path))}")
+    st.error(f"{literal(error)}\n\n{command} lists what differs; what is sound is shown.")

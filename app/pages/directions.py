@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from ...analyses.geometry.direction_map import DirectionProjection
+from ...analyses.geometry.results.direction_map import DirectionProjection
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ...analyses.geometry.attention_map import EXACT, PATTERN, AttentionMap, attention_map
+from ...analyses.geometry.attention_map import EXACT, MOST_TOKENS, PATTERN, attention_map
+from ...analyses.geometry.results.attention_map import AttentionMap
+from ...analyses.spectra.attention_measures import attention_measures
 from ...probe.hooks.names import hook_name
-from ..components.choose import choose
+from ..components.choose import choose, choose_rows
 from ..components.figure import show
 from ..components.reading import LiveReading
 from ..components.text import literal
 from .live_page import LivePage
 
 IMPORT = "from statescope.analyses.geometry.attention_map import attention_map"
+
+MEASURES = "from statescope.analyses.spectra.attention_measures import attention_measures"
 
 
 class LiveAttention(LivePage, kind="live_attention"):
@@ -45,6 +49,8 @@ class LiveAttention(LivePage, kind="live_attention"):
                 heads = list(range(model.mixer(layer).axis_sizes["head"]))
                 head = choose("head", heads, head_key, where=boxes[1])
                 _draw(reading, layer, head, key)
+        if st.toggle("All layers and heads in numbers", key="attention-measures"):
+            _measure(reading)
 
 
 def _draw(reading: LiveReading, layer: int, head: int, side: str) -> None:
@@ -60,3 +66,18 @@ def _draw(reading: LiveReading, layer: int, head: int, side: str) -> None:
         return
     call = f"attention_map(model, tokens[0], {layer}, {head}, name={live.name!r}, texts={texts!r})"
     show(reading.by(IMPORT, call), f"attention-{side}", found, {}, words=False, narrow=True)
+
+
+def _measure(reading: LiveReading) -> None:
+    """How widely, how far back and with how much erasure each head attends."""
+    live = reading.live
+    if len(reading.tokens) > MOST_TOKENS:
+        st.info(f"{len(reading.tokens)} tokens are more than {MOST_TOKENS}; take a shorter text.", icon=":material/info:")
+        return
+    try:
+        found = reading.compute("attention measures", lambda: attention_measures({live.name: live.model}, reading.tensor[None]))
+    except (ValueError, MemoryError, RuntimeError) as error:
+        st.error(f"This attention cannot be measured: {literal(error)}")
+        return
+    origin = reading.by(MEASURES, f"attention_measures({{{live.name!r}: model}}, tokens)")
+    show(origin, "attention-measures", found, choose_rows([found]))

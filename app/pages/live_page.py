@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import streamlit as st
 
 from ...probe.plugins import Kinds
 from ..components.models import choose_model
-from ..components.reading import LiveReading, choose_reading
+
+if TYPE_CHECKING:
+    from ..components.reading import LiveReading
 
 
 class LivePage(Kinds, family="live page"):
@@ -35,6 +37,8 @@ class LivePage(Kinds, family="live page"):
 
     def show(self) -> None:
         """Show the title, choose a model and a text, and draw."""
+        from ..components.reading import choose_reading  # which imports what runs models
+
         st.header(self.title)
         if self.intro:
             st.markdown(self.intro)

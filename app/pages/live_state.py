@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ...analyses.geometry.state_walk import StateWalk, head_states, state_walk
+from ...analyses.geometry.state_walk import StateWalk, state_walk
 from ...probe.results.drawn import DrawnFigure
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
+from ..components.below_state import BELOW, origin_of, show_below
 from ..components.choose import choose, choose_position
 from ..components.colors import token_values
 from ..components.figure import is_dark, show
 from ..components.kept_chart import kept_chart, token_strip
-from ..components.path_chart import path_chart
 from ..components.reading import LiveReading
 from ..components.text import caption, literal
 from .live_page import LivePage
 
-WALK = "from statescope.analyses.geometry.state_walk import state_walk"
-HEADS = "from statescope.analyses.geometry.state_walk import head_states"
-BELOW = ("path in the plane", "path in space", "over all tokens", "read-out", "all heads")
 SENTENCES = (ValueError, IndexError, MemoryError, RuntimeError)
 
 
@@ -83,48 +80,14 @@ def scrub(reading: LiveReading, walk: StateWalk, label: str, values: list[float]
     ):
         norm = now.about["norms"].get(part)
         column.metric(words, "not told" if norm is None else f"{norm:.4g}")
-    origin = _origin(reading, walk, f".at({position})")
+    origin = origin_of(reading, walk, f".at({position})")
     _kept(origin, "state", now)
-    _below(reading, walk, position, label, values, below)
+    try:
+        show_below(reading, walk, position, (label, values), below)
+    except SENTENCES as error:
+        st.info(f"There is nothing to show below: {literal(error)}", icon=":material/info:")
     if st.toggle("Export this state", key="export-live"):
         show(origin, "state", now, {}, words=False)
-
-
-def _below(reading: LiveReading, walk: StateWalk, position: int, label: str, values: list[float], below: str) -> None:
-    """The second chart, as it was chosen."""
-    if below in BELOW[:2]:
-        path = reading.compute("path", lambda: walk.trajectory(values, label), walk.layer, walk.head, label)
-        space = below == BELOW[1]
-        chart = path_chart(path.table, position, 32, label, space=space, dark=is_dark())
-        where = f"{walk.name}, layer {walk.layer}, head {walk.head}"
-        kept_chart(chart, f"live-path-{where}-{space}", f"Path of the state of {where} up to token {position}.")
-        share = next(iter(path.about["explained"].values()))
-        caption(f"Three axes hold {share:.1%} of the variance. The last 32 tokens in full; named are those that changed it most.")
-    elif below == "over all tokens":
-        ranks = reading.compute("geometry", walk.geometry, walk.layer, walk.head)
-        show(_origin(reading, walk, ".geometry()"), "over-tokens", ranks, {})
-    elif below == "read-out":
-        _read(reading, walk, position)
-    else:
-        model, layer = reading.live.model, walk.layer
-        heads = reading.compute(
-            "heads", lambda: head_states(model, reading.tensor, layer, position, name=walk.name), layer, position
-        )
-        call = f"head_states(model, tokens[0], {layer}, {position}, name={walk.name!r})"
-        show(reading.by(HEADS, call), "heads", heads, {})
-
-
-def _read(reading: LiveReading, walk: StateWalk, position: int) -> None:
-    queries = [name for name in ("k", "q") if name in walk.tokens]
-    if not queries:
-        st.info("This mixer reads its state without a query that its hooks show.", icon=":material/info:")
-        return
-    columns = st.columns(2)
-    names = {"k": "the key of", "q": "the query of"}
-    what = choose("read with", queries, "query", where=columns[0], format_func=names.__getitem__)
-    options = [f"{index}: {text}" for index, text in enumerate(walk.texts)]
-    of = options.index(choose("token of the query", options, "of", where=columns[1], index=position))
-    show(_origin(reading, walk, f".read({position}, {what!r}, {of})"), "read-out", walk.read(position, what, of), {})
 
 
 def _kept(origin: LiveReading, name: str, result: Result) -> None:
@@ -132,9 +95,3 @@ def _kept(origin: LiveReading, name: str, result: Result) -> None:
     drawn = DrawnFigure(result.specification()).specification
     kept_chart(draw_on_screen(drawn, dark=is_dark()), f"live-{name}-{origin.name}", drawn.alt)
     caption(drawn.caption)
-
-
-def _origin(reading: LiveReading, walk: StateWalk, call: str) -> LiveReading:
-    shown = f"{list(reading.texts)!r}" if len(reading.texts) <= 64 else f'["?"] * {len(reading.texts)}'
-    made = f"state_walk(model, tokens[0], {walk.layer}, {walk.head}, name={walk.name!r}, texts={shown}){call}"
-    return reading.by(WALK, made)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
+from ...analyses.automata.allowed_and_realised import allowed_and_realised
+from ...analyses.automata.requirements import tracking_requirements
 from ...analyses.spectra.by_label import spectrum_by_label
 from ...analyses.spectra.memory_horizon import memory_horizon
+from ...analyses.spectra.stability import stability
 from ...analyses.spectra.transition_measures import transition_measures
 from ...analyses.spectra.transition_spectrum import transition_spectrum
 from ...analyses.spectra.window_spectrum import window_spectrum
@@ -19,7 +23,7 @@ from ..components.reading import LiveReading
 from ..components.text import literal
 from .live_page import LivePage
 
-SPECTRA = "from statescope.analyses.spectra"
+View = tuple[str, str, Callable[[], Result]]  # module of the analyses, call as Python, and the call
 WINDOWS = (2, 4, 8, 16, 32)
 
 
@@ -35,30 +39,7 @@ class LiveTransitions(LivePage, kind="live_transitions"):
     )
 
     def draw(self, reading: LiveReading) -> None:
-        models, tokens = {reading.live.name: reading.live.model}, reading.tensor[None]
-        named = f"{{{reading.live.name!r}: model}}, tokens"
-        length = len(reading.tokens)
-        views: dict[str, tuple[str, str, Callable[[], Result]]] = {
-            "each token": ("transition_spectrum", f"transition_spectrum({named})", lambda: transition_spectrum(models, tokens)),
-            "by token": (
-                "by_label",
-                f"spectrum_by_label({named}, {{'token': tokens}})",
-                lambda: spectrum_by_label(models, tokens, {"token": tokens}, texts=_texts(reading)),
-            ),
-            "measures of each": (
-                "transition_measures",
-                f"transition_measures({named})",
-                lambda: transition_measures(models, tokens),
-            ),
-            "memory horizons": ("memory_horizon", f"memory_horizon({named})", lambda: memory_horizon(models, tokens)),
-        }
-        for window in WINDOWS:
-            if window <= length:
-                views[f"products of {window} tokens"] = (
-                    "window_spectrum",
-                    f"window_spectrum({named}, {window})",
-                    lambda window=window: window_spectrum(models, tokens, window),  # type: ignore[misc]
-                )
+        views = _views(reading)
         view = choose("view", list(views), "transitions", where=st.columns(4)[0])
         module, call, make = views[view]
         try:
@@ -66,8 +47,37 @@ class LiveTransitions(LivePage, kind="live_transitions"):
         except (ValueError, RuntimeError, MemoryError) as error:
             st.info(f"This model has nothing to show here: {literal(error)}", icon=":material/info:")
             return
-        origin = reading.by(f"{SPECTRA}.{module} import {call.partition('(')[0]}", call)
+        origin = reading.by(f"from statescope.analyses.{module} import {call.partition('(')[0]}", call)
         show(origin, view.replace(" ", "-"), found, choose_rows([found]))
+
+
+def _views(reading: LiveReading) -> dict[str, View]:
+    """What there is to see, by its name."""
+    models, tokens, length = {reading.live.name: reading.live.model}, reading.tensor[None], len(reading.tokens)
+    given = f"{{{reading.live.name!r}: model}}, tokens"
+    task = reading.live.task
+    labels = {} if task is None else {name: values[None] for name, values in task.labels_of(reading.tensor).items()}
+    plain: dict[str, tuple[str, Callable[..., Result]]] = {
+        "each token": ("spectra.transition_spectrum.transition_spectrum", transition_spectrum),
+        "measures of each": ("spectra.transition_measures.transition_measures", transition_measures),
+        "memory horizons": ("spectra.memory_horizon.memory_horizon", memory_horizon),
+        "what the family allows": ("automata.allowed_and_realised.allowed_and_realised", allowed_and_realised),
+        "what tracking needs": ("automata.requirements.tracking_requirements", tracking_requirements),
+        "stability": ("spectra.stability.stability", stability),
+    }
+    views: dict[str, View] = {}
+    for name, (path, measure) in plain.items():
+        module, _, function = path.rpartition(".")
+        views[name] = (module, f"{function}({given})", partial(measure, models, tokens))
+    for name, classes in {"token": tokens, **labels}.items():
+        values = "tokens" if classes is tokens else f"torch.tensor({classes.tolist()})"
+        by_class = partial(spectrum_by_label, models, tokens, {name: classes}, texts=_texts(reading) if name == "token" else None)
+        call = f"spectrum_by_label({given}, {{{name!r}: {values}}})"
+        views[f"by {name.replace('_', ' ')}"] = ("spectra.by_label", call, by_class)
+    for window in (window for window in WINDOWS if window <= length):
+        call, of_products = f"window_spectrum({given}, {window})", partial(window_spectrum, models, tokens, window)
+        views[f"products of {window} tokens"] = ("spectra.window_spectrum", call, of_products)
+    return views
 
 
 def _texts(reading: LiveReading) -> dict[str, list[str]]:

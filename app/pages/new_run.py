@@ -16,7 +16,7 @@ from ..components.start import start, tell_status
 from ..components.study_form import Field, fields_of, prepare, study_of
 from ..components.text import literal
 from ..environment import runs_folder
-from ..seeds import BadSeedsError, parse_seeds
+from ..seeds import parse_seeds, parse_steps
 from .page import FolderPage
 
 COLUMNS = 3
@@ -47,9 +47,16 @@ class NewRun(FolderPage, kind="new_run"):
                 "seeds", "0", key=f"set-{name}-seeds", help="Such as 0, or 0..4, or 0,2,5.", max_chars=200
             )
             workers = boxes[1].number_input("workers", 1, 16, 1, help="Seeds that are done at a time.", key=f"set-{name}-workers")
+            keep = boxes[2].text_input(
+                "steps to keep",
+                "",
+                key=f"set-{name}-keep",
+                max_chars=200,
+                help="Such as 0,10,100: checkpoints of these steps of training stay, to see what changes from one to the next.",
+            )
             texts = _ask(name, fields)
             if st.form_submit_button("Check and start", type="primary", icon=":material/play_arrow:"):
-                _begin(name, seeds, int(workers), texts)
+                _begin(name, seeds, int(workers), keep.replace(" ", ""), texts)
         st.caption("Settings that name folders or files are set on the command line: " + literal(f"statescope run {name} --help"))
         started = st.session_state.get(STARTED)
         if started is not None and (runs_folder() / started / "manifest.json").exists():
@@ -74,14 +81,15 @@ def _ask(name: str, fields: tuple[Field, ...]) -> dict[str, str]:
     return given
 
 
-def _begin(name: str, seeds: str, workers: int, texts: dict[str, str]) -> None:
+def _begin(name: str, seeds: str, workers: int, keep: str, texts: dict[str, str]) -> None:
     """Start the study, or say what is wrong with its settings."""
     try:
         chosen = parse_seeds(seeds.replace(" ", ""))
+        kept = ["--keep", ",".join(map(str, parse_steps(keep)))] if keep else []
         study: Study = study_of(name, chosen[0], texts)
         study = study if len(chosen) == 1 else study.over(chosen)
         out = prepare(study, runs_folder())
-    except (BadSeedsError, BadSettingError, StatescopeError) as error:
+    except (BadSettingError, StatescopeError) as error:
         st.error(f"It was not started: {literal(error)}")
         return
     if Run(out).status == "finished":
@@ -89,7 +97,7 @@ def _begin(name: str, seeds: str, workers: int, texts: dict[str, str]) -> None:
     elif Run(out).status == "running":
         st.info(f"{literal(out.name)} is running already.")
     else:
-        start(["run", str(out), "--out", str(out), "--workers", str(workers)], Path(f".{out.name}.log"))
+        start(["run", str(out), "--out", str(out), "--workers", str(workers), *kept], Path(f".{out.name}.log"))
         deadline = time.monotonic() + 20
         while Run(out).status == "interrupted" and time.monotonic() < deadline:
             time.sleep(0.1)

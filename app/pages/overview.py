@@ -14,7 +14,7 @@ from ...probe.runs.manifest import in_short
 from ...probe.runs.run import Run
 from ..components.figure import show
 from ..components.origin import OfRun
-from ..components.runs import read_result
+from ..components.runs import read_summary
 from ..components.start import tell_status
 from ..components.text import literal
 from .page import Page
@@ -50,13 +50,12 @@ class Overview(Page, kind="overview"):
         facts[1].metric("results", len(run.result_names))
         facts[2].metric("seed" if len(seeds) == 1 else "seeds", in_short(seeds))
         facts[3].metric("time", f"{sum(manifest.seconds.values()):.0f} s")
-        for name, result in sorted(results.items(), key=lambda entry: self.shows.index(entry[1].kind)):
+        for name, result in results.items():
             show(OfRun(run), name, result, {}, words=False)
         st.subheader("What was found")
         for name in run.result_names:
-            found = results.get(name) or read_result(run, name)
-            if found is not None:
-                summary = _summary(found)
+            summary = read_summary(run, name)
+            if summary is not None:
                 with st.expander(literal(name.replace("_", " ")), expanded=summary.count("\n") < FEW):
                     st.text(summary)
         st.subheader("How it was made")
@@ -68,13 +67,6 @@ class Overview(Page, kind="overview"):
         made_with = {**manifest.packages, **manifest.source, **manifest.hardware}
         tables[1].dataframe(pd.DataFrame({"value": {name: str(value) for name, value in made_with.items()}}))
         _verify(run)
-
-
-def _summary(result: Result) -> str:
-    try:
-        return result.summary()
-    except Exception as error:  # a table of the right columns may hold anything
-        return f"This result cannot be put in words: {type(error).__name__}: {error}"
 
 
 def _question(kind: str) -> str:

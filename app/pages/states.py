@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from ...analyses.geometry.state_trajectory import StateTrajectory
+from ...analyses.geometry.results.state_trajectory import StateTrajectory
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position

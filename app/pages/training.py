@@ -10,14 +10,16 @@ import streamlit as st
 
 from ...probe.declarations import declarations
 from ...probe.results.figure import Figure, Panel
+from ...probe.results.over_steps import OverSteps
 from ...probe.results.palette import REFERENCE
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
 from ...probe.runs.run import Run
+from ..components.checkpoints import choose_analysis
 from ..components.choose import choose_position, choose_rows, rows_of
 from ..components.figure import is_dark, offer
 from ..components.kept_chart import kept_chart
-from ..components.origin import OfRun
+from ..components.origin import OfRun, Origin
 from ..components.text import caption, literal
 from .page import Page
 
@@ -45,12 +47,17 @@ class TrainingPage(Page, kind="training"):
         self.head()
         where = choose_rows(results.values())
         rows = {name: part for name, result in results.items() if (part := rows_of(result, where)) is not None}
+        origins: dict[str, Origin] = dict.fromkeys(rows, OfRun(run))
+        over = choose_analysis(run)
+        if over is not None:
+            name = f"{over[1].about['kind']}-over-training"
+            origins[name], rows[name] = over
         last = max((int(result.table[STEP].max()) for result in rows.values()), default=0)
         if rows:
             scrub(run, rows, last)
         for name, result in rows.items():
             figure = result.figure()
-            offer(OfRun(run), name, result, figure, figure.to_frame(), {})
+            offer(origins[name], name, result, figure, figure.to_frame(), {})
 
 
 @st.fragment
@@ -68,10 +75,20 @@ def scrub(run: Run, rows: Mapping[str, Result], last: int) -> None:
             st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
             continue
         caption(drawn.caption)
+        if isinstance(result, OverSteps):
+            _draw_step(run, name, result, step)
     here = {name: nearest(result.table, step) for name, result in rows.items()}
     for name, table in here.items():
         st.caption(f"{literal(name.replace('_', ' '))} at step {int(table[STEP].iloc[0])}")
         st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 250), key=f"at-step-{name}")
+
+
+def _draw_step(run: Run, name: str, result: OverSteps, step: int) -> None:
+    """The figure of one step beside the curves over all: that of the checkpoint nearest to the step that is marked."""
+    own = min(result.steps, key=lambda other: abs(other - step))
+    st.caption(f"The checkpoint of step {own}:")
+    drawn = result.at(own).specification()
+    kept_chart(draw_on_screen(drawn, dark=is_dark()), f"training-{run.path.name}-{name}-step", f"Step {own}. {drawn.alt}")
 
 
 def is_over_steps(panel: Panel) -> bool:

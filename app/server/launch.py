@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
@@ -14,7 +13,6 @@ from typing import Any
 
 from ...probe.errors import StatescopeError
 from ...probe.results.palette import SERIES
-from ...probe.results.result import Result
 from ..environment import tell
 from ..model_folders import check_folder
 
@@ -110,10 +108,11 @@ def _serve(address: str, port: int, names: Sequence[str]) -> None:
     import streamlit
     from starlette.middleware import Middleware
 
+    from . import warm_up
     from .gate import Gate
 
     script = Path(__file__).with_name("main.py")
-    threading.Thread(target=_warm_up, daemon=True).start()
+    warm_up.begin()
     app = streamlit.App(script, middleware=[Middleware(Gate, names=names)], on_script_error=tell_error)
     app.run(config=settings(address, port))
 
@@ -129,13 +128,6 @@ def tell_error(error: Exception) -> bool:
         "terminal that serves the app has the details."
     )
     return True
-
-
-def _warm_up() -> None:
-    """Import, while the browser opens, what the first page needs; what cannot be imported is told where it is needed."""
-    for kind in Result.kinds():
-        with contextlib.suppress(StatescopeError):
-            Result.of_kind(kind)
 
 
 def _open_when_ready(url: str) -> None:

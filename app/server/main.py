@@ -13,6 +13,7 @@ from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
 from statescope.app.environment import runs_folder
 from statescope.app.server.navigation import import_plugins, menu
+from statescope.app.server.warm_up import SHOWN
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '
@@ -35,12 +36,15 @@ def main() -> None:
             choose_run(sound)
         else:
             st.session_state.pop("run", None)  # what was shown is gone
-        load_plotly()
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
+        library = st.container()
     import_plugins()
     page = st.navigation(menu(current_run() if sound else None), expanded=True)
     with entered(page.url_path):
         page.run()
+    with library:
+        load_plotly()  # behind the page, for it is large and the first page needs none of it
+    SHOWN.set()
 
 
 def tell_damaged(damaged: Sequence[RunFacts]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import streamlit as st
 
+from ...probe.declarations import declarations
 from ...probe.errors import StatescopeError
 from ...probe.plugins import import_file
 from ...probe.results.result import Result
@@ -19,8 +20,9 @@ from ..environment import plugin_files
 from ..pages.live_page import LivePage
 from ..pages.page import FolderPage, Page
 
-P = TypeVar("P", Page, FolderPage, LivePage)
+P = TypeVar("P", Page, FolderPage)
 REST = "results"  # the page of what no other page shows
+IN_A_MENU = ("title", "icon", "order")  # what a menu says of a page, or sorts it by
 
 
 def import_plugins() -> None:
@@ -43,10 +45,46 @@ def every_page(family: type[P]) -> list[P]:
     return sorted(found, key=lambda page: (page.order, page.title))
 
 
+def live_pages() -> list[st.Page]:
+    """The pages about a model. They import what runs models, so the class of each is imported when it is opened; until then its
+    source says what the menu needs.
+    """
+    said = {found.kind: found.constants for found in declarations(LivePage.family)}
+    pages = [(_told(kind, said.get(kind, {})), kind) for kind in LivePage.kinds()]
+    return [
+        st.Page(_showing(kind), title=told["title"], icon=told["icon"], url_path=kind)
+        for told, kind in sorted(pages, key=lambda page: (page[0]["order"], page[0]["title"]))
+    ]
+
+
+def _told(kind: str, constants: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the menu says of a page about a model; its class is asked where that is no literal of its source."""
+    if all(name in constants for name in IN_A_MENU):
+        return constants
+    try:
+        page = LivePage.of_kind(kind)
+    except StatescopeError as error:
+        st.sidebar.error(literal(error))
+        page = LivePage
+    return {name: getattr(page, name) for name in IN_A_MENU} | {"title": page.title or kind}
+
+
+def _showing(kind: str) -> Callable[[], None]:
+    def show() -> None:
+        try:
+            page = LivePage.of_kind(kind)()
+        except StatescopeError as error:
+            st.error(f"This page cannot be opened: {literal(error)}")
+            return
+        page.show()
+
+    return show
+
+
 def menu(run: Run | None) -> dict[str, list[st.Page]]:
     """The pages by section. Without a run there is a first page that offers to make one, or the first about a model."""
     folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
-    live = [st.Page(page.show, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(LivePage)]
+    live = live_pages()
     if run is not None:
         return {"This run": entries(run), "Live model": live, "All": folder}
     models = bool(current_models())

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
 from .figure import Line
 
@@ -23,6 +22,8 @@ def mean_and_reach(draws: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     count = len(x)
     if count < 2:
         return x.mean(0), np.full(x.shape[1:], np.nan)
+    from scipy.stats import t as student  # what shows one draw, or means that are stored, imports none of it
+
     return x.mean(0), student.ppf((1 + LEVEL) / 2, count - 1) * x.std(0, ddof=1) / np.sqrt(count)
 
 

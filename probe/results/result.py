@@ -191,10 +191,13 @@ class Result(Kinds, family="result"):
         return found
 
     @staticmethod
-    def kind_in(path: str | Path) -> str:
-        """The kind of the result in a file, of which only the end is read. Raises DamagedResultError for what is no result."""
+    def kind_in(path: str | Path) -> tuple[str, Mapping[str, Any]]:
+        """The kind of the result in a file, and its `about`; only the end of the file is read. Raises DamagedResultError for what
+        is no result.
+        """
         try:
-            return _Header.read((parquet.read_schema(path).metadata or {}).get(_METADATA)).kind
+            header = _Header.read((parquet.read_schema(path).metadata or {}).get(_METADATA))
+            return header.kind, header.about
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..errors import unknown_name
 from ..files import DamagedFileError, write_whole
 from .ledger import Ledger
 
@@ -31,16 +32,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one model in a folder. Only the newest is kept; its name tells the step.
+    """The checkpoints of one model in a folder. Of those to go on from, `step-*`, only the newest is kept; beside it stand those
+    of chosen steps to look at, `kept-*`, without the optimizer. The name tells the step.
 
     ledger: lists the files. A checkpoint that it does not list was not finished and counts for nothing: a new one is written,
     then listed in the place of the old, and then the old is deleted. Without a ledger whatever lies in the folder counts.
     about: what stands beside each of them, as JSON: which model it is, so that others than the study can build it.
+    keep: the chosen steps, counted as steps done; 0 is the model before training.
     """
 
     folder: Path
     ledger: Ledger | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    keep: tuple[int, ...] = ()
 
     @property
     def newest(self) -> Path | None:
@@ -49,6 +53,35 @@ class Checkpoints:
             if self.ledger is None or self.ledger.holds(path):
                 return path
         return None
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there is a finished checkpoint, in order. Raises AlteredFileError as `newest` does."""
+        return sorted(self._by_step())
+
+    def at(self, step: int) -> Path:
+        """The checkpoint of a step. Raises UnknownNameError, which says of which steps there is one."""
+        found = self._by_step()
+        if step not in found:
+            raise unknown_name(f"step with a checkpoint in {self.folder}", str(step), map(str, sorted(found)))
+        return found[step]
+
+    def _by_step(self) -> dict[int, Path]:
+        newest = self.newest
+        kept = sorted(self.folder.glob("kept-*.safetensors"))
+        finished = [path for path in kept if self.ledger is None or self.ledger.holds(path)]
+        return {_step(path): path for path in [*([] if newest is None else [newest]), *finished]}
+
+    def mark(self, model: nn.Module, progress: Progress) -> None:
+        """Keep the model as it is now, where its step is one of those to keep and does not stand there already."""
+        path = self.folder / f"kept-{progress.step:07d}.safetensors"
+        if progress.step not in self.keep or (self.ledger is not None and self.ledger.holds(path)):
+            return
+        if self.ledger is not None:
+            self.ledger.clear(path)
+        save_checkpoint(path, model, None, progress, self.about)
+        if self.ledger is not None:
+            self.ledger.record([path])
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         path = self.folder / f"step-{progress.step:07d}.safetensors"
@@ -73,6 +106,10 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
 
 
 def save_checkpoint(

@@ -60,6 +60,7 @@ class Run:
         self.executor: Executor = Run.perform
         self.workers = 1  # processes that may work at a time
         self.device = "cpu"  # where models train
+        self.keep: tuple[int, ...] = ()  # steps of training whose checkpoints are kept
         self.prefix = ""
         self._stages: list[str] = []  # those under way, the outer one first
         self._things: dict[InRun, Any] = {}
@@ -166,17 +167,24 @@ class Run:
         names = (name.removeprefix(start).rpartition("/")[0] for name in self.manifest.files if name.startswith(start))
         return list(dict.fromkeys(filter(None, names)))
 
-    def model(self, name: str) -> TrainedModel:
-        """A model that the run has trained, as its last checkpoint has it, and the task it was trained on.
+    def model(self, name: str, step: int | None = None) -> TrainedModel:
+        """A model that the run has trained, as its last checkpoint has it or that of a step, and the task it was trained on.
 
-        Raises UnknownNameError for a name the run does not have, AlteredFileError where the file is not as it was written,
-        UndescribedModelError where it does not say which model it is.
+        Raises UnknownNameError for a name the run does not have and a step of which it kept no checkpoint, AlteredFileError where
+        the file is not as it was written, UndescribedModelError where it does not say which model it is.
         """
         from .trained_model import trained_model
 
+        return trained_model(self._checkpoints_of(name), step)
+
+    def steps(self, name: str) -> list[int]:
+        """The steps of a model's training of which the run has a checkpoint. Raises UnknownNameError as `model` does."""
+        return self._checkpoints_of(name).steps
+
+    def _checkpoints_of(self, name: str) -> Checkpoints:
         if name not in self.model_names:
             raise unknown_name(f"model of {self.path}", name, self.model_names)
-        return trained_model(self.checkpoints(name))
+        return self.checkpoints(name)
 
     @property
     def direction_names(self) -> list[str]:
@@ -272,8 +280,12 @@ class Run:
 
         model = Model(config)
         about = {"config": to_plain(config), "task": to_plain(task), "length": training.length}
-        checkpoints = replace(self.checkpoints(label), about=about)
+        checkpoints = replace(self.checkpoints(label), about=about, keep=self.keep)
         progress = checkpoints.restore(model)
+        gone = [step for step in self.keep if step < progress.step and step not in checkpoints.steps]
+        if gone:
+            said = f"no checkpoint of step {', '.join(map(str, gone))} can be kept any more, for it is at step {progress.step}"
+            self.reporter.warn(f"{label}: {said}; another folder trains it anew")
         if progress.step < training.steps:
             with self.stage(f"training: {self.prefix}{label}", training.steps):
 

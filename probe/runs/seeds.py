@@ -93,7 +93,7 @@ class Seeds(Study, kind="seeds"):
             while waiting or running:
                 while waiting and len(running) < run.workers:
                     seed = waiting.pop(0)
-                    running[seed] = _Worker(run.path, file, to_plain(self.of_seed(seed)), seed, run.device)
+                    running[seed] = _Worker(run.path, file, to_plain(self.of_seed(seed)), seed, run.device, run.keep)
                 for seed in [seed for seed, worker in running.items() if worker.has_ended()]:
                     running.pop(seed).check()
                 run.ledger.merge()
@@ -111,11 +111,13 @@ def part_of(seed: int) -> str:
 class _Worker:
     """A process that does one seed."""
 
-    def __init__(self, folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str) -> None:
+    def __init__(
+        self, folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str, keep: tuple[int, ...]
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.seed = seed
         self.told, telling = context.Pipe(duplex=False)
-        arguments = (folder, file, study, seed, device, telling.send)
+        arguments = (folder, file, study, seed, device, keep, telling.send)
         self.process = context.Process(target=do_seed, args=arguments, daemon=True)
         self.process.start()
         telling.close()
@@ -139,11 +141,17 @@ class _Worker:
 
 
 def do_seed(
-    folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str, tell: Callable[[str], object]
+    folder: Path,
+    file: Path | None,
+    study: Mapping[str, Any],
+    seed: int,
+    device: str,
+    keep: tuple[int, ...],
+    tell: Callable[[str], object],
 ) -> None:
     """Do one seed of a study as a worker of the run in a folder: what a process starts with.
 
-    file: the user's own that the study stands in. device: where models train. tell: takes why it failed.
+    file: the user's own that the study stands in. device, keep: as of `Study.run`. tell: takes why it failed.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
@@ -154,7 +162,7 @@ def do_seed(
             import_file(file)
         made = from_plain(Study, dict(study))  # type: ignore[type-abstract]
         with Run.worker(folder) as run:
-            run.device = device
+            run.device, run.keep = device, keep
             made.execute(run.part(part_of(seed)))
     except Exception as error:
         tell(str(error) if isinstance(error, StatescopeError) else f"{type(error).__name__}: {error}")

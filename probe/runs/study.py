@@ -85,13 +85,21 @@ class Study(Configuration, Kinds, family="study"):
         return f"{self.kind}-seed{self.seed}" + ("" if plain == standard else f"-{digest}")
 
     def run(
-        self, out: str | Path | None = None, reporter: Reporter | None = None, *, workers: int = 1, device: str = "cpu"
+        self,
+        out: str | Path | None = None,
+        reporter: Reporter | None = None,
+        *,
+        workers: int = 1,
+        device: str = "cpu",
+        keep: tuple[int, ...] = (),
     ) -> Run:
         """Run the study and return the run.
 
         out: the folder (default runs/<name>). workers: processes that may work at a time, each on one math thread; the numbers do
             not depend on it. device: where models train, such as "cuda", on which the kernels run that are made for it; what is
             measured of them is measured on the CPU. Two devices round differently, so the numbers depend on it a little.
+        keep: steps of training whose checkpoints are kept beside the newest, to look at how a model came to be what it is; 0 is
+            the model before training. The numbers do not depend on it.
 
         Raises BadSettingError for a device that this machine does not have.
         """
@@ -102,7 +110,7 @@ class Study(Configuration, Kinds, family="study"):
         self.check()
         configuration = to_plain(self)
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
-            run.workers, run.device = workers, device
+            run.workers, run.device, run.keep = workers, device, keep
             if device != "cpu":
                 run.ledger.update(hardware={**run.manifest.hardware, "trained on": device})
             self.execute(run)

@@ -10,7 +10,7 @@ from ..errors import StatescopeError
 from ..models.config import ModelConfig
 from ..models.model import Model
 from ..tasks.base import Task
-from .checkpoint import Checkpoints, read_about
+from .checkpoint import Checkpoints, load_checkpoint, read_about
 
 
 class UndescribedModelError(StatescopeError, ValueError):
@@ -26,22 +26,24 @@ class TrainedModel:
     length: int
 
 
-def trained_model(checkpoints: Checkpoints) -> TrainedModel:
-    """The model of the newest checkpoint. Raises UndescribedModelError where it does not say which model it is."""
-    newest = checkpoints.newest
-    if newest is None:
+def trained_model(checkpoints: Checkpoints, step: int | None = None) -> TrainedModel:
+    """The model of the newest checkpoint, or of that of a step. Raises UndescribedModelError where it does not say which model it
+    is.
+    """
+    path = checkpoints.newest if step is None else checkpoints.at(step)
+    if path is None:
         raise UndescribedModelError(f"{checkpoints.folder} holds no finished checkpoint yet")
-    about = read_about(newest)
+    about = read_about(path)
     try:
         config, task = from_plain(ModelConfig, about.get("config")), _task(about.get("task"))
         length = from_plain(_Length, {"length": about.get("length")}).length
     except StatescopeError as error:
         raise UndescribedModelError(
-            f"{newest} does not say which model it holds ({error}); an older version may have written it: run the study again in "
+            f"{path} does not say which model it holds ({error}); an older version may have written it: run the study again in "
             "another folder"
         ) from error
     model = Model(config)
-    checkpoints.restore(model)
+    load_checkpoint(path, model)
     return TrainedModel(model.eval(), task, length)
 
 

@@ -79,6 +79,8 @@ def train(
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     progress = checkpoints.restore(model, optimizer) if checkpoints is not None else Progress(0, ())
     losses = list(progress.losses)
+    if checkpoints is not None and progress.step == 0:
+        checkpoints.mark(model, progress)
     model.train()
     for step in range(progress.step, training.steps):
         batch = task.batch(training.batch, training.length, "train", generator_for(seed, step))
@@ -98,6 +100,8 @@ def train(
         losses.append(value)
         if report is not None:
             report(step + 1, training.steps, value)
+        if checkpoints is not None:
+            checkpoints.mark(model, Progress(step + 1, tuple(losses)))
         done = step + 1 == training.steps
         if checkpoints is not None and (done or (step + 1) % training.checkpoint_every == 0):
             checkpoints.save(model, optimizer, Progress(step + 1, tuple(losses)))
@@ -109,7 +113,12 @@ def task_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross-entropy in nats over the positions that have a target; of real targets, the mean squared error. It stands on the
     device of the logits.
     """
-    targets = batch.targets.to(logits.device)
+    return loss_on(logits, batch.targets)
+
+
+def loss_on(logits: Tensor, targets: Tensor) -> Tensor:
+    """The loss of `task_loss` on the targets of a batch, [B, T] or [B, T, outputs]."""
+    targets = targets.to(logits.device)
     if targets.is_floating_point():
         counted = targets.isfinite()
         return functional.mse_loss(logits[counted], targets[counted].to(logits.dtype))

@@ -84,6 +84,13 @@ class Task(Configuration, Kinds, family="task"):
         """What is true after each token of any one sequence [T], by name; of tasks that can tell it from the tokens alone."""
         return {}
 
+    @property
+    def automaton_table(self) -> Tensor | None:
+        """Where the target after each token is the state of a finite automaton that begins in state 0: to which state each token
+        leads, [states, tokens]. None for a task that is no such.
+        """
+        return None
+
     @abstractmethod
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
         """Draw `size` sequences of `length` tokens. labels: fill in `labels` too, where that costs something.

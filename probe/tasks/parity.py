@@ -25,6 +25,11 @@ class Parity(Task, kind="parity"):
         parity = tokens.cumsum(1) % 2
         return Batch(tokens, parity, {"parity": parity})
 
+    @property
+    def automaton_table(self) -> Tensor:
+        """A bit of 1 leads from each of the two parities to the other."""
+        return torch.tensor([[0, 1], [1, 0]])
+
     def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
         """The parity of the bits so far."""
         return {"parity": tokens.cumsum(0) % 2}

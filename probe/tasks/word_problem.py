@@ -49,6 +49,19 @@ class WordProblem(Task, kind="word_problem"):
         signs = torch.tensor([_sign(g) for g in elements(self.group)])
         return Batch(tokens, element, {"element": element, "sign": signs[element]})
 
+    @property
+    def automaton_table(self) -> Tensor:
+        """Token g leads from element h to g h."""
+        return multiplication(self.group).T
+
+    def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
+        """The product of the tokens so far."""
+        now, products = torch.tensor(0), []
+        for token in tokens:
+            now = multiplication(self.group)[token, now]
+            products.append(now)
+        return {"element": torch.stack(products)} if products else {}
+
 
 @lru_cache
 def elements(group: str) -> tuple[Permutation, ...]:

@@ -11,7 +11,8 @@ import torch
 
 from statescope import Model, ModelConfig
 from statescope.analyses.behaviour.measured_horizon import measured_horizon
-from statescope.analyses.behaviour.recall_memory import RecallMemory, bytes_behind
+from statescope.analyses.behaviour.recall_memory import bytes_behind
+from statescope.analyses.behaviour.results.recall_memory import RecallMemory
 from statescope.analyses.models import transitions_of
 from statescope.analyses.spectra.growth import period_radius, product_growth, search
 from statescope.analyses.studies.growth import GrowthStudy

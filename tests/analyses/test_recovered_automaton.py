@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from statescope import delta_rule, generator_for
+from statescope import Model, ModelConfig, ModularArithmetic, Parity, delta_rule, generator_for
 from statescope.analyses.automata.automaton import Automaton, group_automaton
 from statescope.analyses.automata.automaton_graph import graph_panel
 from statescope.analyses.automata.expressivity import starting_state, tracking_tokens
+from statescope.analyses.automata.model_automaton import automaton_of, model_automaton, sequences_from
 from statescope.analyses.automata.recovered_automaton import matched, recovered_automaton
 from statescope.probe.results.figure import Line, Points
 from statescope.probe.tasks import WordProblem
@@ -115,3 +116,27 @@ def test_both_automata_are_drawn_as_graphs() -> None:
     assert graph_panel(many, "") is None
     coloured = graph_panel(Automaton(np.arange(12)[:, None], np.arange(12) % 3, 0), "")
     assert coloured is not None and coloured.marks[-1].color is not None
+
+
+def test_the_automaton_of_a_task_is_what_its_targets_follow() -> None:
+    for task in (Parity(), WordProblem(group="S3"), WordProblem(group="Z5")):
+        automaton = automaton_of(task)
+        assert automaton is not None
+        batch = task.batch(4, 12, "test", generator_for(0))
+        assert np.array_equal(automaton.run(batch.tokens.numpy()), batch.targets.numpy())
+        for name, values in task.labels_of(batch.tokens[0]).items():
+            assert torch.equal(values, batch.labels[name][0])
+    assert automaton_of(ModularArithmetic()) is None
+
+
+def test_one_sequence_becomes_many() -> None:
+    tokens = torch.arange(18) % 2
+    assert torch.equal(sequences_from(tokens, None), tokens[:16].view(8, 2))
+    drawn = sequences_from(tokens, Parity())
+    assert torch.equal(drawn[0], tokens) and drawn.shape == (49, 18)
+    with pytest.raises(ValueError, match="too few"):
+        sequences_from(tokens[:15], None)
+    model = Model(ModelConfig(2, width=8, layers=2, mixer=("delta_net", "attention"))).eval()
+    assert model_automaton(model, tokens, 0, task=Parity()).about["true"] == 2
+    with pytest.raises(ValueError, match="layer 1 has no state"):
+        model_automaton(model, tokens, 1)

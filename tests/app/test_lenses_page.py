@@ -20,7 +20,8 @@ from statescope.lenses import (
     score_lenses,
 )
 from statescope.mixers import GatedDeltaNet
-from statescope.probe.loaders.observation.gates import Gates, rows_of
+from statescope.probe.loaders.observation.gates import rows_of
+from statescope.probe.results.gates import Gates
 
 HOOK = "blocks.0.hook_resid_post"
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from opened_app import numbers, open_app
+from opened_app import charts, numbers, open_app
 from streamlit.testing.v1 import AppTest
 
 from statescope import Model, ModelConfig, Run
 from statescope.analyses.geometry.state_walk import state_walk
+from statescope.app.components.below_state import BELOW
 from statescope.app.model_folders import NoModelError, check_folder, models_in
 from statescope.probe.mixers import DeltaNet
 
@@ -73,13 +74,53 @@ def test_what_a_model_makes_is_in_the_address_and_marked(no_runs: Path, models: 
     assert strip["position"] == 6
 
 
-@pytest.mark.parametrize("below", ["path in the plane", "path in space", "over all tokens", "read-out", "all heads"])
+@pytest.mark.parametrize("below", BELOW)
 def test_every_view_of_a_state_is_drawn(no_runs: Path, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
-    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="123456", below=below)
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="123456" * 4, below=below)
     assert not app.exception and not app.error
-    charts = components(app, "figure")
-    assert all(chart["alt"] for chart in charts)
-    assert len(charts) + len(app.get("plotly_chart")) == 2, "the matrix, and the view"
+    drawn = components(app, "figure")
+    assert all(chart["alt"] for chart in drawn)
+    assert len(drawn) + len(app.get("plotly_chart")) == 2, "the matrix, and the view"
+    assert not app.info
+
+
+def test_a_text_too_short_for_an_automaton_says_so(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="123", below="automaton")
+    assert not app.exception and not app.error and "3 tokens are too few" in app.info[0].value
+
+
+def test_the_automaton_of_a_model_stands_beside_that_of_its_task(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STATESCOPE_MODELS", raising=False)
+    app = open_app(finished, monkeypatch, "live_state", run="parity", text="0110100110010110", below="automaton")
+    assert not app.exception and not app.error and not app.info
+    titles = [note["text"] for chart in charts(app) for note in chart["layout"]["annotations"]]
+    assert "The task's own" in titles
+    names: dict = {}
+    code = next(block.value for block in app.code if "model_automaton" in block.value)
+    exec(code.replace("Run('parity')", f"Run({str(finished / 'parity')!r})").replace(".show()", ""), names)
+    assert names["result"].true_automaton.table.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("view", ["what the family allows", "what tracking needs", "stability", "by parity"])
+def test_what_theory_allows_and_what_is_seen_stand_on_the_page_of_transitions(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    monkeypatch.delenv("STATESCOPE_MODELS", raising=False)
+    app = open_app(finished, monkeypatch, "live_transitions", run="parity", text="01101001", transitions=view)
+    assert not app.exception and not app.error and not app.info
+    assert len(app.get("plotly_chart")) == 1
+    names: dict = {}
+    code = next(block.value for block in app.code if "statescope.analyses" in block.value)
+    exec(code.replace(".show()", ""), names)
+    assert len(names["result"].table)
+
+
+def test_how_far_each_head_attends_is_told_in_numbers(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(no_runs, monkeypatch, "live_attention", live="bytes", text="a cat and a hat")
+    drawn = len(app.get("plotly_chart"))
+    app.toggle(key="attention-measures").set_value(True).run()
+    assert not app.exception and not app.error
+    assert len(app.get("plotly_chart")) == drawn + 1
 
 
 def test_a_model_of_a_run_is_read_as_its_task_is_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

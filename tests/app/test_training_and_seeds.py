@@ -12,7 +12,7 @@ import pytest
 from opened_app import numbers, open_app, record
 
 from statescope import Run
-from statescope.analyses.behaviour.training_curve import TrainingCurve
+from statescope.analyses.behaviour.results.training_curve import TrainingCurve
 from statescope.app.components.tags import FILE, tag, tags_there_are
 from statescope.app.pages.seeds import runs_alike
 from statescope.app.pages.training import kinds_over_steps, marked, nearest

@@ -66,7 +66,7 @@ def hostile_figure(text: str) -> Figure:
 
 
 def example_curve() -> Result:
-    from statescope.analyses.behaviour.training_curve import TrainingCurve
+    from statescope.analyses.behaviour.results.training_curve import TrainingCurve
 
     return TrainingCurve(pd.DataFrame({"model": ["a"], "step": [1], "loss": [0.5]}))
 

@@ -18,7 +18,7 @@ import pytest
 
 from statescope import DeltaNet, Model, ModelConfig, Parity, Run, Study, Training, generator_for
 from statescope.analyses.behaviour.accuracy_by_length import accuracy_by_length
-from statescope.analyses.behaviour.training_curve import TrainingCurve
+from statescope.analyses.behaviour.results.training_curve import TrainingCurve
 from statescope.probe.captures.capture import Capture
 from statescope.probe.configuration import BadSettingError, Count
 from statescope.probe.results.figure import Bars, Figure, Line, Panel, Points

@@ -13,8 +13,9 @@ from torch import nn
 from statescope import Model, ModelConfig, load, observe
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders.agreement import torch_paths
-from statescope.probe.loaders.observation.gates import Gates, reduced
+from statescope.probe.loaders.observation.gates import reduced
 from statescope.probe.loaders.observation.observe import UnobservedError
+from statescope.probe.results.gates import Gates
 from statescope.probe.results.result import Result
 
 PROMPT = torch.randint(3, 31, (2, 6), generator=torch.Generator().manual_seed(0))

@@ -19,7 +19,7 @@ from statescope.probe.results.result import AmbiguousSelectionError, DamagedResu
 
 
 def test_a_result_without_its_columns_is_refused() -> None:
-    from statescope.analyses.behaviour.training_curve import TrainingCurve
+    from statescope.analyses.behaviour.results.training_curve import TrainingCurve
 
     with pytest.raises(ValueError, match="TrainingCurve needs the columns step, loss"):
         TrainingCurve(pd.DataFrame({"model": ["a"]}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from ....probe.runs.run import Run
-from ...behaviour.accuracy_by_length import AccuracyByLength
+from ...behaviour.results.accuracy_by_length import AccuracyByLength
 from ...studies.findings import Findings
 from ...studies.parity import NEGATIVE, POSITIVE, ParityStudy
 from ..claim import Claim, beside

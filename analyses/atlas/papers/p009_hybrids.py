@@ -9,7 +9,8 @@ from ....probe.mixers import RetNet
 from ....probe.runs.run import Run
 from ....probe.runs.training import Training
 from ...studies.findings import Findings
-from ...studies.hybrid import HybridStudy, HybridTable
+from ...studies.hybrid import HybridStudy
+from ...studies.results.hybrid import HybridTable
 from ..claim import Claim, beside
 from ..measurement import Scope, at_least, equals
 

@@ -18,7 +18,8 @@ from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.nonlinearities import Erf
 from ...kernel_regression.gradient_descent import largest_stable_step
 from ...lazy.centred_training import train_centred
-from ...lazy.learning_rate_transfer import LearningRateTransfer, learning_rate_transfer
+from ...lazy.learning_rate_transfer import learning_rate_transfer
+from ...lazy.results.learning_rate_transfer import LearningRateTransfer
 from ...ntk.empirical_ntk import empirical_ntk
 from ...studies.findings import Axes, Findings
 from ..claim import Claim, fresh_seeds

@@ -18,10 +18,11 @@ from ....kernels.operators.transition import Transition
 from ....kernels.recurrence import TapRequest
 from ...errors import StatescopeError, UnknownNameError, unknown_name
 from ...models.hooked import HookedModel
+from ...results.gates import Gates
 from ..adapter import ForeignMixer, Runner
 from ..foreign import known_architectures, recurrent_mixers
 from ..substitution import watching
-from .gates import Gates, reduced, rows_of
+from .gates import reduced, rows_of
 
 Keep = Literal["gates", "states"]
 

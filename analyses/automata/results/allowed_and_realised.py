@@ -1,0 +1,61 @@
+"""What the family allows, and what is realised: the table and the figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from ....probe.results.figure import Figure, Intervals, Panel
+from ....probe.results.result import Result
+
+Word = Literal["possible", "impossible", "open"]  # what theory says of a group and a family
+WORDS: tuple[Word, ...] = get_args(Word)
+
+
+@dataclass(frozen=True)
+class AllowedAndRealised(Result, kind="allowed_and_realised"):
+    """The range of the eigenvalues of each head that its family allows, and the range of those seen."""
+
+    title: ClassVar[str] = "What the family allows, and what is realised"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "low": "least real part of an eigenvalue that the family allows; nan where it does not say",
+        "high": "largest",
+        "turns": "whether the family allows complex eigenvalues of one token",
+        "reflections": "dimensions that a token may reflect",
+        "chosen": "whether tokens choose the transition",
+        "least": "least real part seen",
+        "largest": "largest real part seen",
+        "angle": "largest angle of a complex eigenvalue seen, in radians; 0 where there is none",
+        "modulus": "largest modulus seen",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
+
+    def summary(self) -> str:
+        lines = []
+        for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
+            said = self.about["allowed"].get(f"{model}, layer {layer}", "the family does not say what it allows")
+            turned = f", turning by up to {own['angle'].max():.2f} rad" if own["angle"].max() > 0 else ""
+            seen = f"{own['least'].min():.3f} to {own['largest'].max():.3f}{turned}"
+            lines.append(f"{model}, layer {layer}: allowed {said}; seen from {seen}")
+        for model, verdicts in self.about["groups"].items():
+            by_word = {word: [group for group, found in verdicts.items() if found == word] for word in WORDS}
+            told = "; ".join(f"{word} {', '.join(groups)}" for word, groups in by_word.items() if groups)
+            lines.append(f"{model}: of the groups, {told}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """Both ranges of each head along the real line."""
+        panels = []
+        for model, own in self.table.groupby("model", sort=False):
+            names = [f"layer {row.layer}, head {row.head}" for row in own.itertuples()]
+            marks = []
+            if own["low"].notna().all():
+                low, high = own["low"].to_numpy(), own["high"].to_numpy()
+                marks.append(Intervals(names, (low + high) / 2, "allowed", low, high))
+            least, largest = own["least"].to_numpy(), own["largest"].to_numpy()
+            marks.append(Intervals(names, (least + largest) / 2, "seen", least, largest))
+            panels.append(Panel(marks, "real part of the eigenvalues", "", str(model), level=(0.0, "0")))
+        return Figure(self.title, panels, alt=f"Ranges of eigenvalues, allowed and seen. {self.summary()}")

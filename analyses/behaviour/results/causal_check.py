@@ -1,0 +1,84 @@
+"""Causal check: the table and the figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ....probe.results.figure import Figure, Intervals, Line, Panel
+from ....probe.results.result import Result
+from ....probe.statistics.scores import short_hook
+
+
+@dataclass(frozen=True)
+class CausalCheck(Result, kind="causal_check"):
+    """What changing an activation along a direction changes at the output, beside what random directions change."""
+
+    title: ClassVar[str] = "Causal check"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "direction": "the concept, or the control",
+        "hook": "the activation that is changed",
+        "operation": "ablate: the component is taken out; reflect: turned around; steer: added to",
+        "strength": "of steering, in units of the direction's scale; nan for the other operations",
+        "effect": "mean change of what is measured, on the same inputs",
+        "low": "lower end of its 95% interval over groups",
+        "high": "upper end",
+        "null": "median change by random directions of the same length",
+        "null_low": "their 2.5% quantile",
+        "null_high": "their 97.5% quantile",
+        "p_value": "share of them whose change is as large in size, the direction itself counted in",
+        "q_value": "smallest false discovery rate over the table (Benjamini-Hochberg) at which this is a discovery",
+        "accuracy": "held-out score of the probe that the direction comes from; nan where none was given",
+        "samples": "positions that are measured",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "direction", "hook", "operation")
+
+    def summary(self) -> str:
+        """Give each direction and operation in a sentence that says whether it does more than random directions."""
+        lines = []
+        for row in _strongest(self.table).itertuples():
+            how = f"{row.operation} x {row.strength:g}" if row.operation == "steer" else row.operation
+            said = "more than" if row.p_value <= 0.05 else "no more than"
+            read = "" if np.isnan(row.accuracy) else f"; a probe reads it at {row.accuracy:.3f}"
+            lines.append(
+                f"{row.model}, {row.direction} at {short_hook(row.hook)}, {how}: {row.effect:+.3f} [{row.low:+.3f}, "
+                f"{row.high:+.3f}], {said} random directions ({row.null_low:+.3f} to {row.null_high:+.3f}, p = {row.p_value:.3f})"
+                + read
+            )
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """One panel for the dose and effect of steering, and one for what takes the direction out."""
+        measured = str(self.about.get("measure", "measure")).replace("_", " ")
+        panels = []
+        steered = self.table[self.table["operation"] == "steer"]
+        if len(steered):
+            lines: list[Line] = []
+            for (model, name, hook), own in steered.groupby(["model", "direction", "hook"], sort=False):
+                own = own.sort_values("strength")
+                x, y, low, high = (own[column].to_numpy() for column in ("strength", "effect", "low", "high"))
+                label = f"{model}: {str(name).replace('_', ' ')}, {short_hook(str(hook))}"
+                lines.append(Line(x, y, label, low, high, markers=True))
+                null, low, high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
+                lines.append(Line(x, null, f"random beside {label}", low, high, dashed=True))
+            panels.append(Panel(lines, "strength", f"change of {measured}", "Dose and effect"))
+        taken = self.table[self.table["operation"] != "steer"]
+        if len(taken):
+            names = [f"{row.model}: {row.operation} {row.direction}, {short_hook(row.hook)}" for row in taken.itertuples()]
+            value, low, high = (taken[column].to_numpy() for column in ("effect", "low", "high"))
+            null, null_low, null_high = (taken[column].to_numpy() for column in ("null", "null_low", "null_high"))
+            marks = [Intervals(names, value, "direction", low, high), Intervals(names, null, "random", null_low, null_high)]
+            panels.append(Panel(marks, f"change of {measured}", "", "Without it"))
+        caption = f"{self.about.get('randoms', 0)} random directions; interval: 95%, bootstrap over groups."
+        return Figure(self.title, panels, alt=f"Effect of directions beside random ones. {self.summary()}", caption=caption)
+
+
+def _strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows but of steering those of the largest strength of each direction."""
+    steered = table[table["operation"] == "steer"]
+    most = steered.groupby(["model", "direction", "hook"], sort=False)["strength"].transform("max")
+    return pd.concat([table[table["operation"] != "steer"], steered[steered["strength"] == most]])

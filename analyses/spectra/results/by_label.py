@@ -1,0 +1,93 @@
+"""Eigenvalues by token: the table and the figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ....probe.results.figure import Figure, Panel, Points
+from ....probe.results.result import Result
+from .transition_measures import ROUNDING
+
+SHOWN = 400  # eigenvalues of a class in a figure
+CLASSES = 12  # classes in a panel
+
+
+@dataclass(frozen=True)
+class SpectrumByLabel(Result, kind="spectrum_by_label"):
+    """The eigenvalues of A_t, each with the classes of its token."""
+
+    title: ClassVar[str] = "Eigenvalues by token"
+    columns: ClassVar[dict[str, str]] = {
+        "model": "name of the model",
+        "layer": "block",
+        "head": "head of the token mixer",
+        "label": "what tokens are told apart by",
+        "class": "its value at the token",
+        "sequence": "sequence of the batch",
+        "position": "token position",
+        "real": "real part of an eigenvalue of A_t",
+        "imaginary": "imaginary part",
+        "multiplicity": "how many of the K eigenvalues are this one",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "label", "class")
+
+    def by_class(self) -> pd.DataFrame:
+        """For each model, layer, head, label and class: the tokens, the shares of eigenvalues that are negative, complex and of
+        modulus above 1, and the mean over tokens of the largest angle in radians.
+        """
+        places = ["model", "layer", "head", "label", "class"]
+        value, weight = (self.table["real"] + 1j * self.table["imaginary"]).to_numpy(), self.table["multiplicity"].to_numpy()
+        turning = np.abs(value.imag) > ROUNDING
+        negative = ~turning & (value.real < -ROUNDING)
+        kinds = {"negative": negative, "turning": turning, "growing": np.abs(value) > 1 + ROUNDING}
+        weighed = self.table.assign(**{name: weight * kind for name, kind in kinds.items()})
+        sums = weighed.groupby(places, sort=False)[[*kinds, "multiplicity"]].sum()
+        angle = np.where(turning | negative, np.abs(np.angle(value)), 0.0)
+        largest = self.table.assign(angle=angle).groupby([*places, "sequence", "position"], sort=False)["angle"].max()
+        tokens = largest.groupby(level=places, sort=False)
+        shares = sums[list(kinds)].div(sums["multiplicity"], axis=0)
+        return shares.assign(tokens=tokens.size(), angle=tokens.mean()).reset_index()
+
+    def liveliest(self, model: str, label: str) -> tuple[int, int]:
+        """The layer and head of a model whose mean largest angle differs most between the classes of a label."""
+        table = self.by_class()
+        own = table[(table["model"] == model) & (table["label"] == label)]
+        layer, head = own.groupby(["layer", "head"])["angle"].agg(lambda angles: angles.max() - angles.min()).idxmax()
+        return int(layer), int(head)
+
+    def summary(self) -> str:
+        lines = []
+        for (model, label), own in self.by_class().groupby(["model", "label"], sort=False):
+            layer, head = self.liveliest(str(model), str(label))
+            chosen = own[(own["layer"] == layer) & (own["head"] == head)].head(CLASSES)
+            said = [
+                f"{label} {value}: {negative:.0%} negative, {turning:.0%} complex, angle {angle:.2f} rad"
+                for value, negative, turning, angle in chosen[["class", "negative", "turning", "angle"]].itertuples(index=False)
+            ]
+            lines.append(f"{model}, layer {layer}, head {head}: {'; '.join(said)}")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        """The complex plane of the head that tells the classes best apart, one colour a class, for each model and label."""
+        panels = []
+        for (model, label), own in self.table.groupby(["model", "label"], sort=False):
+            layer, head = self.liveliest(str(model), str(label))
+            rows = own[(own["layer"] == layer) & (own["head"] == head)]
+            clouds = []
+            for value in list(dict.fromkeys(rows["class"]))[:CLASSES]:
+                cloud = rows[rows["class"] == value]
+                cloud = cloud.sample(min(len(cloud), SHOWN), random_state=0)
+                clouds.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), f"{label} {value}"))
+            title = f"{model}, layer {layer}, head {head}"
+            panels.append(Panel(clouds, "real part", "imaginary part", title, equal=True, unit_circle=True))
+        return Figure(
+            self.title,
+            panels,
+            alt=f"Eigenvalues of transitions in the complex plane by class of the token. {self.summary()}",
+            caption=f"The head whose rotation differs most between classes; {SHOWN} eigenvalues of a class at most, of {CLASSES} "
+            "classes at most.",
+        )

@@ -1,0 +1,75 @@
+"""The board, square by square and turning a square over inside the model: tables and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ....probe.results.figure import Figure, Intervals, Panel
+from ....probe.results.result import Result
+
+
+@dataclass(frozen=True)
+class BoardFrames(Result, kind="board_frames"):
+    """How well the squares of a board are read in each frame, over all squares, by layer."""
+
+    title: ClassVar[str] = "The board, square by square"
+    columns: ClassVar[dict[str, str]] = {
+        "frame": "mine and yours, as the player to move sees it; or black and white",
+        "hook": "the probed activation",
+        "accuracy": "held-out share of squares that are right, the mean over squares",
+        "low": "lowest accuracy of a square",
+        "high": "highest accuracy of a square",
+        "majority": "the same of always answering each square's most frequent value",
+        "squares": "how many were probed",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("frame", "hook")
+
+    def summary(self) -> str:
+        return "\n".join(
+            f"{row.frame} at {row.hook}: {row.accuracy:.3f} (majority {row.majority:.3f})" for row in self.table.itertuples()
+        )
+
+    def specification(self) -> Figure:
+        marks = []
+        for frame, own in self.table.groupby("frame", sort=False):
+            values, low, high = (own[name].to_numpy() for name in ("accuracy", "low", "high"))
+            marks.append(Intervals(own["hook"].tolist(), values, str(frame), low, high))
+        level = (float(self.table["majority"].mean()), "majority")
+        panel = Panel(marks, "accuracy: mean, and worst to best square", "", level=level)
+        return Figure(self.title, [panel], columns=1, alt=self.summary())
+
+
+@dataclass(frozen=True)
+class BoardEdits(Result, kind="board_edits"):
+    """Errors of the moves that a model thinks legal, against the board on which one square was turned over."""
+
+    title: ClassVar[str] = "Turning a square over inside the model"
+    columns: ClassVar[dict[str, str]] = {
+        "edit": "along the probe's direction, or a random one as far; none; 'played board': none, against the board as played",
+        "strength": "how far, 1 makes the probe's scores those of the other colour; 0 without an edit",
+        "errors": "moves that are wrongly thought legal or illegal, a position, among as many likeliest moves as are legal",
+        "low": "lower end of its 95% interval over games",
+        "high": "upper end",
+        "positions": "that were edited",
+    }
+    selected_by: ClassVar[tuple[str, ...]] = ("edit",)
+
+    def summary(self) -> str:
+        lines = [
+            f"{row.edit} x {row.strength:g}: {row.errors:.2f} [{row.low:.2f}, {row.high:.2f}] errors a position"
+            for row in self.table.itertuples()
+        ]
+        probe, none = (self.table[self.table["edit"] == edit] for edit in ("probe", "none"))
+        if len(probe) and len(none):
+            best = probe.loc[probe["errors"].idxmin()]
+            fewer = best["high"] < none["errors"].iloc[0]
+            said = "plays by the turned square" if fewer else "does not play by the turned square, as far as these games tell"
+            lines.append(f"After the best edit the model {said}.")
+        return "\n".join(lines)
+
+    def specification(self) -> Figure:
+        values, low, high = (self.table[name].to_numpy() for name in ("errors", "low", "high"))
+        names = [f"{row.edit} x {row.strength:g}" for row in self.table.itertuples()]
+        marks = [Intervals(names, values, "", low, high)]
+        return Figure(self.title, [Panel(marks, "errors a position", "")], columns=1, alt=self.summary())

@@ -1,0 +1,53 @@
+"""What is imported while the browser opens: first what the first page needs, and what runs models once that page is shown.
+
+A page that shows stored results imports nothing that runs models. Torch takes longer to import than such a page to be drawn, and
+two threads of one process import no faster than one; so it waits for its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from ...probe.errors import StatescopeError
+
+PATIENCE = 60.0  # seconds without a page, after which the rest is imported all the same
+SHOWN = threading.Event()  # a page has been drawn
+
+
+def begin() -> None:
+    """Import in a thread of its own; what cannot be imported is told where it is needed."""
+    threading.Thread(target=_import, daemon=True).start()
+
+
+def _import() -> None:
+    _for_pages()
+    SHOWN.wait(PATIENCE)
+    _for_models()
+
+
+def _for_pages() -> None:
+    """The menu with its pages, plotly with its template, and the classes of results."""
+    import numpy as np
+
+    from ...probe.results.figure import Figure, Line, Panel
+    from ...probe.results.result import Result
+    from ...probe.results.screen import draw_on_screen
+    from ..pages.page import Page
+    from . import navigation  # noqa: F401 (to have it)
+
+    for kind in Page.kinds():
+        with contextlib.suppress(StatescopeError):
+            Page.of_kind(kind)
+    draw_on_screen(Figure("", [Panel([Line(np.zeros(1), np.zeros(1))], "", "")])).to_json()
+    for kind in Result.kinds():
+        with contextlib.suppress(StatescopeError):
+            Result.of_kind(kind)
+
+
+def _for_models() -> None:
+    from ..pages.live_page import LivePage
+
+    for kind in LivePage.kinds():
+        with contextlib.suppress(StatescopeError):
+            LivePage.of_kind(kind)

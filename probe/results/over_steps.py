@@ -1,0 +1,94 @@
+"""A result of several steps of training: all their rows in one table, and each of their numbers against the step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from .figure import Figure, Line, Panel
+from .result import Result
+
+GROUPS = ("layer", "place")  # columns that tell curves apart, the first of them that a result has
+PLACES = ("model", "layer", "head", "sequence", "position", "token", "place")  # columns that say where a number was measured
+MOST_PANELS, MOST_CURVES = 6, 8
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class OverSteps(Result, kind="over_steps"):
+    """The rows of one result for each of several steps, with the column `step`; `about` holds the kind and what each result says.
+
+    Its figure has a panel for each number that the kind measures: the middle of all rows at each step, with the quartiles.
+    """
+
+    title: ClassVar[str] = "Over training"
+    columns: ClassVar[dict[str, str]] = {"step": "steps of training that were done"}
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that were joined, in ascending order."""
+        return sorted(int(step) for step in self.table["step"].unique())
+
+    def at(self, step: int) -> Result:
+        """The result of one step. Raises UnknownNameError for a step that is not there."""
+        rows = self.select(step=step).table.drop(columns="step").reset_index(drop=True)
+        made: Result = Result.of_kind(self.about["kind"])(rows, self.about["about"][str(step)])
+        return made
+
+    @property
+    def numbers(self) -> list[str]:
+        """The columns that hold what the kind measures, in its order."""
+        own = Result.of_kind(self.about["kind"])
+        places = {*PLACES, *(own.selected_by or ())}
+        return [name for name in own.columns if name not in places and pd.api.types.is_numeric_dtype(self.table[name])]
+
+    def summary(self) -> str:
+        ends = ((step, self.at(step).summary()) for step in dict.fromkeys((self.steps[0], self.steps[-1])))
+        return "\n".join(f"step {step}: {line}" for step, said in ends for line in said.split("\n"))
+
+    def specification(self) -> Figure:
+        meanings = Result.of_kind(self.about["kind"]).columns
+        panels = [
+            Panel(self._curves(name), "training step", _in_short(meanings[name]), title=name.replace("_", " "))
+            for name in self.numbers[:MOST_PANELS]
+        ]
+        what = Result.of_kind(self.about["kind"]).title
+        alt = f"{what} at {len(self.steps)} steps of training, from {self.steps[0]} to {self.steps[-1]}."
+        return Figure(
+            f"{what} over training", panels, alt=alt, caption="The middle of all rows at each step, with the quartiles."
+        )
+
+    def _curves(self, column: str) -> list[Line]:
+        group = next((name for name in GROUPS if name in self.table.columns), None)
+        if group is None:
+            return [_curve(self.table, column, "")]
+        parts = list(self.table.groupby(group, sort=True))[:MOST_CURVES]
+        return [_curve(own, column, f"{group} {value}") for value, own in parts]
+
+
+def _in_short(meaning: str) -> str:
+    """What a column holds, as the title of an axis."""
+    return shorten(re.split("[,;:(]", meaning)[0].strip(), 44, placeholder=" …")
+
+
+def _curve(rows: pd.DataFrame, column: str, label: str) -> Line:
+    """The middle and the quartiles of a column at each step; of numbers that are not finite there is none."""
+    values = rows.assign(**{column: rows[column].astype(float).replace([np.inf, -np.inf], np.nan)})
+    low, middle, high = (values.groupby("step")[column].quantile(share) for share in QUARTILES)
+    return Line(middle.index.to_numpy(), middle.to_numpy(), label, low.to_numpy(), high.to_numpy(), markers=True)
+
+
+def over_steps(results: Mapping[int, Result]) -> OverSteps:
+    """Join the results of several steps, step -> result. Raises ValueError for none, and for results of several kinds."""
+    kinds = {result.kind for result in results.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"results over steps are of one kind, got {sorted(kinds) or 'none'}")
+    tables = [result.table.assign(step=step)[["step", *result.table.columns]] for step, result in results.items()]
+    about = {str(step): dict(result.about) for step, result in results.items()}
+    return OverSteps(pd.concat(tables, ignore_index=True), {"kind": kinds.pop(), "about": about})
