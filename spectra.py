@@ -12,6 +12,7 @@ from .analyses.dynamics.sharpness import sharpness
 from .analyses.operators.curvature import GaussNewton, Hessian
 from .analyses.operators.density import SpectralDensity, spectral_density
 from .analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal, hutchinson_trace
+from .analyses.operators.fisher import EmpiricalFisher, Fisher
 from .analyses.operators.lanczos import lanczos, top_eigenpairs
 from .analyses.spectra.attention_measures import attention_measures
 from .analyses.spectra.by_label import spectrum_by_label
@@ -52,6 +53,8 @@ __all__ = [
     "AttentionMeasures",
     "BalancedTruncation",
     "CheckpointAnalysis",
+    "EmpiricalFisher",
+    "Fisher",
     "FixedPoints",
     "GaussNewton",
     "HankelSpectrum",

@@ -15,8 +15,10 @@ from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
+from .analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from .analyses.ntk.motion import tangent_motion
 from .analyses.ntk.operator import TangentKernelOperator
+from .analyses.ntk.results.modes import KernelModes
 from .analyses.ntk.results.spectrum import TangentSpectrum
 from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import tangent_spectrum
@@ -26,6 +28,7 @@ from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
 __all__ = [
     "ConvolutionalNetwork",
     "DenseNetwork",
+    "KernelModes",
     "RecurrentNetwork",
     "ResidualNetwork",
     "Samples",
@@ -37,8 +40,11 @@ __all__ = [
     "diagonal_network_limit",
     "diagonal_recurrence_ntk",
     "empirical_ntk",
+    "fourier_modes",
     "gradient_descent",
     "infinite_width_kernels",
+    "irrep_modes",
+    "kernel_modes",
     "kernel_ridge",
     "kernel_target_alignment",
     "label_gradient_alignment",

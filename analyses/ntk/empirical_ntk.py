@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,18 +23,23 @@ import torch
 from torch import Tensor, nn
 
 from ...probe.errors import unknown_name
-from .factors import Dense, Factor, inner, inner_of_all
 from .ghost import ghost_kernel
-from .jacobian import Jacobian, Parameters, Route, chosen
+from .jacobian import Parameters, Route, chosen
 from .plan import Plan, check_memory, plan
 from .projection import projected_kernel
-from .reference import contracted, whole_jacobian
+from .reference import whole_kernel
 from .samples import Read, Samples, last_position
-from .task import KernelTask, Output
+from .structured import structured_kernel
+from .task import Advance, Found, KernelTask, Output
 
 Method = Literal["auto", "structured", "jacobian", "ghost", "projected"]
-Advance = Callable[[int, int], None]
-METHODS = ("auto", "structured", "jacobian", "ghost", "projected")
+ENGINES: dict[str, Callable[[KernelTask], Found]] = {
+    "structured": structured_kernel,
+    "jacobian": whole_kernel,
+    "ghost": ghost_kernel,
+    "projected": projected_kernel,
+}
+METHODS = ("auto", *ENGINES)
 
 
 @dataclass(frozen=True)
@@ -121,27 +126,17 @@ def tangent_kernel(
     if method not in METHODS:
         raise unknown_name("method", str(method), METHODS)
     engine = "structured" if method == "auto" else method
-    if group is not None and engine not in ENGINES:
-        raise ValueError(f'the {engine} engine does not split a kernel by parameters; use method="structured"')
     with torch.inference_mode(False), torch.enable_grad():
-        groups = list(dict.fromkeys((group or _everything)(name) for name in chosen(model, parameters)))
+        own = group or (lambda name: "all")
+        groups = set(map(own, chosen(model, parameters)))
         most = max(len(first), len(first if second is None else second))
-        task = KernelTask(model, first, second, output, read, parameters, most if tile is None else tile)
-        foreseen = plan(task, engine, groups=len(groups), features=features)
+        tile = most if tile is None else tile
+        task = KernelTask(model, first, second, output, read, parameters, tile, own, features, seed, advance)
+        foreseen = plan(task, engine, groups=len(groups))
         check_memory(foreseen, memory, first.inputs[0].device)
-        if engine == "projected":
-            values, error, routes = projected_kernel(task, features, seed)
-            return TangentKernel(values, engine, routes, {}, foreseen, error)
-        if engine == "ghost":
-            values, routes = ghost_kernel(task)
-            return TangentKernel(values, engine, routes, {}, foreseen)
-        empty = first.inputs[0].new_zeros(_shape(foreseen, output), dtype=torch.float64)
-        parts = {name: empty.clone() for name in groups}
-        routes = {}
-        for name, rows, columns, block in ENGINES[engine](task, routes, advance):
-            _add(parts[(group or _everything)(name)], rows, columns, block, mirrored=second is None and rows != columns)
-    values = torch.stack(list(parts.values())).sum(0) if group else parts[groups[0]]
-    return TangentKernel(values, engine, routes, parts if group else {}, foreseen)
+        found = ENGINES[engine](task)
+    values = torch.stack(list(found.parts.values())).sum(0) if group else next(iter(found.parts.values()))
+    return TangentKernel(values, engine, found.routes, found.parts if group else {}, foreseen, found.standard_error)
 
 
 def by_layer(name: str) -> str:
@@ -149,84 +144,6 @@ def by_layer(name: str) -> str:
     parts = name.split(".")
     number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
     return parts[0] if number is None else ".".join(parts[: number + 1])
-
-
-Blocks = Iterator[tuple[str, slice, slice, Tensor]]  # a parameter's kernel at rows and columns; several of one add up
-
-
-def _structured(task: KernelTask, routes: dict[str, Route], advance: Advance) -> Blocks:
-    """Of each output the rows of both sides, one parameter after another; for all outputs, the rows are gathered first."""
-
-    def of(samples: Samples) -> Jacobian:
-        made = Jacobian(task.model, samples, task.read, task.parameters)
-        _note(routes, made.routes)
-        return made
-
-    for rows, columns, one, other in task.tiles(of):
-        indices = task.indices(one.values.shape[1])
-        gathered: list[tuple[dict[str, Factor], dict[str, Factor]]] = []
-        for done, index in enumerate(indices):
-            left = one.rows(index)
-            right = left if other is one else other.rows(index)
-            if task.output == "full":
-                gathered.append((left, right))
-            else:
-                for name in left.keys() & right.keys():
-                    yield name, rows, columns, inner(left[name], right[name])
-            advance(done + 1, len(indices))
-        if gathered:
-            for name in {name for left, _ in gathered for name in left}:
-                one_side = _of_all(name, [left for left, _ in gathered], len(one.samples))
-                other_side = one_side if other is one else _of_all(name, [right for _, right in gathered], len(other.samples))
-                if one_side and other_side:
-                    yield name, rows, columns, inner_of_all(one_side, other_side)
-
-
-def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Factor]:
-    """The rows of a parameter for every output, zeros for one that does not depend on it; none where no output does."""
-    found = next((own[name] for own in rows if name in own), None)
-    if found is None:
-        return []
-    return [own[name] if name in own else Dense(found.total().new_zeros(samples, len(found.total()))) for own in rows]
-
-
-def _whole(task: KernelTask, routes: dict[str, Route], advance: Advance) -> Blocks:
-    """By torch.func's Jacobians."""
-    for rows, columns, one, other in task.tiles(lambda samples: whole_jacobian(task.model, samples, task.read, task.parameters)):
-        for name, block in contracted(one, other, task.output):
-            routes[name] = "whole"
-            yield name, rows, columns, block
-
-
-ENGINES: dict[str, Callable[[KernelTask, dict[str, Route], Advance], Blocks]] = {"structured": _structured, "jacobian": _whole}
-
-
-def _note(routes: dict[str, Route], found: dict[str, Route]) -> None:
-    """Keep the costlier route where tiles differ."""
-    for name, route in found.items():
-        if routes.get(name) != "alone":
-            routes[name] = route if route != "unused" or name not in routes else routes[name]
-
-
-def _add(kernel: Tensor, rows: slice, columns: slice, block: Tensor, *, mirrored: bool) -> None:
-    block = block.detach().to(kernel.device)  # the kernel of a model on a GPU is kept on the CPU
-    if kernel.ndim == 2:
-        kernel[rows, columns] += block
-        if mirrored:
-            kernel[columns, rows] += block.mT
-    else:
-        kernel[rows, :, columns] += block
-        if mirrored:
-            kernel[columns, :, rows] += block.permute(2, 3, 0, 1)
-
-
-def _shape(foreseen: Plan, output: Output) -> tuple[int, ...]:
-    (n, m), outputs = foreseen.samples, foreseen.outputs
-    return (n, outputs, m, outputs) if output == "full" else (n, m)
-
-
-def _everything(name: str) -> str:
-    return "all"
 
 
 def _no_name(x: Tensor | Samples) -> Tensor | Samples:

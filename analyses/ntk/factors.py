@@ -24,7 +24,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-LARGEST_TILE = 2**20  # numbers in a tile of the gram route
+LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
+AT_ONCE = 32  # columns: so many directions in the parameters are held
 
 
 class Factor(ABC):
@@ -35,12 +36,20 @@ class Factor(ABC):
         """The rows as real numbers, [N, numbers]; a complex parameter has two numbers an entry."""
 
     @abstractmethod
-    def total(self) -> Tensor:
-        """Their sum over samples, [numbers]."""
+    def pulled(self, weights: Tensor) -> Tensor:
+        """Sums of the rows with weights [N, m] of the samples, [numbers, m]."""
 
     @abstractmethod
-    def along(self, direction: Tensor) -> Tensor:
-        """The slope of each sample along a direction in the parameter, [N]."""
+    def along(self, directions: Tensor) -> Tensor:
+        """The slopes of each sample along directions [numbers, m] in the parameter, [N, m]."""
+
+    def total(self) -> Tensor:
+        """The sum of the rows, [numbers]."""
+        return self.pulled(torch.ones(self.samples, 1, dtype=torch.float64, device=self.device))[:, 0]
+
+    @abstractmethod
+    def smallest(self) -> Factor:
+        """The same in whatever form takes the least memory."""
 
     @abstractmethod
     def bound(self) -> Tensor:
@@ -50,6 +59,11 @@ class Factor(ABC):
     @abstractmethod
     def samples(self) -> int:
         """The number of samples is N."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device of the rows."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +76,21 @@ class Dense(Factor):
     def samples(self) -> int:
         return len(self.rows)
 
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
     def dense(self) -> Tensor:
         return as_real(self.rows)
 
-    def total(self) -> Tensor:
-        return as_real(self.rows.sum(0, keepdim=True))[0]
+    def pulled(self, weights: Tensor) -> Tensor:
+        return self.dense().mT @ weights
 
-    def along(self, direction: Tensor) -> Tensor:
-        return self.dense() @ as_real(direction[None])[0]
+    def along(self, directions: Tensor) -> Tensor:
+        return self.dense() @ directions
+
+    def smallest(self) -> Factor:
+        return self
 
     def bound(self) -> Tensor:
         bound: Tensor = self.dense().norm(dim=1).sum()
@@ -88,6 +109,10 @@ class Outer(Factor):
         return len(self.left)
 
     @property
+    def device(self) -> torch.device:
+        return self.left.device
+
+    @property
     def tokens(self) -> int:
         return self.left.shape[1]
 
@@ -98,11 +123,30 @@ class Outer(Factor):
     def dense(self) -> Tensor:
         return (self.left.mT @ self.right).flatten(1)
 
-    def total(self) -> Tensor:
-        return (self.left.flatten(0, 1).mT @ self.right.flatten(0, 1)).flatten()
+    def pulled(self, weights: Tensor) -> Tensor:
+        if weights.shape[1] > 1 and self.tokens > 1:
+            return torch.stack([rows.mT @ weights[places] for places, rows in self._pieces()]).sum(0)
+        left, right = self.left.flatten(0, 1), self.right
+        each = [left.mT @ (right * column[:, None, None]).flatten(0, 1) for column in weights.unbind(1)]
+        return torch.stack([product.flatten() for product in each], dim=1)
 
-    def along(self, direction: Tensor) -> Tensor:
-        return ((self.right @ direction.reshape(self.sizes).mT) * self.left).sum((1, 2))
+    def along(self, directions: Tensor) -> Tensor:
+        if directions.shape[1] > 1 and self.tokens > 1:
+            return torch.cat([rows @ directions for _, rows in self._pieces()])
+        matrices = (column.reshape(self.sizes) for column in directions.unbind(1))
+        return torch.stack([((self.right @ matrix.mT) * self.left).sum((1, 2)) for matrix in matrices], dim=1)
+
+    def _pieces(self) -> Iterator[tuple[slice, Tensor]]:
+        """The rows of a few samples at a time: with several columns they are formed once for all of them."""
+        step = max(1, LARGEST_TILE // (self.sizes[0] * self.sizes[1]))
+        for start in range(0, self.samples, step):
+            places = slice(start, start + step)
+            yield places, Outer(self.left[places], self.right[places]).dense()
+
+    def smallest(self) -> Factor:
+        left, right = self.sizes
+        alive = self.alive()
+        return Dense(alive.dense()) if left * right < alive.tokens * (left + right) else alive
 
     def bound(self) -> Tensor:
         bound: Tensor = (self.left.norm(dim=-1) * self.right.norm(dim=-1)).sum()
@@ -126,18 +170,28 @@ class Scattered(Factor):
     def samples(self) -> int:
         return len(self.ids)
 
+    @property
+    def device(self) -> torch.device:
+        return self.gradient.device
+
     def dense(self) -> Tensor:
         number, size = len(self.ids), self.gradient.shape[-1]
         places = self.ids + torch.arange(number, device=self.ids.device)[:, None] * self.count
         empty = self.gradient.new_zeros(number * self.count, size)
         return empty.index_add(0, places.flatten(), self.gradient.flatten(0, 1)).reshape(number, -1)
 
-    def total(self) -> Tensor:
-        empty = self.gradient.new_zeros(self.count, self.gradient.shape[-1])
-        return empty.index_add(0, self.ids.flatten(), self.gradient.flatten(0, 1)).flatten()
+    def pulled(self, weights: Tensor) -> Tensor:
+        empty, ids = self.gradient.new_zeros(self.count, self.gradient.shape[-1]), self.ids.flatten()
+        each = (self.gradient * column[:, None, None] for column in weights.unbind(1))
+        return torch.stack([empty.index_add(0, ids, own.flatten(0, 1)).flatten() for own in each], dim=1)
 
-    def along(self, direction: Tensor) -> Tensor:
-        return (self.gradient * direction.reshape(self.count, -1)[self.ids]).sum((1, 2))
+    def along(self, directions: Tensor) -> Tensor:
+        tables = (column.reshape(self.count, -1) for column in directions.unbind(1))
+        return torch.stack([(self.gradient * table[self.ids]).sum((1, 2)) for table in tables], dim=1)
+
+    def smallest(self) -> Factor:
+        of_dense, of_each = self.count * self.gradient.shape[-1], self.ids.shape[1] * (self.gradient.shape[-1] + 1)
+        return Dense(self.dense()) if of_dense < of_each else self
 
     def bound(self) -> Tensor:
         bound: Tensor = self.gradient.norm(dim=-1).sum()

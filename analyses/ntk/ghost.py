@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from .jacobian import Route
+from .factors import AT_ONCE
 from .operator import TangentKernelOperator
-from .task import KernelTask
+from .task import Found, KernelTask
 
 
-def ghost_kernel(task: KernelTask) -> tuple[Tensor, dict[str, Route]]:
-    """The kernel a column at a time, and the routes; two backward passes a column and output, and no gradients of one sample."""
+def ghost_kernel(task: KernelTask) -> Found:
+    """The kernel some columns at a time, from ordinary backward passes of sums over samples."""
     largest = max(len(samples) for samples in (task.first, task.second) if samples is not None)
     operator = TangentKernelOperator(
         task.model,
@@ -21,7 +22,14 @@ def ghost_kernel(task: KernelTask) -> tuple[Tensor, dict[str, Route]]:
         read=task.read,
         tile=None if task.tile >= largest else task.tile,
     )
-    matrix = operator.dense()
+    columns, found = operator.shape[1], dict[str, list[Tensor]]()
+    identity = torch.eye(columns, dtype=operator.dtype, device=operator.device)
+    for start in range(0, columns, AT_ONCE):
+        for name, own in operator.parts(identity[:, start : start + AT_ONCE], task.group).items():
+            found.setdefault(name, []).append(own)
+        task.advance(min(start + AT_ONCE, columns), columns)
+    parts = {name: torch.cat(own, dim=1) for name, own in found.items()}
     if task.output == "full":
-        matrix = matrix.unflatten(0, (len(task.first), -1)).unflatten(2, (-1, operator.all_outputs))
-    return matrix, operator.routes
+        outputs = operator.all_outputs
+        parts = {name: own.unflatten(0, (-1, outputs)).unflatten(2, (-1, outputs)) for name, own in parts.items()}
+    return Found(parts, operator.routes)

@@ -26,16 +26,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...probe.errors import unknown_name
-from .factors import Dense, Factor, together
+from .factors import Dense, Factor, as_real, together
+from .rules import watching
 from .samples import Read, Samples, read_outputs
-from .uses import Use, Watch
+from .uses import Use
 
 Route = Literal["structured", "alone", "unused", "whole"]
 Parameters = str | list[str] | tuple[str, ...] | Callable[[str], bool] | None
-Rows = dict[str, Factor]  # of each parameter
 
 TOLERANCE = 1e-9  # of the check, relative to bounds of the rows' norms, which no cancellation makes small
 LOOSEST = 1e-4  # the same for a model that rounds: it never passes for what is off by more
+NOTHING = 1e-13  # of the largest gradient: what one that is zero but for rounding may be off by, as that of a softmax's shift
 
 
 class Jacobian:
@@ -63,7 +64,7 @@ class Jacobian:
         def run(these: Samples) -> Tensor:
             return run_model(model, self.leaves | held, these, read)
 
-        with Watch(self.leaves, count, held) if count > 1 else nullcontext() as watch:
+        with watching(self.leaves, count, held) if count > 1 else nullcontext() as watch:
             self.values = run(self.samples)
         self.uses: list[Use] = [] if watch is None else watch.uses
         self.routes = self._routes(routes or {})
@@ -71,29 +72,13 @@ class Jacobian:
         self.singles = [run(self.samples[i : i + 1])[0] for i in range(singly)] if count > 1 else [self.values[0]]
         _refuse_coupled_values(self.values[:singly], torch.stack(self.singles))
 
-    def rows(self, index: int) -> Rows:
-        """The gradient of each sample's output of this index, in each parameter that it may depend on."""
-        return dict(self._rows(self.values[:, index].sum(), index))
+    def rows(self, index: int) -> Iterator[tuple[str, Factor]]:
+        """The gradient of each sample's output of this index, in each parameter that it may depend on.
 
-    def pulled_back(self, weights: Tensor) -> dict[str, Tensor]:
-        """J^T w: the gradient of sum_io w_io f_o(x_i) in every counted parameter, by one backward pass. weights [N, O]."""
-        found = _gradients((self.values * weights).sum(), self.leaves)
-        return {name: _filled(gradient, self.leaves[name]) for name, gradient in found.items()}
-
-    def slopes(self, index: int, directions: Mapping[str, Tensor]) -> Tensor:
-        """J d: how each sample's output of this index moves along a direction in the parameters, [N].
-
-        directions: of every counted parameter, by name. One backward pass, and no forward-mode differentiation: it goes through
-        whatever has a gradient, custom kernels included.
+        One parameter comes after another, so that the rows of only one need be formed at a time. One backward pass, and no
+        forward-mode differentiation: it goes through whatever has a gradient, custom kernels included.
         """
-        found = torch.zeros_like(self.values[:, 0])
-        for name, factor in self._rows(self.values[:, index].sum(), index):
-            found = found + factor.along(directions[name])
-        return found
-
-    def _rows(self, total: Tensor, index: int) -> Iterator[tuple[str, Factor]]:
-        """The rows of one parameter after another, so that only one of them need be formed at a time."""
-        for name, factors in self._by_parameter(self._at_uses(total)).items():
+        for name, factors in self._by_parameter(self._at_uses(self.values[:, index].sum())).items():
             if self.routes[name] == "structured":
                 yield name, together(factors)
         alone = {name: self.leaves[name] for name, route in self.routes.items() if route == "alone"}
@@ -101,6 +86,14 @@ class Jacobian:
             each = [_gradients(single[index], alone) for single in self.singles]
             for name, leaf in alone.items():
                 yield name, Dense(torch.stack([_filled(own[name], leaf) for own in each]))
+
+    def pulled_back(self, weights: Tensor) -> dict[str, Tensor]:
+        """J^T w: the gradient of sum_io w_io f_o(x_i) in each counted parameter that it depends on, as real numbers [numbers].
+
+        weights: [N, O]. It takes one backward pass.
+        """
+        found = _gradients((self.values * weights).sum(), self.leaves)
+        return {name: as_real(gradient[None])[0] for name, gradient in found.items() if gradient is not None}
 
     def _at_uses(self, total: Tensor) -> list[Tensor | None]:
         edges = [use.edge for use in self.uses]
@@ -127,6 +120,8 @@ class Jacobian:
         plain, at_uses = self._at_uses((self.values @ mix).sum()), self._at_uses(weighted)
         mixed = self._mixed(plain, at_uses, weight, tolerance)
         factors = self._by_parameter(at_uses) if len(mixed) < len(self.leaves) else {}
+        scales = {name: sum(float(factor.bound()) for factor in own) for name, own in factors.items()}
+        floor = NOTHING * max(scales.values(), default=0.0)
         routes: dict[str, Route] = {}
         for name, gradient in whole.items():
             if gradient is None:
@@ -135,14 +130,14 @@ class Jacobian:
                 routes[name] = "alone"
             else:
                 summed = sum(factor.total() for factor in factors[name])
-                scale = sum(float(factor.bound()) for factor in factors[name])
                 missed = float((summed - Dense(gradient[None]).total()).norm())
-                routes[name] = "structured" if missed <= tolerance * scale else "alone"
+                routes[name] = "structured" if missed <= max(tolerance * scales[name], floor) else "alone"
         return routes
 
     def _mixed(self, plain: list[Tensor | None], weighted: list[Tensor | None], weight: Tensor, tolerance: float) -> set[str]:
         """Parameters at some use of which the first axis is not that of samples."""
         count, found = len(weight), set[str]()
+        floor = NOTHING * max((float(other.norm()) for other in weighted if other is not None), default=0.0)
         for use, one, other in zip(self.uses, plain, weighted, strict=True):
             if one is None or other is None:
                 continue
@@ -151,7 +146,7 @@ class Jacobian:
                 continue
             expected = one.reshape(count, -1) * weight[:, None]
             apart = (expected - other.reshape(count, -1)).norm()
-            if not bool(apart <= tolerance * (expected.norm() + other.norm())):
+            if not float(apart) <= max(tolerance * float(expected.norm() + other.norm()), floor):
                 found |= set(use.weight.leaves)
         return found
 

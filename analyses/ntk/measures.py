@@ -124,17 +124,6 @@ def choose_by_coding_rate(kernel: Tensor, count: int, precision: float) -> Selec
     return Selection(chosen, gains)
 
 
-def mode_alignment(kernel: Tensor, modes: Tensor, count: int) -> Tensor:
-    """The share of each mode, such as a Fourier mode of the task, in the span of the leading eigenvectors: [modes, count].
-
-    modes: [N, modes], columns of any length but zero. Entry (m, i) is sum_{j<=i} <u_j, mode_m>^2 / |mode_m|^2, in (0, 1].
-    """
-    vectors = torch.linalg.eigh(kernel).eigenvectors.flip(1)[:, :count]
-    unit = modes.to(kernel) / modes.to(kernel).norm(dim=0)
-    shares: Tensor = (unit.mT @ vectors).square().cumsum(1)
-    return shares
-
-
 def centred(kernel: Tensor) -> Tensor:
     """H K H with H = I - 11^T / N: the kernel of features whose mean over the samples is taken off."""
     return kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()

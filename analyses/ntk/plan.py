@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ...probe.errors import StatescopeError, unknown_name
-from .factors import LARGEST_TILE
+from .factors import AT_ONCE, LARGEST_TILE
 from .jacobian import double_tensors, refuse_coupled_modules, run_model
+from .rules import watching
 from .task import KernelTask
-from .uses import Watch
 
 NUMBER = 8  # bytes in float64
 
@@ -57,10 +57,10 @@ class Plan:
         )
 
 
-def plan(task: KernelTask, method: str, *, groups: int = 1, features: int = 0) -> Plan:
+def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     """The memory that a kernel takes, foreseen from a pass of the first sample alone.
 
-    groups: how many kernels are kept. features: of the projected engine. Raises UnknownNameError for an output that is none, and
+    groups: how many kernels are kept. Raises UnknownNameError for an output that is none, and
     what a pass of the model raises.
     """
     model, first, second, output, tile = task.model, task.first, task.second, task.output, task.tile
@@ -79,7 +79,7 @@ def plan(task: KernelTask, method: str, *, groups: int = 1, features: int = 0) -
     def run() -> Tensor:
         return run_model(model, leaves | held, one, task.read)
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, _as_is), Watch(leaves, 1, held) as watch:
+    with torch.autograd.graph.saved_tensors_hooks(pack, _as_is), watching(leaves, 1, held) as watch:
         outputs = checked_output(output, run().shape[1])
     at_uses = NUMBER * sum(use.size for use in watch.uses)
     n, m = len(first), len(first if second is None else second)
@@ -94,9 +94,9 @@ def plan(task: KernelTask, method: str, *, groups: int = 1, features: int = 0) -
     if method == "jacobian":
         passes, rows = of_pass * sum(kept.values()) * outputs, 2 * of_pass * outputs * whole
     if method == "ghost":
-        rows = 3 * whole
+        rows += (AT_ONCE + 1) * whole
     if method == "projected":
-        rows += (n + m) * outputs * features
+        rows += (n + m) * outputs * task.features * groups
     return Plan(method, (n, m), outputs, whole, tile, sides, kernel, passes, NUMBER * rows)
 
 

@@ -7,25 +7,26 @@ from torch import Tensor
 
 from .jacobian import Jacobian, Route
 from .samples import Samples
-from .task import KernelTask
+from .task import Found, KernelTask
 
 
-def projected_features(jacobian: Jacobian, outputs: list[int], features: int, seed: int) -> Tensor:
-    """The gradients of each sample and output, hashed into a few numbers, [N, O, features].
+def projected_features(jacobian: Jacobian, task: KernelTask) -> dict[str, Tensor]:
+    """The gradients of each sample and output in each group of parameters, hashed into a few numbers, [N, O, features].
 
     Every number of the gradient is given a sign and a place at random, and added up there (Weinberger et al. 2009,
     arXiv:0902.2206). Products of features are unbiased for products of gradients, with a variance of at most
     (K_ii K_jj + K_ij^2) / features: no more than that of a dense Gaussian projection, at one addition a number.
     """
-    count = len(jacobian.samples)
-    found = jacobian.values.new_zeros(count, len(outputs), features)
-    for place, index in enumerate(outputs):
-        for name, factor in jacobian.rows(index).items():
+    count, indices = len(jacobian.samples), task.indices(jacobian.values.shape[1])
+    empty = jacobian.values.detach().new_zeros(count, len(indices), task.features)
+    found = {task.group(name): empty.clone() for name in jacobian.routes}
+    for place, index in enumerate(indices):
+        for name, factor in jacobian.rows(index):
             rows = factor.dense()
-            generator = torch.Generator().manual_seed(hash_of(name, seed))
-            bucket = torch.randint(features, (rows.shape[1],), generator=generator).to(rows.device)
+            generator = torch.Generator().manual_seed(hash_of(name, task.seed))
+            bucket = torch.randint(task.features, (rows.shape[1],), generator=generator).to(rows.device)
             sign = torch.randint(2, (rows.shape[1],), generator=generator).to(rows) * 2 - 1
-            found[:, place].index_add_(1, bucket, rows * sign)
+            found[task.group(name)][:, place].index_add_(1, bucket, (rows * sign).detach())
     return found
 
 
@@ -37,26 +38,35 @@ def hash_of(name: str, seed: int) -> int:
     return value
 
 
-def projected_kernel(task: KernelTask, features: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Route]]:
-    """The kernel from `features` numbers of each sample and output, the standard error of each entry, and the routes."""
+def projected_kernel(task: KernelTask) -> Found:
+    """The kernel of each group from `features` numbers of each sample and output, and the standard error of their sum.
+
+    Groups are projected each by itself, so their errors are independent.
+    """
     routes: dict[str, Route] = {}
 
-    def of(samples: Samples) -> Tensor:
-        found = []
+    def of(samples: Samples) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
         for start in range(0, len(samples), task.tile):
             jacobian = Jacobian(task.model, samples[start : start + task.tile], task.read, task.parameters)
             routes.update(jacobian.routes)
-            indices = task.indices(jacobian.values.shape[1])
-            found.append(projected_features(jacobian, indices, features, seed).detach())
-        return torch.cat(found)
+            for name, features in projected_features(jacobian, task).items():
+                found.setdefault(name, []).append(features)
+        return {name: torch.cat(own) for name, own in found.items()}
 
     one = of(task.first)
     other = one if task.second is None else of(task.second)
-    full = torch.tensordot(one, other, ([2], [2]))  # [N, O, M, O]
-    if task.output == "full":
+    both = {name: _product(one[name], other[name], full=task.output == "full") for name in one}
+    variance = torch.stack([own for _, own in both.values()]).sum(0) / task.features
+    task.advance(1, 1)
+    return Found({name: own for name, (own, _) in both.items()}, routes, variance.clamp(min=0).sqrt())
+
+
+def _product(one: Tensor, other: Tensor, *, full: bool) -> tuple[Tensor, Tensor]:
+    """The kernel from features [N, O, features] of both sides, and features times the variance of its entries."""
+    whole = torch.tensordot(one, other, ([2], [2]))  # [N, O, M, O]
+    if full:
         own = [side.square().sum(-1) for side in (one, other)]
-        variance = own[0][:, :, None, None] * own[1] + full.square()
-        return full, (variance / features).sqrt(), routes
+        return whole, own[0][:, :, None, None] * own[1] + whole.square()
     squares = [torch.einsum("iof,ipf->iop", side, side).flatten(1) for side in (one, other)]
-    variance = squares[0] @ squares[1].T + torch.einsum("iojp,ipjo->ij", full, full)
-    return torch.einsum("iojo->ij", full), (variance.clamp(min=0) / features).sqrt(), routes
+    return torch.einsum("iojo->ij", whole), squares[0] @ squares[1].T + torch.einsum("iojp,ipjo->ij", whole, whole)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from .factors import as_real
-from .jacobian import Parameters, double_tensors
+from .jacobian import Parameters, chosen, double_tensors
 from .samples import Read, Samples, read_outputs
+from .task import Found, KernelTask, Sums
 
 
 def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: Parameters = None) -> dict[str, Tensor]:
@@ -32,6 +33,19 @@ def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: P
     except RuntimeError as error:
         raise ValueError(f'torch.func cannot differentiate this model ({error}); method="structured" can') from error
     return {name: as_real(value.flatten(0, 1)).unflatten(0, value.shape[:2]) for name, value in found.items()}
+
+
+def whole_kernel(task: KernelTask) -> Found:
+    """The kernel from whole Jacobians."""
+    sums: Sums | None = None
+    for rows, columns, one, other in task.tiles(lambda samples: whole_jacobian(task.model, samples, task.read, task.parameters)):
+        outputs = next(iter(one.values())).shape[1]
+        sums = Sums(task, outputs) if sums is None else sums
+        for name, block in contracted(one, other, task.output):
+            sums.add(name, rows, columns, block)
+    assert sums is not None
+    task.advance(1, 1)
+    return Found(sums.parts, dict.fromkeys(chosen(task.model, task.parameters), "whole"))
 
 
 def contracted(first: dict[str, Tensor], second: dict[str, Tensor], output: str | int) -> Iterator[tuple[str, Tensor]]:

@@ -6,18 +6,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from .jacobian import Parameters
+from .jacobian import Parameters, Route, chosen
 from .samples import Read, Samples
 
 Output = Literal["trace", "full"] | int
+Advance = Callable[[int, int], None]
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
+class Found:
+    """What an engine gives: the kernel of each group, the route of each parameter, and the values' standard errors if any."""
+
+    parts: dict[str, Tensor]
+    routes: dict[str, Route]
+    standard_error: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class KernelTask:
-    """The arguments of `tangent_kernel` that every engine takes. second: None for the first samples with themselves."""
+    """What an engine is asked for: arguments of `tangent_kernel`.
+
+    second: None for the first samples with themselves. group: from a parameter's name to that of the group whose kernel it is
+    part of. features, seed: of random projections.
+    """
 
     model: nn.Module
     first: Samples
@@ -26,6 +41,10 @@ class KernelTask:
     read: Read
     parameters: Parameters
     tile: int
+    group: Callable[[str], str] = lambda name: "all"
+    features: int = 512
+    seed: int = 0
+    advance: Advance = lambda done, total: None
 
     def tiles(self, of: Callable[[Samples], Made]) -> Iterator[tuple[slice, slice, Made, Made]]:
         """What `of` makes of the samples of each two tiles; of a symmetric kernel one half, and one thing on its diagonal."""
@@ -41,6 +60,32 @@ class KernelTask:
     def indices(self, outputs: int) -> list[int]:
         """The outputs that are differentiated, of this many."""
         return [self.output % outputs] if isinstance(self.output, int) else list(range(outputs))
+
+
+class Sums:
+    """The kernel of each group, to which blocks are added where they belong; it lies where the samples do.
+
+    In a kernel of samples with themselves a block off the diagonal stands for its transpose too.
+    """
+
+    def __init__(self, task: KernelTask, outputs: int) -> None:
+        n, m = len(task.first), len(task.first if task.second is None else task.second)
+        self._shape = (n, outputs, m, outputs) if task.output == "full" else (n, m)
+        self._mirrored, self._group, self._device = task.second is None, task.group, task.first.inputs[0].device
+        self.parts: dict[str, Tensor] = {task.group(name): self._empty() for name in chosen(task.model, task.parameters)}
+
+    def add(self, name: str, rows: slice, columns: slice, block: Tensor) -> None:
+        """Add what a parameter has at rows and columns, a block [n, m] or [n, O, m, O]."""
+        kernel = self.parts[self._group(name)]
+        block = block.detach().to(kernel.device)
+        last = (slice(None),) * (block.ndim == 4)
+        kernel[(rows, *last, columns)] += block
+        if self._mirrored and rows != columns:
+            turned = block.mT if block.ndim == 2 else block.permute(2, 3, 0, 1)
+            kernel[(columns, *last, rows)] += turned
+
+    def _empty(self) -> Tensor:
+        return torch.zeros(self._shape, dtype=torch.float64, device=self._device)
 
 
 def _slices(count: int, tile: int) -> list[slice]:

@@ -16,20 +16,19 @@ from ...kernels.operators.operator import Operator
 Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
 
 
-class _OfParameters(Operator):
+class OfParameters(Operator):
     """An operator on the model's parameters that require gradients, one after another as one vector [P], in float64.
 
-    parameters: the name and the place of each in the vector. The loss is the mean over all batches, each weighted by its size,
-    as one large batch has it.
+    parameters: the name and the place of each in the vector. It is a mean over all batches, each weighted by its size, as one
+    large batch has it.
     """
 
     self_adjoint = True
 
-    def __init__(self, model: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Any]]) -> None:
+    def __init__(self, model: nn.Module, batches: Sequence[tuple[Tensor, Any]]) -> None:
         """Keep a float64 copy of the parameters and the batches.
 
         model: in evaluation mode; dropout or batch normalisation in training would give another operator at each product.
-        loss: (output, targets) to the mean loss of the batch.
         batches: (inputs, targets) each; products run over all of them, one at a time.
 
         Raises ValueError for a model in training with such a module, one without parameters to count, or no batches.
@@ -39,7 +38,7 @@ class _OfParameters(Operator):
                 raise ValueError(f"{name} ({type(module).__name__}) is in training mode; use model.eval()")
         if not batches:
             raise ValueError("curvature needs at least one batch")
-        self.model, self.loss, self.batches = model, loss, list(batches)
+        self.model, self.batches = model, list(batches)
         every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         double = {name: value.detach().double() if value.is_floating_point() else value for name, value in every.items()}
         self.leaves = {
@@ -113,28 +112,55 @@ def _flat(gradients: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.reshape(-1) for part in gradients]).detach()
 
 
-class Hessian(_OfParameters):
-    """H = d^2 loss / d parameters^2, by differentiating the gradient along the vector (Pearlmutter 1994)."""
-
-    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
-        gradients = self._gradients(self.loss(outputs, targets), again=True)
-        return _flat(self._gradients(self._along(gradients, vector)))
-
-
-class GaussNewton(_OfParameters):
-    """G = sum_i J_i^T (d^2 loss / d f^2) J_i, the Hessian of the loss with the model linearised (Schraudolph 2002).
-
-    It is positive semidefinite for a loss that is convex in the outputs. For the cross-entropy of a softmax it equals the Fisher
-    information of the model's own labels (Martens 2020, arXiv:1412.1193); for half the squared error its eigenvalues other than
-    zero are those of the tangent kernel over N.
-    """
+class InOutputs(OfParameters):
+    """A mean of J_i^T C_i J_i, with J_i the Jacobian of the outputs and C_i a positive semidefinite matrix in the outputs."""
 
     def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
         probe = torch.zeros_like(outputs, requires_grad=True)
         pulled = self._gradients(outputs, probe, again=True)
         along = self._along(pulled, vector)
         (moved,) = torch.autograd.grad(along, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
-        still = outputs.detach().requires_grad_()
+        return _flat(self._gradients(outputs, self._curved(outputs.detach(), targets, moved.detach())))
+
+    @abstractmethod
+    def _curved(self, outputs: Tensor, targets: Any, moved: Tensor) -> Tensor:
+        """C times how the outputs of a batch move, of their shape."""
+
+
+class Hessian(OfParameters):
+    """H = d^2 loss / d parameters^2, by differentiating the gradient along the vector (Pearlmutter 1994)."""
+
+    def __init__(self, model: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Any]]) -> None:
+        """Keep a float64 copy of the parameters and the batches.
+
+        model, batches: as every operator on parameters has them. loss: (output, targets) to the mean loss of the batch.
+        """
+        super().__init__(model, batches)
+        self.loss = loss
+
+    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+        gradients = self._gradients(self.loss(outputs, targets), again=True)
+        return _flat(self._gradients(self._along(gradients, vector)))
+
+
+class GaussNewton(InOutputs):
+    """G = sum_i J_i^T (d^2 loss / d f^2) J_i, the Hessian of the loss with the model linearised (Schraudolph 2002).
+
+    It is positive semidefinite for a loss that is convex in the outputs. For the cross-entropy of a softmax it equals the
+    `Fisher` information of the model's own labels (Martens 2020, arXiv:1412.1193); for half the squared error its eigenvalues
+    other than zero are those of the tangent kernel over N.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Any]]) -> None:
+        """Keep a float64 copy of the parameters and the batches.
+
+        model, batches: as every operator on parameters has them. loss: (output, targets) to the mean loss of the batch.
+        """
+        super().__init__(model, batches)
+        self.loss = loss
+
+    def _curved(self, outputs: Tensor, targets: Any, moved: Tensor) -> Tensor:
+        still = outputs.requires_grad_()
         (slope,) = torch.autograd.grad(self.loss(still, targets), still, create_graph=True)
-        (curved,) = torch.autograd.grad(slope, still, moved.detach(), allow_unused=True, materialize_grads=True)
-        return _flat(self._gradients(outputs, curved))
+        (curved,) = torch.autograd.grad(slope, still, moved, allow_unused=True, materialize_grads=True)
+        return curved

@@ -1,4 +1,4 @@
-"""Hessian and Gauss-Newton operators against whole matrices, and against the tangent kernel."""
+"""Hessian, Gauss-Newton and Fisher operators against whole matrices, and against the tangent kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from torch.func import functional_call, hessian, jacrev
 
 from statescope import GatedDeltaNet, Model, ModelConfig, empirical_ntk
 from statescope.analyses.operators.curvature import GaussNewton, Hessian
+from statescope.analyses.operators.density import spectral_density
+from statescope.analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal
+from statescope.analyses.operators.fisher import EmpiricalFisher, Fisher
 from statescope.analyses.operators.lanczos import top_eigenpairs
+from statescope.analyses.operators.nystrom import conjugate_gradients, nystrom
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -45,10 +49,11 @@ def test_the_hessian_is_the_matrix_of_second_derivatives() -> None:
     assert operator.parameters["embed.weight"].stop - operator.parameters["embed.weight"].start == 16
 
 
-@pytest.mark.parametrize("kind", [Hessian, GaussNewton])
-def test_each_holds_what_every_operator_must(kind: type[Hessian] | type[GaussNewton]) -> None:
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton, EmpiricalFisher])
+def test_each_holds_what_every_operator_must(kind: Any) -> None:
     model = nn.Sequential(nn.Embedding(4, 3), nn.Tanh(), nn.Linear(3, 4))
-    operator = kind(model, cross_entropy, [(torch.randint(0, 4, (n, 5)), torch.randint(0, 4, (n, 5))) for n in (2, 3)])
+    batches = [(torch.randint(0, 4, (n, 5)), torch.randint(0, 4, (n, 5))) for n in (2, 3)]
+    operator = kind(model, batches) if kind is EmpiricalFisher else kind(model, cross_entropy, batches)
     assert operator.self_adjoint
     check_operator(operator)
 
@@ -70,19 +75,84 @@ def test_gauss_newton_is_the_hessian_of_the_linearised_model(loss: Any) -> None:
     assert (Hessian(double, loss, [(x, targets)]).matmat(v) - exact @ v).norm() > 1e-4 * (exact @ v).norm()
 
 
-def test_the_fisher_information_of_a_softmax_is_the_gauss_newton_matrix() -> None:
-    """The mean, over labels drawn from the model itself, of the gradient's outer product."""
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    x = torch.randn(5, 3, dtype=torch.float64)
-    rows = []
-    for i in range(5):
-        logits = model(x[i])
+def labels_gradients(model: nn.Module, x: Tensor) -> list[tuple[float, int, Tensor]]:
+    """For each sample and label: p(label | sample), the label and the gradient of its log-probability."""
+    found = []
+    for sample in x:
+        logits = model(sample)
         for label, p in enumerate(logits.detach().softmax(-1)):
-            gradient = torch.autograd.grad(-logits.log_softmax(-1)[label], list(model.parameters()), retain_graph=True)
-            rows.append((p / 5).sqrt() * torch.cat([part.reshape(-1) for part in gradient]))
-    fisher = torch.stack(rows).T @ torch.stack(rows)
-    operator = GaussNewton(model, cross_entropy, [(x, torch.randint(0, 3, (5,)))])
-    torch.testing.assert_close(operator.dense(), fisher, rtol=1e-9, atol=1e-12)
+            gradient = torch.autograd.grad(logits.log_softmax(-1)[label], list(model.parameters()), retain_graph=True)
+            found.append((float(p), label, torch.cat([part.reshape(-1) for part in gradient])))
+    return found
+
+
+def classifier() -> tuple[nn.Module, Tensor]:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double(), torch.randn(5, 3, dtype=torch.float64)
+
+
+def test_the_fisher_information_is_the_mean_over_the_models_own_labels() -> None:
+    model, x = classifier()
+    exact = torch.stack([p / 5 * torch.outer(g, g) for p, _, g in labels_gradients(model, x)]).sum(0)
+    torch.testing.assert_close(Fisher(model, [x[:2], x[2:]]).dense(), exact, rtol=1e-9, atol=1e-12)
+    uniform = torch.stack([torch.outer(g, g) / 15 for _, _, g in labels_gradients(model, x)]).sum(0)
+    assert (uniform - exact).norm() > 0.05 * exact.norm()
+
+
+def test_the_fisher_information_of_a_softmax_is_the_gauss_newton_matrix() -> None:
+    """Whatever the labels, at every token of a sequence; and it is no empirical Fisher of any labels."""
+    model, x, y = recurrent()
+    batches = [(x[:4], y[:4]), (x[4:], y[4:])]
+    fisher = Fisher(model, [inputs for inputs, _ in batches])
+    v = torch.randn(fisher.shape[1], 3, dtype=torch.float64)
+    found = fisher.matmat(v)
+    torch.testing.assert_close(found, GaussNewton(model, cross_entropy, batches).matmat(v), rtol=1e-9, atol=1e-13)
+    empirical = EmpiricalFisher(model, batches).matmat(v)
+    assert (empirical - found).norm() > 0.05 * found.norm()
+    hessian_product = Hessian(model, cross_entropy, batches).matmat(v)
+    assert (hessian_product - found).norm() > 0.01 * found.norm()
+
+
+def test_the_empirical_fisher_is_the_mean_of_each_labels_gradient() -> None:
+    model, x = classifier()
+    y = torch.tensor([0, 2, 1, 1, 0])
+    every = labels_gradients(model, x)
+    exact = torch.stack(
+        [torch.outer(every[3 * i + int(label)][2], every[3 * i + int(label)][2]) / 5 for i, label in enumerate(y)]
+    )
+    torch.testing.assert_close(EmpiricalFisher(model, [(x, y)]).dense(), exact.sum(0), rtol=1e-9, atol=1e-12)
+    summed = torch.stack([every[3 * i + int(label)][2] for i, label in enumerate(y)]).sum(0)
+    assert (torch.outer(summed, summed) / 25 - exact.sum(0)).norm() > 0.1 * exact.sum(0).norm()
+
+
+def test_the_empirical_fisher_over_labels_drawn_from_the_model_is_the_fisher() -> None:
+    """Of one sample, labels weighted by their probabilities: diag(p) - p p^T = sum_y p_y (e_y - p)(e_y - p)^T."""
+    model, x = classifier()
+    p = model(x[:1]).detach().softmax(-1)[0]
+    each = [EmpiricalFisher(model, [(x[:1], torch.tensor([label]))]).dense() for label in range(3)]
+    drawn = torch.stack([share * matrix for share, matrix in zip(p, each, strict=True)]).sum(0)
+    torch.testing.assert_close(drawn, Fisher(model, [x[:1]]).dense(), rtol=1e-9, atol=1e-12)
+
+
+def test_every_algorithm_takes_a_fisher() -> None:
+    model, x, _ = recurrent()
+    operator = Fisher(model, [x])
+    check_operator(operator)
+    matrix, generator = operator.dense(), torch.Generator().manual_seed(0)
+    values = torch.linalg.eigvalsh(matrix).flip(0)
+    assert float(values[-1]) > -1e-12
+    found = top_eigenpairs(operator, 3, generator, block=2)
+    torch.testing.assert_close(found.values, values[:3], rtol=1e-8, atol=0)
+    trace = hutch_plus_plus_trace(operator, 90, generator)
+    assert trace.value == pytest.approx(float(values.sum()), rel=0.02)
+    density = spectral_density(operator, 4, 30, generator)
+    assert abs(density.trace_of(lambda v: v)[0] - float(values.sum())) < 5 * density.trace_of(lambda v: v)[1]
+    low = nystrom(operator, 60, generator)
+    target = torch.randn(len(matrix), 1, dtype=torch.float64)
+    solved = conjugate_gradients(operator, target, 1e-3, preconditioner=low)
+    exact = torch.linalg.solve(matrix + 1e-3 * torch.eye(len(matrix), dtype=torch.float64), target)
+    torch.testing.assert_close(solved.x, exact, rtol=1e-6, atol=1e-6)
+    diagonal, error = hutchinson_diagonal(operator, 60, generator)
+    assert float(((diagonal - matrix.diagonal()) / error.clamp(min=1e-9)).square().mean()) < 4
 
 
 def test_tangent_kernel_and_gauss_newton_share_their_spectrum() -> None:
@@ -100,5 +170,8 @@ def test_bad_input_is_refused() -> None:
         Hessian(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).train(), half_square, [(x, x)])
     with pytest.raises(ValueError, match="at least one batch"):
         Hessian(nn.Linear(3, 3), half_square, [])
+    for labels in (torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([[0], [1]])):
+        with pytest.raises(ValueError, match="one for each distribution"):
+            EmpiricalFisher(nn.Linear(3, 3), [(x, labels)]).matvec(torch.ones(12, dtype=torch.float64))
     with pytest.raises(ValueError, match="no parameter"):
         GaussNewton(nn.Linear(3, 3).requires_grad_(False), half_square, [(x, x)])

@@ -15,6 +15,7 @@ from statescope.analyses.ntk.factors import Dense, Outer, Scattered, gram_is_che
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
+from statescope.analyses.ntk.sparse_product import alive_rows, sparse_product
 from statescope.probe.errors import UnknownNameError
 
 DOUBLE = torch.float64
@@ -192,7 +193,11 @@ def test_uses_of_one_parameter_are_added_before_they_are_multiplied() -> None:
         close(inner(whole, whole), exact @ exact.mT)
         close(whole.total(), exact.sum(0))
         direction = torch.randn(4, 5, dtype=DOUBLE)
-        close(whole.along(direction), exact @ direction.flatten())
+        close(whole.along(direction.reshape(-1, 1)), exact @ direction.reshape(-1, 1))
+        several, weights = torch.randn(20, 3, dtype=DOUBLE), torch.randn(3, 4, dtype=DOUBLE)
+        for same in (whole, whole.smallest()):
+            close(same.along(several), exact @ several)
+            close(same.pulled(weights), exact.T @ weights)
         assert whole.bound() >= exact.norm(dim=1).sum() - 1e-9
         apart = sum(inner(use, use) for use in uses)
         assert (apart - exact @ exact.mT).norm() > 0.05 * exact.norm()
@@ -218,8 +223,29 @@ def test_parts_add_up_and_a_part_is_the_kernel_of_its_parameters() -> None:
         empirical_ntk(model, x, parameters=["blocks.0.*", "block.1.*"])
     with pytest.raises(ValueError, match="takes none"):
         empirical_ntk(model, x, parameters=lambda name: False)
-    with pytest.raises(ValueError, match="does not split"):
-        tangent_kernel(model, x, group=by_layer, method="ghost")
+    by_products = tangent_kernel(model, x, x[:3], "full", group=by_layer, method="ghost")
+    structured = tangent_kernel(model, x, x[:3], "full", group=by_layer)
+    assert list(by_products.parts) == list(structured.parts)
+    for name, part in structured.parts.items():
+        close(by_products.parts[name], part, 1e-10)
+    close(by_products.values, structured.values, 1e-10)
+
+
+def test_projected_parts_add_up_and_are_off_by_what_they_say() -> None:
+    """Each group is projected by itself: the parts' errors are independent, and no product of two groups is in the sum."""
+    model, x = network(), torch.randn(4, 4)
+    exact = tangent_kernel(model, x, group=by_layer)
+    draws = [tangent_kernel(model, x, group=by_layer, method="projected", features=32, seed=seed) for seed in range(200)]
+    for name, part in exact.parts.items():
+        own = torch.stack([draw.parts[name] for draw in draws])
+        assert ((own.mean(0) - part).abs() < 5 * own.std(0) / 200**0.5).all()
+    values = torch.stack([draw.values for draw in draws])
+    close(values[0], torch.stack(list(draws[0].parts.values())).sum(0))
+    said = torch.stack([draw.standard_error for draw in draws if draw.standard_error is not None]).square().mean(0).sqrt()
+    assert ((values.mean(0) - exact.values).abs() < 5 * values.std(0) / 200**0.5).all()
+    assert (values.std(0) < 1.25 * said).all()
+    together = [tangent_kernel(model, x, method="projected", features=32, seed=seed).standard_error for seed in range(20)]
+    assert said.mean() < torch.stack([own for own in together if own is not None]).mean()
 
 
 @pytest.mark.parametrize("mixer", [DeltaNet(heads=2), Mamba()])
@@ -310,6 +336,100 @@ def test_functions_with_a_rule(make: Any) -> None:
     close(found.values, by_autograd(model, x), 1e-11)
     alone = {name for name, route in found.routes.items() if route != "structured"}
     assert alone <= {"1.weight"}
+
+
+class Experts(nn.Module):
+    """Stacks of matrices: all samples through each by baddbmm and bmm, and one matrix for each sample by their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.shift = nn.Parameter(torch.randn(3, 4, 5)), nn.Parameter(torch.randn(3, 1, 5))
+        self.second, self.last = nn.Parameter(torch.randn(3, 2, 5)), nn.Parameter(torch.randn(5, 2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, tokens, _ = x.shape
+        flat = x.flatten(0, 1).expand(3, -1, -1)
+        y = torch.tanh(torch.baddbmm(self.shift, flat, self.first, beta=0.5, alpha=2))  # [3, N T, 5]
+        y = torch.bmm(self.second, y.mT).sum(0).T.unflatten(0, (count, tokens)).sum(1)
+        weights = self.last.mean(0).expand(count, -1, -1)
+        return y + torch.baddbmm(y[..., None], weights, x.sum(1)[..., None], beta=0)[..., 0]
+
+
+class Attending(nn.Module):
+    """torch's multi-head attention: of tokens with themselves under two masks, of tokens with others, of other widths."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.own = nn.MultiheadAttention(8, 2, bias=bias, batch_first=True)
+        self.cross = nn.MultiheadAttention(8, 4, bias=bias, batch_first=True)
+        self.wide = nn.MultiheadAttention(8, 2, bias=bias, kdim=5, vdim=3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+        self.inward = nn.Linear(3, 8)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        y, later = self.inward(x), torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        y = y + self.own(y, y, y, key_padding_mask=hidden, attn_mask=later)[0]
+        mixed, weights = self.cross(y[:, 1:], y, y.sin(), average_attn_weights=False, key_padding_mask=hidden)
+        y = mixed + weights.flatten(1).sum(1)[:, None, None]
+        z = self.wide(y.transpose(0, 1), x[..., [0, 1, 2, 0, 1]].transpose(0, 1), x.cos().transpose(0, 1), need_weights=False)[0]
+        return self.layer(y + z.transpose(0, 1))[:, -1, :3]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_torchs_own_attention(bias: bool) -> None:
+    """Every parameter sample by sample in one pass; a mask that is dropped would give another kernel."""
+    model, x = Attending(bias).eval(), torch.randn(4, 5, 3)
+    hidden = torch.zeros(4, 5, dtype=torch.bool)
+    hidden[1, 3:] = True
+    found = tangent_kernel(model, Samples(x, hidden), output="full")
+    assert set(found.routes.values()) == {"structured"}
+    rows = []
+    double = model.double()
+    for i in range(4):
+        outputs = double(x[i : i + 1].double(), hidden[i : i + 1])[0]
+        for value in outputs:
+            gradients = torch.autograd.grad(value, list(double.parameters()), retain_graph=True)
+            rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    exact = torch.stack(rows).unflatten(0, (4, 3))
+    close(found.values, torch.tensordot(exact, exact, ([2], [2])), 1e-11)
+    with_all = empirical_ntk(model, Samples(x, torch.zeros_like(hidden)), output="full")
+    assert (with_all - found.values).norm() > 1e-3 * found.values.norm()
+
+
+def test_stacks_of_matrices() -> None:
+    model, x = Experts(), torch.randn(4, 6, 4)
+    found = tangent_kernel(model, x, output="full")
+    assert set(found.routes.values()) == {"structured"}
+    close(found.values, by_autograd(model, x), 1e-11)
+
+
+class Passes(nn.Module):
+    """Counts how many tokens' gradients come through the products of what follows the sum over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward, self.outward, self.out = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.outward(torch.tanh(self.inward(x)).cumsum(1))))
+
+
+def test_positions_without_a_gradient_are_not_multiplied() -> None:
+    x = torch.randn(6, 4, dtype=DOUBLE, requires_grad=True)
+    matrix = torch.randn(4, 3, dtype=DOUBLE, requires_grad=True)
+    for alive in ([1], [0, 2, 4, 5], [], list(range(6))):
+        gradient = torch.zeros(6, 3, dtype=DOUBLE)
+        gradient[alive] = torch.randn(len(alive), 3, dtype=DOUBLE)
+        gradient[alive[:1], 0] = 0  # what one column alone would take for dead
+        rows = alive_rows(gradient)
+        assert (rows is None) == (len(alive) > 3)
+        assert rows is None or rows.tolist() == alive
+        found = torch.autograd.grad(sparse_product(x, matrix), (x, matrix), gradient)
+        exact = torch.autograd.grad(x @ matrix, (x, matrix), gradient)
+        for one, other in zip(found, exact, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+    model, tokens = Passes(), torch.randn(5, 9, 3)
+    close(empirical_ntk(model, tokens, output="full"), by_autograd(model, tokens))
 
 
 class Doubled(torch.autograd.Function):

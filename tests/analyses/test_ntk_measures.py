@@ -12,6 +12,7 @@ from every_mixer import MIXERS, label
 from torch import Tensor
 
 from statescope import DeltaNet, Model, ModelConfig
+from statescope.analyses.automata.groups import characters, inverses
 from statescope.analyses.ntk.empirical_ntk import by_layer, empirical_ntk, tangent_kernel
 from statescope.analyses.ntk.measures import (
     choose_by_coding_rate,
@@ -22,12 +23,13 @@ from statescope.analyses.ntk.measures import (
     kernel_distance,
     kernel_target_alignment,
     label_gradient_alignment,
-    mode_alignment,
     relative_change,
     stable_rank,
 )
+from statescope.analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from statescope.analyses.ntk.motion import WHOLE, tangent_motion
 from statescope.analyses.ntk.state import StateReadout, state_tangent
+from statescope.probe.tasks.word_problem import multiplication
 
 DOUBLE = torch.float64
 
@@ -116,11 +118,55 @@ def test_the_coding_rate_grows_as_chosen() -> None:
 
 
 def test_fourier_modes_are_the_eigenvectors_of_a_circulant_kernel() -> None:
-    places = torch.arange(16, dtype=DOUBLE)
-    modes = torch.stack([torch.cos(2 * math.pi * k * places / 16) for k in (1, 2, 3)], 1)
-    kernel = modes @ torch.diag(torch.tensor([4.0, 2.0, 1.0], dtype=DOUBLE)) @ modes.T
-    shares = mode_alignment(kernel, modes[:, [1, 0, 2]] * 7, 3)
-    torch.testing.assert_close(shares, torch.tensor([[0, 1, 1], [1, 1, 1], [0, 0, 1]], dtype=DOUBLE), atol=1e-12, rtol=0)
+    numbers = torch.arange(16)
+    kernel = 5.0 * torch.ones(16, 16, dtype=DOUBLE) / 16
+    for k, value in ((3, 4.0), (1, 1.5), (8, 1.0)):
+        kernel = kernel + value * torch.cos(2 * math.pi * k * (numbers[:, None] - numbers) / 16)
+    found = kernel_modes(kernel, fourier_modes(numbers, 16), 6)
+    shares = found.table.pivot(index="mode", columns="index", values="share")
+    for mode, ranks in {"frequency 3": [1, 2], "frequency 1": [4, 5], "frequency 8": [3]}.items():
+        assert shares.loc[mode, ranks].to_numpy() == pytest.approx(1.0)
+    assert shares.loc["frequency 0"].to_numpy() == pytest.approx([0, 0, 0, 0, 0, 1])
+    learned = found.select(mode="frequency 1").table["learned"]
+    assert learned.to_numpy() == pytest.approx([0, 0, 0, 0.5, 1, 1])
+    assert found.select(mode="frequency 1").table["dimension"].iloc[0] == 2
+    shuffled = kernel_modes(kernel, fourier_modes(numbers[torch.randperm(16)], 16), 2)
+    assert shuffled.table.groupby("index")["share"].max().max() < 0.9
+
+
+def test_a_kernel_that_a_group_leaves_alone_has_irreps_as_eigenvectors() -> None:
+    """K(g, h) = sum_rho l_rho (d_rho / |G|) chi_rho(g h^-1) has d_rho^2 eigenvectors of eigenvalue l_rho."""
+    group, levels = "S4", {"trivial": 1.0, "1b": 7.0, "2": 3.0, "3a": 9.0, "3b": 2.0}
+    table, inverse = multiplication(group), inverses(group)
+    quotient = table[torch.arange(24)[:, None], inverse]
+    parts = {name: (value[0].real / 24 * value.real)[quotient] for name, value in characters(group).items()}
+    kernel = torch.stack([levels[name] * part for name, part in parts.items()]).sum(0)
+    found = kernel_modes(kernel, irrep_modes(torch.arange(24), group), 24)
+    order = [("3a", 9), ("1b", 1), ("2", 4), ("3b", 9), ("trivial", 1)]
+    expected = [name for name, count in order for _ in range(count)]
+    best = found.table.loc[found.table.groupby("index")["share"].idxmax()]
+    assert list(best["mode"]) == expected
+    assert best["share"].to_numpy() == pytest.approx(1.0)
+    assert found.table.groupby("index")["share"].sum().to_numpy() == pytest.approx(1.0)
+    assert "1 3a (1.00)" in found.summary()
+    elements = torch.randperm(24)[:20]
+    part = kernel_modes(kernel[elements][:, elements], irrep_modes(elements, group), 5)
+    assert part.select(mode="3a").table["share"].iloc[0] > 0.9
+    with pytest.raises(ValueError, match="an entry for each sample"):
+        kernel_modes(kernel, irrep_modes(elements, group), 3)
+    with pytest.raises(ValueError, match="between 1 and 24"):
+        kernel_modes(kernel, irrep_modes(torch.arange(24), group), 25)
+    with pytest.raises(ValueError, match="zero on all"):
+        kernel_modes(kernel, {"none": torch.zeros(24, 1)}, 3)
+
+
+def test_complex_irreps_stand_with_their_conjugates() -> None:
+    """A4 has two complex characters of degree 1, conjugates of each other: one mode of two real functions."""
+    modes = irrep_modes(torch.arange(12), "A4")
+    assert sorted(mode.shape[1] for mode in modes.values()) == [1, 2, 9]
+    both = torch.cat([torch.linalg.qr(mode).Q for mode in modes.values()], dim=1)
+    torch.testing.assert_close(both.mT @ both, torch.eye(12, dtype=DOUBLE), atol=1e-9, rtol=0)
+    assert list(irrep_modes(torch.arange(7), "Z7")) == ["frequency 0", "frequency 1", "frequency 2", "frequency 3"]
 
 
 def test_motion_in_training_by_layer() -> None:

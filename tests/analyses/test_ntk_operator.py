@@ -11,6 +11,8 @@ from operator_checks import check_operator
 from torch import Tensor, nn
 
 from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
+from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
+from statescope.analyses.ntk.jacobian import Jacobian
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.operators.estimators import hutchinson_trace
 from statescope.analyses.operators.lanczos import top_eigenpairs
@@ -67,6 +69,37 @@ def test_spectral_algorithms_take_it() -> None:
     torch.testing.assert_close(found.values, torch.linalg.eigvalsh(exact).flip(0)[:3], rtol=1e-9, atol=0)
     trace = hutchinson_trace(operator, 40, torch.Generator().manual_seed(0))
     assert abs(trace.value - float(exact.trace())) < 5 * trace.standard_error
+
+
+def test_columns_share_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backward passes: of one output two a product at most and none once it is kept; in tiles as many a block as a column."""
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=2))).eval()
+    x, v = torch.randint(0, 5, (6, 7)), torch.randn(6, 4, dtype=torch.float64)
+    exact = empirical_ntk(model, x, output=1) @ v
+    passes: list[str] = []
+    for name in ("rows", "pulled_back"):
+        counted = getattr(Jacobian, name)
+        monkeypatch.setattr(Jacobian, name, lambda *given, name=name, counted=counted: passes.append(name) or counted(*given))
+    whole, tiled = (TangentKernelOperator(model, x, output=1, tile=tile) for tile in (None, 3))
+
+    def taken(operator: TangentKernelOperator, vectors: Tensor) -> int:
+        passes.clear()
+        torch.testing.assert_close(operator.matmat(vectors), exact[:, : vectors.shape[1]], rtol=1e-10, atol=1e-12)
+        return len(passes)
+
+    whole_first, whole_after = taken(whole, v[:, :1]), taken(whole, v)
+    assert (whole_first, whole_after) == (1, 0)
+    assert taken(tiled, v) == taken(tiled, v[:, :1]) == 4  # two tiles, on both sides
+
+
+def test_parts_of_a_product_are_those_of_the_kernel() -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=2, mixer=DeltaNet(heads=2))).eval()
+    x, v = torch.randint(0, 5, (6, 7)), torch.randn(6, 2, dtype=torch.float64)
+    exact = tangent_kernel(model, x, group=by_layer)
+    for tile in (None, 4):
+        parts = TangentKernelOperator(model, x, output="trace", tile=tile).parts(v, by_layer)
+        for name, own in exact.parts.items():
+            torch.testing.assert_close(parts[name], own @ v, rtol=1e-10, atol=1e-12)
 
 
 def test_training_mode_is_refused_as_for_the_matrix() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from statescope.analyses.operators.density import spectral_density
 from statescope.analyses.operators.estimators import hutch_plus_plus_trace, hutchinson_diagonal, hutchinson_trace
+from statescope.analyses.operators.krylov import Krylov
 from statescope.analyses.operators.lanczos import lanczos, top_eigenpairs
 from statescope.analyses.operators.nystrom import NotPositiveError, conjugate_gradients, nystrom
 from statescope.kernels.operators.dense import DenseOperator
@@ -60,6 +61,62 @@ def test_top_eigenpairs_are_those_of_the_matrix(count: int) -> None:
     assert float(found.residuals.max()) < 1e-7
     assert found.applications < 300
     torch.testing.assert_close(found.vectors.mT @ found.vectors, torch.eye(count, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+class Counted(DenseOperator):
+    """How many vectors, and in how many blocks, an operator was applied to."""
+
+    vectors, blocks = 0, 0
+
+    def matmat(self, x: Tensor) -> Tensor:
+        self.vectors, self.blocks = self.vectors + x.shape[-1], self.blocks + 1
+        return super().matmat(x)
+
+
+@pytest.mark.parametrize("block", [1, 4, 7])
+def test_nothing_is_multiplied_twice(block: int) -> None:
+    """The basis is kept while it grows: products are those of its vectors, and one block more to measure the residuals."""
+    values = torch.exp(-torch.arange(300, dtype=torch.float64) / 20)
+    operator = Counted(with_spectrum(values).matrix, self_adjoint=True)
+    found = top_eigenpairs(operator, 6, generator(), block=block)
+    torch.testing.assert_close(found.values, values[:6], rtol=1e-10, atol=0)
+    torch.testing.assert_close(found.vectors.mT @ found.vectors, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert float(found.residuals.max()) < 1e-7
+    assert operator.vectors == found.applications
+    assert operator.blocks == (found.applications - 6) / block + 1
+    assert found.applications < (60 if block == 1 else 40 + 30 * block)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_each_pair_lies_within_its_residual(block: int) -> None:
+    """|A v - l v| <= r puts an eigenvalue within r of l, for pairs that are far from converged too."""
+    values = torch.rand(200, generator=generator(), dtype=torch.float64)
+    operator = with_spectrum(values)
+    krylov = Krylov(operator, torch.randn(200, block, generator=generator(), dtype=torch.float64))
+    for _ in range(12 // block):
+        krylov.grow()
+    basis, inside = krylov.basis, krylov.matrix
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(12, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(basis.mT @ operator.matrix @ basis, inside, rtol=0, atol=1e-12)
+    found, turned = torch.linalg.eigh(inside)
+    estimates = (krylov.coupling @ turned[-block:]).norm(dim=0)
+    vectors = basis @ turned
+    torch.testing.assert_close(estimates, (operator.matrix @ vectors - vectors * found).norm(dim=0), rtol=1e-8, atol=1e-12)
+    assert ((found[:, None] - values).abs().amin(1) <= estimates + 1e-12).all()
+    assert not ((found[:, None] - values).abs().amin(1) <= 0.01 * estimates).all()
+
+
+def test_a_block_finds_what_is_multiple() -> None:
+    values = torch.cat([torch.tensor([5.0, 5.0, 5.0, 4.0]), torch.linspace(0, 1, 60)]).double()
+    single, triple = (top_eigenpairs(with_spectrum(values), 2, generator(), block=block) for block in (1, 3))
+    torch.testing.assert_close(triple.values, values[:2], rtol=1e-9, atol=0)
+    assert float(single.values[1]) == pytest.approx(4.0)
+    everything = top_eigenpairs(with_spectrum(values), 64, generator(), block=5)
+    torch.testing.assert_close(everything.values, values.sort(descending=True).values, rtol=0, atol=1e-9)
+    with pytest.raises(ValueError, match="block=65 must lie between 1 and 64"):
+        top_eigenpairs(with_spectrum(values), 4, generator(), block=65)
+    with pytest.raises(ValueError, match="independent"):
+        Krylov(with_spectrum(values), torch.ones(64, 2, dtype=torch.float64))
 
 
 def test_a_space_that_ends_early_is_no_error() -> None:

@@ -1,0 +1,55 @@
+"""A product with a matrix whose backward pass skips the positions at which no gradient arrives.
+
+Outputs that are read at the last token send no gradient to the other tokens of what follows the last mixer, and autograd
+multiplies their zeros by the matrix all the same: in a model of two layers that is a third of all products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ALIVE = 0.5  # the share of positions above which all are multiplied
+
+
+def sparse_product(x: Tensor, matrix: Tensor) -> Tensor:
+    """x [..., m] @ matrix [m, n]. The matrix's gradient is a node of its own, which a pass that does not ask for it leaves out.
+
+    What a model does in float32 stays as it is: there the rounding depends on what is multiplied together.
+    """
+    if x.dtype != torch.float64 or matrix.dtype != torch.float64 or not x.requires_grad:
+        return x @ matrix
+    found: Tensor = _GradientOfInput.apply(x.detach() @ matrix, x, matrix.detach())  # type: ignore[no-untyped-call]
+    return found
+
+
+class _GradientOfInput(torch.autograd.Function):
+    """What was multiplied, given its product with W; backward: dx = g W^T at the positions where g is not zero."""
+
+    @staticmethod
+    def forward(ctx: Any, product: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+        ctx.save_for_backward(matrix)
+        return product.view_as(product)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (matrix,) = ctx.saved_tensors
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        alive = alive_rows(rows)
+        if alive is None:
+            return gradient, gradient @ matrix.mT, None
+        empty = rows.new_zeros(len(rows), len(matrix))
+        into = empty.index_copy_(0, alive, rows[alive] @ matrix.mT)
+        return gradient, into.view(*gradient.shape[:-1], len(matrix)), None
+
+
+def alive_rows(rows: Tensor) -> Tensor | None:
+    """The numbers of the rows [R, n] that are not zero; None where they are more than half."""
+    maybe_zero = rows[:, 0] == 0  # one column says of most
+    if float(maybe_zero.double().mean()) < 1 - ALIVE:
+        return None
+    alive = rows.any(-1).nonzero()[:, 0]
+    return None if len(alive) > ALIVE * len(rows) else alive

@@ -1,0 +1,72 @@
+"""The tangent kernel from what one backward pass an output says of each sample, where parameters meet the data."""
+
+from __future__ import annotations
+
+from .factors import Dense, Factor, inner, inner_of_all
+from .jacobian import Jacobian, Route
+from .samples import Samples
+from .task import Found, KernelTask, Sums
+
+
+def structured_kernel(task: KernelTask) -> Found:
+    """The kernel from the rows of both sides: output by output and parameter by parameter, or gathered first for all outputs."""
+    routes: dict[str, Route] = {}
+    sums: Sums | None = None
+
+    def of(samples: Samples) -> Jacobian:
+        made = Jacobian(task.model, samples, task.read, task.parameters)
+        _note(routes, made.routes)
+        return made
+
+    for rows, columns, one, other in task.tiles(of):
+        sums = Sums(task, one.values.shape[1]) if sums is None else sums
+        add = _all_with_all if task.output == "full" else _each_with_itself
+        add(task, sums, rows, columns, one, other)
+    assert sums is not None
+    return Found(sums.parts, routes)
+
+
+def _each_with_itself(task: KernelTask, sums: Sums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+    """One output after another, and one parameter after another where a tile meets itself."""
+    indices = task.indices(one.values.shape[1])
+    for done, index in enumerate(indices):
+        if other is one:
+            for name, factor in one.rows(index):
+                sums.add(name, rows, columns, inner(factor, factor))
+        else:
+            its = dict(other.rows(index))
+            for name, factor in one.rows(index):
+                if name in its:
+                    sums.add(name, rows, columns, inner(factor, its[name]))
+        task.advance(done + 1, len(indices))
+
+
+def _all_with_all(task: KernelTask, sums: Sums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+    """Every output with every output: what all say is gathered first."""
+    indices = task.indices(one.values.shape[1])
+    gathered: list[tuple[dict[str, Factor], dict[str, Factor]]] = []
+    for done, index in enumerate(indices):
+        left = dict(one.rows(index))
+        gathered.append((left, left if other is one else dict(other.rows(index))))
+        task.advance(done + 1, len(indices))
+    for name in {name for left, _ in gathered for name in left}:
+        one_side = _of_all(name, [left for left, _ in gathered], len(one.samples))
+        other_side = one_side if other is one else _of_all(name, [right for _, right in gathered], len(other.samples))
+        if one_side and other_side:
+            sums.add(name, rows, columns, inner_of_all(one_side, other_side))
+
+
+def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Factor]:
+    """The rows of a parameter for every output, zeros for one that does not depend on it; none where no output does."""
+    found = next((own[name] for own in rows if name in own), None)
+    if found is None:
+        return []
+    total = found.total()
+    return [own[name] if name in own else Dense(total.new_zeros(samples, len(total))) for own in rows]
+
+
+def _note(routes: dict[str, Route], found: dict[str, Route]) -> None:
+    """Keep the costlier route where tiles differ."""
+    for name, route in found.items():
+        if routes.get(name) != "alone":
+            routes[name] = route if route != "unused" or name not in routes else routes[name]
