@@ -30,10 +30,10 @@ from .projection import projected_kernel
 from .reference import whole_kernel
 from .samples import Read, Samples, last_position
 from .structured import structured_kernel
-from .task import Advance, Found, KernelTask, Output
+from .task import Advance, EngineResult, KernelTask, Output
 
 Method = Literal["auto", "structured", "jacobian", "ghost", "projected"]
-ENGINES: dict[str, Callable[[KernelTask], Found]] = {
+ENGINES: dict[str, Callable[[KernelTask], EngineResult]] = {
     "structured": structured_kernel,
     "jacobian": whole_kernel,
     "ghost": ghost_kernel,

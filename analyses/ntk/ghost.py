@@ -7,10 +7,10 @@ from torch import Tensor
 
 from .factors import AT_ONCE
 from .operator import TangentKernelOperator
-from .task import Found, KernelTask
+from .task import EngineResult, KernelTask
 
 
-def ghost_kernel(task: KernelTask) -> Found:
+def ghost_kernel(task: KernelTask) -> EngineResult:
     """The kernel some columns at a time, from ordinary backward passes of sums over samples."""
     largest = max(len(samples) for samples in (task.first, task.second) if samples is not None)
     operator = TangentKernelOperator(
@@ -32,4 +32,4 @@ def ghost_kernel(task: KernelTask) -> Found:
     if task.output == "full":
         outputs = operator.all_outputs
         parts = {name: own.unflatten(0, (-1, outputs)).unflatten(2, (-1, outputs)) for name, own in parts.items()}
-    return Found(parts, operator.routes)
+    return EngineResult(parts, operator.routes)

@@ -92,7 +92,7 @@ def _basis(name: str, columns: Tensor, samples: int) -> Tensor:
     if columns.ndim != 2 or len(columns) != samples:
         raise ValueError(f"mode {name!r} is {list(columns.shape)}; it needs columns [{samples}, d], an entry for each sample")
     left, singular, _ = torch.linalg.svd(columns.double().cpu(), full_matrices=False)
-    basis = left[:, singular > 1e-9 * singular[0]] if float(singular[0]) > 0 else left[:, :0]
+    basis: Tensor = left[:, singular > 1e-9 * singular[0]] if float(singular[0]) > 0 else left[:, :0]
     if basis.shape[1] == 0:
         raise ValueError(f"mode {name!r} is zero on all samples")
     return basis

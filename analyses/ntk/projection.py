@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .jacobian import Jacobian, Route
 from .samples import Samples
-from .task import Found, KernelTask
+from .task import EngineResult, KernelTask
 
 
 def projected_features(jacobian: Jacobian, task: KernelTask) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def hash_of(name: str, seed: int) -> int:
     return value
 
 
-def projected_kernel(task: KernelTask) -> Found:
+def projected_kernel(task: KernelTask) -> EngineResult:
     """The kernel of each group from `features` numbers of each sample and output, and the standard error of their sum.
 
     Groups are projected each by itself, so their errors are independent.
@@ -59,7 +59,7 @@ def projected_kernel(task: KernelTask) -> Found:
     both = {name: _product(one[name], other[name], full=task.output == "full") for name in one}
     variance = torch.stack([own for _, own in both.values()]).sum(0) / task.features
     task.advance(1, 1)
-    return Found({name: own for name, (own, _) in both.items()}, routes, variance.clamp(min=0).sqrt())
+    return EngineResult({name: own for name, (own, _) in both.items()}, routes, variance.clamp(min=0).sqrt())
 
 
 def _product(one: Tensor, other: Tensor, *, full: bool) -> tuple[Tensor, Tensor]:

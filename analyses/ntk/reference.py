@@ -11,7 +11,7 @@ from torch.func import functional_call, jacrev, vmap
 from .factors import as_real
 from .jacobian import Parameters, chosen, double_tensors
 from .samples import Read, Samples, read_outputs
-from .task import Found, KernelTask, Sums
+from .task import EngineResult, KernelSums, KernelTask
 
 
 def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: Parameters = None) -> dict[str, Tensor]:
@@ -35,17 +35,17 @@ def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: P
     return {name: as_real(value.flatten(0, 1)).unflatten(0, value.shape[:2]) for name, value in found.items()}
 
 
-def whole_kernel(task: KernelTask) -> Found:
+def whole_kernel(task: KernelTask) -> EngineResult:
     """The kernel from whole Jacobians."""
-    sums: Sums | None = None
+    sums: KernelSums | None = None
     for rows, columns, one, other in task.tiles(lambda samples: whole_jacobian(task.model, samples, task.read, task.parameters)):
         outputs = next(iter(one.values())).shape[1]
-        sums = Sums(task, outputs) if sums is None else sums
+        sums = KernelSums(task, outputs) if sums is None else sums
         for name, block in contracted(one, other, task.output):
             sums.add(name, rows, columns, block)
     assert sums is not None
     task.advance(1, 1)
-    return Found(sums.parts, dict.fromkeys(chosen(task.model, task.parameters), "whole"))
+    return EngineResult(sums.parts, dict.fromkeys(chosen(task.model, task.parameters), "whole"))
 
 
 def contracted(first: dict[str, Tensor], second: dict[str, Tensor], output: str | int) -> Iterator[tuple[str, Tensor]]:

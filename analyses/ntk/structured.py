@@ -5,13 +5,13 @@ from __future__ import annotations
 from .factors import Dense, Factor, inner, inner_of_all
 from .jacobian import Jacobian, Route
 from .samples import Samples
-from .task import Found, KernelTask, Sums
+from .task import EngineResult, KernelSums, KernelTask
 
 
-def structured_kernel(task: KernelTask) -> Found:
+def structured_kernel(task: KernelTask) -> EngineResult:
     """The kernel from the rows of both sides: output by output and parameter by parameter, or gathered first for all outputs."""
     routes: dict[str, Route] = {}
-    sums: Sums | None = None
+    sums: KernelSums | None = None
 
     def of(samples: Samples) -> Jacobian:
         made = Jacobian(task.model, samples, task.read, task.parameters)
@@ -19,14 +19,14 @@ def structured_kernel(task: KernelTask) -> Found:
         return made
 
     for rows, columns, one, other in task.tiles(of):
-        sums = Sums(task, one.values.shape[1]) if sums is None else sums
+        sums = KernelSums(task, one.values.shape[1]) if sums is None else sums
         add = _all_with_all if task.output == "full" else _each_with_itself
         add(task, sums, rows, columns, one, other)
     assert sums is not None
-    return Found(sums.parts, routes)
+    return EngineResult(sums.parts, routes)
 
 
-def _each_with_itself(task: KernelTask, sums: Sums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
     """One output after another, and one parameter after another where a tile meets itself."""
     indices = task.indices(one.values.shape[1])
     for done, index in enumerate(indices):
@@ -41,7 +41,7 @@ def _each_with_itself(task: KernelTask, sums: Sums, rows: slice, columns: slice,
         task.advance(done + 1, len(indices))
 
 
-def _all_with_all(task: KernelTask, sums: Sums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
     """Every output with every output: what all say is gathered first."""
     indices = task.indices(one.values.shape[1])
     gathered: list[tuple[dict[str, Factor], dict[str, Factor]]] = []

@@ -18,7 +18,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Found:
+class EngineResult:
     """What an engine gives: the kernel of each group, the route of each parameter, and the values' standard errors if any."""
 
     parts: dict[str, Tensor]
@@ -62,7 +62,7 @@ class KernelTask:
         return [self.output % outputs] if isinstance(self.output, int) else list(range(outputs))
 
 
-class Sums:
+class KernelSums:
     """The kernel of each group, to which blocks are added where they belong; it lies where the samples do.
 
     In a kernel of samples with themselves a block off the diagonal stands for its transpose too.
