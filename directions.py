@@ -5,10 +5,12 @@ from __future__ import annotations
 from .analyses.behaviour.causal_check import causal_check
 from .analyses.behaviour.erasure_effect import erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
+from .analyses.behaviour.patching_sweep import patching_sweep
 from .analyses.behaviour.results.causal_check import CausalCheck
 from .analyses.behaviour.results.erasure_effect import ErasureEffect
 from .analyses.geometry.direction_map import direction_cosines, direction_projection
 from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
+from .analyses.behaviour.results.patching_sweep import PatchingSweep
 from .probe.erasure.adversarial_projection import Rlace
 from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
 from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace
@@ -64,6 +66,7 @@ __all__ = [
     "Moments",
     "OracleLeace",
     "PartialLeastSquares",
+    "PatchingSweep",
     "PrincipalComponent",
     "PrincipalComponents",
     "ProjectAndProbe",
@@ -82,6 +85,7 @@ __all__ = [
     "direction_interval",
     "direction_projection",
     "erasure_effect",
+    "patching_sweep",
     "project_module",
     "project_weights",
     "subspace_interval",

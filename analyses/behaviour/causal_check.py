@@ -15,6 +15,7 @@ from torch import Tensor
 from ...kernels.recurrence import TapRequest
 from ...probe.statistics.corrections import false_discovery_rates
 from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.nulls import beside_null
 from ...probe.subspaces.subspace import HookFunction, Subspace
 from ...probe.tasks.base import Batch, generator_for
 from .measures import Measure, token_loss
@@ -71,7 +72,7 @@ def causal_check(
             each = bench.effect(_hook(own, operation, strength))
             low, high = group_bootstrap(each, bench.groups, 1000, seed)
             row = {"model": name, "direction": own.name, "hook": own.hook, "operation": operation, "strength": strength}
-            row |= {"effect": each.mean(), "low": low, "high": high, **_beside(null, float(each.mean()))}
+            row |= {"effect": each.mean(), "low": low, "high": high, **beside_null(null, float(each.mean()))}
             rows.append(row | {"accuracy": accuracy if own is direction else float("nan"), "samples": len(each)})
     table = pd.DataFrame(rows)
     table["q_value"] = false_discovery_rates(table["p_value"].to_numpy())
@@ -141,12 +142,3 @@ def _hook(subspace: Subspace, operation: str, strength: float) -> HookFunction:
         return subspace.steer(strength)
     change = {"ablate": subspace.remove, "reflect": subspace.reflect}[operation]
     return subspace.hook, lambda value, hook: change(value)
-
-
-def _beside(null: NDArray[np.float64], effect: float) -> dict[str, float]:
-    """The null's median and quantiles, and the two-sided p-value of an effect: exact where it is drawn as the null is."""
-    if not len(null):
-        return dict.fromkeys(("null", "null_low", "null_high", "p_value"), float("nan"))
-    low, high = np.quantile(null, [0.025, 0.975])
-    as_large = int((np.abs(null) >= abs(effect)).sum())
-    return {"null": np.median(null), "null_low": low, "null_high": high, "p_value": (1 + as_large) / (1 + len(null))}
