@@ -77,10 +77,9 @@ class PatchingSweep(Result, kind="patching_sweep"):
         for (model, method, site, head), own in self.table.groupby(["model", "method", "site", "head"], sort=False):
             cells = own.pivot(index="layer", columns="position", values="effect")
             title = f"{model}, {method}: {site}" + ("" if head == EVERY_HEAD else f", head {head}")
-            marks = [
-                Heatmap(cells.to_numpy(), list(map(str, cells.index)), list(map(str, cells.columns)), "", True, (-reach, reach))
-            ]
-            panels.append(Panel(marks, "token position", "layer", title))
+            rows, columns = (list(map(str, names)) for names in (cells.index, cells.columns))
+            mark = Heatmap(cells.to_numpy(), rows, columns, diverging=True, limits=(-reach, reach))
+            panels.append(Panel([mark], "token position", "layer", title))
         caption = f"Change of the metric; {self.about.get('randoms', 0)} random changes of the same size are the null."
         return Figure(self.title, panels, alt=f"Effect of patches by place. {self.summary()}", caption=caption)
 
@@ -150,7 +149,7 @@ class _Bench:
     """Target and source runs as they are, and how a place of the target is changed."""
 
     def __init__(
-        self, model: HookedModel, target: Tensor, source: Tensor, metric: Metric, corrupt: list[HookFunction], method: Method
+        self, model: HookedModel, target: Tensor, source: Tensor, metric: Metric, corrupt: list[Any], method: Method
     ) -> None:
         self.model, self.target, self.metric, self.corrupt, self.method = model, target, metric, corrupt, method
         self.source = source
@@ -160,16 +159,12 @@ class _Bench:
         self.target_metric, self.source_metric = float(self.plain.mean()), float(held.mean())
         self.gap = self.source_metric - self.target_metric
         if not abs(self.gap) > 0:
-            raise ValueError(
-                "the metric of the source is that of the target: there is nothing to find; corrupt more, or other pairs"
-            )
+            raise ValueError("the metric of the source is that of the target: there is nothing to find; take other pairs")
 
     def _measured(self, logits: Tensor) -> Tensor:
         found = self.metric(logits)
         if found.shape != (len(self.target),):
-            raise ValueError(
-                f"the metric gives {tuple(found.shape)}; it must give one number for each of {len(self.target)} pairs"
-            )
+            raise ValueError(f"the metric gives {tuple(found.shape)}, not one number for each of {len(self.target)} pairs")
         return found
 
     def effects(
@@ -198,7 +193,8 @@ class _Bench:
         """
         drawn = torch.randn(like.shape[1:], generator=generator, dtype=torch.float64).to(like) * (like != 0).any(0)
         lengths = like.flatten(1).norm(dim=1) / drawn.norm().clamp(min=1e-300)
-        return drawn * lengths.view(-1, *(1,) * (like.ndim - 1))
+        moves: Tensor = drawn * lengths.view(-1, *(1,) * (like.ndim - 1))
+        return moves
 
     def _run(self, hook: str, position: int) -> tuple[dict[str, Any], int]:
         """What a run needs so that the hook shows a position, and where it shows it."""
@@ -208,11 +204,15 @@ class _Bench:
         return ({"taps": [position]}, 0) if "tap" in point.axis_names else ({}, position)
 
     @torch.no_grad()
-    def _value(self, hook: str, position: int, tokens: Tensor, others: list[HookFunction]) -> Tensor:
+    def _value(self, hook: str, position: int, tokens: Tensor, others: list[Any]) -> Tensor:
         run, place = self._run(hook, position)
         seen: dict[str, Tensor] = {}
-        look: HookFunction = (hook, lambda value, hook: seen.update(value=value[:, place].clone()))  # type: ignore[dict-item]
-        self.model.run_with_hooks(tokens, fwd_hooks=[*others, look], **run)
+
+        def look(value: Tensor, hook: Any) -> Tensor:
+            seen["value"] = value[:, place].clone()
+            return value
+
+        self.model.run_with_hooks(tokens, fwd_hooks=[*others, (hook, look)], **run)
         if seen["value"].is_complex():
             raise ValueError(f"{hook} is complex, and random moves of its length are not those of a real one; patch another hook")
         return seen["value"]
