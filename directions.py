@@ -8,9 +8,9 @@ from .analyses.behaviour.measures import concept_score, token_accuracy, token_lo
 from .analyses.behaviour.patching_sweep import patching_sweep
 from .analyses.behaviour.results.causal_check import CausalCheck
 from .analyses.behaviour.results.erasure_effect import ErasureEffect
+from .analyses.behaviour.results.patching_sweep import PatchingSweep
 from .analyses.geometry.direction_map import direction_cosines, direction_projection
 from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
-from .analyses.behaviour.results.patching_sweep import PatchingSweep
 from .probe.erasure.adversarial_projection import Rlace
 from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
 from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace
