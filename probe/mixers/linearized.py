@@ -9,6 +9,7 @@ positions, as the softmax layer did.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -28,42 +29,47 @@ class Linearized(HeadsConfig, kind="linearized"):
 
     points = (*QKV, LOG_DECAY, *MATRIX_STATE, Z)
 
-    form: str = "gla"
+    form: Literal["gla", "mamba"] = "gla"
     """It is one of the two above, "gla" or "mamba"."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.form not in ("gla", "mamba"):
-            raise ValueError(f"form={self.form!r} is not known; one of gla, mamba")
 
     @property
     def allowed(self) -> AllowedSpectrum:
         return DECAYS
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
-        return LinearizedMixer(self, width, generator)
+        return MODULES[self.form](self, width, generator, norm=lambda size: nn.Identity())
 
 
-class LinearizedMixer(HeadMixer):
-    """The module of Linearized: the softmax layer's matrices, and nothing else but mamba's steps."""
+class LigerMixer(HeadMixer):
+    """The module of the form "gla": the softmax layer's matrices, and nothing else."""
 
     recurrence = LINEAR_ATTENTION
-    config: Linearized
-
-    def __init__(self, config: Linearized, width: int, generator: Generator) -> None:
-        super().__init__(config, width, generator, norm=lambda size: nn.Identity())
-        if config.form == "mamba":
-            self.project_step = nn.Linear(width, config.heads)
-            nn.init.zeros_(self.project_step.weight)
-            nn.init.constant_(self.project_step.bias, 0.5413)  # softplus of it is 1
-            self.log_rate = nn.Parameter(torch.full((config.heads,), -4.0))
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
         q, k = rotate_on(q, k, memory)
-        if self.config.form == "gla":
-            log_decay = functional.logsigmoid(k.mean(-1)) / 16
-            return self.fire(q=q.softmax(-1), k=k.softmax(-1), v=v, log_decay=log_decay)
+        log_decay = functional.logsigmoid(k.mean(-1)) / 16
+        return self.fire(q=q.softmax(-1), k=k.softmax(-1), v=v, log_decay=log_decay)
+
+
+class SteppedMixer(HeadMixer):
+    """The module of the form "mamba": the softmax layer's matrices, and learned steps and rates."""
+
+    recurrence = LINEAR_ATTENTION
+
+    def __init__(self, config: Linearized, width: int, generator: Generator, **settings: Any) -> None:
+        super().__init__(config, width, generator, **settings)
+        self.project_step = nn.Linear(width, config.heads)
+        nn.init.zeros_(self.project_step.weight)
+        nn.init.constant_(self.project_step.bias, 0.5413)  # softplus of it is 1
+        self.log_rate = nn.Parameter(torch.full((config.heads,), -4.0))
+
+    def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
+        q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
+        q, k = rotate_on(q, k, memory)
         step = functional.softplus(self.project_step(x))
         log_decay = -step * self.log_rate.exp()
         return self.fire(q=q * q.shape[-1] ** -0.5, k=step[..., None] * k, v=v, log_decay=log_decay)
+
+
+MODULES: dict[str, type[HeadMixer]] = {"gla": LigerMixer, "mamba": SteppedMixer}

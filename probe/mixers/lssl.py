@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,7 +21,7 @@ from ...kernels.operators.transition import Transition
 from ...kernels.precision import widened
 from ..hooks.names import MIXING_PLACE
 from .base import Mixer, MixerConfig, StateRequest
-from .hippo import RULES, SYSTEMS, discretise, system
+from .hippo import discretise, system
 from .points import VECTOR_STATE, Z_WITHOUT_HEADS, X
 from .recurrences import Recurrence, Tokens
 from .spectrum import FIXED_ROTATIONS, AllowedSpectrum
@@ -39,19 +39,14 @@ class LSSL(MixerConfig, kind="lssl"):
 
     state_size: int = 16
     """Each channel has N coefficients."""
-    system: str = "legs"
+    system: Literal["legs", "legt", "fout"] = "legs"
     """A and B project on these bases: "legs", "legt" or "fout"."""
-    rule: str = "bilinear"
+    rule: Literal["euler", "backward", "bilinear", "zoh"] = "bilinear"
     """The system is discretised by it: "euler", "backward", "bilinear" or "zoh"."""
     step: tuple[float, float] = (1e-3, 0.1)
     """The steps, which are learned, start in this range, log-uniform."""
     learned: bool = False
     """A and B are trained too."""
-
-    def __post_init__(self) -> None:
-        for name, value, known in (("system", self.system, SYSTEMS), ("rule", self.rule, RULES)):
-            if value not in known:
-                raise ValueError(f"{name}={value!r} is not known; one of {', '.join(known)}")
 
     @property
     def allowed(self) -> AllowedSpectrum:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -77,14 +79,10 @@ class S4D(MixerConfig, kind="s4d"):
 
     state_size: int = 16
     """Each channel has N real states, which are N / 2 complex pairs."""
-    start: str = "legs"
+    start: Literal["legs", "lin", "inv"] = "legs"
     """A starts as "legs", "lin" (-1/2 + i pi n) or "inv" (-1/2 + i N/pi (N/(2n+1) - 1))."""
     step: tuple[float, float] = (1e-3, 0.1)
     """The steps, which are learned, start in this range, log-uniform."""
-
-    def __post_init__(self) -> None:
-        if self.start not in ("legs", "lin", "inv"):
-            raise ValueError(f"start={self.start!r} is not known; one of legs, lin, inv")
 
     @property
     def allowed(self) -> AllowedSpectrum:
@@ -94,13 +92,17 @@ class S4D(MixerConfig, kind="s4d"):
         return S4DMixer(self, width, generator)
 
 
-def diagonal_start(name: str, size: int) -> Tensor:
-    """The eigenvalues A starts from, [size / 2] complex."""
+def _lin(size: int) -> Tensor:
     n = torch.arange(size // 2, dtype=torch.float64)
-    if name == "legs":
-        return legs_diagonal(size)
-    imaginary = math.pi * n if name == "lin" else size / math.pi * (size / (2 * n + 1) - 1)
-    return torch.complex(torch.full_like(n, -0.5), imaginary)
+    return torch.complex(torch.full_like(n, -0.5), math.pi * n)
+
+
+def _inv(size: int) -> Tensor:
+    n = torch.arange(size // 2, dtype=torch.float64)
+    return torch.complex(torch.full_like(n, -0.5), size / math.pi * (size / (2 * n + 1) - 1))
+
+
+STARTS: dict[str, Callable[[int], Tensor]] = {"legs": legs_diagonal, "lin": _lin, "inv": _inv}  # N -> [N / 2] eigenvalues of A
 
 
 class StateSpaceMixer(RecurrentMixer):
@@ -196,7 +198,7 @@ class S4DMixer(StateSpaceMixer):
     def __init__(self, config: S4D, width: int, generator: Generator) -> None:
         pairs = config.state_size // 2
         super().__init__(config, width, width, pairs, generator)
-        start = diagonal_start(config.start, config.state_size).to(torch.complex64).expand(width, pairs)
+        start = STARTS[config.start](config.state_size).to(torch.complex64).expand(width, pairs)
         self.log_real, self.imaginary = nn.Parameter((-start.real).log()), nn.Parameter(start.imag.clone())
         self.log_step = nn.Parameter(torch.empty(width).uniform_(*map(math.log, config.step), generator=generator))
         self.outward = nn.Parameter(torch.randn(width, pairs, 2, generator=generator) * 0.5**0.5)
