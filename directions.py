@@ -29,6 +29,7 @@ from .probe.subspaces.finders import (
     Reading,
     direction_interval,
 )
+from .probe.subspaces.ideal_words import IdealWords
 from .probe.subspaces.intervals import DirectionInterval, SubspaceInterval
 from .probe.subspaces.jacobians import Jacobians, activation_jacobians
 from .probe.subspaces.linear_relation import LinearRelation, concept_interval
@@ -53,6 +54,7 @@ __all__ = [
     "Eraser",
     "EraserFitter",
     "ErasureEffect",
+    "IdealWords",
     "Inlp",
     "Jacobians",
     "KMeans",

@@ -19,8 +19,10 @@ from .analyses.behaviour.erasure_effect import erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
 from .analyses.behaviour.results.causal_check import CausalCheck
 from .analyses.behaviour.results.erasure_effect import ErasureEffect
+from .analyses.geometry.abstraction import cross_condition_score, parallelism
 from .analyses.geometry.direction_map import direction_cosines, direction_projection
 from .analyses.geometry.intrinsic_dimension import intrinsic_dimension
+from .analyses.geometry.latent_concepts import LatentConcepts, concept_alignment, steering_vectors, train_embeddings
 from .analyses.geometry.recall_by_age import recall_by_age
 from .analyses.geometry.recall_capacity import WriteRule, recall_capacity
 from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
@@ -36,6 +38,7 @@ from .analyses.geometry.state_geometry import state_geometry
 from .analyses.geometry.state_projection import state_projection
 from .analyses.geometry.state_trajectory import state_trajectory
 from .analyses.similarity.compare import compare_representations
+from .analyses.similarity.linear_map import LinearMap
 from .analyses.similarity.results.compare import RepresentationSimilarity
 from .analyses.similarity.sliced_wasserstein import sliced_wasserstein
 from .probe.subspaces.direction import Direction
@@ -53,6 +56,8 @@ __all__ = [
     "GroupVerdict",
     "Homomorphism",
     "IntrinsicDimension",
+    "LatentConcepts",
+    "LinearMap",
     "RecallByAge",
     "RecallCapacity",
     "RecoveredAutomaton",
@@ -67,7 +72,9 @@ __all__ = [
     "allowed_and_realised",
     "causal_check",
     "compare_representations",
+    "concept_alignment",
     "concept_score",
+    "cross_condition_score",
     "direction_cosines",
     "direction_projection",
     "erasure_effect",
@@ -76,6 +83,7 @@ __all__ = [
     "group_verdict",
     "homomorphism",
     "intrinsic_dimension",
+    "parallelism",
     "recall_by_age",
     "recall_capacity",
     "recovered_automaton",
@@ -84,7 +92,9 @@ __all__ = [
     "state_geometry",
     "state_projection",
     "state_trajectory",
+    "steering_vectors",
     "token_accuracy",
     "token_loss",
     "tracking_requirements",
+    "train_embeddings",
 ]

@@ -25,6 +25,7 @@ CLAIMS = {claim.kind: claim for claim in every_claim()}
 GATES = "probe.channel_mixers.gated_linear_units"
 SLOTS = "probe.mixers.gated_slot_attention"
 SYSTEM = "kernels.operators.linear_system"
+ALIGNMENT = "analyses.similarity.centred_kernel_alignment"
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -165,6 +166,29 @@ def worse_features(point: Any) -> Any:
     return replace(point, test_error=1.2 * point.test_error)
 
 
+def unpaired(pair: Any) -> Any:
+    """Samples of the two sides do not correspond."""
+    return pair[0], pair[1].roll(1, 0)
+
+
+def other_tokens(found: Any) -> Any:
+    """Tokens have each other's vectors."""
+    return found._replace(tokens=found.tokens.roll(1, 0))
+
+
+def euclidean(patch: pytest.MonkeyPatch) -> None:
+    """The causal inner product is the usual one."""
+    kind = module("probe.subspaces.causal_inner_product").CausalInnerProduct
+    patch.setattr(kind, "metric", property(lambda self: torch.eye(len(self.covariance), dtype=torch.float64)))
+
+
+def dense_features(patch: pytest.MonkeyPatch) -> None:
+    """All positive features are kept."""
+    kind = module("probe.dictionaries.trainers").BatchTopK
+    patch.setattr(kind, "activate", lambda self, pre, weights: pre.relu())
+    patch.setattr(kind, "sparsity", lambda self, x, weights: {})
+
+
 MUTATIONS: list[tuple[str, Mutation]] = [
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),
@@ -221,11 +245,29 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p117-recall", unwritten_slots),
     ("p001-recall", chunk_terms("delta_rule", 3, 0.0)),
     ("p375-parity", blind_cells),
+    (
+        "p011-tilting",
+        result_of_method("probe.subspaces.finders", "MeanDifference", "vector", lambda found: found.roll(1)),
+    ),
+    ("p051-matching", result_of("analyses.similarity.unit_matching", "_correlations", lambda own: 0.9 * own)),
+    ("p071-distances", result_of("analyses.atlas.papers.p071_sliced_wasserstein", "sliced_wasserstein", lambda own: own + 0.01)),
+    ("p138-origins", result_of("analyses.atlas.papers.p138_origins_of_linearity", "train_embeddings", other_tokens)),
+    ("p144-maps", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
+    ("p151-one-dimension", result_of_method("probe.erasure.adversarial_projection", "_Game", "play", lambda own: own.flip(0))),
+    ("p191-causal-geometry", euclidean),
+    ("p235-task-geometry", result_of_method(ALIGNMENT, "CentredKernelAlignment", "of", lambda own: -own)),
+    ("p258-sparse-features", dense_features),
+    ("p259-needle", result_of("probe.estimators.attention_pooled", "_attention", torch.ones_like)),
 ]
 
 
 # Claims of which a tiny form reaches some numbers alone: what speaks of the mechanism holds whole, and does not broken.
 NUMBERS: list[tuple[str, str, Mutation]] = [
+    (
+        "p336-transcoders",
+        "contributions to a later feature, summed, against its pre-activation",
+        result_of_method("probe.dictionaries.dictionary", "Dictionary", "connections", lambda own: 1.01 * own),
+    ),
     ("p005-gates-without-parameters", f"gla: {AHEAD}", projections_are_lost),
     ("p009-shares", "recall, half softmax less none", even_attention),
     ("p089-reuse", SEEDED, projections_are_lost),

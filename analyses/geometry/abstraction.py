@@ -1,0 +1,69 @@
+"""How abstract the code of a label is: whether it is the same in every condition (Bernardi et al. 2020, Cell 183, 954).
+
+A condition is whatever else varies: another label, a context. Features are [N, D], a label has two values, a condition any
+number.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...probe.estimators.estimator import Estimator
+from ...probe.estimators.logistic import Logistic
+
+
+def parallelism(features: Tensor, label: Tensor, condition: Tensor) -> float:
+    """The mean cosine, over pairs of conditions, of the differences of means that the label makes in each.
+
+    It is 1 where the label moves the activations in one direction in all, and near 0 where it does in another in each.
+
+    Raises ValueError where there is one condition, or where a condition lacks one of the label's two values.
+    """
+    present, conditions = _checked(features, label, condition)
+    moves = torch.stack(
+        [
+            features[(condition == one) & present].double().mean(0) - features[(condition == one) & ~present].double().mean(0)
+            for one in conditions
+        ]
+    )
+    units = normalize(moves, dim=1)
+    return float(torch.stack([units[a] @ units[b] for a, b in combinations(range(len(units)), 2)]).mean())
+
+
+def cross_condition_score(
+    features: Tensor, label: Tensor, condition: Tensor, *, estimator: Estimator | None = None, groups: Tensor | None = None
+) -> float:
+    """The mean accuracy of probes of a label in a condition that they were not fitted to, each condition left out in turn.
+
+    estimator: of the probes, which take the score that it scores by; logistic when None. groups: [N], the source of each sample.
+    Raises ValueError as `parallelism` does.
+    """
+    present, conditions = _checked(features, label, condition)
+    fitting = estimator or Logistic(penalties=(1e-2,))
+    sources = torch.arange(len(features)) if groups is None else groups
+    scores = []
+    for one in conditions:
+        out = condition == one
+        probe = fitting.fit_many(features[~out], {"label": present[~out].long()}, sources[~out])["label"]
+        truth = present[out].long()
+        scores.append(fitting.metric.score(probe.predict(features[out]), truth, fitting.metric.baseline(truth)))
+    return float(torch.tensor(scores).mean())
+
+
+def _checked(features: Tensor, label: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the label has the larger of its values, [N], and the conditions."""
+    values, conditions = label.unique(), condition.unique()
+    if len(values) != 2 or len(conditions) < 2 or not len(features) == len(label) == len(condition):
+        raise ValueError(
+            f"a label of two values and two conditions at least are needed for {len(features)} samples; got values "
+            f"{values.tolist()} and conditions {conditions.tolist()}"
+        )
+    present = label == values[1]
+    for one in conditions:
+        if len(present[condition == one].unique()) < 2:
+            raise ValueError(f"condition {one.item()} has one value of the label alone; its difference cannot be measured")
+    return present, conditions

@@ -1,0 +1,77 @@
+"""Ideal words: representations of combinations of factors as a sum of one vector a factor's value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .subspace import Subspace
+
+
+@dataclass(frozen=True, eq=False)
+class IdealWords:
+    """The decomposition u(z) = u_0 + sum_i u_i(z_i) (Trager et al. 2023, arXiv:2302.14383), by least squares.
+
+    Where every combination is there as often, u_0 is the mean and u_i(a) the mean over z_i = a, less u_0. Other samples may lack
+    combinations; then the least of the solutions is taken, and the vectors of a factor have mean 0 over its values.
+
+    centre: u_0 [D], in float64. words: factor -> its vectors [values, D]. values: factor -> the values they belong to, ascending.
+    hook: the activation that was taken apart.
+    """
+
+    centre: Tensor
+    words: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    hook: str = ""
+
+    @classmethod
+    def fit(cls, features: Tensor, factors: Mapping[str, Tensor], *, hook: str = "") -> Self:
+        """Take apart real features [N, D] by the value that each factor has in each sample, name -> whole numbers [N].
+
+        Raises ValueError for no factor, one of another length or with one value alone, and for features that are not finite.
+        """
+        wide = features.double()
+        if not factors or not bool(wide.isfinite().all()):
+            raise ValueError("ideal words need factors, and features that are finite")
+        values, columns = {}, []
+        for name, own in factors.items():
+            if own.shape != (len(wide),):
+                raise ValueError(f"factor {name} has shape {tuple(own.shape)}; {len(wide)} samples need one value each")
+            values[name], index = own.unique(return_inverse=True)
+            if len(values[name]) < 2:
+                raise ValueError(f"factor {name} has one value in all samples, of which nothing can be taken apart")
+            columns.append(torch.nn.functional.one_hot(index).double())
+        design = torch.cat([torch.ones(len(wide), 1, dtype=torch.float64), *columns], 1)
+        solution = torch.linalg.pinv(design) @ wide
+        parts = solution[1:].split([column.shape[1] for column in columns])
+        centre = solution[0] + sum(part.mean(0) for part in parts)
+        return cls(centre, {name: part - part.mean(0) for name, part in zip(factors, parts, strict=True)}, values, hook)
+
+    def __call__(self, factors: Mapping[str, Tensor]) -> Tensor:
+        """The sum of ideal words [n, D] for values of every factor, name -> [n], also of combinations that no sample had.
+
+        Raises KeyError for a factor that is missing, ValueError for a value that no sample had.
+        """
+        parts = []
+        for name, words in self.words.items():
+            own, known = factors[name], self.values[name]
+            place = torch.searchsorted(known, own).clamp(max=len(known) - 1)
+            if not bool((known[place] == own).all()):
+                raise ValueError(f"factor {name} has values {known.tolist()}; others have no ideal word")
+            parts.append(words[place])
+        return self.centre + torch.stack(parts).sum(0)
+
+    def residual(self, features: Tensor, factors: Mapping[str, Tensor]) -> float:
+        """The share of the variance of features [n, D] that the sums of ideal words leave."""
+        wide = features.double()
+        return float((wide - self(factors)).square().sum() / (wide - wide.mean(0)).square().sum())
+
+    def subspace(self, factor: str) -> Subspace:
+        """The span of a factor's ideal words, to take out of activations: of as many dimensions as it has values, less one."""
+        left, sizes, _ = torch.linalg.svd(self.words[factor].mT, full_matrices=False)
+        held = sizes > 1e-10 * sizes[0]
+        return Subspace(left[:, held], self.hook, factor, about={"method": "ideal words"})
