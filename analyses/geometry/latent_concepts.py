@@ -54,7 +54,7 @@ class LatentConcepts:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """Those of tokens given contexts, p(y | x) [3^m, 2^m]: p(c) among the assignments that agree with x."""
+        """The probabilities of tokens given contexts, p(y | x) [3^m, 2^m]: p(c) among the assignments that agree with x."""
         agree = ((self.contexts[:, None] == self.tokens) | (self.contexts[:, None] == UNKNOWN)).all(2)
         held = agree * self.joint
         return held / held.sum(1, keepdim=True)

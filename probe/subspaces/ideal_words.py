@@ -59,7 +59,7 @@ class IdealWords:
         parts = []
         for name, words in self.words.items():
             own, known = factors[name], self.values[name]
-            place = torch.searchsorted(known, own).clamp(max=len(known) - 1)
+            place = torch.searchsorted(known, own.contiguous()).clamp(max=len(known) - 1)
             if not bool((known[place] == own).all()):
                 raise ValueError(f"factor {name} has values {known.tolist()}; others have no ideal word")
             parts.append(words[place])
