@@ -44,11 +44,12 @@ class LatentConcepts:
     def joint(self) -> Tensor:
         """The probability of each assignment, [2^m], in float64: logit p(c_i = 1 | parents) = a_i + sum_j w_ij (2 c_j - 1)."""
         generator = torch.Generator().manual_seed(self.seed)
-        draw = lambda *size: torch.randn(*size, generator=generator, dtype=torch.float64)  # noqa: E731
-        edges = torch.rand(self.concepts, self.concepts, generator=generator, dtype=torch.float64) < self.dependence
-        weights = (draw(self.concepts, self.concepts) * edges).tril(-1)
+        size = (self.concepts, self.concepts)
+        edges = torch.rand(size, generator=generator, dtype=torch.float64) < self.dependence
+        weights = (torch.randn(size, generator=generator, dtype=torch.float64) * edges).tril(-1)
+        own = 0.5 * torch.randn(self.concepts, generator=generator, dtype=torch.float64)
         said = self.tokens.double()
-        logits = 0.5 * draw(self.concepts) + (2 * said - 1) @ weights.mT
+        logits = own + (2 * said - 1) @ weights.mT
         each = torch.where(self.tokens == 1, logits.sigmoid(), (-logits).sigmoid())
         return each.prod(1)
 

@@ -71,9 +71,11 @@ def _tilted(samples: tuple[Tensor, Tensor], penalty: float) -> tuple[float, floa
     features, present = samples
     half = SAMPLES // 2
     estimator = Logistic(penalties=(penalty,), folds=2)
-    where = {"hook": "features", "name": "class"}
-    found = Reading(estimator).fit(features[:half], present[:half], **where)
-    angle = float(found.angles(MeanDifference().fit(features[:half], present[:half], **where))[0].rad2deg())
+    found, means = (
+        finder.fit(features[:half], present[:half], hook="features", name="class")
+        for finder in (Reading(estimator), MeanDifference())
+    )
+    angle = float(found.angles(means)[0].rad2deg())
     probe = estimator.fit_many(features[:half], {"class": present[:half].long()}, torch.arange(half))["class"]
     assert isinstance(probe, LinearProbe)
     scores = probe.scores(features[half:])

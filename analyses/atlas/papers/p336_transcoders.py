@@ -58,8 +58,7 @@ class Transcoders(Claim, kind="p336-transcoders"):
         x = draw(SAMPLES, SIZE)
         y = (x @ reads.mT - 1.2).relu() @ writes
         trainer = TopK(features=2 * UNITS, k=ACTIVE, steps=self.steps, seed=seed)
-        hooks = {"hook": "blocks.0.hook_resid_mid", "target": "blocks.0.hook_mlp_out"}
-        transcoder = _double(trainer.fit(x.float(), y.float(), **hooks))
+        transcoder = _double(trainer.fit(x.float(), y.float(), hook="layer.in", target="layer.out"))
         autoencoder = _double(trainer.fit(y.float()))
         found = Findings({FOUND: _nearest(writes, transcoder.decoder), READS: _nearest(reads, transcoder.encoder.mT)})
         found.numbers |= {ERROR: _error(transcoder(x), y)}
