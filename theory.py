@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from .analyses.infinite_width.attention import AttentionNetwork
 from .analyses.infinite_width.convolutional import ConvolutionalNetwork
+from .analyses.infinite_width.deep_kernel_machine import deep_kernel_machine
 from .analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
 from .analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
+from .analyses.infinite_width.hierarchical import HierarchicalNetwork
 from .analyses.infinite_width.network import infinite_width_kernels
 from .analyses.infinite_width.recurrent import RecurrentNetwork
+from .analyses.infinite_width.sphere import sphere_eigenvalues
 from .analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from .analyses.kernel_regression.learning_curve import learning_curve_point
 from .analyses.kernel_regression.random_features import random_features_point
-from .analyses.kernel_regression.ridge import kernel_ridge
+from .analyses.kernel_regression.reconstruction import reconstruct
+from .analyses.kernel_regression.ridge import kernel_ridge, trained_ensemble
+from .analyses.kernel_regression.self_distillation import self_distillation
+from .analyses.kernel_regression.student_process import student_process
 from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
+from .analyses.lazy.linearized import Linearized, disentanglement_error
+from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
+from .analyses.lazy.sharpness import largest_initial_rate, sharpness, stability_threshold
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
 from .analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
@@ -24,11 +34,17 @@ from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import tangent_spectrum
 from .analyses.ntk.state import state_tangent
 from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
+from .analyses.operators.random_matrix import batch_outlier, largest_batch_step
+from .probe.models.unit_variance import unit_variance_
 
 __all__ = [
+    "AbcNetwork",
+    "AttentionNetwork",
     "ConvolutionalNetwork",
     "DenseNetwork",
+    "HierarchicalNetwork",
     "KernelModes",
+    "Linearized",
     "RecurrentNetwork",
     "ResidualNetwork",
     "Samples",
@@ -36,9 +52,12 @@ __all__ = [
     "TangentKernelOperator",
     "TangentSpectrum",
     "TileStore",
+    "batch_outlier",
     "by_layer",
+    "deep_kernel_machine",
     "diagonal_network_limit",
     "diagonal_recurrence_ntk",
+    "disentanglement_error",
     "empirical_ntk",
     "fourier_modes",
     "gradient_descent",
@@ -48,13 +67,24 @@ __all__ = [
     "kernel_ridge",
     "kernel_target_alignment",
     "label_gradient_alignment",
+    "largest_batch_step",
+    "largest_initial_rate",
     "largest_stable_step",
     "learning_curve_point",
+    "one_step_optimum",
     "random_features_point",
+    "reconstruct",
+    "self_distillation",
+    "sharpness",
+    "sphere_eigenvalues",
+    "stability_threshold",
     "state_tangent",
     "store_tangent_kernel",
+    "student_process",
     "tangent_kernel",
     "tangent_motion",
     "tangent_spectrum",
     "train_centred",
+    "trained_ensemble",
+    "unit_variance_",
 ]

@@ -46,3 +46,23 @@ def kernel_ridge(
         return Posterior(mean, None)
     explained = torch.linalg.solve_triangular(factor, cross.mT, upper=False).square().sum(0)
     return Posterior(mean, test_variance.double() - explained)
+
+
+def trained_ensemble(
+    nngp: Tensor, ntk: Tensor, targets: Tensor, test_nngp: Tensor, test_ntk: Tensor, test_variance: Tensor, ridge: float = 0.0
+) -> Posterior:
+    """Predict test points by infinitely wide networks that descent has trained to the end, over draws of their weights.
+
+    With Theta the tangent kernel and K the kernel of outputs at the start, A = Theta_* (Theta + ridge I)^{-1}: mean = A y,
+    variance = K_** - 2 A K_*^T + A K A^T, its diagonal (Lee et al. 2019, arXiv:1902.06720). No posterior of any
+    Gaussian process is like that unless Theta = K, where it is that of `kernel_ridge` without a ridge.
+
+    nngp, ntk: [N, N]. targets: [N, O]. test_nngp, test_ntk: [M, N]. test_variance: [M], each test point's NNGP with itself.
+    Raises what `kernel_ridge` raises.
+    """
+    weights = kernel_ridge(ntk, torch.eye(len(ntk), dtype=torch.float64, device=ntk.device), test_ntk, ridge).mean
+    cross, own = test_nngp.double(), nngp.double()
+    if cross.shape != weights.shape or own.shape != ntk.shape:
+        raise ValueError(f"both kernels need the same points, got {tuple(own.shape)} and {tuple(ntk.shape)}")
+    variance = test_variance.double() - 2 * (weights * cross).sum(1) + ((weights @ own) * weights).sum(1)
+    return Posterior(weights @ targets.double(), variance)

@@ -189,7 +189,60 @@ def dense_features(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(kind, "sparsity", lambda self, x, weights: {})
 
 
+def one_scale(patch: pytest.MonkeyPatch) -> None:
+    """Training knows no output scale."""
+    place = module("analyses.atlas.papers.p204_grokking")
+    right = place.train_centred
+    patch.setattr(place, "train_centred", lambda *given, scale, **how: right(*given, scale=1.0, **how))
+
+
+def no_noise(patch: pytest.MonkeyPatch) -> None:
+    """Noise on the weights of sines is not added."""
+    patch.setattr(module("analyses.lazy.sine_network").SineNetwork, "add_noise_", lambda self, *given: self)
+
+
+def parametrised_as(name: str, other: str) -> Mutation:
+    """A parametrisation is taken for another one."""
+    return lambda patch: entry_of(
+        "analyses.lazy.parametrised",
+        "PARAMETRISATIONS",
+        name,
+        lambda own: module("analyses.lazy.parametrised").PARAMETRISATIONS[other],
+    )(patch)
+
+
+PAPERS = "analyses.atlas.papers"
+REGRESSION = "analyses.kernel_regression"
+WIDE = "analyses.infinite_width"
 MUTATIONS: list[tuple[str, Mutation]] = [
+    (
+        "p024-features",
+        result_of_method(f"{REGRESSION}.activation_features", "ActivationFeatures", "of_weights", lambda w: 1.05 * w),
+    ),
+    (
+        "p059-permutations",
+        result_of(f"{PAPERS}.p059_permutations", "trained_ensemble", lambda own: own._replace(mean=own.mean + 0.05)),
+    ),
+    ("p160-variance", result_of_method(f"{WIDE}.nonlinearities", "GoLU", "__call__", lambda out: 1.05 * out)),
+    ("p196-sines", no_noise),
+    ("p197-coding-rate", result_of(f"{PAPERS}.p197_coding_rate", "coding_rate", lambda rate: 1.01 * rate)),
+    ("p199-tangent-tasks", result_of_method("analyses.lazy.linearized", "Linearized", "predict", lambda out: 1.01 * out)),
+    ("p202-locality", result_of_method(f"{WIDE}.hierarchical", "HierarchicalNetwork", "_merged", lambda kernel: 0.9 * kernel)),
+    ("p204-grokking", one_scale),
+    ("p205-kernel-machine", result_of(f"{WIDE}.deep_kernel_machine", "_log_likelihood", lambda own: 0 * own)),
+    ("p207-sharpness", parametrised_as("mup", "ntk")),
+    ("p211-student", result_of(f"{REGRESSION}.student_process", "_misfit", lambda misfit: 2 * misfit)),
+    ("p220-self-distillation", result_of(f"{REGRESSION}.self_distillation", "_mixed", lambda share: 0.9 * share)),
+    ("p227-batch", result_of(f"{PAPERS}.p227_batch_hessian", "batch_outlier", lambda own: 1.1 * own)),
+    ("p244-random-features", result_of(f"{PAPERS}.p244_random_features", "sphere_eigenvalues", lambda values: 1.1 * values)),
+    ("p257-linear-networks", parametrised_as("mup", "standard")),
+    ("p257-linear-networks", result_of(f"{PAPERS}.p257_rate_transfer", "one_step_optimum", lambda rate: 1.5 * rate)),
+    ("p262-reconstruction", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
+    ("p270-initial-rate", result_of(f"{PAPERS}.p270_initial_rate", "largest_initial_rate", lambda rate: 1 / rate)),
+    (
+        "p338-unit-variance",
+        result_of("probe.models.unit_variance", "_variances", lambda own: {layer: 4 * value for layer, value in own.items()}),
+    ),
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),
     ("p002-forms", chunk_terms("delta_rule", 3)),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
+from statescope.analyses.infinite_width.attention import AttentionNetwork
 from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
 from statescope.analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
 from statescope.analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
@@ -20,11 +21,22 @@ from statescope.analyses.infinite_width.effective_theory import (
     kernel_by_depth,
     susceptibilities,
 )
+from statescope.analyses.infinite_width.hierarchical import HierarchicalNetwork
 from statescope.analyses.infinite_width.network import InfiniteNetwork, infinite_width_kernels
-from statescope.analyses.infinite_width.nonlinearities import GELU, Erf, Identity, Nonlinearity, ReLU, Sine, Tanh
+from statescope.analyses.infinite_width.nonlinearities import (
+    GELU,
+    Erf,
+    GoLU,
+    Identity,
+    Nonlinearity,
+    ReLU,
+    SiLU,
+    Sine,
+    Tanh,
+)
 from statescope.analyses.infinite_width.recurrent import RecurrentNetwork
 
-NONLINEARITIES = (Identity(), ReLU(), ReLU(0.2), ReLU(-1.0), Erf(), Sine(), GELU(), Tanh())
+NONLINEARITIES = (Identity(), ReLU(), ReLU(0.2), ReLU(-1.0), Erf(), Sine(), GELU(), Tanh(), SiLU(), GoLU())
 ids = [f"{f.kind}{getattr(f, 'slope', '')}" for f in NONLINEARITIES]
 
 
@@ -119,6 +131,10 @@ FAMILIES = [
     (RecurrentNetwork(Erf(), 1.4, 0.7, 0.2), SEQUENCES),
     (ConvolutionalNetwork(2), SEQUENCES),
     (ConvolutionalNetwork(2, 2, Erf(), pooling=False), SEQUENCES),
+    (HierarchicalNetwork((2, 2)), SEQUENCES[:, :4]),
+    (HierarchicalNetwork((1, 5), Erf(), 1.5), SEQUENCES),
+    (AttentionNetwork(), SEQUENCES),
+    (AttentionNetwork(tied=False, weight_variance=1.5), SEQUENCES),
 ]
 
 

@@ -1,0 +1,98 @@
+"""P227: learning rates as a function of batch size, by random matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....probe.runs.run import Run
+from ...infinite_width.dense import DenseNetwork
+from ...infinite_width.nonlinearities import Erf
+from ...ntk.empirical_ntk import empirical_ntk
+from ...operators.curvature import GaussNewton
+from ...operators.density import spectral_density
+from ...operators.random_matrix import batch_noise_edge, batch_outlier
+from ...studies.findings import Axes, Findings
+from ..agreement import seeded
+from ..claim import Claim
+from ..measurement import Scope, at_least, at_most
+
+SIZE, NOISE, OUTLIER, BATCHES = 600, 0.05, 2.0, (1, 4, 16, 64)
+SAMPLES, FEATURES, WIDTH, DRAWN = 256, 6, 12, (4, 8, 16, 32, 64)
+
+FORMULA = "largest eigenvalue of a spiked random matrix against the formula, the largest difference"
+JENSEN = "least mean eigenvalue of batches over that of all samples"
+FIT = "share of the variance that a + c / B explains, of the largest eigenvalue of batches of B"
+SLOPE = "c, over the largest eigenvalue of all samples"
+MOMENTS = "first two moments by stochastic Lanczos quadrature against the matrix, in standard errors"
+DUAL = "largest eigenvalue of the Gauss-Newton matrix against that of the tangent kernel"
+BY_BATCH = Axes("largest eigenvalue of a batch's Gauss-Newton matrix", "batch", "over that of all samples", x_log=True)
+
+
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().mean() / 2
+
+
+def largest(kernel: Tensor) -> float:
+    """The largest eigenvalue of the Gauss-Newton matrix of these samples: that of their tangent kernel over their number."""
+    return float(torch.linalg.eigvalsh(kernel)[-1]) / len(kernel)
+
+
+def standard_errors(estimate: tuple[float, float], exact: float) -> float:
+    return abs(estimate[0] - exact) / estimate[1]
+
+
+class BatchHessian(Claim, kind="p227-batch"):
+    """Wigner matrices with one outlier, and the Gauss-Newton matrix of a small network on batches of its data."""
+
+    paper, scope = "P227", Scope.IDENTITY
+    statement = (
+        "A batch's curvature has a larger top than that of all samples, by noise over the batch size as the spiked model says, "
+        "so that the largest stable rate grows with the batch and then saturates."
+    )
+    measurements = (
+        at_most(FORMULA, 0.05),
+        at_least(JENSEN, 1.0, "ratio"),
+        at_least(FIT, 0.95, "share"),
+        at_least(SLOPE, 0.1, "ratio"),
+        at_most(DUAL, 1e-10),
+        at_most(MOMENTS, 4.0, "standard errors"),
+    )
+    panels = (BY_BATCH,)
+    note = "The scaling of Adam by the root of the batch, and divergence of real training, are not measured."
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        draw, generator, found = seeded(seed), torch.Generator().manual_seed(seed), Findings()
+        found.numbers[FORMULA] = max(self._spiked(draw(SIZE, SIZE), batch) for batch in BATCHES)
+        x = draw(SAMPLES, FEATURES)
+        y = (x[:, :1] * x[:, 1:2]).sign()
+        model = DenseNetwork(1, Erf(), 1.5).finite((FEATURES,), WIDTH, generator)
+        whole, kernel = GaussNewton(model, squared, [(x, y)]), empirical_ntk(model, x)
+        dense = whole.matmat(torch.eye(whole.shape[0], dtype=torch.float64))
+        full = float(torch.linalg.eigvalsh(dense)[-1])
+        found.numbers[DUAL] = abs(largest(kernel) / full - 1)
+        means = []
+        for batch in DRAWN:
+            drawn = (torch.randperm(SAMPLES, generator=generator)[:batch] for _ in range(4096 // batch))
+            means.append(float(np.mean([largest(kernel[rows][:, rows]) for rows in drawn])) / full)
+        slope, rest = np.polyfit(1 / np.array(DRAWN), means, 1)
+        errors = np.array(means) - slope / np.array(DRAWN) - rest
+        density = spectral_density(whole, 40, 20, generator)
+        moments = [(power, float(torch.linalg.matrix_power(dense, power).trace())) for power in (1, 2)]
+        found.numbers |= {
+            JENSEN: min(means),
+            FIT: float(1 - errors.var() / np.var(means)),
+            SLOPE: float(slope),
+            MOMENTS: max(standard_errors(density.trace_of(lambda v, p=power: v**p), exact) for power, exact in moments),
+        }
+        found.curves[BY_BATCH.title, "batches"] = (DRAWN, means)
+        return found
+
+    def _spiked(self, drawn: Tensor, batch: int) -> float:
+        wigner = NOISE / batch**0.5 * (drawn + drawn.T) / 2**0.5
+        wigner[0, 0] += OUTLIER
+        top = float(torch.linalg.eigvalsh(wigner)[-1])
+        expected = batch_outlier(OUTLIER, NOISE, SIZE, batch)
+        assert expected >= batch_noise_edge(NOISE, SIZE, batch)
+        return abs(top / expected - 1)

@@ -1,0 +1,80 @@
+"""A network to first order in its parameters, as a model that can be trained; and tasks learnt apart that are added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+Predict = Callable[[Mapping[str, Tensor]], Tensor]  # a task vector to outputs on one set of inputs
+Vector = dict[str, Tensor]
+
+
+class Linearized(nn.Module):
+    """f(x; theta_0) + J(x; theta_0) delta: the tangent of a model at theta_0, linear in what is trained, delta.
+
+    delta starts at zero and has the names of the model's parameters, with "_" for "."; one forward-mode product a pass gives it
+    (Ortiz-Jimenez, Favero and Frossard 2023, arXiv:2305.12827). Training it is descent with the tangent kernel.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Keep the parameters that require gradients as theta_0. Raises ValueError for a model that has none."""
+        super().__init__()
+        self._model = [model]  # in a list, so that its parameters are not this module's
+        self.start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+        if not self.start:
+            raise ValueError("no parameter of the model has requires_grad")
+        self.delta = nn.ParameterDict({_plain(name): torch.zeros_like(value) for name, value in self.start.items()})
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The outputs of the tangent, shaped as the model's."""
+        return self.predict({name: self.delta[_plain(name)] for name in self.start}, *inputs)
+
+    def predict(self, vector: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
+        """The outputs with a task vector, by the model's own names, in the place of delta."""
+        values, slopes = jvp(
+            lambda parameters: functional_call(self._model[0], parameters, inputs), (self.start,), (dict(vector),)
+        )
+        out: Tensor = values + slopes
+        return out
+
+    def task_vector(self) -> Vector:
+        """What has been learnt, by the model's own names."""
+        return {name: self.delta[_plain(name)].detach().clone() for name in self.start}
+
+
+def task_vector(after: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Vector:
+    """theta - theta_0 of each parameter, the direction that a task was learnt along (Ilharco et al. 2023, arXiv:2212.04089)."""
+    if after.keys() != before.keys():
+        raise ValueError(f"both need the same parameters, these are in one alone: {sorted(after.keys() ^ before.keys())}")
+    return {name: after[name].detach() - before[name].detach() for name in before}
+
+
+def combined(vectors: Sequence[Vector], scales: Sequence[float]) -> Vector:
+    """sum_i a_i tau_i. Raises ValueError where there is not one scale for each vector."""
+    if len(vectors) != len(scales) or not vectors:
+        raise ValueError(f"{len(vectors)} task vectors and {len(scales)} scales were given, one of each is needed")
+    return {
+        name: torch.stack([scale * own[name] for own, scale in zip(vectors, scales, strict=True)]).sum(0) for name in vectors[0]
+    }
+
+
+def disentanglement_error(predicts: Sequence[Predict], vectors: Sequence[Vector], scales: Sequence[float]) -> float:
+    """How far tasks disturb each other when their vectors are added: 0 where each changes the outputs on its own inputs alone.
+
+    xi(a) = sum_i E_{x of task i} d(f(x; theta_0 + a_i tau_i), f(x; theta_0 + sum_j a_j tau_j)), here with d the mean square over
+    outputs, for numbers where the paper counts answers that differ (Ortiz-Jimenez, Favero and Frossard 2023, arXiv:2305.12827).
+
+    predicts: of each task, the outputs on its inputs when a vector is added to theta_0. vectors: tau_i. scales: a_i.
+    """
+    whole, found = combined(vectors, scales), 0.0
+    for predict, vector, scale in zip(predicts, vectors, scales, strict=True):
+        with torch.no_grad():
+            found += float((predict(combined([vector], [scale])) - predict(whole)).square().mean())
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "_")
