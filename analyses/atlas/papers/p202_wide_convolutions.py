@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from ..claim import Claim
 from ..measurement import Scope, at_least, at_most, equals
 
 NETWORKS = {4: HierarchicalNetwork((1, 2, 2)), 8: HierarchicalNetwork((1, 2, 2, 2))}
-HELD_OUT, DRAWS = 200, 3
+HELD_OUT = 200
 
-FINITE = "tangent kernel of drawn networks of 512 channels, the mean of 16, against the formula"
+FINITE = "tangent kernel of drawn networks of 1024 channels, the mean of 16, against the formula"
 LOCAL = "exponent of the samples in the error for a function of one position, of {}"
 GLOBAL = "exponent of the samples in the error for a function of all positions, of {}"
 STEEPER = "exponent for all positions less that for one, 8 positions"
@@ -36,6 +37,9 @@ class WideConvolutions(Claim, kind="p202-locality"):
     sizes: tuple[int, ...] = (64, 128, 256, 512)
     """The training sets hold these numbers of samples."""
 
+    draws: int = 3
+    """Each error is the mean over this many targets."""
+
     paper, scope = "P202", Scope.IDENTITY
     statement = (
         "A convolutional network in the kernel regime learns a function of few neighbouring positions at a rate that does not "
@@ -49,10 +53,13 @@ class WideConvolutions(Claim, kind="p202-locality"):
     panels = (CURVES,)
     note = "Exponents are those of a few hundred samples, not the asymptotic ones."
 
+    def small(self) -> Self:
+        return replace(self, sizes=(64, 256), draws=2)
+
     def experiment(self, seed: int, run: Run) -> Findings:
         generator, found = torch.Generator().manual_seed(seed), Findings()
         x = on_circles(6, 4, generator)
-        drawn = [empirical_ntk(NETWORKS[4].finite((4, 2), 512, generator), x) for _ in range(16)]
+        drawn = [empirical_ntk(NETWORKS[4].finite((4, 2), 1024, generator), x) for _ in range(16)]
         found.numbers[FINITE] = relative_change(torch.stack(drawn).mean(0), infinite_width_kernels(NETWORKS[4], x).ntk)
         slopes = {}
         for positions in NETWORKS:
@@ -67,8 +74,8 @@ class WideConvolutions(Claim, kind="p202-locality"):
     def _errors(self, positions: int, local: bool, generator: torch.Generator) -> list[float]:
         """Mean squared errors over several targets, drawn from the process of a network that sees one position or all."""
         network = NETWORKS[positions]
-        errors = np.zeros((DRAWS, len(self.sizes)))
-        for draw in range(DRAWS):
+        errors = np.zeros((self.draws, len(self.sizes)))
+        for draw in range(self.draws):
             x = on_circles(max(self.sizes) + HELD_OUT, positions, generator)
             seen, teacher = (x[:, :1], HierarchicalNetwork((1,))) if local else (x, network)
             kernel = infinite_width_kernels(network, x).ntk

@@ -56,7 +56,7 @@ class Reconstructions(Claim, kind="p262-reconstruction"):
     note = "Gradients are those at the start; distillation on the reconstructions is not measured."
 
     def small(self) -> Self:
-        return replace(self, widths=(32, 512), steps=800)
+        return replace(self, widths=(32, 256), steps=400)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw, found = seeded(seed), Findings()
