@@ -22,7 +22,7 @@ from ..measurement import Scope, at_least, at_most, equals
 NETWORKS = {4: HierarchicalNetwork((1, 2, 2)), 8: HierarchicalNetwork((1, 2, 2, 2))}
 HELD_OUT = 200
 
-FINITE = "tangent kernel of drawn networks of 1024 channels, the mean of 16, against the formula"
+FINITE = "tangent kernel of drawn networks of 256 channels, the mean of 80, against the formula"
 LOCAL = "exponent of the samples in the error for a function of one position, of {}"
 GLOBAL = "exponent of the samples in the error for a function of all positions, of {}"
 STEEPER = "exponent for all positions less that for one, 8 positions"
@@ -59,7 +59,7 @@ class WideConvolutions(Claim, kind="p202-locality"):
     def experiment(self, seed: int, run: Run) -> Findings:
         generator, found = torch.Generator().manual_seed(seed), Findings()
         x = on_circles(6, 4, generator)
-        drawn = [empirical_ntk(NETWORKS[4].finite((4, 2), 1024, generator), x) for _ in range(16)]
+        drawn = [empirical_ntk(NETWORKS[4].finite((4, 2), 256, generator), x) for _ in range(80)]
         found.numbers[FINITE] = relative_change(torch.stack(drawn).mean(0), infinite_width_kernels(NETWORKS[4], x).ntk)
         slopes = {}
         for positions in NETWORKS:
