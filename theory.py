@@ -20,9 +20,9 @@ from .analyses.kernel_regression.self_distillation import self_distillation
 from .analyses.kernel_regression.student_process import student_process
 from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
-from .analyses.lazy.linearized import Linearized, disentanglement_error
 from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
-from .analyses.lazy.sharpness import largest_initial_rate, sharpness, stability_threshold
+from .analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
+from .analyses.lazy.tangent_model import TangentModel, disentanglement_error
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
 from .analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
@@ -44,12 +44,12 @@ __all__ = [
     "DenseNetwork",
     "HierarchicalNetwork",
     "KernelModes",
-    "Linearized",
     "RecurrentNetwork",
     "ResidualNetwork",
     "Samples",
     "TangentKernel",
     "TangentKernelOperator",
+    "TangentModel",
     "TangentSpectrum",
     "TileStore",
     "batch_outlier",
@@ -61,6 +61,7 @@ __all__ = [
     "empirical_ntk",
     "fourier_modes",
     "gradient_descent",
+    "hessian_sharpness",
     "infinite_width_kernels",
     "irrep_modes",
     "kernel_modes",
@@ -75,7 +76,6 @@ __all__ = [
     "random_features_point",
     "reconstruct",
     "self_distillation",
-    "sharpness",
     "sphere_eigenvalues",
     "stability_threshold",
     "state_tangent",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import InfiniteNetwork, Kernels, Scaled
+from .network import InfiniteNetwork, Kernels, NTKLinear
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class AttentionNetwork(InfiniteNetwork, kind="attention"):
 class _Attention(nn.Module):
     def __init__(self, network: AttentionNetwork, inputs: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.query = Scaled(inputs, width, network.sharpness, 0.0, generator)
-        self.key = self.query if network.tied else Scaled(inputs, width, network.sharpness, 0.0, generator)
-        self.value = Scaled(inputs, width, network.weight_variance, 0.0, generator)
-        self.read = Scaled(width, 1, network.weight_variance, 0.0, generator)
+        self.query = NTKLinear(inputs, width, network.sharpness, 0.0, generator)
+        self.key = self.query if network.tied else NTKLinear(inputs, width, network.sharpness, 0.0, generator)
+        self.value = NTKLinear(inputs, width, network.weight_variance, 0.0, generator)
+        self.read = NTKLinear(width, 1, network.weight_variance, 0.0, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         scores = self.query(x) @ self.key(x).mT / self.query.weight.shape[0]

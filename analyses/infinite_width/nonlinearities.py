@@ -139,7 +139,7 @@ class Quadrature(Nonlinearity):
 
     @abstractmethod
     def slope(self, x: Tensor) -> Tensor:
-        """f'(x)."""
+        """The derivative f'(x), elementwise."""
 
     def covariance(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return _expectation(self, c, a, b, self.nodes)

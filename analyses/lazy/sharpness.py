@@ -12,7 +12,7 @@ from ..operators.curvature import Hessian, Loss
 from ..operators.lanczos import top_eigenpairs
 
 
-def sharpness(model: nn.Module, loss: Loss, inputs: Tensor, targets: Any, *, tolerance: float = 1e-4) -> float:
+def hessian_sharpness(model: nn.Module, loss: Loss, inputs: Tensor, targets: Any, *, tolerance: float = 1e-4) -> float:
     """The largest eigenvalue of the Hessian of the mean loss, by Lanczos.
 
     tolerance: of the eigenvalue's residual, relative. Raises what `Hessian` and `top_eigenpairs` raise.

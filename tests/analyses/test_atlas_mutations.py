@@ -226,7 +226,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p160-variance", result_of_method(f"{WIDE}.nonlinearities", "GoLU", "__call__", lambda out: 1.05 * out)),
     ("p196-sines", no_noise),
     ("p197-coding-rate", result_of(f"{PAPERS}.p197_coding_rate", "coding_rate", lambda rate: 1.01 * rate)),
-    ("p199-tangent-tasks", result_of_method("analyses.lazy.linearized", "Linearized", "predict", lambda out: 1.01 * out)),
+    ("p199-tangent-tasks", result_of_method("analyses.lazy.tangent_model", "TangentModel", "predict", lambda out: 1.01 * out)),
     ("p202-locality", result_of_method(f"{WIDE}.hierarchical", "HierarchicalNetwork", "_merged", lambda kernel: 0.9 * kernel)),
     ("p204-grokking", one_scale),
     ("p205-kernel-machine", result_of(f"{WIDE}.deep_kernel_machine", "_log_likelihood", lambda own: 0 * own)),

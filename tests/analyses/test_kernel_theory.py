@@ -19,7 +19,7 @@ from statescope.analyses.kernel_regression.self_distillation import (
     self_distillation_limit,
 )
 from statescope.analyses.kernel_regression.student_process import inverse_gamma_scales, student_process
-from statescope.analyses.lazy.linearized import Linearized
+from statescope.analyses.lazy.tangent_model import TangentModel
 from statescope.analyses.ntk.empirical_ntk import empirical_ntk
 
 
@@ -156,7 +156,7 @@ def test_points_are_found_again_from_the_gradients_that_add_up() -> None:
 def test_a_tangent_is_linear_and_trains_by_its_kernel() -> None:
     model = DenseNetwork(1, Erf()).finite((3,), 16, torch.Generator().manual_seed(0))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    tangent = Linearized(model)
+    tangent = TangentModel(model)
     torch.testing.assert_close(tangent(x), model(x))
     torch.testing.assert_close(empirical_ntk(tangent, x, method="jacobian"), empirical_ntk(model, x), rtol=0, atol=1e-10)
     along = {name: torch.randn(value.shape, dtype=torch.float64) for name, value in model.named_parameters()}

@@ -14,7 +14,7 @@ from statescope.analyses.lazy.parametrised import (
     half_squared_error,
     one_step_optimum,
 )
-from statescope.analyses.lazy.sharpness import largest_initial_rate, sharpness, stability_threshold
+from statescope.analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
 from statescope.analyses.lazy.sine_network import SineNetwork, spectral_centroid
 from statescope.analyses.operators.random_matrix import batch_noise_edge, batch_outlier, largest_batch_step
 from statescope.kernels.arguments import NonFiniteError
@@ -95,7 +95,7 @@ def test_sharpness_is_the_top_of_the_hessian() -> None:
     network, x, y = nn.Linear(4, 1).double(), drawn(12, 4), drawn(12, 1)
     own = torch.cat([x, torch.ones(12, 1, dtype=DOUBLE)], 1)
     expected = float(torch.linalg.eigvalsh(own.T @ own / 12)[-1])
-    assert sharpness(network, half_squared_error, x, y, tolerance=1e-10) == pytest.approx(expected, rel=1e-8)
+    assert hessian_sharpness(network, half_squared_error, x, y, tolerance=1e-10) == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.5, False), (0.9, False), (0.5, True), (0.9, True)])
@@ -116,7 +116,7 @@ def test_descent_on_a_parabola_turns_unstable_at_the_threshold(momentum: float, 
 def followed(network: AbcNetwork, x: Tensor, y: Tensor, rate: float, times: list[int]) -> list[float]:
     """The sharpness at these steps over the threshold."""
     found: list[float] = []
-    descend(network, x, y, rate, times, lambda taken: found.append(sharpness(network, half_squared_error, x, y)))
+    descend(network, x, y, rate, times, lambda taken: found.append(hessian_sharpness(network, half_squared_error, x, y)))
     return [value / stability_threshold(rate) for value in found]
 
 

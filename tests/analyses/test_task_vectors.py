@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from statescope.analyses.lazy.linearized import Linearized, Vector, combined, disentanglement_error, task_vector
+from statescope.analyses.lazy.tangent_model import TangentModel, Vector, combined, disentanglement_error, task_vector
 
 
 def linear_in(x: Tensor) -> object:
@@ -34,7 +34,7 @@ def test_tasks_of_a_linear_model_disturb_each_other_by_what_their_inputs_share()
 def test_a_tangent_leaves_the_model_and_names_its_vector() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    tangent, x = Linearized(model), torch.randn(5, 3, dtype=torch.float64)
+    tangent, x = TangentModel(model), torch.randn(5, 3, dtype=torch.float64)
     optimizer = torch.optim.SGD(tangent.parameters(), lr=0.1)
     for _ in range(3):
         optimizer.zero_grad()
@@ -46,4 +46,4 @@ def test_a_tangent_leaves_the_model_and_names_its_vector() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     torch.testing.assert_close(tangent.predict(vector, x), tangent(x))
     with pytest.raises(ValueError, match="requires_grad"):
-        Linearized(model.requires_grad_(False))
+        TangentModel(model.requires_grad_(False))

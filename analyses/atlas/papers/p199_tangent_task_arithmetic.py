@@ -13,7 +13,7 @@ from torch.func import functional_call
 from ....probe.runs.run import Run
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.nonlinearities import Erf
-from ...lazy.linearized import Linearized, Predict, Vector, combined, disentanglement_error, task_vector
+from ...lazy.tangent_model import Predict, TangentModel, Vector, combined, disentanglement_error, task_vector
 from ...ntk.empirical_ntk import empirical_ntk
 from ...studies.findings import Axes, Findings
 from ..agreement import Draw, difference, seeded
@@ -65,7 +65,7 @@ class TangentArithmetic(Claim, kind="p199-tangent-tasks"):
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
         of_tangent, of_network = [], list[Vector]()
         for x, y in tasks:
-            tangent = Linearized(model)
+            tangent = TangentModel(model)
             descend(tangent, x, y, self.steps)
             of_tangent.append(tangent.task_vector())
             descend(model, x, y, self.steps)
@@ -94,7 +94,7 @@ class TangentArithmetic(Claim, kind="p199-tangent-tasks"):
         return x
 
     def _against_differences(self, model: nn.Module, x: Tensor, draw: Draw) -> float:
-        tangent, small = Linearized(model), 1e-5
+        tangent, small = TangentModel(model), 1e-5
         along = {name: draw(*value.shape) for name, value in model.named_parameters()}
         with torch.no_grad():
             base = model(x)
@@ -106,7 +106,7 @@ class TangentArithmetic(Claim, kind="p199-tangent-tasks"):
 
 def descend(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> None:
     """Full-batch descent on the mean squared error, at half the largest step that is stable at the start."""
-    kernel = empirical_ntk(model._model[0] if isinstance(model, Linearized) else model, x)
+    kernel = empirical_ntk(model._model[0] if isinstance(model, TangentModel) else model, x)
     rate = 0.5 * len(x) / float(torch.linalg.eigvalsh(kernel)[-1])
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(steps):
@@ -123,7 +123,7 @@ def predictions(model: nn.Module, x: Tensor) -> Predict:
 
 def tangent_predictions(model: nn.Module, x: Tensor) -> Predict:
     """What its tangent says."""
-    tangent = Linearized(model)
+    tangent = TangentModel(model)
     return lambda vector: tangent.predict(vector, x)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ....probe.runs.run import Run
 from ...infinite_width.nonlinearities import ReLU
 from ...lazy.parametrised import AbcNetwork, descend, half_squared_error
-from ...lazy.sharpness import sharpness, stability_threshold
+from ...lazy.sharpness import hessian_sharpness, stability_threshold
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim, fresh_seeds
@@ -82,5 +82,5 @@ class SharpnessTransfer(Claim, kind="p207-sharpness"):
             FEATURES, width, DEPTH, name, torch.Generator().manual_seed(seed), nonlinearity=ReLU(), weight_variance=2.0
         )
         curve: list[float] = []
-        descend(network, x, y, rate, times, lambda taken: curve.append(sharpness(network, half_squared_error, x, y)))
+        descend(network, x, y, rate, times, lambda taken: curve.append(hessian_sharpness(network, half_squared_error, x, y)))
         return curve

@@ -13,7 +13,7 @@ from torch import Tensor
 from ....probe.runs.run import Run
 from ...infinite_width.nonlinearities import ReLU
 from ...lazy.parametrised import AbcNetwork, half_squared_error
-from ...lazy.sharpness import largest_initial_rate, sharpness
+from ...lazy.sharpness import hessian_sharpness, largest_initial_rate
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim, fresh_seeds
@@ -71,7 +71,7 @@ class InitialRate(Claim, kind="p270-initial-rate"):
                 sizes.append(depth * width)
                 succeeds = partial(self._learns, width=width, depth=depth, x=x, y=y, seed=seed)
                 rates.append(largest_initial_rate(succeeds, 0.02, 30.0, self.halvings))
-                sharp.append(sharpness(self._network(width, depth, seed), half_squared_error, x, y, tolerance=1e-2))
+                sharp.append(hessian_sharpness(self._network(width, depth, seed), half_squared_error, x, y, tolerance=1e-2))
         x_log, y_log = np.log(sizes), np.log(rates)
         slope, offset = np.polyfit(x_log, y_log, 1)
         found = Findings({SLOPE: float(slope)})

@@ -12,7 +12,7 @@ Predict = Callable[[Mapping[str, Tensor]], Tensor]  # a task vector to outputs o
 Vector = dict[str, Tensor]
 
 
-class Linearized(nn.Module):
+class TangentModel(nn.Module):
     """f(x; theta_0) + J(x; theta_0) delta: the tangent of a model at theta_0, linear in what is trained, delta.
 
     delta starts at zero and has the names of the model's parameters, with "_" for "."; one forward-mode product a pass gives it
