@@ -107,7 +107,8 @@ def _divergence(gram: Tensor, expected: Tensor) -> Tensor:
     factor = torch.linalg.cholesky(expected)
     ratio = torch.cholesky_solve(gram, factor)
     log_determinants = torch.linalg.slogdet(gram).logabsdet - 2 * factor.diagonal().log().sum()
-    return (ratio.trace() - log_determinants - len(gram)) / 2
+    divergence: Tensor = (ratio.trace() - log_determinants - len(gram)) / 2
+    return divergence
 
 
 def _log_likelihood(kernel: Tensor, targets: Tensor) -> Tensor:
@@ -115,4 +116,5 @@ def _log_likelihood(kernel: Tensor, targets: Tensor) -> Tensor:
     factor = torch.linalg.cholesky(kernel)
     misfit = (targets * torch.cholesky_solve(targets, factor)).sum()
     size = 2 * factor.diagonal().log().sum() + len(kernel) * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
-    return -(misfit + targets.shape[1] * size) / 2
+    likelihood: Tensor = -(misfit + targets.shape[1] * size) / 2
+    return likelihood

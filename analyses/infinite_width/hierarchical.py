@@ -33,20 +33,21 @@ class HierarchicalNetwork(InfiniteNetwork, kind="hierarchical"):
         w, f, size = self.weight_variance, self.nonlinearity, first.shape[2]
         cross = torch.einsum("npd,mpd->nmp", first, second) / size
         own = [inputs.square().sum(2) / size for inputs in (first, second)]
-        layer = Layer(*(w * self._merged(part, 0) for part in (cross, own[0][:, None], own[1][None])), torch.empty(0))
-        layer = layer._replace(tangent=layer.cross)
+        cross, a, b = (w * self._merged(part, 0) for part in (cross, own[0][:, None], own[1][None]))
+        layer = Layer(cross, a, b, cross)
         for depth in range(1, len(self.patches)):
             back = f.derivative(layer.cross, layer.first, layer.second) * layer.tangent
             through = (f.covariance(layer.cross, layer.first, layer.second), f.variance(layer.first), f.variance(layer.second))
             cross, a, b = (w * self._merged(part, depth) for part in through)
             layer = Layer(cross, a, b, cross + w * self._merged(back, depth))
-        layer = Layer(*(part[..., 0] for part in layer))
+        layer = Layer._make(part[..., 0] for part in layer)
         nngp = f.covariance(layer.cross, layer.first, layer.second)
         return Kernels(nngp, nngp + f.derivative(layer.cross, layer.first, layer.second) * layer.tangent)
 
     def _merged(self, kernel: Tensor, depth: int) -> Tensor:
         """The mean over each patch of the last axis."""
-        return kernel.unflatten(-1, (-1, self.patches[depth])).mean(-1)
+        merged: Tensor = kernel.unflatten(-1, (-1, self.patches[depth])).mean(-1)
+        return merged
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 3 or x.shape[1] != prod(self.patches):

@@ -6,6 +6,7 @@ A unit that sees its weights only through such features is linear in them: two l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,16 +54,16 @@ class ActivationFeatures:
             )
         waves = self.frequencies
         phase, size = waves * (x.double() @ self.directions.T), (waves**2 * square / 2).exp()
-        return torch.cat([size * phase.cos(), size * phase.sin()], 1) / len(waves) ** 0.5
+        return torch.cat([size * phase.cos(), size * phase.sin()], 1) / math.sqrt(len(waves))
 
     def of_weights(self, weights: Tensor, biases: Tensor) -> Tensor:
         """Psi of weights [M, d] and biases [M]: [M, 2 m], so that Phi(x) . Psi(w, b) is the estimate."""
-        weights, count = weights.double(), len(self.frequencies)
+        weights, root = weights.double(), math.sqrt(len(self.frequencies))
         size = (weights @ self.directions.T - weights.square().sum(1, keepdim=True) / 2).exp()
         phase = self.frequencies * biases.double()[:, None]
         if self.unit == "sine":  # the imaginary part of the wave
-            return torch.cat([size * phase.sin(), size * phase.cos()], 1) / count**0.5
-        return torch.cat([size * phase.cos(), -size * phase.sin()], 1) / count**0.5
+            return torch.cat([size * phase.sin(), size * phase.cos()], 1) / root
+        return torch.cat([size * phase.cos(), -size * phase.sin()], 1) / root
 
     def exact(self, x: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
         """What the inner products estimate: sigma(w . x + b), [N, M]."""

@@ -28,7 +28,8 @@ def gradient_features(model: nn.Module) -> Callable[[Tensor], Tensor]:
     parameters = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
 
     def output(theta: dict[str, Tensor], point: Tensor) -> Tensor:
-        return functional_call(model, theta, (point[None],))[0, 0]
+        value: Tensor = functional_call(model, theta, (point[None],))[0, 0]
+        return value
 
     def features(points: Tensor) -> Tensor:
         own = vmap(grad(output), (None, 0))(parameters, points)

@@ -34,10 +34,8 @@ class TangentModel(nn.Module):
 
     def predict(self, vector: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
         """The outputs with a task vector, by the model's own names, in the place of delta."""
-        values, slopes = jvp(
-            lambda parameters: functional_call(self._model[0], parameters, inputs), (self.start,), (dict(vector),)
-        )
-        out: Tensor = values + slopes
+        found = jvp(lambda parameters: functional_call(self._model[0], parameters, inputs), (self.start,), (dict(vector),))
+        out: Tensor = found[0] + found[1]
         return out
 
     def task_vector(self) -> Vector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def batch_noise_edge(noise: float, size: int, batch: int) -> float:
     """The edge of the eigenvalues that sampling alone makes: 2 noise sqrt(size / batch), the radius of Wigner's semicircle.
@@ -11,7 +13,7 @@ def batch_noise_edge(noise: float, size: int, batch: int) -> float:
     """
     if noise <= 0 or size < 1 or batch < 1:
         raise ValueError(f"noise, size and batch must be positive, got {noise}, {size} and {batch}")
-    return 2 * noise * (size / batch) ** 0.5
+    return 2 * noise * math.sqrt(size / batch)
 
 
 def batch_outlier(eigenvalue: float, noise: float, size: int, batch: int) -> float:

@@ -77,4 +77,5 @@ def _set(module: nn.Module, weight: Tensor) -> None:
     if is_parametrized(module, "weight"):
         module.weight = weight
     else:
+        assert isinstance(module.weight, Tensor)
         module.weight.copy_(weight)

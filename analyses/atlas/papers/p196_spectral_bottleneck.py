@@ -96,8 +96,8 @@ def high_frequencies(points: int, seed: int) -> Tensor:
     band = slice(points // 4, points * 2 // 5)
     phases = 2 * torch.pi * torch.rand(len(spectrum[band]), generator=generator, dtype=torch.float64)
     spectrum[band] = torch.polar(torch.ones_like(phases), phases)
-    signal = torch.fft.irfft(spectrum, points)
-    return (signal / signal.std())[:, None]
+    signal: Tensor = torch.fft.irfft(spectrum, points)[:, None]
+    return signal / float(signal.std())
 
 
 def leading_frequency(kernel: Tensor, count: int = 20) -> float:

@@ -96,4 +96,6 @@ def on_circles(count: int, positions: int, generator: torch.Generator) -> Tensor
 def drawn_from(kernel: Tensor, generator: torch.Generator) -> Tensor:
     """A function drawn from a Gaussian process, at the kernel's points [N, 1]."""
     values, vectors = torch.linalg.eigh(kernel)
-    return vectors @ (values.clamp(min=0).sqrt()[:, None] * torch.randn(len(kernel), 1, generator=generator, dtype=torch.float64))
+    drawn = torch.randn(len(kernel), 1, generator=generator, dtype=torch.float64)
+    function: Tensor = vectors @ (values.clamp(min=0).sqrt()[:, None] * drawn)
+    return function

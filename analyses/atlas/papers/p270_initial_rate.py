@@ -87,8 +87,8 @@ class InitialRate(Claim, kind="p270-initial-rate"):
 
     def _learns(self, rate: float, *, width: int, depth: int, x: Tensor, y: Tensor, seed: int) -> bool:
         network = self._network(width, depth, seed)
-        first, *others = network.weights
-        optimizer = torch.optim.SGD([{"params": [first], "lr": FIRST * rate}, {"params": others}], lr=rate)
+        first, *others = network.parameters()
+        optimizer = torch.optim.SGD([{"params": [first], "lr": FIRST * rate}, {"params": others, "lr": rate}])
         first_loss = float("inf")
         for step in range(self.steps + 1):
             outputs = network(x)
