@@ -1,7 +1,7 @@
 """A plotly chart that keeps its camera and zoom while what it draws changes, and a strip of tokens that can be clicked.
 
 Streamlit's own chart starts afresh whenever its figure changes. This one calls Plotly.react with the layout's uirevision, on
-the plotly.js that comes with the plotly package; nothing is loaded from elsewhere.
+the plotly.js that comes with the plotly package, which the server hands out; nothing is loaded from elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 import streamlit as st
 from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
+
+from ..plotly_library import library_address
 
 WINDOW = 256  # tokens
 
@@ -38,7 +39,13 @@ function stack(figure) {
 }
 
 function drawn(place) {
-    if (!window.Plotly) {  // it comes once for all charts, from load_plotly
+    if (!window.Plotly) {  // it comes once for all charts
+        if (!document.getElementById("plotly-library")) {
+            const script = document.createElement("script");
+            script.id = "plotly-library";
+            script.src = place.given.library;
+            document.head.appendChild(script);
+        }
         setTimeout(() => drawn(place), 30);
         return;
     }
@@ -68,8 +75,6 @@ export default function(component) {
     drawn(place);
 }
 """
-
-LOADED = "\nexport default function() {}\n"
 
 STRIP = """
 export default function(component) {
@@ -177,22 +182,17 @@ STRIP_STYLE = """
 
 
 @cache
-def _components() -> tuple[Any, Any, Any]:
+def _components() -> tuple[Any, Any]:
     chart = st.components.v2.component("statescope_chart", js=CHART, isolate_styles=False)
     strip = st.components.v2.component("statescope_strip", js=STRIP, css=STRIP_STYLE)
-    library = st.components.v2.component("statescope_plotly", js=get_plotlyjs() + LOADED)
-    return chart, strip, library
-
-
-def load_plotly() -> None:
-    """Bring plotly.js to the page, once for all its charts: it is large, and each step of a chart would bring it again."""
-    _components()[2](key="plotly", data={}, height=1)
+    return chart, strip
 
 
 def kept_chart(figure: Figure, key: str, alt: str) -> None:
     """Draw a figure; its camera and zoom survive a change of its data."""
     figure.update_layout(uirevision=key, autosize=True, height=figure.layout.height or 420)
-    _components()[0](data={"figure": figure.to_json(validate=False), "alt": alt}, key=_key(key))
+    data = {"figure": figure.to_json(validate=False), "alt": alt, "library": library_address()}
+    _components()[0](data=data, key=_key(key))
 
 
 def token_strip(

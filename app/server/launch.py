@@ -107,13 +107,22 @@ def launch(
 def _serve(address: str, port: int, names: Sequence[str]) -> None:
     import streamlit
     from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import FileResponse
+    from starlette.routing import Route
 
+    from ..plotly_library import HEADERS, PATH, library_file
     from . import warm_up
     from .gate import Gate
 
+    def library(request: Request) -> FileResponse:
+        return FileResponse(library_file(), media_type="text/javascript", headers=HEADERS)
+
     script = Path(__file__).with_name("main.py")
     warm_up.begin()
-    app = streamlit.App(script, middleware=[Middleware(Gate, names=names)], on_script_error=tell_error)
+    app = streamlit.App(
+        script, routes=[Route(PATH, library)], middleware=[Middleware(Gate, names=names)], on_script_error=tell_error
+    )
     app.run(config=settings(address, port))
 
 

@@ -8,7 +8,6 @@ import streamlit as st
 
 from statescope.app.components.choose import entered
 from statescope.app.components.index import RunFacts, runs_there_are
-from statescope.app.components.kept_chart import load_plotly
 from statescope.app.components.runs import choose_run, current_run
 from statescope.app.components.text import literal
 from statescope.app.environment import runs_folder
@@ -37,13 +36,10 @@ def main() -> None:
         else:
             st.session_state.pop("run", None)  # what was shown is gone
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
-        library = st.container()
     import_plugins()
     page = st.navigation(menu(current_run() if sound else None), expanded=True)
     with entered(page.url_path):
         page.run()
-    with library:
-        load_plotly()  # behind the page, for it is large and the first page needs none of it
     SHOWN.set()
 
 

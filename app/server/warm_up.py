@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 from ...probe.errors import StatescopeError
 
 PATIENCE = 60.0  # seconds without a page, after which the rest is imported all the same
+BREATH = 4.0  # seconds in which the browser draws the first page undisturbed
 SHOWN = threading.Event()  # a page has been drawn
 
 
@@ -22,7 +24,8 @@ def begin() -> None:
 
 def _import() -> None:
     _for_pages()
-    SHOWN.wait(PATIENCE)
+    if SHOWN.wait(PATIENCE):
+        time.sleep(BREATH)
     _for_models()
 
 

@@ -239,7 +239,7 @@ def test_the_page_and_its_connection_take_their_own_names_and_pages_only(port: i
     foreign = ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", f"localhost@evil.example:{port}", "")
     for host in foreign:  # a name that a stranger makes lead here
         assert " 403 " in ask(port, stream, host, f"http://{host}", upgrade=True)
-        for path in ("/", "/_stcore/health", "/_stcore/host-config", "/media/x"):
+        for path in ("/", "/plotly.min.js", "/_stcore/health", "/_stcore/host-config", "/media/x"):
             assert " 40" in ask(port, path, host, None, upgrade=False)
     pages = (
         "http://evil.example",

@@ -15,6 +15,7 @@ import pytest
 import streamlit.config
 
 from statescope.app.cli import main
+from statescope.app.plotly_library import library_address, library_file
 from statescope.app.server.gate import Gate
 from statescope.app.server.launch import NoNameError, PortInUseError, launch, settings
 
@@ -37,6 +38,10 @@ def test_the_first_start_on_a_machine_asks_nothing_and_serves(tmp_path: Path) ->
         while not health and process.poll() is None and time.monotonic() < deadline:
             try:
                 health = urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).read()
+                library = urllib.request.urlopen(f"http://127.0.0.1:{port}{library_address()}", timeout=20)
+                assert library.read() == library_file().read_bytes()
+                assert "immutable" in library.headers["Cache-Control"]
+                assert library.headers["Content-Type"].startswith("text/javascript")
             except OSError:
                 time.sleep(0.2)
     finally:

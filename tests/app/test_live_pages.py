@@ -7,15 +7,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import plotly
 import pytest
 import torch
 from opened_app import charts, numbers, open_app
+from plotly.offline import get_plotlyjs_version
 from streamlit.testing.v1 import AppTest
 
 from statescope import Model, ModelConfig, Run
 from statescope.analyses.geometry.state_walk import state_walk
 from statescope.app.components.below_state import BELOW
 from statescope.app.model_folders import NoModelError, check_folder, models_in
+from statescope.app.plotly_library import library_address, library_file
 from statescope.probe.mixers import DeltaNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*causal_conv1d.*:UserWarning")
@@ -281,9 +284,22 @@ def test_a_text_stays_from_page_to_page(no_runs: Path, monkeypatch: pytest.Monke
 
 
 def test_a_step_does_not_bring_the_drawing_library_again(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes once, outside the part of the page that a step draws again."""
+    """Charts name its address, which a browser asks once."""
     app = open_app(no_runs, monkeypatch, "live_state", live="tiny", text="1234")
-    inside = {part.proto.component_name: len(part.proto.js_content) for part in app.main.get("bidi_component")}
-    assert max(inside.values()) < 20_000
-    (library,) = [part.proto for part in app.sidebar.get("bidi_component")]
-    assert library.component_name == "statescope_plotly" and len(library.js_content) > 1_000_000
+    sent = {part.proto.component_name: len(part.proto.js_content) for part in app.get("bidi_component")}
+    assert max(sent.values()) < 20_000
+    assert {chart["library"] for chart in components(app, "figure")} == {library_address()}
+
+
+def test_the_library_is_that_of_the_installed_package() -> None:
+    assert f"plotly.js v{get_plotlyjs_version()}" in library_file().read_text("utf-8")[:200]
+    assert library_address().endswith(f"?v={plotly.__version__}")
+
+
+def test_numbers_go_to_the_browser_packed(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text, the matrices of each step would be four times as long."""
+    app = open_app(no_runs, monkeypatch, "live_state", live="bytes", text="a cat and a hat")
+    figure = json.loads(components(app, "figure")[0]["figure"])
+    for trace in figure["data"]:
+        if trace["type"] == "heatmap":
+            assert set(trace["z"]) == {"dtype", "bdata", "shape"}

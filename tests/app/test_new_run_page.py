@@ -105,6 +105,12 @@ def test_the_form_starts_what_it_says_and_tells_what_is_wrong(tmp_path: Path, mo
     configuration = json.loads((Path(out) / "manifest.json").read_text())["configuration"]
     assert configuration["study"]["training"]["steps"] == 9 and configuration["seeds"] == [0, 1, 2]
     assert Run(out).status == "interrupted" and any("interrupted" in warning.value for warning in app.warning)
+    app.text_input(key="set-parity-small-keep").set_value("100, 0, 10")
+    submitted(app)
+    assert started[-1][-2:] == ["--keep", "0,10,100"]
+    app.text_input(key="set-parity-small-keep").set_value("often")
+    submitted(app)
+    assert "steps to keep are a list" in app.error[0].value and len(started) == 2
     app.text_input(key="set-parity-small-seeds").set_value("0..x")
     submitted(app)
     assert "seeds are a range" in app.error[0].value

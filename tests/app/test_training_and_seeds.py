@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import pandas as pd
 import pytest
 from opened_app import numbers, open_app, record
 
-from statescope import Run
+from statescope import Run, Training
 from statescope.analyses.behaviour.results.training_curve import TrainingCurve
+from statescope.analyses.dynamics.over_checkpoints import OfTransitions, over_checkpoints
+from statescope.analyses.studies.parity import ParityStudy
 from statescope.app.components.tags import FILE, tag, tags_there_are
 from statescope.app.pages.seeds import runs_alike
 from statescope.app.pages.training import kinds_over_steps, marked, nearest
+from statescope.app.server.navigation import entries
 from statescope.probe.results.over_seeds import over_seeds
 
 
@@ -88,3 +92,47 @@ def test_tags_are_kept_beside_the_runs_and_found_by_the_search(seeds: Path, monk
     (seeds / FILE).write_text("[1, {")
     assert not open_app(seeds, monkeypatch, "runs", run="run-1").exception and tags_there_are(seeds) == {}
     (seeds / FILE).unlink()
+
+
+def test_what_changes_over_checkpoints_is_scrubbed_beside_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Training(steps=6, batch=4, length=8, checkpoint_every=6)
+    study = replace(ParityStudy(), training=tiny, width=8, heads=2, test_lengths=(8,), sequences=4, probe_length=8)
+    run = replace(study, probe_sequences=16).run(tmp_path / "kept", keep=(0, 3))
+    app = open_app(tmp_path, monkeypatch, "training", analysis="transition_measures", checkpoints_of="negative", step="2")
+    assert not app.exception and not app.error and not app.info
+    expected = over_checkpoints(run, "negative", OfTransitions())
+    assert expected.steps == [0, 3, 6]
+    sent = [json.loads(part.proto.json) for part in app.get("bidi_component")]
+    drawn = [json.loads(data["figure"]) for data in sent if "figure" in data]
+    assert len(drawn) == 3, "the loss, the curves over checkpoints, and the checkpoint nearest to the step"
+    assert all(chart["layout"]["shapes"][0]["x0"] == 2 for chart in drawn[:2])
+    assert any("The checkpoint of step 3" in caption.value for caption in app.caption)
+    names: dict = {}
+    code = next(block.value for block in app.code if "over_checkpoints" in block.value)
+    exec(code.replace(".show()", ""), names)
+    assert names["result"].table.equals(expected.table)
+    app.selectbox(key="analysis").select("nothing").run()
+    assert len([part for part in app.get("bidi_component") if "figure" in json.loads(part.proto.json)]) == 1
+
+
+def test_a_run_of_several_seeds_is_shown_on_the_pages_of_its_results(
+    seeds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With means and intervals, and not as a kind of its own."""
+    run = tmp_path / "together"
+    shutil.copytree(seeds / "run-0", run)
+    for name in ("accuracy_by_length", "probes", "state_trajectory"):
+        joined = over_seeds({seed: Run(seeds / f"run-{seed}").result(name) for seed in range(2)})
+        joined.save(run / "results" / f"{name}.parquet")
+    plain = json.loads((run / "manifest.json").read_text())
+    for name in ("accuracy_by_length", "probes", "state_trajectory"):
+        plain["results"][name]["kind"] = "over_seeds"
+    record(run, results=plain["results"])
+    app = open_app(seeds, monkeypatch, run="together")
+    assert not app.exception and not app.error
+    (frame, *_) = [frame.value for frame in app.dataframe if "low" in frame.value]
+    assert frame.equals(Run(run).result("accuracy_by_length").figure().to_frame())
+    for page in ("probes", "states"):
+        app = open_app(seeds, monkeypatch, page, run="together")
+        assert not app.exception and not app.error and app.get("plotly_chart")
+    assert "other results" not in {entry.title.lower() for entry in entries(Run(run)) if entry.visibility == "visible"}
