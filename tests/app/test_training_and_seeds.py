@@ -17,9 +17,10 @@ from statescope.analyses.behaviour.results.training_curve import TrainingCurve
 from statescope.analyses.dynamics.over_checkpoints import OfTransitions, over_checkpoints
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.app.components.tags import FILE, tag, tags_there_are
+from statescope.app.pages.page import Page
 from statescope.app.pages.seeds import runs_alike
 from statescope.app.pages.training import kinds_over_steps, marked, nearest
-from statescope.app.server.navigation import entries
+from statescope.app.server.navigation import every_page, names_shown
 from statescope.probe.results.over_seeds import over_seeds
 
 
@@ -98,7 +99,7 @@ def test_what_changes_over_checkpoints_is_scrubbed_beside_the_loss(tmp_path: Pat
     tiny = Training(steps=6, batch=4, length=8, checkpoint_every=6)
     study = replace(ParityStudy(), training=tiny, width=8, heads=2, test_lengths=(8,), sequences=4, probe_length=8)
     run = replace(study, probe_sequences=16).run(tmp_path / "kept", keep=(0, 3))
-    app = open_app(tmp_path, monkeypatch, "training", analysis="transition_measures", checkpoints_of="negative", step="2")
+    app = open_app(tmp_path, monkeypatch, "training", analysis="what transitions do", checkpoints_of="negative", step="2")
     assert not app.exception and not app.error and not app.info
     expected = over_checkpoints(run, "negative", OfTransitions())
     assert expected.steps == [0, 3, 6]
@@ -135,4 +136,5 @@ def test_a_run_of_several_seeds_is_shown_on_the_pages_of_its_results(
     for page in ("probes", "states"):
         app = open_app(seeds, monkeypatch, page, run="together")
         assert not app.exception and not app.error and app.get("plotly_chart")
-    assert "other results" not in {entry.title.lower() for entry in entries(Run(run)) if entry.visibility == "visible"}
+    (rest,) = [page for page in every_page(Page) if page.kind == "results"]
+    assert not {"accuracy_by_length", "probes", "state_trajectory"} & {*names_shown(rest, Run(run), every_page(Page))}
