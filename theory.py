@@ -24,7 +24,13 @@ from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
 from .analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
 from .analyses.lazy.tangent_model import TangentModel, disentanglement_error
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
-from .analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
+from .analyses.ntk.measures import (
+    choose_by_coding_rate,
+    coding_rate,
+    decay_exponent,
+    kernel_target_alignment,
+    label_gradient_alignment,
+)
 from .analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from .analyses.ntk.motion import tangent_motion
 from .analyses.ntk.operator import TangentKernelOperator
@@ -54,6 +60,9 @@ __all__ = [
     "TileStore",
     "batch_outlier",
     "by_layer",
+    "choose_by_coding_rate",
+    "coding_rate",
+    "decay_exponent",
     "deep_kernel_machine",
     "diagonal_network_limit",
     "diagonal_recurrence_ntk",
