@@ -27,11 +27,12 @@ from .probe.estimators.ridge import Ridge, RidgeRegression
 from .probe.estimators.sample_curve import sample_curve
 from .probe.estimators.scikit_learn import ProbeClassifier, ProbeRegressor
 from .probe.estimators.soft_nearest_neighbour import SoftNearestNeighbour
+from .probe.statistics.calibration import Calibration
 from .probe.statistics.controls import ControlTask
 from .probe.statistics.corrections import false_discovery_rates
 from .probe.statistics.evidence import ProbingTask
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
-from .probe.statistics.metrics import Accuracy, BalancedAccuracy, Metric, RSquared
+from .probe.statistics.metrics import Accuracy, AreaUnderCurve, BalancedAccuracy, LogLoss, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
 from .probe.subspaces.causal_inner_product import CausalInnerProduct
 from .probe.subspaces.finders import (
@@ -47,9 +48,11 @@ from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Accuracy",
+    "AreaUnderCurve",
     "AttentionPooled",
     "BalancedAccuracy",
     "BilinearState",
+    "Calibration",
     "CannotFitError",
     "CausalInnerProduct",
     "Classifier",
@@ -70,6 +73,7 @@ __all__ = [
     "LinearDiscriminant",
     "LinearProbe",
     "LinearSVM",
+    "LogLoss",
     "Logistic",
     "MeanDifference",
     "MeanProjection",

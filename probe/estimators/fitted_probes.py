@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from ..captures.capture import Capture, labelled
+from ..captures.stored import CHUNK
 from ..errors import StatescopeError, unknown_name
+from ..statistics.calibration import Calibration
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence, ProbingTask
+from ..statistics.metrics import Metric
+from ..statistics.reliability import calibration_rows
 from ..statistics.scores import ProbeScores
-from .estimator import Estimator, Probe, predicted
+from .asking import Asking
+from .estimator import Estimator, Probe
 
 EVERYWHERE = -1  # the position of a probe for all positions
 
@@ -28,6 +34,9 @@ class Settings(Protocol):
 
     @property
     def estimator(self) -> Estimator: ...
+
+    @property
+    def scoring(self) -> Metric: ...
 
     @property
     def control_context(self) -> int: ...
@@ -56,17 +65,15 @@ class Target(NamedTuple):
 class FittedProbe:
     """The probe of a probing task and that of its control task; None where it could not be fitted, and `notes` say why.
 
-    control_task: the labels of the control. baseline, control_baseline: what to answer without the activations. samples: how many
-    were fitted. features: of each of them. code_length: bits a sample of the training labels' online code; nan without
-    probabilities.
+    control_task: the labels of the control. truth, control_truth: the labels that were fitted, [N]. features: of each sample.
+    code_length: bits a sample of the training labels' online code; nan without probabilities.
     """
 
     probe: Probe | None
     control: Probe | None
     control_task: ControlTask | None
-    baseline: float
-    control_baseline: float
-    samples: int
+    truth: Tensor
+    control_truth: Tensor | None
     features: int
     code_length: float
     notes: tuple[str, ...]
@@ -116,15 +123,9 @@ class FittedProbes:
         model: its name in the table. Raises SharedGroupsError for groups that the probes were fitted on, which `same_groups=True`
         allows: the scores are then no held-out scores.
         """
-        shared = torch.isin(test.groups, self.train.groups)
-        if bool(shared.any()) and not same_groups:
-            raise SharedGroupsError(
-                f"{len(test.groups[shared].unique())} of {len(test.groups.unique())} groups of the test capture are in the "
-                "training capture too, so that scores would not be held out; capture other sources (files, sequences), or pass "
-                "same_groups=True to score them all the same"
-            )
+        self._refuse_shared(test, same_groups)
         contexts = None if test.tokens.is_floating_point() else test.contexts(self.sweep.control_context)
-        evidence = Evidence(self.sweep.estimator.metric, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
+        evidence = Evidence(self.sweep.scoring, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
         features = {hook: test.sample_features(hook) for hook in self.hooks}
         found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.by_task}
         rows = []
@@ -137,13 +138,15 @@ class FittedProbes:
             control = None
             if fitted.control is not None and fitted.control_task is not None and contexts is not None:
                 control = fitted.control, fitted.control_task
+            truth, count = test.label(task.label)[held], len(fitted.truth)
+            asking = Asking(self.sweep.scoring, torch.cat([fitted.truth, truth]).unique())
             found = Answers(
-                None if fitted.probe is None or not len(held) else predicted(fitted.probe, own, held),
-                test.label(task.label)[held],
-                None if control is None or not len(held) else predicted(control[0], own, held),
-                None if control is None or contexts is None else control[1].labels(contexts[held]),
-                torch.full((len(held),), fitted.baseline, dtype=torch.float64),
-                torch.full((len(held),), fitted.control_baseline, dtype=torch.float64),
+                None if fitted.probe is None or not len(held) else asking.answers(fitted.probe, own, held, count),
+                asking.truths(truth),
+                None if control is None or not len(held) else asking.answers(control[0], own, held, count),
+                None if control is None or contexts is None else asking.truths(control[1].labels(contexts[held])),
+                asking.baselines(fitted.truth, len(held)),
+                asking.baselines(fitted.control_truth, len(held)),
                 test.sample_groups[held],
             )
             chosen = fitted.probe
@@ -160,6 +163,49 @@ class FittedProbes:
             "test_groups": len(test.groups.unique()),
         }
         return ProbeScores.of(rows, self.sweep.about | about)
+
+    def calibration(self, test: Capture, model: str = "model", *, bins: int = 10, same_groups: bool = False) -> Calibration:
+        """How often the probes are right by how sure they say they are, on held-out samples, in `bins` of equally many.
+
+        A sample of a class that the probe was not fitted to counts as wrong. model, same_groups: as of `score`. Raises TypeError
+        for an estimator whose probes give no probabilities.
+        """
+        self._refuse_shared(test, same_groups)
+        rows = []
+        for task, fitted in self.by_task.items():
+            here = dict(places(test, task.position != EVERYWHERE)).get(task.position, torch.empty(0, dtype=torch.long))
+            held = here[labelled(test.label(task.label)[here])]
+            if fitted.probe is None or not len(held):
+                continue
+            features = test.sample_features(task.hook)
+            found = [fitted.probe.log_probabilities(features[part]) for part in held.split(CHUNK)]
+            if any(part is None for part in found):
+                raise TypeError(f"{self.sweep.estimator.kind} gives no probabilities, whose calibration could be measured")
+            truth = (test.label(task.label)[held][:, None] == fitted.probe.classes).long()
+            index = torch.where(truth.any(1), truth.argmax(1), -1)
+            probabilities = torch.cat([part for part in found if part is not None]).double().exp()
+            where = {"model": model, "hook": task.hook, "position": task.position, "label": task.label}
+            rows += calibration_rows(
+                probabilities.numpy(),
+                index.numpy(),
+                test.sample_groups[held].numpy(),
+                bins,
+                self.sweep.resamples,
+                self.sweep.seed,
+                where,
+            )
+        if not rows:
+            raise ValueError("no probe was fitted that this capture has samples for; there is nothing to calibrate")
+        return Calibration(pd.DataFrame(rows), {"estimator": self.sweep.estimator.kind, "bins": bins})
+
+    def _refuse_shared(self, test: Capture, same_groups: bool) -> None:
+        shared = torch.isin(test.groups, self.train.groups)
+        if bool(shared.any()) and not same_groups:
+            raise SharedGroupsError(
+                f"{len(test.groups[shared].unique())} of {len(test.groups.unique())} groups of the test capture are in the "
+                "training capture too, so that scores would not be held out; capture other sources (files, sequences), or pass "
+                "same_groups=True to score them all the same"
+            )
 
 
 def places(capture: Capture, by_position: bool) -> list[tuple[int, Tensor]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ..captures.capture import Capture, labelled
 from ..captures.stored import in_memory, subset
-from ..configuration import Configuration, Count, Natural
+from ..configuration import BadSettingError, Configuration, Count, Natural
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.groups import group_folds
+from ..statistics.metrics import METRICS, Metric
 from ..statistics.scores import ProbeScores
+from .asking import Asking, cross_answers
 from .code_length import code_lengths
 from .estimator import CannotFitError, Estimator, Probe
 from .fitted_probes import FittedProbe, FittedProbes, Target, places
@@ -32,6 +33,8 @@ class ProbeSweep(Configuration):
 
     estimator: Estimator = Ridge()
     """This is fitted, with its penalties; a name such as "logistic" stands for that estimator with its defaults."""
+    metric: Literal["of_estimator", "accuracy", "balanced_accuracy", "auc", "log_loss", "r_squared"] = "of_estimator"
+    """Held-out answers, controls and nulls are scored by this; a penalty is chosen by the estimator's own metric."""
     by_position: bool = False
     """Fit a probe for each position instead of one for all."""
     control_context: Count = 1
@@ -44,6 +47,18 @@ class ProbeSweep(Configuration):
     """Measure the online code length too, if the estimator's probes give probabilities; it costs four more fits."""
     seed: int = 0
     """Control tasks, resamples, permutations and outer folds are drawn from this seed."""
+
+    def __post_init__(self) -> None:
+        if self.scoring.of_classes != self.estimator.metric.of_classes:
+            wanted = "classes" if self.scoring.of_classes else "numbers"
+            raise BadSettingError(f"the metric {self.metric} is of {wanted}, which {self.estimator.kind} does not answer")
+        if self.scoring.needs_probabilities and not self.estimator.has_probabilities:
+            raise BadSettingError(f"the metric {self.metric} needs probabilities, which {self.estimator.kind} does not give")
+
+    @property
+    def scoring(self) -> Metric:
+        """What answers are scored by."""
+        return self.estimator.metric if self.metric == "of_estimator" else METRICS[self.metric]
 
     def run(
         self,
@@ -77,9 +92,8 @@ class ProbeSweep(Configuration):
                     probes.get(Target(label, False)),
                     probes.get(Target(label, True)),
                     part.tasks.get(label),
-                    self._baseline(part.truth[label]),
-                    self._baseline(part.targets.get(Target(label, True))),
-                    len(part.groups),
+                    part.truth[label],
+                    part.targets.get(Target(label, True)),
                     part.features.shape[1],
                     lengths.get(label, float("nan")),
                     (*part.notes[label], *flaw),
@@ -102,24 +116,27 @@ class ProbeSweep(Configuration):
 
         The penalty is chosen anew inside the other folds. folds: how many, which hold whole groups.
         """
-        evidence = Evidence(self.estimator.metric, self.resamples, self.permutations, self.seed)
+        evidence = Evidence(self.scoring, self.resamples, self.permutations, self.seed)
         rows = []
         for part in self._parts(capture, hooks, labels):
             answers: dict[Target, Tensor] = {}
             flaw: tuple[str, ...] = ()
             parting: list[Tensor] = []
+            asking = {name: Asking(self.scoring, values.unique()) for name, values in part.truth.items()}
             try:
                 parting = _folds(part.groups, folds, self.seed)
-                answers = self.estimator.cross_predict(part.features, part.targets, part.groups, parting) if part.targets else {}
+                own = {target: asking[target.label] for target in part.targets}
+                answers = cross_answers(self.estimator, part.features, part.targets, part.groups, parting, own) if own else {}
             except CannotFitError as error:
                 flaw = (f"cannot be fitted: {error}",)
             lengths = self._code_lengths(part) if answers else {}
             for label in part.labels:
                 truth, notes = part.truth[label], (*part.notes[label], *flaw)
                 guess, control = (answers.get(Target(label, is_control)) for is_control in (False, True))
-                drawn = part.targets.get(Target(label, True))
-                baselines = (self._baselines(truth, parting), self._baselines(truth if drawn is None else drawn, parting))
-                found = Answers(guess, truth, control, drawn, *baselines, part.groups)
+                drawn, asked = part.targets.get(Target(label, True)), asking[label]
+                baselines = [_baselines(asked, own, parting) for own in (truth, truth if drawn is None else drawn)]
+                truths = asked.truths(truth), None if drawn is None else asked.truths(drawn)
+                found = Answers(guess, truths[0], control, truths[1], *baselines, part.groups)
                 about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
                 about |= {"code_length": lengths.get(label, float("nan"))}
                 rows.append(evidence.row(model, ProbingTask(part.hook, part.position, label), found, notes) | about)
@@ -131,16 +148,6 @@ class ProbeSweep(Configuration):
             return {}
         own = {target.label: values for target, values in part.targets.items() if not target.control}
         return code_lengths(self.estimator, part.features, own, part.groups, self.seed)
-
-    def _baseline(self, target: Tensor | None) -> float:
-        return self.estimator.metric.baseline(target) if target is not None and len(target) else float("nan")
-
-    def _baselines(self, target: Tensor, folds: Sequence[Tensor]) -> Tensor:
-        """For each sample, the baseline of the samples of other folds, [n]."""
-        found = torch.full((len(target),), float("nan"), dtype=torch.float64)
-        for held_out in folds:
-            found[held_out] = self._baseline(target[~held_out])
-        return found
 
     @property
     def about(self) -> dict[str, Any]:
@@ -231,6 +238,14 @@ class _Part:
     @property
     def labels(self) -> list[str]:
         return list(self.truth)
+
+
+def _baselines(asking: Asking, target: Tensor, folds: Sequence[Tensor]) -> Tensor:
+    """For each sample, what the samples of other folds answer without activations, [n] or [n, C]."""
+    found = asking.baselines(None, len(target)).clone()
+    for held_out in folds:
+        found[held_out] = asking.baselines(target[~held_out], int(held_out.sum()))
+    return found
 
 
 def _folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:

@@ -44,7 +44,7 @@ def sample_curve(
             if count == len(unique):
                 raise
             names = [(hook, label) for hook in (hooks or train.hooks) for label in (labels or train.labels)]
-            scores = pd.DataFrame(names, columns=["hook", "label"]).assign(note=str(error), metric=sweep.estimator.metric.name)
+            scores = pd.DataFrame(names, columns=["hook", "label"]).assign(note=str(error), metric=sweep.scoring.name)
         parts.append(scores.rename(columns={"accuracy": "score"}).drop(columns="samples", errors="ignore").assign(**about))
     table = pd.concat(parts, ignore_index=True).reindex(columns=list(SampleCurve.columns))
     numbers = ["score", "low", "high", "control", "majority"]

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..hooks.names import layer_of, site_of
-from .groups import group_bootstrap, group_shuffles
+from .groups import group_shuffles
 from .metrics import Metric
 
 NAN = float("nan")
@@ -29,7 +29,8 @@ class Answers:
     """What a probe and its control answered to n held-out samples.
 
     guess, truth: of the label, [n]; no guess where there is no probe. control, control_truth: of the control task. baseline,
-    control_baseline: the answers without the activations, [n]. groups: the source of each sample, [n].
+    control_baseline: the answers without the activations, [n]. groups: the source of each sample, [n]. Where the metric takes a
+    score of each class, answers are [n, C], and truths [n] the numbers of classes (`Asking`).
     """
 
     guess: Tensor | None
@@ -78,7 +79,7 @@ class Evidence:
             "control": control,
             "control_low": control_low,
             "control_high": control_high,
-            "selectivity": accuracy - control,
+            "selectivity": self._above(accuracy, control),
             "null": null,
             "p_value": p_value,
             "samples": len(answers.truth),
@@ -89,19 +90,22 @@ class Evidence:
         """Compute a score, and the lower and the upper end of its 95% interval over groups."""
         if guess is None or truth is None:
             return NAN, NAN, NAN
-        above, below = (part.numpy() for part in self.metric.parts(guess, truth, baseline))
-        ends = group_bootstrap(above, groups.numpy(), self.resamples, self.seed, below)
-        low, high = sorted(self.metric.of_ratio(end) for end in ends)
-        return self.metric.of_ratio(float(above.sum() / below.sum())), low, high
+        low, high = self.metric.interval(guess, truth, baseline, groups, self.resamples, self.seed)
+        return self.metric.score(guess, truth, baseline), low, high
 
     def null(self, answers: Answers) -> tuple[float, float]:
         """Compute (mean score, p-value) where labels of the test samples are dealt to other groups and the answers stand.
 
-        p = (1 + permutations that score as high) / (1 + permutations), exact where labels and activations are independent.
+        p = (1 + permutations that score as well) / (1 + permutations), exact where labels and activations are independent.
         """
         if answers.guess is None or not self.permutations or len(answers.groups.unique()) < 2:
             return NAN, NAN
         shuffles = group_shuffles(answers.groups.numpy(), self.permutations, self.seed)
         found = [self.metric.score(answers.guess, answers.truth[shuffle], answers.baseline) for shuffle in shuffles]
-        as_high = sum(score >= self.metric.score(answers.guess, answers.truth, answers.baseline) for score in found)
-        return float(np.mean(found)), (1 + as_high) / (1 + self.permutations)
+        own = self.metric.score(answers.guess, answers.truth, answers.baseline)
+        as_good = sum(self._above(score, own) >= 0 for score in found)
+        return float(np.mean(found)), (1 + as_good) / (1 + self.permutations)
+
+    def _above(self, score: float, other: float) -> float:
+        """How much better a score is than another."""
+        return score - other if self.metric.larger_is_better else other - score

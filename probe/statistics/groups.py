@@ -40,10 +40,21 @@ def group_bootstrap(
     sums = np.bincount(index, weights=values, minlength=count)
     sizes = np.bincount(index, weights=weights, minlength=count).astype(np.float64)
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    ratios = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    tail = float(stats.norm.cdf(-np.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1)))
-    low, high = np.quantile(ratios, [tail, 1 - tail])
+    return expanded_interval(sums[drawn].sum(1) / sizes[drawn].sum(1), count)
+
+
+def expanded_interval(resampled: NDArray[np.float64], groups: int) -> tuple[float, float]:
+    """The 95% interval of a statistic from its values in bootstrap resamples of so many groups, as `group_bootstrap` has it."""
+    tail = float(stats.norm.cdf(-np.sqrt(groups / (groups - 1)) * stats.t.ppf(0.975, groups - 1)))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def group_weights(groups: NDArray[np.int64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each sample [n] comes in each of `resamples` bootstrap resamples of whole groups, as `group_bootstrap` draws."""
+    unique, index = np.unique(groups, return_inverse=True)
+    for drawn in np.random.default_rng(seed).integers(0, len(unique), (resamples, len(unique))):
+        yield np.bincount(drawn, minlength=len(unique)).astype(np.float64)[index]
 
 
 def group_resamples(groups: NDArray[np.int64], count: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -1,22 +1,31 @@
-"""What a probe is scored by, as a ratio of sums over samples, so that whole groups can be resampled."""
+"""What a probe is scored by, with intervals in which whole groups are resampled."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .groups import expanded_interval, group_bootstrap, group_weights
 
 
 class Metric(ABC):
     """A held-out score of guesses against the truth: a function of (sum of numerators) / (sum of denominators).
 
-    name: as tables show it. of_classes: whether targets are classes, or numbers.
+    name: as tables show it. of_classes: whether targets are classes, or numbers. by_class: whether a guess is a score of each
+    class, [n, C], and the truth the number of one of them, rather than both a class or number. needs_probabilities: whether
+    these scores are log-probabilities. larger_is_better: of scores.
     """
 
     name: str
     of_classes: bool
+    by_class: ClassVar[bool] = False
+    needs_probabilities: ClassVar[bool] = False
+    larger_is_better: ClassVar[bool] = True
 
     @abstractmethod
     def parts(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +50,14 @@ class Metric(ABC):
         """The score of all samples together."""
         above, below = self.parts(guess, truth, baseline)
         return self.of_ratio(float(above.sum() / below.sum()))
+
+    def interval(
+        self, guess: Tensor, truth: Tensor, baseline: float | Tensor, groups: Tensor, resamples: int, seed: int
+    ) -> tuple[float, float]:
+        """The 95% interval of the score over groups [n]; nan for one group."""
+        above, below = (part.numpy() for part in self.parts(guess, truth, baseline))
+        low, high = sorted(self.of_ratio(end) for end in group_bootstrap(above, groups.numpy(), resamples, seed, below))
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -97,3 +114,96 @@ class RSquared(Metric):
 
     def flaw(self, targets: Tensor) -> str | None:
         return "one value only" if len(targets) == 0 or bool((targets == targets[0]).all()) else None
+
+
+@dataclass(frozen=True)
+class LogLoss(Metric):
+    """The mean of -log p(truth), in nats. Its baseline are the shares of the classes in training, as log-probabilities."""
+
+    name = "log-loss"
+    of_classes = True
+    by_class = True
+    needs_probabilities = True
+    larger_is_better = False
+
+    def parts(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> tuple[Tensor, Tensor]:
+        likely = guess.double().gather(1, truth[:, None])[:, 0]
+        return -likely, torch.ones(len(truth), dtype=torch.float64)
+
+    def of_ratio(self, ratio: float) -> float:
+        return ratio
+
+    def baseline(self, targets: Tensor) -> float:
+        raise TypeError("the log-loss has a baseline for each class: `class_shares`")
+
+    def flaw(self, targets: Tensor) -> str | None:
+        return Accuracy().flaw(targets)
+
+
+@dataclass(frozen=True)
+class AreaUnderCurve(LogLoss):
+    """The probability that a sample of a class has a higher score for it than one of another class; ties count half.
+
+    It is the area under the ROC curve of each class against the others, as a mean over the classes that some samples have and some
+    lack. A score that is the same for all samples has 1 / 2. It is no ratio of sums over samples: an interval scores each resample.
+    """
+
+    name = "AUC"
+    needs_probabilities = False
+    larger_is_better = True
+
+    def parts(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> tuple[Tensor, Tensor]:
+        raise TypeError("the AUC compares samples with each other; it has no parts by sample")
+
+    def score(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> float:
+        areas = [curve.area(np.ones(len(truth))) for curve in _curves(guess, truth)]
+        return float(np.nanmean(areas)) if areas else float("nan")
+
+    def interval(
+        self, guess: Tensor, truth: Tensor, baseline: float | Tensor, groups: Tensor, resamples: int, seed: int
+    ) -> tuple[float, float]:
+        count, curves = len(groups.unique()), _curves(guess, truth)
+        if count < 2 or not curves:
+            return float("nan"), float("nan")
+        drawn = (np.array([curve.area(own) for curve in curves]) for own in group_weights(groups.numpy(), resamples, seed))
+        found = np.array([np.nanmean(areas) for areas in drawn if not np.isnan(areas).all()])
+        return expanded_interval(found, count) if len(found) else (float("nan"), float("nan"))
+
+
+class _Curve:
+    """The scores of samples for one class, in order, so that each resample costs a pass over them."""
+
+    def __init__(self, scores: Tensor, own: Tensor) -> None:
+        _, level = np.unique(scores.double().numpy(), return_inverse=True)
+        self.level, self.own, self.levels = level, own.numpy(), int(level.max()) + 1
+
+    def area(self, weights: np.ndarray) -> float:
+        """The area where samples weigh so much, [n]; nan where one of the sides weighs nothing."""
+        above, below = (np.bincount(self.level, weights * side, self.levels) for side in (self.own, ~self.own))
+        if not (above.sum() and below.sum()):
+            return float("nan")
+        lower = np.cumsum(below) - below / 2
+        return float((above * lower).sum() / (above.sum() * below.sum()))
+
+
+def _curves(guess: Tensor, truth: Tensor) -> list[_Curve]:
+    """One for each class that some samples have and some lack; for two classes one, as the other is the same."""
+    held = [number for number in range(guess.shape[1]) if 0 < int((truth == number).sum()) < len(truth)]
+    if guess.shape[1] == 2:
+        return [_Curve(guess[:, 1] - guess[:, 0], truth == 1)] if held else []
+    return [_Curve(guess[:, number], truth == number) for number in held]
+
+
+def class_shares(targets: Tensor, values: Tensor) -> Tensor:
+    """The log of the share of each of `values` [C] among training targets [N], each counted once more than it comes: [C]."""
+    counts = (targets[:, None] == values).sum(0).double()
+    return ((counts + 1) / (counts.sum() + len(values))).log()
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Accuracy(),
+    "balanced_accuracy": BalancedAccuracy(),
+    "auc": AreaUnderCurve(),
+    "log_loss": LogLoss(),
+    "r_squared": RSquared(),
+}

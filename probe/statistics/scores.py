@@ -28,7 +28,8 @@ class ProbeScores(Result, kind="probe_scores"):
         "position": "token position of the probe; -1 for one probe for all positions",
         "label": "what is probed",
         "classes": "number of classes of the label among the held-out samples; 0 of a label that is a number",
-        "metric": "what is measured: accuracy, the share of held-out samples that are right; or R2, of labels that are numbers",
+        "metric": "what is measured: accuracy, the share of held-out samples that are right, or another score of classes; R2 of "
+        "labels that are numbers",
         "accuracy": "the probe's held-out score by that metric",
         "low": "lower end of its 95% interval",
         "high": "upper end of its 95% interval",
@@ -36,7 +37,7 @@ class ProbeScores(Result, kind="probe_scores"):
         "control": "score on the control task; undefined where `note` says so",
         "control_low": "lower end of its 95% interval",
         "control_high": "upper end of its 95% interval",
-        "selectivity": "accuracy - control",
+        "selectivity": "how much better than the control: accuracy - control, or of a loss the other way round",
         "null": "mean score where the labels of whole groups are dealt to other groups",
         "p_value": "share of such permutations that score as high, the true one counted in",
         "q_value": "smallest false discovery rate over the table (Benjamini-Hochberg) at which this is a discovery",
@@ -109,7 +110,7 @@ class ProbeScores(Result, kind="probe_scores"):
         values, low, high = (own[name].to_numpy() for name in ("control", "control_low", "control_high"))
         control = Intervals(names, values, "control task", low, high)
         majority = float(np.nanmean(own["majority"]))
-        level, shown = (majority, "majority"), (_least(own) - 0.05, 1.02)
+        level, shown = (majority, "majority"), (_least(own) - 0.05, _most(own) + 0.02)
         return Panel([probe, control], own["metric"].iloc[0], "", label.replace("_", " "), level=level, x_range=shown)
 
     def _by_position(self, own: pd.DataFrame, label: str, model: str) -> Panel:
@@ -123,13 +124,18 @@ class ProbeScores(Result, kind="probe_scores"):
         majority = own.groupby("position")["majority"].mean()
         marks.append(Line(majority.index.to_numpy(), majority.to_numpy(), "majority", dashed=True))
         title = f"{label.replace('_', ' ')}: {model}" if model else label.replace("_", " ")
-        shown = (min(0.0, _least(own) - 0.05), 1.03)
+        shown = (min(0.0, _least(own) - 0.05), _most(own) + 0.03)
         return Panel(marks, "token position", own["metric"].iloc[0], title, y_range=shown)
 
 
 def _least(rows: pd.DataFrame) -> float:
     """The lowest end of what a figure of these rows shows."""
     return float(np.nanmin(rows[["accuracy", "low", "control", "control_low", "majority"]].to_numpy()))
+
+
+def _most(rows: pd.DataFrame) -> float:
+    """The highest end; at least 1, which most scores cannot exceed."""
+    return max(1.0, float(np.nanmax(rows[["accuracy", "high", "control", "control_high", "majority"]].to_numpy())))
 
 
 def _range(rows: pd.DataFrame) -> str:
