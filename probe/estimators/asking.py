@@ -42,7 +42,7 @@ class Asking:
         return torch.searchsorted(self.values, labels) if self.metric.by_class else labels
 
     def baselines(self, targets: Tensor | None, count: int) -> Tensor:
-        """What to answer to `count` samples, knowing only the training targets: [count] or [count, C]; nan where there are none."""
+        """What to answer to `count` samples, knowing the training targets alone: [count] or [count, C]; nan without any."""
         if targets is None or not len(targets):
             return torch.full((count, len(self.values)) if self.metric.by_class else (count,), float("nan"), dtype=torch.float64)
         if self.metric.by_class:

@@ -134,9 +134,16 @@ class ProbeSweep(Configuration):
                 truth, notes = part.truth[label], (*part.notes[label], *flaw)
                 guess, control = (answers.get(Target(label, is_control)) for is_control in (False, True))
                 drawn, asked = part.targets.get(Target(label, True)), asking[label]
-                baselines = [_baselines(asked, own, parting) for own in (truth, truth if drawn is None else drawn)]
-                truths = asked.truths(truth), None if drawn is None else asked.truths(drawn)
-                found = Answers(guess, truths[0], control, truths[1], *baselines, part.groups)
+                baseline = _baselines(asked, truth, parting)
+                found = Answers(
+                    guess,
+                    asked.truths(truth),
+                    control,
+                    None if drawn is None else asked.truths(drawn),
+                    baseline,
+                    baseline if drawn is None else _baselines(asked, drawn, parting),
+                    part.groups,
+                )
                 about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
                 about |= {"code_length": lengths.get(label, float("nan"))}
                 rows.append(evidence.row(model, ProbingTask(part.hook, part.position, label), found, notes) | about)

@@ -144,8 +144,8 @@ class LogLoss(Metric):
 class AreaUnderCurve(LogLoss):
     """The probability that a sample of a class has a higher score for it than one of another class; ties count half.
 
-    It is the area under the ROC curve of each class against the others, as a mean over the classes that some samples have and some
-    lack. A score that is the same for all samples has 1 / 2. It is no ratio of sums over samples: an interval scores each resample.
+    It is the area under the ROC curve of each class against the others, as a mean over the classes that some samples have and
+    some lack. A score that is the same for all has 1 / 2. It is no ratio of sums over samples: an interval scores each resample.
     """
 
     name = "AUC"

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, their intervals and nulls in simulation, and calibration of probes that are sure by construction."""
+"""Metrics against scikit-learn, their intervals and nulls in simulation, and calibration of known probes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from statescope import ProbeSweep
 from statescope.estimators import AreaUnderCurve, Logistic, LogLoss, Ridge
 from statescope.probe.configuration import BadSettingError
 from statescope.probe.estimators.fitted_probes import SharedGroupsError
-from statescope.probe.statistics.calibration import Calibration, calibration_rows
+from statescope.probe.statistics.calibration import Calibration
+from statescope.probe.statistics.reliability import calibration_rows
 
 FIRST = "blocks.0.hook_resid_post"
 PROBE = Logistic(penalties=(1e-2,))
