@@ -51,11 +51,15 @@ class AbcNetwork(nn.Module):
         outputs: int = 1,
         nonlinearity: Nonlinearity | None = None,
         weight_variance: float = 1.0,
+        branch: float | None = None,
     ) -> None:
         """Draw the weights.
 
         depth: hidden layers, one at least. parametrisation: a name of `PARAMETRISATIONS`. nonlinearity: left out, the network is
-        linear. Raises UnknownNameError for another name, and ValueError for mean field with more than one hidden layer.
+        linear. branch: what each hidden layer but the first is multiplied by before it is added to its input; left out, it takes
+        its input's place. With (depth - 1)^{-1/2} training at one rate has a limit in depth too (Bordelon et al. 2023,
+        arXiv:2309.16620). Raises UnknownNameError for another name, and ValueError for mean field with more than one hidden
+        layer.
         """
         super().__init__()
         if parametrisation not in PARAMETRISATIONS:
@@ -73,12 +77,15 @@ class AbcNetwork(nn.Module):
         )
         self.multipliers = [width ** -self.exponents.a[place] for place in places]
         self.multipliers[0] /= inputs**0.5
+        self.branch = branch
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [N, O] of x [N, d]."""
-        *hidden, last = zip(self.multipliers, self.weights, strict=True)
+        first, *hidden, last = zip(self.multipliers, self.weights, strict=True)
+        x = self.nonlinearity(first[0] * (x @ first[1].T))
         for multiplier, weight in hidden:
-            x = self.nonlinearity(multiplier * (x @ weight.T))
+            added = self.nonlinearity(multiplier * (x @ weight.T))
+            x = added if self.branch is None else x + self.branch * added
         out: Tensor = last[0] * (x @ last[1].T)
         return out
 

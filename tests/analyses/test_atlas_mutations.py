@@ -201,6 +201,18 @@ def no_noise(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module("analyses.lazy.sine_network").SineNetwork, "add_noise_", lambda self, *given: self)
 
 
+def whole_branches(patch: pytest.MonkeyPatch) -> None:
+    """Residual branches are not scaled."""
+    network = module("analyses.lazy.parametrised").AbcNetwork
+    right = network.forward
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        self.branch = 1.0
+        return right(self, x)
+
+    patch.setattr(network, "forward", forward)
+
+
 def parametrised_as(name: str, other: str) -> Mutation:
     """A parametrisation is taken for another one."""
     return lambda patch: entry_of(
@@ -230,6 +242,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p202-locality", result_of_method(f"{WIDE}.hierarchical", "HierarchicalNetwork", "_merged", lambda kernel: 0.9 * kernel)),
     ("p204-grokking", one_scale),
     ("p205-kernel-machine", result_of(f"{WIDE}.deep_kernel_machine", "_log_likelihood", lambda own: 0 * own)),
+    ("p207-depth", whole_branches),
     ("p207-sharpness", parametrised_as("mup", "ntk")),
     ("p211-student", result_of(f"{REGRESSION}.student_process", "_misfit", lambda misfit: 2 * misfit)),
     ("p220-self-distillation", result_of(f"{REGRESSION}.self_distillation", "_mixed", lambda share: 0.9 * share)),

@@ -72,6 +72,18 @@ def test_mean_field_and_mup_are_one_parametrisation_of_one_hidden_layer() -> Non
         AbcNetwork(3, 8, 2, "mu", torch.Generator())
 
 
+def test_branches_are_added_to_what_they_read() -> None:
+    """A linear network with branches is (I + s W) of its first map; without them, W alone."""
+    x = drawn(3, 4)
+    for branch in (None, 0.5):
+        network = AbcNetwork(4, 6, 2, "mup", torch.Generator().manual_seed(0), branch=branch)
+        first, hidden, last = (
+            multiplier * weight for multiplier, weight in zip(network.multipliers, network.weights, strict=True)
+        )
+        middle = hidden if branch is None else torch.eye(6, dtype=DOUBLE) + branch * hidden
+        torch.testing.assert_close(network(x), x @ (last @ middle @ first).T)
+
+
 def test_one_step_of_a_wide_linear_network_is_best_where_the_limit_says() -> None:
     x, y = drawn(16, 5), drawn(16, 1, seed=1)
     expected = one_step_optimum(x, y, 2)

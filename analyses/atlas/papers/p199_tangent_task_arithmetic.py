@@ -49,7 +49,7 @@ class TangentArithmetic(Claim, kind="p199-tangent-tasks"):
         in_every_seed(at_most(TANGENT, 1e-3)),
         at_most(APART, 0.8, "ratio"),
         at_most(MERGED, 1.0, "ratio"),
-        at_least(LOCAL, 0.8, "share"),
+        at_least(LOCAL, 0.7, "share"),
     )
     panels = (ERRORS,)
     note = "Regressions of small networks, not fine-tuned image models; negation is a part of the grid of scales."

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
-from ...infinite_width.nonlinearities import ReLU
+from ...infinite_width.nonlinearities import ReLU, Tanh
 from ...lazy.parametrised import AbcNetwork, descend, half_squared_error
 from ...lazy.sharpness import hessian_sharpness, stability_threshold
 from ...studies.findings import Axes, Findings
@@ -52,19 +52,19 @@ class SharpnessTransfer(Claim, kind="p207-sharpness"):
         equals(EDGE, 1.0, 0.1, "ratio"),
     )
     panels = (BY_STEP,)
-    note = "Transfer over depth and Adam are not measured."
+    note = "Adam is not measured."
 
     def small(self) -> Self:
         return replace(self, widths=(32, 128), steps=200)
 
     def experiment(self, seed: int, run: Run) -> Findings:
-        draw, found = seeded(seed), Findings()
-        x = draw(SAMPLES, FEATURES)
-        y = (x[:, :1] * x[:, 1:2]).sign() + 0.5 * x[:, 2:3]
+        found = Findings()
+        x, y = problem(seed)
         times = np.linspace(0, self.steps, 11).astype(int).tolist()
         ratios = {}
         for name, rate in (("mup", self.mup_rate), ("ntk", self.ntk_rate)):
-            curves = np.array([self._curve(name, rate, width, x, y, times, seed) for width in self.widths])
+            made = [network(width, DEPTH, name, seed) for width in self.widths]
+            curves = np.array([followed(own, rate, x, y, times) for own in made])
             ratios[name] = curves / stability_threshold(rate)
             for width, curve in zip(self.widths, ratios[name], strict=True):
                 found.curves[BY_STEP.title, f"{name}, width {width}"] = (times, curve.tolist())
@@ -77,10 +77,66 @@ class SharpnessTransfer(Claim, kind="p207-sharpness"):
         }
         return found
 
-    def _curve(self, name: str, rate: float, width: int, x: Tensor, y: Tensor, times: list[int], seed: int) -> list[float]:
-        network = AbcNetwork(
-            FEATURES, width, DEPTH, name, torch.Generator().manual_seed(seed), nonlinearity=ReLU(), weight_variance=2.0
-        )
-        curve: list[float] = []
-        descend(network, x, y, rate, times, lambda taken: curve.append(hessian_sharpness(network, half_squared_error, x, y)))
-        return curve
+
+WITHIN = "muP, branches by the root of depth: spread of the sharpness over depths while it rises, over its mean"
+WITHOUT = "muP, whole branches: the same, over that"
+BY_DEPTH = Axes("sharpness in training, by depth", "step", "largest eigenvalue of the Hessian times step over 2")
+
+
+@dataclass(frozen=True)
+class SharpnessOverDepth(Claim, kind="p207-depth"):
+    """Residual tanh networks of several depths, under full-batch descent of one rate."""
+
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    depths: tuple[int, ...] = (5, 9, 13)
+    """Networks have these numbers of hidden layers."""
+    width: int = 96
+    """Each layer has this many units."""
+    steps: int = 80
+    """Training takes this many steps, in which the sharpness rises and does not reach 2 over the step."""
+    rate: float = 0.2
+    """The learning rate is this at every depth."""
+
+    paper, scope = "P207", Scope.TRAINED
+    statement = (
+        "With residual branches divided by the root of their number the sharpness rises in training in the same way at every "
+        "depth too; with whole branches it is the larger the deeper the network is."
+    )
+    measurements = (at_most(WITHIN, 0.25, "ratio"), at_least(WITHOUT, 1.5, "ratio"))
+    panels = (BY_DEPTH,)
+
+    def small(self) -> Self:
+        return replace(self, depths=(5, 9), width=48, steps=40)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        found, spreads = Findings(), {}
+        x, y = problem(seed)
+        times = np.linspace(0, self.steps, 5).astype(int).tolist()
+        for name, power in (("by the root of depth", -0.5), ("whole", 0.0)):
+            made = [network(self.width, depth, "mup", seed, (depth - 1) ** power) for depth in self.depths]
+            curves = np.array([followed(one, self.rate, x, y, times) for one in made])
+            spreads[name] = float((curves.std(0, ddof=1) / curves.mean(0)).mean())
+            for depth, curve in zip(self.depths, curves / stability_threshold(self.rate), strict=True):
+                found.curves[BY_DEPTH.title, f"{name}, {depth} layers"] = (times, curve.tolist())
+        found.numbers = {WITHIN: spreads["by the root of depth"], WITHOUT: spreads["whole"] / spreads["by the root of depth"]}
+        return found
+
+
+def problem(seed: int) -> tuple[Tensor, Tensor]:
+    """Samples [N, d] and targets [N, 1]."""
+    x = seeded(seed)(SAMPLES, FEATURES)
+    return x, (x[:, :1] * x[:, 1:2]).sign() + 0.5 * x[:, 2:3]
+
+
+def network(width: int, depth: int, name: str, seed: int, branch: float | None = None) -> AbcNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    unit, variance = (ReLU(), 2.0) if branch is None else (Tanh(), 1.0)  # branches of mean zero, which do not add up
+    return AbcNetwork(FEATURES, width, depth, name, generator, nonlinearity=unit, weight_variance=variance, branch=branch)
+
+
+def followed(own: AbcNetwork, rate: float, x: Tensor, y: Tensor, times: list[int]) -> list[float]:
+    """The sharpness after these numbers of steps."""
+    curve: list[float] = []
+    descend(own, x, y, rate, times, lambda taken: curve.append(hessian_sharpness(own, half_squared_error, x, y)))
+    return curve

@@ -19,7 +19,7 @@ from ..measurement import Scope, at_most, equals
 
 SAMPLES, FEATURES, LAYERS, STEPS = 32, 8, 3, 3
 
-LIMIT = "muP: best rate of one step at the largest width against the limit, logarithms apart"
+LIMIT = "muP: best rate of one step of a wide network against the limit, logarithms apart"
 MAXIMAL = "muP: exponent of the width in the best rate of three steps"
 STANDARD = "standard: exponent of the width in the best rate of three steps"
 BEST = Axes("best learning rate of three steps", "width", "learning rate", x_log=True, y_log=True)
@@ -31,6 +31,8 @@ class RateTransfer(Claim, kind="p257-linear-networks"):
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Networks have these numbers of units a layer."""
+    wide: int = 1024
+    """The best rate of one step is compared with its limit at this width."""
     draws: int = 4
     """At each width the loss is the mean over this many networks."""
 
@@ -48,14 +50,14 @@ class RateTransfer(Claim, kind="p257-linear-networks"):
     note = "That the optimum converges by the root of the width is not measured, nor the tangent parametrisation."
 
     def small(self) -> Self:
-        return replace(self, widths=(32, 256))
+        return replace(self, widths=(32, 256), wide=512)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw, found = seeded(seed), Findings()
         x = draw(SAMPLES, FEATURES)
         y = x @ draw(FEATURES, 1) / FEATURES**0.5 + 0.1 * draw(SAMPLES, 1)
         limit = one_step_optimum(x, y, LAYERS)
-        one = self._best("mup", self.widths[-1], 1, x, y, limit, seed)
+        one = self._best("mup", self.wide, 1, x, y, limit, seed)
         found.numbers[LIMIT] = abs(float(np.log(one / limit)))
         for what, name in ((MAXIMAL, "mup"), (STANDARD, "standard")):
             centres = [limit if name == "mup" else limit / width for width in self.widths]

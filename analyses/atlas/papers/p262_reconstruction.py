@@ -53,7 +53,10 @@ class Reconstructions(Claim, kind="p262-reconstruction"):
         at_most(KERNEL, 0.3, "ratio"),
     )
     panels = (BY_WIDTH,)
-    note = "Gradients are those at the start; distillation on the reconstructions is not measured."
+    note = (
+        "Gradients are those at the start. Which points are found best, and distillation on the reconstructions, are not "
+        "measured."
+    )
 
     def small(self) -> Self:
         return replace(self, widths=(32, 256), steps=400)
