@@ -33,6 +33,7 @@ from .probe.subspaces.ideal_words import IdealWords
 from .probe.subspaces.intervals import DirectionInterval, SubspaceInterval
 from .probe.subspaces.jacobians import Jacobians, activation_jacobians
 from .probe.subspaces.linear_relation import LinearRelation, concept_interval
+from .probe.subspaces.probe_direction import probe_direction
 from .probe.subspaces.subspace import Subspace
 from .probe.subspaces.subspace_finders import (
     PartialLeastSquares,
@@ -88,6 +89,7 @@ __all__ = [
     "direction_projection",
     "erasure_effect",
     "patching_sweep",
+    "probe_direction",
     "project_module",
     "project_weights",
     "subspace_interval",

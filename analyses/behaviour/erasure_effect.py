@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...kernels.recurrence import TapRequest
+from ...kernels.recurrence import Tap, TapRequest
 from ...probe.captures.capture import Capture
 from ...probe.captures.collect import capture
 from ...probe.erasure.eraser import Eraser
+from ...probe.erasure.labelled_erasers import LabelledEraser
 from ...probe.estimators.estimator import Estimator
 from ...probe.estimators.logistic import Logistic
 from ...probe.estimators.probe_sweep import ProbeSweep
@@ -30,7 +31,7 @@ NOTHING = "nothing"
 
 def erasure_effect(
     model: HookedModel,
-    erasers: Mapping[str, Eraser],
+    erasers: Mapping[str, Eraser | LabelledEraser],
     train: Sequence[Batch],
     test: Sequence[Batch],
     label: str,
@@ -45,8 +46,8 @@ def erasure_effect(
 ) -> ErasureEffect:
     """Erase a concept while the model runs, fit fresh probes to what is left, and measure the output.
 
-    erasers: name -> eraser, all of one activation. A state is erased at the one position that `positions` then names, from where
-        the recurrence goes on; any other activation at all positions.
+    erasers: name -> eraser, all of one activation; one that is told the label gets that of the batches. A state is erased at the
+        one position that `positions` then names, from where the recurrence goes on; any other activation at all positions.
     train, test: batches that fresh probes are fitted to and scored on, of different sources; the output is measured on `test`.
     label: what the probes read. hooks: where, besides the activation that is erased: later ones show what flows around it.
     estimators: of the fresh probes; one that is not linear shows what linear erasure leaves.
@@ -62,8 +63,8 @@ def erasure_effect(
     rows = looking.rows(None, NOTHING, erased)
     for said, eraser in erasers.items():
         rows += looking.rows(eraser, said, erased)
-    for rank in dict.fromkeys(eraser.rank for eraser in erasers.values()):
-        like = next(eraser for eraser in erasers.values() if eraser.rank == rank)
+    plain = [eraser for eraser in erasers.values() if isinstance(eraser, Eraser)]
+    for rank, like in {eraser.rank: eraser for eraser in reversed(plain)}.items():
         drawn = [Eraser.random(like, generator_for(seed, 41, rank, index)) for index in range(randoms)]
         rows += _mean([looking.rows(one, f"random, rank {rank}", erased) for one in drawn])
     table = pd.DataFrame(rows).assign(model=name, label=label, erased=erased)
@@ -85,11 +86,14 @@ class _Looking:
     measure: Measure
     seed: int
 
-    def rows(self, eraser: Eraser | None, said: str, erased: str) -> list[dict[str, Any]]:
+    def rows(self, eraser: Eraser | LabelledEraser | None, said: str, erased: str) -> list[dict[str, Any]]:
         """A row for each estimator and place, in the model with the eraser."""
         taps: dict[str, Any] = {"taps": self.positions} if erased.endswith("hook_state") else {}
-        with self._erasing(eraser):
-            seen, held_out = self._capture(self.train), self._capture(self.test)
+        with self._erasing(eraser, self.train):
+            seen = self._capture(self.train)
+        with self._erasing(eraser, self.test):
+            held_out = self._capture(self.test)
+        with self._erasing(eraser, self.test):
             changed = self._output(taps)
         change = changed - self._output({})
         groups = np.concatenate([batch.groups[:, None].expand(batch.tokens.shape[:2]).flatten().numpy() for batch in self.test])
@@ -109,8 +113,20 @@ class _Looking:
                 found.append({"estimator": estimator.kind, "hook": hook} | score | about)
         return found
 
-    def _erasing(self, eraser: Eraser | None) -> AbstractContextManager[Any]:
-        return nullcontext() if eraser is None else self.model.hooks(fwd_hooks=[eraser.ablate()])
+    def _erasing(self, eraser: Eraser | LabelledEraser | None, batches: Sequence[Batch]) -> AbstractContextManager[Any]:
+        """The model with an eraser, in which these batches run, one after another and each once."""
+        if eraser is None:
+            return nullcontext()
+        if isinstance(eraser, Eraser):
+            return self.model.hooks(fwd_hooks=[eraser.ablate()])
+        in_turn = iter([self._labels(batch, eraser.hook) for batch in batches])
+        return self.model.hooks(fwd_hooks=[(eraser.hook, lambda value, hook: eraser(value, next(in_turn)))])
+
+    def _labels(self, batch: Batch, hook: str) -> Tensor:
+        """The label of each vector of a hook: of all tokens, or of those whose state is tapped."""
+        found = batch.labels[self.label]
+        of_state = self.model.points[hook].firing == "taps"
+        return found[:, list(Tap.of(self.positions).resolve(batch.tokens.shape[1]))] if of_state else found
 
     def _capture(self, batches: Sequence[Batch]) -> Capture:
         return capture(self.model, list(batches), self.places, positions=self.positions)
@@ -121,14 +137,15 @@ class _Looking:
         found: np.ndarray[Any, Any] = torch.cat(measured).numpy()
         return found
 
-    def _moved(self, eraser: Eraser | None, erased: str) -> float:
+    def _moved(self, eraser: Eraser | LabelledEraser | None, erased: str) -> float:
         """How far an eraser moves the test capture's activations, as a share of their variance."""
         if eraser is None:
             return 0.0
         found = self._capture(self.test)
         plain: Tensor = found.activation(erased)[found.position_table >= 0][None]  # shorter sequences have fewer samples
         centred = plain - plain.mean(1)
-        return float((eraser(plain) - plain).abs().square().sum() / centred.abs().square().sum())
+        told = [] if isinstance(eraser, Eraser) else [found.label(self.label)[None]]
+        return float((eraser(plain, *told) - plain).abs().square().sum() / centred.abs().square().sum())
 
 
 def _mean(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

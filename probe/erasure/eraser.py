@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...kernels.recurrence import Edit, Verb
 from ..captures.capture import labelled
 from ..configuration import Configuration, Positive
 from ..plugins import Kinds
@@ -18,13 +20,17 @@ from ..subspaces.sides import Side, change_vectors
 from ..subspaces.subspace import HookFunction
 from .moments import Moments, real_features
 
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
+
 
 @dataclass(frozen=True, eq=False)
 class Eraser:
     """An affine map that takes out a concept: x - left right (x - mean).
 
     It works as a hook of any activation, `run_with_hooks(tokens, fwd_hooks=[eraser.ablate()])`, and of a state at its taps, from
-    where the recurrence goes on. A complex activation is changed in its real and imaginary parts.
+    where the recurrence goes on; and as an `edit` of a state, which propagates or changes what is read. A complex activation is
+    changed in its real and imaginary parts.
 
     left: [D, r]. right: [r, D]; right left = I, so that erasing twice is erasing once.
     mean: [D], where the concept's component is set to.
@@ -61,6 +67,22 @@ class Eraser:
         """Give a hook for `run_with_hooks` that erases the concept."""
         return self.hook, lambda value, hook: self(value)
 
+    def edit(
+        self,
+        model: HookedModel,
+        tokens: Tensor,
+        position: int,
+        *,
+        heads: tuple[int, ...] | None = None,
+        verb: Verb = "propagate",
+    ) -> Edit:
+        """The edit that erases the concept from a state after one token, for `run_with_edits(tokens, {hook: [edit]})`.
+
+        An eraser is affine and oblique, which no edit of a direction is: the model runs once to know the state of these sequences
+        [B, T], and the edit sets it to what is left. It fits these tokens alone, with no other edit before it.
+        """
+        return erasing_edit(self, self.hook, model, tokens, position, heads, verb)
+
     def _erase(self, vectors: Tensor) -> Tensor:
         # Rounding of half precision in the difference from the mean would leave a trace of the concept.
         wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
@@ -70,6 +92,29 @@ class Eraser:
     def _erase_both_parts(self, vectors: Tensor) -> Tensor:
         parts = torch.view_as_real(vectors.resolve_conj())
         return torch.view_as_complex(self._erase(parts.flatten(-2)).reshape(parts.shape).contiguous())
+
+
+def erasing_edit(
+    erase: Callable[[Tensor], Tensor],
+    hook: str,
+    model: HookedModel,
+    tokens: Tensor,
+    position: int,
+    heads: tuple[int, ...] | None,
+    verb: Verb,
+) -> Edit:
+    """The edit that sets the states of sequences [B, T] after a token to what `erase` makes of them, [B, H, ...].
+
+    Raises ValueError for a hook that is no state.
+    """
+    if hook not in model.hook_dict:
+        raise model.unknown_hook(hook)
+    if model.points[hook].access != "edit":
+        raise ValueError(f"{hook} takes no edits; it is no state. Use `ablate` as a hook of run_with_hooks")
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=hook, taps=[position], return_type=None)
+    left = erase(cache[hook])[:, 0]
+    return Edit(position, "set", left if heads is None else left[:, list(heads)], heads, verb)
 
 
 @dataclass(frozen=True)

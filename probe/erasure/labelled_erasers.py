@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ...kernels.recurrence import Edit, Verb
 from ..captures.capture import labelled
 from ..configuration import Configuration, Count, Positive
 from ..plugins import Kinds
 from ..subspaces.sides import Side, change_vectors, vectors_of
 from ..subspaces.subspace import HookFunction
-from .eraser import classified, moments_of
+from .eraser import classified, erasing_edit, moments_of
 from .moments import real_features
+
+if TYPE_CHECKING:
+    from ..models.hooked import HookedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,11 @@ class LabelledEraser(ABC):
     @abstractmethod
     def size(self) -> int:
         """How many entries its vectors have; of complex ones, twice as many as they have numbers."""
+
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """How many dimensions the change of an activation may lie along."""
 
     @abstractmethod
     def change(self, vectors: Tensor, labels: Tensor) -> Tensor:
@@ -55,6 +64,20 @@ class LabelledEraser(ABC):
     def ablate(self, labels: Tensor) -> HookFunction:
         """Give a hook for `run_with_hooks` that erases the concept. labels: of the sequences that run, [B, T]."""
         return self.hook, lambda value, hook: self(value, labels)
+
+    def edit(
+        self,
+        model: HookedModel,
+        tokens: Tensor,
+        labels: Tensor,
+        position: int,
+        *,
+        heads: tuple[int, ...] | None = None,
+        verb: Verb = "propagate",
+    ) -> Edit:
+        """The edit that erases the concept from a state after one token; see `Eraser.edit`. labels: of the tokens, [B, T]."""
+        own = labels[:, [position]]
+        return erasing_edit(lambda state: self(state, own), self.hook, model, tokens, position, heads, verb)
 
     def _each(self, vectors: Tensor, labels: Tensor) -> Tensor:
         flat = vectors.reshape(-1, vectors.shape[-1])
@@ -88,6 +111,10 @@ class OracleEraser(LabelledEraser):
     @property
     def size(self) -> int:
         return len(self.coefficients)
+
+    @property
+    def rank(self) -> int:
+        return int(torch.linalg.matrix_rank(self.coefficients))
 
     def change(self, vectors: Tensor, labels: Tensor) -> Tensor:
         z = labels.reshape(len(vectors), -1) if self.classes is None else labels[:, None] == self.classes
@@ -129,6 +156,10 @@ class QuadraticEraser(LabelledEraser):
 
     @property
     def size(self) -> int:
+        return len(self.mean)
+
+    @property
+    def rank(self) -> int:
         return len(self.mean)
 
     def change(self, vectors: Tensor, labels: Tensor) -> Tensor:

@@ -97,6 +97,11 @@ class FittedProbes:
         fitted = self.by_task.get(ProbingTask(hook, position, label))
         return fitted is not None and fitted.probe is not None
 
+    def training_rows(self, task: ProbingTask) -> Tensor:
+        """The samples of the training capture that a task's probe was fitted to, in the order of its labels."""
+        here = dict(places(self.train, task.position != EVERYWHERE))[task.position]
+        return here[labelled(self.train.label(task.label)[here])]
+
     def predict(self, capture: Capture, hook: str, label: str, position: int = EVERYWHERE) -> Tensor:
         """The predicted label of each sample of a capture (of those at `position`, for probes by position)."""
         rows = dict(places(capture, position != EVERYWHERE))[position]

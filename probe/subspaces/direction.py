@@ -63,6 +63,23 @@ class Direction(Subspace):
         kept = torch.promote_types(features.dtype, torch.float32)
         return cls((gap / norm).to(kept), hook, name, side, norm, details | about)
 
+    @classmethod
+    def along(
+        cls, vector: Tensor, features: Tensor, present: Tensor, *, hook: str, name: str, side: Side = "vector", **about: Any
+    ) -> Direction:
+        """The direction of a vector [D] of any length and sense, turned to where a concept is present in features [N, D].
+
+        present: booleans, [N]. The scale is how far apart the means with and without the concept lie along it. Raises ValueError
+        for a vector of no length.
+        """
+        wide, norm = features.double(), float(vector.norm())
+        if not 0 < norm < float("inf"):
+            raise ValueError(f"{name}: {about.get('method', 'it')} is a vector of length {norm:g}, which is no direction")
+        gap = float((wide[present].mean(0) - wide[~present].mean(0)) @ vector.double()) / norm
+        details = {"with": int(present.sum()), "without": int((~present).sum())} | about
+        unit = (vector / norm if gap >= 0 else -vector / norm).to(torch.promote_types(features.dtype, torch.float32))
+        return cls(unit, hook, name, side, abs(gap) or 1.0, details)
+
     def at(self, hook: str) -> Direction:
         """The same direction in another activation of the same kind, such as that of another layer."""
         return Direction(self.vector, hook, self.name, self.side, self.scale, self.about, self.metric)

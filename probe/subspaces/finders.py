@@ -54,13 +54,8 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
         if not bool(wide.isfinite().all()):
             raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
         found = self.vector(wide, present, torch.arange(len(wide)) if groups is None else groups)
-        norm = float(found.norm())
-        if not 0 < norm < float("inf"):
-            raise ValueError(f"{name}: {self.kind} finds a vector of length {norm:g}, which is no direction")
-        gap = float((wide[present].mean(0) - wide[~present].mean(0)) @ found) / norm
-        details = {"method": self.kind.replace("_", " "), "with": int(present.sum()), "without": int((~present).sum())}
-        unit = (found / norm if gap >= 0 else -found / norm).to(torch.promote_types(features.dtype, torch.float32))
-        return Direction(unit, hook, name, side, abs(gap) or 1.0, details | about)
+        details = {"method": self.kind.replace("_", " ")} | about
+        return Direction.along(found, features, present, hook=hook, name=name, side=side, **details)
 
 
 @dataclass(frozen=True)

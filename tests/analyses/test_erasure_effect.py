@@ -9,7 +9,7 @@ import torch
 from statescope import DeltaNet, Model, ModelConfig, Training, capture, train
 from statescope.analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
 from statescope.analyses.behaviour.measures import token_loss
-from statescope.estimators import Eraser, Leace, MeanProjection, Perceptron, Ridge
+from statescope.estimators import Eraser, Leace, MeanProjection, OracleLeace, Perceptron, Ridge
 from statescope.probe.results.result import Result
 from statescope.probe.tasks.base import Batch
 from statescope.tasks import Sentiment, generator_for
@@ -129,3 +129,22 @@ def test_batches_of_different_lengths_are_moved_by_what_there_is(model: Model) -
     x = test.features(HOOK)
     expected = float((eraser(x) - x).square().sum() / (x - x.mean(0)).square().sum())
     assert found.set_index("eraser").loc["leace", "moved"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("hook", "positions"), [(HOOK, "all"), (STATE, [12])])
+def test_an_eraser_that_is_told_the_label_leaves_a_linear_probe_nothing(model: Model, hook: str, positions: object) -> None:
+    seen = capture(model, batches("validation", 1), [hook], positions=positions)
+    where = {"hook": hook, "name": "sentiment"}
+    erasers = {
+        "oracle": OracleLeace().fit(seen.features(hook), seen.label("sentiment"), **where),
+        "leace": Leace().fit(seen.features(hook), seen.label("sentiment"), **where),
+    }
+    run = {"positions": positions, "estimators": [Ridge()], "randoms": 1}
+    found = erasure_effect(model, erasers, batches("validation", 1), batches("test", 50), "sentiment", **run)
+    table = found.to_frame().set_index("eraser")
+    assert table.loc["oracle", "score"] < table.loc["nothing", "score"] - 0.05
+    assert table.loc["oracle", "moved"] < table.loc["leace", "moved"]  # which may not look at the label
+    assert table.loc["oracle", "rank"] == 2 and [name for name in table.index if "random" in name] == ["random, rank 2"]
+    turned = [Batch(b.tokens, b.targets, {"sentiment": b.labels["sentiment"].roll(1, 0)}, b.groups) for b in batches("test", 50)]
+    wrong = erasure_effect(model, {"oracle": erasers["oracle"]}, batches("validation", 1), turned, "sentiment", **run).to_frame()
+    assert wrong.set_index("eraser").loc["oracle", "change"] != table.loc["oracle", "change"]  # each batch has its own labels

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from statescope import Model, ModelConfig
+from statescope import Edit, Model, ModelConfig
 from statescope.mixers import DeltaNet
-from statescope.probe.erasure.eraser import EraserFitter
+from statescope.probe.erasure.eraser import Eraser, EraserFitter
+from statescope.probe.erasure.labelled_erasers import OracleLeace
 from statescope.probe.erasure.linear_erasers import Leace, MeanProjection
 from statescope.probe.erasure.moments import Moments
 from statescope.probe.estimators.logistic import Logistic
@@ -147,3 +148,52 @@ def test_complex_activations_lose_both_parts() -> None:
     eraser = Leace().fit(z, label, **WHERE)
     torch.testing.assert_close(torch.view_as_real(eraser(z)).flatten(1), Leace().fit(x, label, **WHERE)(x))
     torch.testing.assert_close(eraser(z.view(50, 10, 4)), eraser(z).view(50, 10, 4))
+
+
+@pytest.mark.parametrize("side", ["key", "value"])
+def test_an_eraser_is_an_edit_that_propagates_or_is_read_out(side: str) -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=2, mixer=DeltaNet(heads=2))).double().eval()
+    tokens, hook = torch.randint(0, 5, (40, 6), generator=torch.Generator().manual_seed(0)), "blocks.0.attn.hook_state"
+    state = model.run_with_cache(tokens, names_filter=hook, taps=[3])[1]["state", 0][:, 0]
+    vectors = state.transpose(-1, -2) if side == "key" else state
+    label = (tokens[:, 3] > 1).long()[:, None, None].expand(vectors.shape[:-1])
+    where = {"hook": hook, "name": "late", "side": side}
+    eraser = Leace().fit(vectors.flatten(0, -2), label.flatten(), **where)  # type: ignore[arg-type]
+    with torch.no_grad():
+        plain = model(tokens)
+        by_hook = model.run_with_hooks(tokens, fwd_hooks=[eraser.ablate()], taps=[3])
+        edited = model.run_with_edits(tokens, {hook: [eraser.edit(model, tokens, 3)]})
+        torch.testing.assert_close(edited, by_hook)
+        read = model.run_with_edits(tokens, {hook: [eraser.edit(model, tokens, -3, verb="readout")]})
+        torch.testing.assert_close(read[:, :3], plain[:, :3])
+        assert (read - plain)[:, 3].abs().max() > 1e-4
+        z = "blocks.0.attn.hook_z"
+        _, seen = model.run_with_cache(tokens, names_filter=z, edits={hook: [eraser.edit(model, tokens, 3, verb="readout")]})
+        _, own = model.run_with_cache(tokens, names_filter=z)
+        torch.testing.assert_close(seen[z][:, 4:], own[z][:, 4:])  # the state itself stays
+        axis = torch.zeros(state.shape[-2 if side == "key" else -1], dtype=torch.float64)
+        axis[1] = 1
+        through_zero = Eraser(axis[:, None], axis[None], 0 * axis, **where)  # type: ignore[arg-type]
+        for verb in ("propagate", "readout"):
+            wanted = Edit(3, f"project_out_{side}", axis.expand(1, 1, -1), (1,), verb)  # type: ignore[arg-type]
+            expected = model.run_with_edits(tokens, {hook: [wanted]})
+            found = model.run_with_edits(tokens, {hook: [through_zero.edit(model, tokens, 3, heads=(1,), verb=verb)]})  # type: ignore[arg-type]
+            torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match="takes no edits"):
+        Eraser(torch.eye(8, 1), torch.eye(1, 8), torch.zeros(8), "blocks.0.hook_resid_post", "c").edit(model, tokens, 3)
+
+
+def test_an_eraser_that_is_told_the_label_is_an_edit_too() -> None:
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=2))).double().eval()
+    tokens, hook = torch.randint(0, 5, (40, 6), generator=torch.Generator().manual_seed(0)), "blocks.0.attn.hook_state"
+    state = model.run_with_cache(tokens, names_filter=hook, taps=[3])[1]["state", 0][:, 0]
+    labels = (tokens > 1).long()
+    spread = labels[:, 3, None, None].expand(state.shape[:-1])
+    eraser = OracleLeace().fit(state.flatten(0, -2), spread.flatten(), hook=hook, name="late", side="value")
+    with torch.no_grad():
+        edit = eraser.edit(model, tokens, labels, 3)
+        torch.testing.assert_close(edit.value, eraser(state, labels[:, 3]))
+        found = model.run_with_edits(tokens, {hook: [edit]})
+        by_hook = model.run_with_hooks(tokens, fwd_hooks=[eraser.ablate(labels[:, [3]])], taps=[3])
+        torch.testing.assert_close(found, by_hook)
+    assert eraser.rank == 1 and covariance(edit.value.flatten(0, -2), spread.flatten()[:, None].double()).abs().max() < 1e-12

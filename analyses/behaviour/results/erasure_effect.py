@@ -19,7 +19,7 @@ class ErasureEffect(Result, kind="erasure_effect"):
         "model": "name of the model",
         "label": "the concept that is erased",
         "eraser": "what erases it; 'nothing' for the model as it is; 'random' for random projections of the rank of the eraser",
-        "rank": "dimensions that are taken out",
+        "rank": "dimensions that are taken out; of an eraser that is told the label, along which it moves activations",
         "erased": "the activation that it is taken out of",
         "moved": "mean squared distance that activations are moved, as a share of their variance",
         "estimator": "the fresh probes",
