@@ -44,7 +44,7 @@ def graph_panel(automaton: Automaton, title: str) -> Panel | None:
     else:
         answers = automaton.answers.astype(float)
         dots = [Points(places[:, 0], places[:, 1], "states", color=answers, color_label="answer", text=said)]
-    return Panel([*arrows, *dots], "", "", title, equal=True)
+    return Panel([*arrows, *dots], "", "", title, equal=True, bare=True)
 
 
 def _arrow(places: Places, start: int, end: int, token: int) -> tuple[Places, Places, Places]:

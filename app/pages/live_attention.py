@@ -8,7 +8,7 @@ from ...analyses.geometry.attention_map import EXACT, MOST_TOKENS, PATTERN, atte
 from ...analyses.geometry.results.attention_map import AttentionMap
 from ...analyses.spectra.attention_measures import attention_measures
 from ...probe.hooks.names import hook_name
-from ..components.choose import choose, choose_rows
+from ..components.choose import choose
 from ..components.figure import show
 from ..components.reading import LiveReading
 from ..components.text import literal
@@ -47,7 +47,8 @@ class LiveAttention(LivePage, kind="live_attention"):
                 boxes = st.columns(2)
                 layer = choose("layer", layers, key, where=boxes[0], index=layers.index(first))
                 heads = list(range(model.mixer(layer).axis_sizes["head"]))
-                head = choose("head", heads, head_key, where=boxes[1])
+                same = key != "layer" and layer == layers[0]
+                head = choose("head", heads, head_key, where=boxes[1], index=min(int(same), heads[-1]))
                 _draw(reading, layer, head, key)
         if st.toggle("All layers and heads in numbers", key="attention-measures"):
             _measure(reading)
@@ -80,4 +81,4 @@ def _measure(reading: LiveReading) -> None:
         st.error(f"This attention cannot be measured: {literal(error)}")
         return
     origin = reading.by(MEASURES, f"attention_measures({{{live.name!r}: model}}, tokens)")
-    show(origin, "attention-measures", found, choose_rows([found]))
+    show(origin, "attention-measures", found, {})

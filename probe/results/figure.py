@@ -136,7 +136,8 @@ Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
 class Panel:
     """One pair of axes.
 
-    equal: one unit is as long on both axes. unit_circle: draw it, for eigenvalues in the complex plane.
+    equal: one unit is as long on both axes. unit_circle: draw it, for eigenvalues in the complex plane. bare: without axes, where
+        places mean nothing, as in a graph.
     level: a line across the axes at this value with its name, such as chance.
     x_range, y_range: limits; None leaves them to the data.
     """
@@ -149,6 +150,7 @@ class Panel:
     y_log: bool = False
     equal: bool = False
     unit_circle: bool = False
+    bare: bool = False
     level: tuple[float, str] | None = None
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None

@@ -16,6 +16,7 @@ from .result import Result
 
 GROUPS = ("layer", "place")  # columns that tell curves apart, the first of them that a result has
 PLACES = ("model", "layer", "head", "sequence", "position", "token", "place")  # columns that say where a number was measured
+ENDS = ("low", "high", "residual")  # columns that say how sure another is
 MOST_PANELS, MOST_CURVES = 6, 8
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -45,7 +46,7 @@ class OverSteps(Result, kind="over_steps"):
     def numbers(self) -> list[str]:
         """The columns that hold what the kind measures, in its order."""
         own = Result.of_kind(self.about["kind"])
-        places = {*PLACES, *(own.selected_by or ())}
+        places = {*PLACES, *ENDS, *(own.selected_by or ())}
         return [name for name in own.columns if name not in places and pd.api.types.is_numeric_dtype(self.table[name])]
 
     def summary(self) -> str:
@@ -74,7 +75,7 @@ class OverSteps(Result, kind="over_steps"):
 
 def _in_short(meaning: str) -> str:
     """What a column holds, as the title of an axis."""
-    return shorten(re.split("[,;:(]", meaning)[0].strip(), 44, placeholder=" …")
+    return shorten(re.split("[,;:(]", meaning)[0].strip(), 36, placeholder=" …")
 
 
 def _curve(rows: pd.DataFrame, column: str, label: str) -> Line:

@@ -90,6 +90,8 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
+    if panel.bare:
+        axes.set_axis_off()
     if panel.equal:
         axes.set_aspect("equal", adjustable="datalim")
 
@@ -180,8 +182,12 @@ def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
         look = {"cmap": f"{DIVERGING}_r"}
     if mark.scale is not None:
         look |= dict(zip(("vmin", "vmax"), mark.scale, strict=True))
+    found = None if mark.diverging or mark.scale is not None else whole_numbers(mark.values)
+    if found is not None:  # a colour for each number
+        look["norm"] = BoundaryNorm(np.arange(found[0], found[1] + 2) - 0.5, 256)
     image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
-    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label))
+    ticks_of = None if found is None else range(found[0], found[1] + 1)
+    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label), ticks=ticks_of)
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         ticks(range(0, len(labels), step), [for_matplotlib(label) for label in labels[::step]])

@@ -28,7 +28,8 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     titles = [for_plotly(panel.title) for panel in figure.panels]
-    drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.3 / rows)
+    spacing = _spacing(figure.panels, columns)
+    drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, vertical_spacing=0.3 / rows)
     named: dict[str, int] = {}
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
@@ -50,6 +51,14 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     return drawn
 
 
+def _spacing(panels: Sequence[Panel], columns: int) -> float:
+    """The share of the width between two columns of panels: room for the names left of those that are not the first in a row."""
+    inner = [panel for place, panel in enumerate(panels) if place % columns]
+    rows = [name for panel in inner for mark in panel.marks if isinstance(mark, Heatmap) for name in mark.rows]
+    longest = max((len(str(name)) for name in [*rows, *(name for panel in inner for name in _left_names(panel))]), default=0)
+    return min(max(0.1, longest / LETTERS_ACROSS), 0.6 / columns)
+
+
 def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, columns: int, named: dict[str, int]) -> None:
     place = {"row": row, "col": column}
     for mark in panel.marks:
@@ -66,6 +75,9 @@ def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, columns: 
     drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
     drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
     _name_axes(drawn, panel, place, columns)
+    if panel.bare:
+        drawn.update_xaxes(visible=False, **place)
+        drawn.update_yaxes(visible=False, **place)
     if panel.equal:
         axis = next(drawn.select_xaxes(**place))
         anchor = axis.plotly_name.replace("axis", "")
@@ -82,7 +94,8 @@ def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: 
     if across:
         drawn.add_vline(value, line=line, **place)
         at = math.log10(value) if panel.x_log else value
-        drawn.add_annotation(x=at, y=1, yref="y domain", xanchor="left", yanchor="bottom", **text, **place)
+        above = "top" if panel.title else "bottom"  # the title stands above the axes
+        drawn.add_annotation(x=at, y=1, yref="y domain", xanchor="left", yanchor=above, **text, **place)
     else:
         drawn.add_hline(value, line=line, **place)
         at = math.log10(value) if panel.y_log else value
@@ -168,20 +181,23 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
         look |= {"colorscale": DIVERGING, "reversescale": True}
+    elif mark.scale is None and whole_numbers(mark.values) is not None:  # a colour for each number
+        steps = color_scale(mark.values, mark.label)
+        look = {"colorscale": steps["colorscale"], "zmin": steps["cmin"], "zmax": steps["cmax"], "colorbar": steps["colorbar"]}
     if mark.scale is not None:
         look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
     return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
 
 
 def _place_bars(drawn: go.Figure) -> None:
-    """Each colour bar of several heat maps stands beside its own panel; of those that share their colours the first has one, for
-    all. Side by side they would stand on each other.
+    """Where a figure has several panels, each colour bar stands beside its own; of heat maps that share their colours the first
+    has one, for all. Side by side they would stand on each other.
     """
     maps = [trace for trace in drawn.data if isinstance(trace, go.Heatmap)]
     shared = {(trace.zmin, trace.zmax, trace.colorbar.title.text) for trace in maps}
-    if len(maps) < 2:
+    if len({(trace.xaxis, trace.yaxis) for trace in drawn.data}) < 2:
         return
-    if len(shared) == 1 and maps[0].zmin is not None:
+    if len(maps) > 1 and len(shared) == 1 and maps[0].zmin is not None:
         for trace in maps[1:]:
             trace.showscale = False
         return

@@ -113,6 +113,8 @@ def _panel(place: int, panel: Panel, labels: list[str]) -> Iterator[str]:
     for limits, name in ((panel.x_range, "x"), (panel.y_range, "y")):
         if limits is not None:
             yield f"axes.set_{name}lim{tuple(map(float, limits))!r}"
+    if panel.bare:
+        yield "axes.set_axis_off()"
     if panel.equal:
         yield 'axes.set_aspect("equal", adjustable="datalim")'
 
@@ -189,8 +191,12 @@ def _heatmap(mark: Heatmap) -> Iterator[str]:
     look = f'cmap="{DIVERGING}_r"' if mark.diverging else f"cmap={SEQUENTIAL!r}"
     if mark.scale is not None:
         look += ", vmin={!r}, vmax={!r}".format(*mark.scale)
+    found = None if mark.diverging or mark.scale is not None else whole_numbers(mark.values)
+    if found is not None:
+        look += f", norm=BoundaryNorm(np.arange({found[0]}, {found[1] + 2}) - 0.5, 256)"
+    ticks = "" if found is None else f", ticks=range({found[0]}, {found[1] + 1})"
     yield f'image = axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
-    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r})"
+    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r}{ticks})"
     for name, labels in (("x", mark.columns), ("y", mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         yield f"axes.set_{name}ticks(range(0, {len(labels)}, {step}), {[for_matplotlib(one) for one in labels[::step]]!r})"

@@ -17,11 +17,12 @@ from matplotlib.colors import to_rgb
 
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.drawn import DrawnFigure
-from statescope.probe.results.figure import Bars, Figure, Intervals, Line, Panel
+from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
 from statescope.probe.results.palette import SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
+from statescope.probe.results.script import script_of
 from statescope.probe.results.style import STYLES
 from statescope.probe.results.text import visible
 
@@ -64,6 +65,33 @@ def test_whole_numbers_have_a_colour_and_a_tick_each() -> None:
     bar = next(axes for axes in sheet.axes if axes.get_ylabel() == "phase")
     assert bar.get_yticks().tolist() == [1, 2, 3, 4]
     assert whole_numbers(np.array([0.5, 1.0])) is None and whole_numbers(np.array([0.0, 1000.0])) is None
+
+
+def test_a_table_of_whole_numbers_has_a_colour_and_a_tick_each_beside_its_own_panel() -> None:
+    """And names left of a panel that is not the first stand between the two."""
+    table = Heatmap(np.array([[0, 2], [1, 0]]), ["a state with a long name", "b"], ["x", "y"], "state after")
+    line = Line(np.arange(3), np.arange(3), "line")
+    figure = Figure("", [Panel([line], "", ""), Panel([table], "", "")])
+    drawn = draw_on_screen(figure)
+    (trace,) = [own for own in drawn.data if own.type == "heatmap"]
+    assert (trace.zmin, trace.zmax) == (-0.5, 2.5) and list(trace.colorbar.tickvals) == [0, 1, 2]
+    assert trace.colorbar.x == drawn.layout.xaxis2.domain[1]
+    short = draw_on_screen(Figure("", [Panel([line], "", ""), Panel([Heatmap(table.values, ["a", "b"], ["x", "y"])], "", "")]))
+    gaps = [own.layout.xaxis2.domain[0] - own.layout.xaxis.domain[1] for own in (drawn, short)]
+    assert gaps[0] > 0.2 > gaps[1]
+    printed = draw_for_print(figure, "neurips").axes[1].images[0]
+    assert printed.norm.boundaries.tolist() == [-0.5, 0.5, 1.5, 2.5]
+    (smooth,) = draw_on_screen(Figure("", [Panel([Heatmap(np.array([[0.5, 2]]), ["a"], ["x", "y"])], "", "")])).data
+    assert smooth.zmin is None
+
+
+def test_a_graph_has_no_axes_where_places_mean_nothing() -> None:
+    panel = Panel([Points(np.zeros(1), np.zeros(1))], "", "", "graph", bare=True)
+    drawn = draw_on_screen(Figure("", [panel]))
+    assert drawn.layout.xaxis.visible is False and drawn.layout.yaxis.visible is False
+    (axes,) = draw_for_print(Figure("", [panel]), "neurips").axes
+    assert not axes.axison and axes.get_title() == "graph"
+    assert "set_axis_off" in script_of(Figure("", [panel]), "neurips")
 
 
 def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None:

@@ -16,8 +16,8 @@ class Sharpness(Result, kind="sharpness"):
     title: ClassVar[str] = "Sharpness"
     columns: ClassVar[dict[str, str]] = {
         "place": "rank of the eigenvalue, 1 for the largest",
-        "eigenvalue": "of the Hessian, in units of the loss over those of the parameters squared",
-        "residual": "|H v - l v|: some eigenvalue lies within this of the one that was found",
+        "eigenvalue": "eigenvalue of the Hessian, in units of the loss over those of the parameters squared",
+        "residual": "some eigenvalue of the Hessian lies within this, |H v - l v|, of the one that was found",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("place",)
 
