@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
@@ -217,6 +217,29 @@ class Capture:
             values, words = self.label(name), self.classes.get(name)
             frame[name] = values.numpy() if words is None else [words[v] if v >= 0 else None for v in values.tolist()]
         return frame
+
+    def by_head(self, hook: str) -> Capture:
+        """A capture in which each head of an activation [N, P, H, ...] is one of its own, "HOOK[0]", "HOOK[1]", and so on.
+
+        A sweep then fits a probe to each. Raises ValueError for an activation without an axis behind its positions and another.
+        """
+        whole = self.activation(hook)
+        if whole.ndim < 4:
+            raise ValueError(f"{hook} {tuple(whole.shape)} has no axis of heads")
+        heads = {f"{hook}[{head}]": whole[:, :, head] for head in range(whole.shape[2])}
+        return replace(self, activations=heads)
+
+    def read_outs(self, hook: str, keys: Tensor) -> Capture:
+        """A capture of what a matrix state [N, P, H, K, V] holds under keys p: S_h^T p, [N, P, H, V], under the state's name.
+
+        keys: [K], the same for all heads, or [H, K]; such as a token's query, or a key that the model has written. Raises
+        ValueError for an activation that is no matrix state, and for keys of another size.
+        """
+        state = self.activation(hook)
+        if state.ndim != 5 or keys.shape[-1:] != state.shape[3:4] or keys.shape[:-1] not in ((), state.shape[2:3]):
+            raise ValueError(f"keys {tuple(keys.shape)} do not read a state {tuple(state.shape)}; give [K] or [H, K]")
+        spread = keys.to(state).expand(state.shape[2], -1)
+        return replace(self, activations={hook: torch.einsum("nphkv,hk->nphv", state, spread)})
 
     def pooled(self) -> Capture:
         """Each sequence as one sample, which holds the activations of all its positions, [N, 1, P, ...]; 0 where it has none.

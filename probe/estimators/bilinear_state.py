@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ from .penalised import PathEstimator, coded
 
 @dataclass(frozen=True)
 class BilinearProbe(ScoredProbe):
-    """sum_r u_cr^T S v_cr + b_c of states S, less their mean and over their scale, with S [heads * K, V].
+    """sum_hr u_chr^T S_h v_chr + b_c of states S, less their mean and over their scale, with S [heads, K, V].
 
-    keys: u [C, rank, heads * K]. values: v [C, rank, V]. intercepts: [C]. mean: [heads * K, V]. scale: of all entries.
+    keys: u [C, rank, heads, K]. values: v [C, rank, heads, V]. Either has C = 1 where the classes share it. intercepts: [C].
+    mean: [heads, K, V]. scale: of all entries.
     """
 
     mean: Tensor
@@ -47,11 +48,15 @@ class BilinearProbe(ScoredProbe):
 
 @dataclass(frozen=True)
 class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
-    """Tells classes apart by sum_r u_cr^T S v_cr + b_c: a read-out S^T u of the state, looked at along v, of low rank.
+    """Tells classes apart by sum_hr u_chr^T S_h v_chr + b_c: a read-out S^T u of the state, looked at along v, of low rank.
 
-    It has C rank (heads K + V) weights where a linear probe of the flattened state has C heads K V: with few samples it finds
-    what is stored under a key, and cannot find what is spread over the matrix. The mean cross-entropy, with penalty / 2 times all
-    squared weights, is not convex; the descent starts from the leading singular vectors of the differences of class means.
+    It has C rank heads (K + V) weights where a linear probe of the flattened state has C heads K V: with few samples it finds
+    what is stored under a key, and cannot find what is spread over the matrix. Where the classes share their keys, the probe is a
+    linear one of `rank` read-outs S^T u_r, which it chooses: the key side; where they share their values, one of S v_r: the value
+    side. Complex states are given as their real and imaginary parts side by side, with twice the value channels.
+
+    The mean cross-entropy, with penalty / 2 times all squared weights, is not convex; the descent starts from the leading
+    singular vectors of the differences of class means.
     """
 
     has_probabilities: ClassVar[bool] = True
@@ -59,23 +64,27 @@ class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
     penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-3, 1e-2, 1e-1)
     """Grouped cross-validation on the training samples chooses among these; each is relative to the number of samples."""
     value_size: Count = 1
-    """A state has this many value channels; all heads' keys together are the other axis."""
+    """A state has this many value channels."""
+    heads: Count = 1
+    """Each of so many heads has keys and values of its own; with 1, the keys of all heads together have one set of values."""
     rank: Count = 1
     """A class has this many keys and values."""
+    shared: Literal["nothing", "keys", "values"] = "nothing"
+    """All classes have the same keys, or the same values; with nothing shared each has its own."""
     iterations: Count = 200
     """The quasi-Newton method stops after at most this many iterations."""
     seed: Natural = 0
     """This seed decides the order in which groups are put into folds, and what the start is shaken by."""
 
     def fit_paths(self, features: Tensor, targets: Mapping[K, Tensor]) -> dict[K, list[Probe]]:
-        keys, rest = divmod(features.shape[1], self.value_size)
+        keys, rest = divmod(features.shape[1], self.value_size * self.heads)
         if rest or self.rank > min(keys, self.value_size):
             raise CannotFitError(
-                f"{features.shape[1]} features are no states with {self.value_size} value channels and rank {self.rank} or more; "
-                "give `value_size` as the mixer has it"
+                f"{features.shape[1]} features are no states of {self.heads} heads with {self.value_size} value channels and "
+                f"rank {self.rank} or more; give `value_size` and `heads` as the mixer has them"
             )
         precise = torch.float64 if features.dtype == torch.float64 else torch.float32
-        states = features.to(precise).view(len(features), keys, self.value_size)
+        states = features.to(precise).view(len(features), self.heads, keys, self.value_size)
         mean = states.mean(0)
         if not bool(mean.isfinite().all()):
             raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
@@ -86,12 +95,8 @@ class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
     def _fit(self, mean: Tensor, scale: float, states: Tensor, target: Tensor, penalty: float) -> Probe:
         classes, index, columns = coded(target)
         weighing = self.sample_weights(index, len(classes)).to(states)
-        apart = torch.einsum("nc,nkv->ckv", (columns / columns.sum(0)).to(states), states)
-        left, spectrum, right = torch.linalg.svd(apart, full_matrices=False)
-        drawn = torch.randn(left.shape, generator=torch.Generator().manual_seed(self.seed), dtype=left.dtype)
-        roots = spectrum.sqrt()[:, None]
-        start_keys = ((left * roots) + 0.01 * drawn)[..., : self.rank].mT
-        start_values = (right.mT * roots)[..., : self.rank].mT
+        apart = torch.einsum("nc,nhkv->chkv", (columns / columns.sum(0)).to(states), states)
+        start_keys, start_values = self._start(apart)
 
         def loss(keys: Tensor, values: Tensor, intercepts: Tensor) -> Tensor:
             each = functional.cross_entropy(_logits(states, keys, values, intercepts), index, reduction="none")
@@ -101,6 +106,29 @@ class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
         keys, values, intercepts = descend(start, loss, self.iterations, 1e-6)
         return BilinearProbe(mean, scale, keys, values, intercepts, classes)
 
+    def _start(self, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values that go with the differences of class means [C, heads, K, V], shaken a little."""
+        if self.shared == "keys":  # the classes side by side, as more values
+            left, right = self._leading(apart.permute(1, 2, 0, 3).flatten(2)[None])
+            return left, right.unflatten(3, (len(apart), -1))[0].permute(2, 0, 1, 3)
+        if self.shared == "values":
+            left, right = self._leading(apart.permute(1, 0, 2, 3).flatten(1, 2)[None])
+            return left.unflatten(3, (len(apart), -1))[0].permute(2, 0, 1, 3), right
+        return self._leading(apart)
+
+    def _leading(self, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        """The leading singular vectors of matrices [C, heads, K, V], over which their singular values are shared out."""
+        left, spectrum, right = torch.linalg.svd(matrices, full_matrices=False)
+        drawn = torch.randn(left.shape, generator=torch.Generator().manual_seed(self.seed), dtype=left.dtype)
+        roots = spectrum.sqrt()[..., None, :]
+        both = (left * roots + 0.01 * drawn, right.mT * roots)
+        keys, values = (part[..., : self.rank].permute(0, 3, 1, 2) for part in both)
+        return keys, values
+
 
 def _logits(states: Tensor, keys: Tensor, values: Tensor, intercepts: Tensor) -> Tensor:
-    return torch.einsum("crk,nkv,crv->nc", keys, states, values) + intercepts
+    if len(keys) < len(values):
+        return torch.einsum("nrhv,crhv->nc", torch.einsum("nhkv,rhk->nrhv", states, keys[0]), values) + intercepts
+    if len(values) < len(keys):
+        return torch.einsum("nrhk,crhk->nc", torch.einsum("nhkv,rhv->nrhk", states, values[0]), keys) + intercepts
+    return torch.einsum("crhk,nhkv,crhv->nc", keys, states, values) + intercepts

@@ -43,6 +43,11 @@ class Probe(ABC):
         return None
 
     @property
+    def parameters(self) -> int:
+        """How many numbers it was fitted by: the entries of its tensors, but for the names of the classes."""
+        return sum(value.numel() for name, value in vars(self).items() if isinstance(value, Tensor) and name != "labels")
+
+    @property
     def classes(self) -> Tensor:
         """The classes it tells apart, ascending."""
         raise NotImplementedError(f"{type(self).__name__} has no classes")

@@ -160,6 +160,8 @@ class FittedProbes:
                 "validation": float("nan") if chosen is None else chosen.validation,
                 "features": fitted.features,
                 "code_length": fitted.code_length,
+                "parameters": float("nan") if chosen is None else float(chosen.parameters),
+                "fitted_samples": float(len(fitted.truth)),
             }
             rows.append(evidence.row(model, task, found, notes) | about)
         about = {

@@ -145,7 +145,8 @@ class ProbeSweep(Configuration):
                     part.groups,
                 )
                 about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
-                about |= {"code_length": lengths.get(label, float("nan"))}
+                about |= {"code_length": lengths.get(label, float("nan")), "parameters": float("nan")}
+                about |= {"fitted_samples": len(truth) * (1 - 1 / len(parting)) if parting else float("nan")}
                 rows.append(evidence.row(model, ProbingTask(part.hook, part.position, label), found, notes) | about)
         return ProbeScores.of(rows, self.about | {"test_groups": len(capture.groups.unique()), "folds": folds})
 

@@ -46,10 +46,19 @@ class ProbeScores(Result, kind="probe_scores"):
         "code_length": "online code of the training labels given the activations, bits a sample; needs probabilities",
         "uniform_length": "uniform code of the labels, in bits a sample",
         "features": "inputs of the probe",
+        "parameters": "numbers that the probe was fitted by; undefined of the several probes of a cross-validation",
+        "fitted_samples": "training samples that it was fitted to; of a cross-validation their mean",
         "samples": "held-out samples",
         "note": "what was left out, or why a number is missing",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "label", "layer", "site", "position")
+
+    def __post_init__(self) -> None:
+        """Results that were stored before probes said how large they were lack it."""
+        lacking = [name for name in ("parameters", "fitted_samples") if name not in self.table.columns]
+        if lacking:
+            object.__setattr__(self, "table", self.table.assign(**dict.fromkeys(lacking, np.nan)))
+        super().__post_init__()
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> ProbeScores:

@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from statescope.estimators import (
+    AttentionPooled,
+    BilinearState,
     KSparse,
     LinearDiscriminant,
     LinearSVM,
@@ -36,6 +38,9 @@ CLASSIFIERS = [
     KSparse(folds=2),
     Perceptron(folds=2, penalties=(0.01,), iterations=50),
     SoftNearestNeighbour(folds=2),
+    # with one value channel and one position: the features of these checks are flat
+    BilinearState(folds=2, penalties=(0.01,), iterations=50),
+    AttentionPooled(folds=2, penalties=(0.01,), iterations=50),
 ]
 REGRESSORS = [RidgeRegression(folds=2), PerceptronRegression(folds=2, penalties=(0.01,), iterations=50)]
 

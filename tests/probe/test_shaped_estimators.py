@@ -101,9 +101,8 @@ def test_the_fit_is_a_minimum_of_what_it_says() -> None:
     probe = estimator.fit_many(x, {"y": y}, torch.arange(80))["y"]
     states = (x.view(-1, 12, 10) - x.view(-1, 12, 10).mean(0)) / (x - x.mean(0)).square().mean().sqrt()
     parameters = [value.clone().requires_grad_() for value in (probe.keys, probe.values, probe.intercepts)]  # type: ignore[attr-defined]
-    logits = (
-        sum(torch.einsum("ck,nkv,cv->nc", parameters[0][:, r], states, parameters[1][:, r]) for r in range(2)) + parameters[2]
-    )
+    keys, values = (part[:, :, 0] for part in parameters[:2])
+    logits = sum(torch.einsum("ck,nkv,cv->nc", keys[:, r], states, values[:, r]) for r in range(2)) + parameters[2]
     torch.testing.assert_close(logits.log_softmax(1), probe.log_probabilities(x))
     squares = sum(value.square().sum() for value in parameters[:2])
     (torch.nn.functional.cross_entropy(logits, y) + 0.05 / 2 * squares).backward()
@@ -112,9 +111,9 @@ def test_the_fit_is_a_minimum_of_what_it_says() -> None:
 
 def test_states_of_another_size_nan_and_one_number_are_refused_or_read() -> None:
     x, y = stored(80, 1, False)
-    with pytest.raises(CannotFitError, match="no states with 7 value channels"):
+    with pytest.raises(CannotFitError, match="no states of 1 heads with 7 value channels"):
         BilinearState(value_size=7).fit_many(x, {"y": y}, torch.arange(80))
-    with pytest.raises(CannotFitError, match="rank 11"):
+    with pytest.raises(CannotFitError, match="rank 11 or"):
         BilinearState(value_size=10, rank=11).fit_many(x, {"y": y}, torch.arange(80))
     with pytest.raises(ValueError, match="must be finite"):
         BilinearState(value_size=10).fit_many(torch.where(x > 4, torch.nan, x), {"y": y}, torch.arange(80))
@@ -128,3 +127,69 @@ def test_a_descent_ends_where_the_gradient_does() -> None:
         loss = lambda x: ((x - target) ** 4).sum() + (x - target).square().sum()  # noqa: E731
         [found] = descend([torch.zeros(2, dtype=torch.float64)], loss, 100, 1e-9)
     torch.testing.assert_close(found, target)
+
+
+def of_heads(samples: int, seed: int, classes: int, side: str) -> tuple[Tensor, Tensor]:
+    """States [n, 2, 8, 6]: each head has a key (or value) that all classes share, beside which each has its own other side."""
+    fixed, own = torch.Generator().manual_seed(3), torch.Generator().manual_seed(seed)
+    keys, values = (2, 8) if side == "key" else (classes, 2, 8), (2, 6) if side == "value" else (classes, 2, 6)
+    u, v = (
+        torch.nn.functional.normalize(torch.randn(shape, generator=fixed, dtype=torch.float64), dim=-1)
+        for shape in (keys, values)
+    )
+    patterns = torch.einsum("hk,chv->chkv" if side == "key" else "chk,hv->chkv", u, v)
+    label = torch.randint(0, classes, (samples,), generator=own)
+    noise = torch.randn(samples, 2, 8, 6, generator=own, dtype=torch.float64)
+    return (noise + 3.0 * patterns[label]).flatten(1), label
+
+
+@pytest.mark.parametrize("side", ["key", "value"])
+def test_classes_that_share_a_side_are_told_apart_with_fewer_parameters(side: str) -> None:
+    """Each head has another key, so that one set of values for all heads' keys together does not do."""
+    (x, y), (test, truth) = of_heads(150, 1, 5, side), of_heads(1000, 2, 5, side)
+    right, sizes = {}, {}
+    settings = {
+        "shared": {"heads": 2, "shared": f"{side}s"},
+        "own": {"heads": 2},
+        "other": {"heads": 2, "shared": "values" if side == "key" else "keys"},
+    }
+    for name, own in settings.items():
+        probe = BilinearState(value_size=6, penalties=(1e-2,), **own).fit_many(x, {"y": y}, torch.arange(150))["y"]  # type: ignore[arg-type]
+        right[name], sizes[name] = float((probe.predict(test) == truth).double().mean()), probe.parameters
+    linear = Logistic().fit_many(x, {"y": y}, torch.arange(150))["y"]
+    assert sizes["shared"] == 2 * (8 + 5 * 6) + 5 if side == "key" else 2 * (5 * 8 + 6) + 5
+    assert sizes["shared"] < sizes["own"] == 5 * 2 * (8 + 6) + 5 < linear.parameters == 5 * 97
+    assert right["shared"] > right["other"] + 0.1 and right["shared"] > 0.75, right
+    assert right["shared"] >= max(right["own"], float((linear.predict(test) == truth).double().mean())) - 0.02, right
+
+
+def test_each_head_is_probed_by_itself_and_read_under_a_key() -> None:
+    x, y = of_heads(60, 1, 3, "key")
+    states = x.view(60, 1, 2, 8, 6)
+    capture = Capture({"blocks.0.attn.hook_state": states}, {"y": y[:, None]}, torch.zeros(60, 1).long(), torch.arange(60), (0,))
+    heads = capture.by_head("blocks.0.attn.hook_state")
+    assert heads.hooks == ["blocks.0.attn.hook_state[0]", "blocks.0.attn.hook_state[1]"]
+    table = ProbeSweep(estimator="ridge", permutations=0, resamples=10).cross_validate(heads).to_frame()
+    assert table["site"].tolist() == ["state[0]", "state[1]"] and (table["features"] == 48).all() and (table["layer"] == 0).all()
+    key = torch.randn(2, 8, dtype=torch.float64)
+    read = capture.read_outs("blocks.0.attn.hook_state", key).activation("blocks.0.attn.hook_state")
+    torch.testing.assert_close(read[:, 0, 1], states[:, 0, 1].mT @ key[1])
+    torch.testing.assert_close(
+        capture.read_outs("blocks.0.attn.hook_state", key[0]).activation("blocks.0.attn.hook_state")[:, 0, 1],
+        states[:, 0, 1].mT @ key[0],
+    )
+    for wrong in (key[:, :5], key[:1].repeat(3, 1)):
+        with pytest.raises(ValueError, match="do not read a state"):
+            capture.read_outs("blocks.0.attn.hook_state", wrong)
+    with pytest.raises(ValueError, match="no axis of heads"):
+        Capture({"h": x[:, None]}, {}, torch.zeros(60, 1).long(), torch.arange(60), (0,)).by_head("h")
+
+
+def test_a_sweep_says_how_many_parameters_and_samples_a_probe_had() -> None:
+    x, y = of_heads(60, 1, 3, "key")
+    capture = Capture({"s": x.view(60, 1, 96)}, {"y": y[:, None]}, torch.arange(60)[:, None] % 5, torch.arange(60), (0,))
+    table = ProbeSweep(
+        estimator=BilinearState(value_size=6, heads=2, shared="keys", penalties=(1e-2,)), permutations=0, resamples=10
+    )
+    row = table.fit(capture).score(capture, same_groups=True).to_frame().iloc[0]
+    assert row["parameters"] == 2 * (8 + 3 * 6) + 3 and row["fitted_samples"] == 60 and row["features"] == 96
