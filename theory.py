@@ -40,7 +40,7 @@ from .analyses.ntk.samples import Samples
 from .analyses.ntk.spectrum import tangent_spectrum
 from .analyses.ntk.state import state_tangent
 from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
-from .analyses.operators.random_matrix import batch_outlier, largest_batch_step
+from .analyses.operators.random_matrix import batch_outlier, covariance_outlier, largest_batch_step
 from .probe.models.unit_variance import unit_variance_
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "by_layer",
     "choose_by_coding_rate",
     "coding_rate",
+    "covariance_outlier",
     "decay_exponent",
     "deep_kernel_machine",
     "diagonal_network_limit",

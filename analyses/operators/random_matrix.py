@@ -39,3 +39,29 @@ def largest_batch_step(eigenvalue: float, noise: float, size: int, batch: int) -
     `batch_outlier` shrinks as 1 / batch to the eigenvalue (Granziol, Zohren and Roberts 2022, arXiv:2006.09092).
     """
     return 2 / batch_outlier(eigenvalue, noise, size, batch)
+
+
+def covariance_edges(ratio: float) -> tuple[float, float]:
+    """Between which eigenvalues those of a sample covariance lie, (1 -+ sqrt(ratio))^2, of dimensions that have variance one.
+
+    ratio: of dimensions to samples (Marchenko and Pastur 1967). Above 1 there are zeros besides, a share 1 - 1 / ratio of all:
+    the edges are those of the others. A Gauss-Newton matrix of independent gradients is such a matrix. Raises ValueError for a
+    ratio that is not positive.
+    """
+    if ratio <= 0:
+        raise ValueError(f"the ratio of dimensions to samples must be positive, got {ratio}")
+    return (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
+
+
+def covariance_outlier(eigenvalue: float, ratio: float) -> float:
+    """Where one large variance l among variances of one is found in a sample covariance: l (1 + ratio / (l - 1)), if it is found.
+
+    Below l = 1 + sqrt(ratio) it drowns, and the upper edge of the others is the largest (Baik and Silverstein 2006,
+    arXiv:math/0408165). It is the limit of many dimensions and samples.
+
+    eigenvalue: l, above 1. ratio: of dimensions to samples. Raises ValueError for others.
+    """
+    _, edge = covariance_edges(ratio)
+    if eigenvalue <= 1:
+        raise ValueError(f"the eigenvalue must be above the variance 1 of the others, got {eigenvalue}")
+    return eigenvalue * (1 + ratio / (eigenvalue - 1)) if eigenvalue > 1 + math.sqrt(ratio) else edge

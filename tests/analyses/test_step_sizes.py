@@ -16,7 +16,13 @@ from statescope.analyses.lazy.parametrised import (
 )
 from statescope.analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
 from statescope.analyses.lazy.sine_network import SineNetwork, spectral_centroid
-from statescope.analyses.operators.random_matrix import batch_noise_edge, batch_outlier, largest_batch_step
+from statescope.analyses.operators.random_matrix import (
+    batch_noise_edge,
+    batch_outlier,
+    covariance_edges,
+    covariance_outlier,
+    largest_batch_step,
+)
 from statescope.kernels.arguments import NonFiniteError
 from statescope.probe.errors import UnknownNameError
 
@@ -177,6 +183,26 @@ def test_an_outlier_in_noise_lies_where_the_law_says(outlier: float) -> None:
     assert np.mean(tops) != pytest.approx(batch_outlier(outlier, noise, size, 2 * batch), rel=0.03)
     if outlier == 0.2:
         assert batch_outlier(outlier, noise, size, batch) == batch_noise_edge(noise, size, batch)
+
+
+@pytest.mark.parametrize("spike", [4.0, 1.2])
+def test_eigenvalues_of_a_sample_covariance_lie_where_the_laws_say(spike: float) -> None:
+    dimensions, samples, tops, lows = 300, 1200, [], []
+    for seed in range(4):
+        x = drawn(samples, dimensions, seed=seed)
+        x[:, 0] *= spike**0.5
+        values = torch.linalg.eigvalsh(x.T @ x / samples)
+        tops.append(float(values[-1]))
+        lows.append(float(values[0]))
+    low, high = covariance_edges(0.25)
+    assert (low, high) == (0.25, 2.25)
+    assert np.mean(tops) == pytest.approx(covariance_outlier(spike, 0.25), rel=0.03)
+    assert np.mean(tops) != pytest.approx(covariance_outlier(spike, 0.5), rel=0.05)
+    assert np.mean(lows) == pytest.approx(low, rel=0.05)
+    assert covariance_outlier(1.5 + 1e-9, 0.25) == pytest.approx(high)
+    for call in (lambda: covariance_edges(0.0), lambda: covariance_outlier(1.0, 0.5)):
+        with pytest.raises(ValueError, match="must be"):
+            call()
 
 
 def test_the_largest_step_of_a_batch_grows_and_saturates() -> None:

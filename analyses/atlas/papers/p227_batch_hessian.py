@@ -12,7 +12,7 @@ from ...infinite_width.nonlinearities import Erf
 from ...ntk.empirical_ntk import empirical_ntk
 from ...operators.curvature import GaussNewton
 from ...operators.density import spectral_density
-from ...operators.random_matrix import batch_noise_edge, batch_outlier
+from ...operators.random_matrix import batch_noise_edge, batch_outlier, covariance_outlier
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim
@@ -21,6 +21,7 @@ from ..measurement import Scope, at_least, at_most
 SIZE, NOISE, OUTLIER, BATCHES = 600, 0.05, 2.0, (1, 4, 16, 64)
 SAMPLES, FEATURES, WIDTH, DRAWN = 256, 6, 12, (4, 8, 16, 32, 64)
 
+COVARIANCE = "largest eigenvalue of a spiked sample covariance against the formula, the largest difference"
 FORMULA = "largest eigenvalue of a spiked random matrix against the formula, the largest difference"
 JENSEN = "least mean eigenvalue of batches over that of all samples"
 FIT = "share of the variance that a + c / B explains, of the largest eigenvalue of batches of B"
@@ -53,6 +54,7 @@ class BatchHessian(Claim, kind="p227-batch"):
     )
     measurements = (
         at_most(FORMULA, 0.05),
+        at_most(COVARIANCE, 0.15),
         at_least(JENSEN, 1.0, "ratio"),
         at_least(FIT, 0.95, "share"),
         at_least(SLOPE, 0.1, "ratio"),
@@ -65,6 +67,7 @@ class BatchHessian(Claim, kind="p227-batch"):
     def experiment(self, seed: int, run: Run) -> Findings:
         draw, generator, found = seeded(seed), torch.Generator().manual_seed(seed), Findings()
         found.numbers[FORMULA] = max(self._spiked(draw(SIZE, SIZE), batch) for batch in BATCHES)
+        found.numbers[COVARIANCE] = max(self._covariance(draw(2 * SIZE, size)) for size in (SIZE // 4, SIZE // 2, SIZE))
         x = draw(SAMPLES, FEATURES)
         y = (x[:, :1] * x[:, 1:2]).sign()
         model = DenseNetwork(1, Erf(), 1.5).finite((FEATURES,), WIDTH, generator)
@@ -97,3 +100,10 @@ class BatchHessian(Claim, kind="p227-batch"):
         expected = batch_outlier(OUTLIER, NOISE, SIZE, batch)
         assert expected >= batch_noise_edge(NOISE, SIZE, batch)
         return abs(top / expected - 1)
+
+    def _covariance(self, drawn: Tensor) -> float:
+        """Independent gradients, of which one direction has the variance 6."""
+        samples, dimensions = drawn.shape
+        drawn[:, 0] *= 6**0.5
+        top = float(torch.linalg.eigvalsh(drawn.T @ drawn / samples)[-1])
+        return abs(top / covariance_outlier(6.0, dimensions / samples) - 1)
