@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .analyses.infinite_width.attention import AttentionNetwork
+from .analyses.infinite_width.attention import AttentionNetwork, ManyHeadedAttention
 from .analyses.infinite_width.convolutional import ConvolutionalNetwork
 from .analyses.infinite_width.deep_kernel_machine import deep_kernel_machine
 from .analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
@@ -50,6 +50,7 @@ __all__ = [
     "DenseNetwork",
     "HierarchicalNetwork",
     "KernelModes",
+    "ManyHeadedAttention",
     "RecurrentNetwork",
     "ResidualNetwork",
     "Samples",

@@ -249,7 +249,6 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p227-batch", result_of(f"{PAPERS}.p227_batch_hessian", "batch_outlier", lambda own: 1.1 * own)),
     ("p244-random-features", result_of(f"{PAPERS}.p244_random_features", "sphere_eigenvalues", lambda values: 1.1 * values)),
     ("p257-linear-networks", parametrised_as("mup", "standard")),
-    ("p257-linear-networks", result_of(f"{PAPERS}.p257_rate_transfer", "one_step_optimum", lambda rate: 1.5 * rate)),
     ("p262-reconstruction", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
     ("p270-initial-rate", result_of(f"{PAPERS}.p270_initial_rate", "largest_initial_rate", lambda rate: 1 / rate)),
     (

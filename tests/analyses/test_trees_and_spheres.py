@@ -7,13 +7,15 @@ import math
 import pytest
 import torch
 
-from statescope.analyses.infinite_width.attention import AttentionNetwork
+from statescope.analyses.infinite_width.attention import AttentionNetwork, ManyHeadedAttention
 from statescope.analyses.infinite_width.deep_kernel_machine import deep_kernel_machine, next_gram
 from statescope.analyses.infinite_width.dense import DenseNetwork
 from statescope.analyses.infinite_width.hierarchical import HierarchicalNetwork
 from statescope.analyses.infinite_width.network import infinite_width_kernels
 from statescope.analyses.infinite_width.nonlinearities import Erf, GoLU, ReLU, SiLU
 from statescope.analyses.infinite_width.sphere import kernel_of_angle, sphere_eigenvalues, sphere_multiplicities
+from statescope.analyses.ntk.empirical_ntk import empirical_ntk
+from statescope.analyses.ntk.measures import relative_change
 
 SEQUENCES = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -48,6 +50,28 @@ def test_untied_attention_is_the_mean_and_sharp_tied_attention_keeps_tokens_apar
     scores = torch.softmax(SEQUENCES @ SEQUENCES.mT, -1) @ SEQUENCES  # sharpness / features = 1
     torch.testing.assert_close(tied, scores.mean(1) @ scores.mean(1).T / 3, rtol=0, atol=1e-12)
     torch.testing.assert_close(infinite_width_kernels(AttentionNetwork(sharpness=0.0), SEQUENCES).nngp, untied.nngp)
+
+
+def test_attention_of_many_heads_against_networks_of_many_heads() -> None:
+    """Without what queries and keys train by, or with untied attention of the other scaling, no number of heads comes near."""
+    network = ManyHeadedAttention(sharpness=3.0, draws=1500)
+    found = infinite_width_kernels(network, SEQUENCES)
+    drawn = [network.finite((4, 3), 24, torch.Generator().manual_seed(seed)) for seed in range(12)]
+    ntk = torch.stack([empirical_ntk(model, SEQUENCES) for model in drawn]).mean(0)
+    assert relative_change(ntk, found.ntk) < 0.08
+    assert relative_change(ntk, 2 * found.nngp) > 0.12
+    with torch.no_grad():
+        outputs = torch.stack(
+            [network.finite((4, 3), 10, torch.Generator().manual_seed(s))(SEQUENCES)[:, 0] for s in range(1500)]
+        )
+    assert relative_change(outputs.T @ outputs / 1500, found.nngp) < 0.1
+    assert relative_change(infinite_width_kernels(AttentionNetwork(tied=False), SEQUENCES).nngp, found.nngp) > 0.1
+
+
+def test_slopes_of_attention_are_those_of_autograd() -> None:
+    network, mixing = ManyHeadedAttention(sharpness=3.0), torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double()
+    slopes = torch.func.jacrev(lambda w: network._attended(SEQUENCES, w)[0])(mixing)
+    torch.testing.assert_close(network._attended(SEQUENCES, mixing)[1], slopes, rtol=0, atol=1e-12)
 
 
 def test_eigenvalues_on_the_sphere_of_polynomials_and_of_the_arc_cosine_kernel() -> None:
