@@ -16,8 +16,9 @@ the latest, and forgets the others as they are written over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -87,16 +88,14 @@ def recall_capacity(
         raise ValueError(f"pairs={list(pairs)} must be 1 or more each, and states={states} at least 2")
     rows = []
     for name, rule in (RULES if rules is None else rules).items():
-        for kind in ("random", "orthonormal"):
-            for count in pairs:
-                if kind == "orthonormal" and count > key_size:
-                    continue
+        for kind, (draw, theory, fits) in KEYS.items():
+            for count in (count for count in pairs if fits(count, key_size)):
                 generator = generator_for(seed, count)
-                keys = _keys(kind, states, count, key_size, generator)
+                keys = draw(states, count, key_size, generator)
                 values = torch.randn(states, count, value_size, dtype=torch.float64, generator=generator) * value_size**-0.5
                 read = keys @ rule.write(keys, values)
                 error, reach = mean_and_reach((read - values).square().sum(-1).mean(-1).numpy())
-                expected = float(expected_error(rule, count, key_size).mean()) if kind == "random" else _orthonormal(rule, count)
+                expected = float(theory(rule, count, key_size).mean())
                 rows.append((name, kind, count, float(error), float(error - reach), float(error + reach), expected))
     about = {"key_size": key_size, "value_size": value_size, "states": states}
     return RecallCapacity(pd.DataFrame(rows, columns=list(RecallCapacity.columns)), about)
@@ -119,14 +118,28 @@ def expected_error(rule: WriteRule, pairs: int, key_size: int) -> Tensor:
     return error
 
 
-def _orthonormal(rule: WriteRule, pairs: int) -> float:
+def _error_of_orthonormal(rule: WriteRule, pairs: int, key_size: int) -> Tensor:
     """Of orthonormal keys nothing interferes: pair j has been multiplied by alpha g^(n - j)."""
-    kept = rule.gain * np.exp(rule.log_decay * np.arange(pairs))
-    return float(np.square(kept - 1).mean())
+    kept = rule.gain * torch.exp(rule.log_decay * torch.arange(pairs, dtype=torch.float64))
+    return (kept - 1).square()
 
 
-def _keys(kind: str, states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
-    if kind == "random":
-        return normalize(torch.randn(states, count, size, dtype=torch.float64, generator=generator), dim=-1)
+def _random_keys(states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
+    return normalize(torch.randn(states, count, size, dtype=torch.float64, generator=generator), dim=-1)
+
+
+def _orthonormal_keys(states: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     bases: Tensor = torch.linalg.qr(torch.randn(states, size, size, dtype=torch.float64, generator=generator)).Q
     return bases[:, :count]
+
+
+class _Keys(NamedTuple):
+    draw: Callable[[int, int, int, torch.Generator], Tensor]  # states, pairs, K and a generator -> keys [states, pairs, K]
+    theory: Callable[[WriteRule, int, int], Tensor]  # rule, pairs and K -> the expected error of each pair
+    fits: Callable[[int, int], bool]  # whether there are so many keys of size K
+
+
+KEYS = {
+    "random": _Keys(_random_keys, expected_error, lambda count, size: True),
+    "orthonormal": _Keys(_orthonormal_keys, _error_of_orthonormal, lambda count, size: count <= size),
+}

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from .figure import ByName, Figure, Line, Mark, Panel
 from .intervals import mean_and_reach
+from .joined import join, part_of
 from .result import Result
 
 
@@ -33,9 +33,7 @@ class OverSeeds(Result, kind="over_seeds"):
 
     def of_seed(self, seed: int) -> Result:
         """The result of one seed. Raises UnknownNameError for a seed that is not there."""
-        rows = self.select(seed=seed).table.drop(columns="seed").reset_index(drop=True)
-        made: Result = Result.of_kind(self.about["kind"])(rows, self.about["about"][str(seed)])
-        return made
+        return part_of(self, "seed", seed)
 
     def summary(self) -> str:
         return "\n".join(f"seed {seed}: {line}" for seed in self.seeds for line in self.of_seed(seed).summary().split("\n"))
@@ -55,12 +53,7 @@ class OverSeeds(Result, kind="over_seeds"):
 
 def over_seeds(results: Mapping[int, Result]) -> OverSeeds:
     """One result of several: seed -> result, all of one kind. Raises ValueError for several kinds, or for none."""
-    kinds = {result.kind for result in results.values()}
-    if len(kinds) != 1:
-        raise ValueError(f"results over seeds are of one kind, got {sorted(kinds) or 'none'}")
-    tables = [result.table.assign(seed=seed)[["seed", *result.table.columns]] for seed, result in results.items()]
-    about = {str(seed): dict(result.about) for seed, result in results.items()}
-    return OverSeeds(pd.concat(tables, ignore_index=True), {"kind": kinds.pop(), "about": about})
+    return OverSeeds(*join(results, "seed"))
 
 
 def _same(mark: Mark, panel: Panel) -> Mark | None:

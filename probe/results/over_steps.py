@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .figure import Figure, Line, Panel
+from .joined import join, part_of
 from .result import Result
 
 GROUPS = ("layer", "place")  # columns that tell curves apart, the first of them that a result has
@@ -38,9 +39,7 @@ class OverSteps(Result, kind="over_steps"):
 
     def at(self, step: int) -> Result:
         """The result of one step. Raises UnknownNameError for a step that is not there."""
-        rows = self.select(step=step).table.drop(columns="step").reset_index(drop=True)
-        made: Result = Result.of_kind(self.about["kind"])(rows, self.about["about"][str(step)])
-        return made
+        return part_of(self, "step", step)
 
     @property
     def numbers(self) -> list[str]:
@@ -87,9 +86,4 @@ def _curve(rows: pd.DataFrame, column: str, label: str) -> Line:
 
 def over_steps(results: Mapping[int, Result]) -> OverSteps:
     """Join the results of several steps, step -> result. Raises ValueError for none, and for results of several kinds."""
-    kinds = {result.kind for result in results.values()}
-    if len(kinds) != 1:
-        raise ValueError(f"results over steps are of one kind, got {sorted(kinds) or 'none'}")
-    tables = [result.table.assign(step=step)[["step", *result.table.columns]] for step, result in results.items()]
-    about = {str(step): dict(result.about) for step, result in results.items()}
-    return OverSteps(pd.concat(tables, ignore_index=True), {"kind": kinds.pop(), "about": about})
+    return OverSteps(*join(results, "step"))

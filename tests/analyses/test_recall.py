@@ -10,7 +10,7 @@ import torch
 
 from statescope import Model, ModelConfig
 from statescope.analyses.geometry.recall_by_age import recall_by_age
-from statescope.analyses.geometry.recall_capacity import RULES, WriteRule, _keys, expected_error, recall_capacity
+from statescope.analyses.geometry.recall_capacity import KEYS, RULES, WriteRule, expected_error, recall_capacity
 from statescope.probe.mixers import MLSTM, RWKV7, Attention, DeltaNet, GatedDeltaNet, GatedSlotAttention, LinearAttention, Mamba
 from statescope.probe.tasks.base import generator_for
 
@@ -20,7 +20,7 @@ def test_theory_is_the_mean_of_what_is_measured_pair_by_pair(rule: WriteRule) ->
     """4000 states of 7 key channels, 11 pairs: each pair's error within five standard errors, and the norm with it."""
     size, pairs, states = 7, 11, 4000
     generator = generator_for(0)
-    keys = _keys("random", states, pairs, size, generator)
+    keys = KEYS["random"].draw(states, pairs, size, generator)
     values = torch.randn(states, pairs, 5, dtype=torch.float64, generator=generator) * 5**-0.5
     error = (keys @ rule.write(keys, values) - values).square().sum(-1)
     expected = expected_error(rule, pairs, size)
