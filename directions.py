@@ -9,6 +9,8 @@ from .analyses.behaviour.patching_sweep import patching_sweep
 from .analyses.behaviour.results.causal_check import CausalCheck
 from .analyses.behaviour.results.erasure_effect import ErasureEffect
 from .analyses.behaviour.results.patching_sweep import PatchingSweep
+from .analyses.behaviour.results.unlearning_layers import UnlearningLayers
+from .analyses.behaviour.unlearning import Unlearned, unlearn, unlearning_layers
 from .analyses.geometry.direction_map import direction_cosines, direction_projection
 from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
 from .probe.erasure.adversarial_projection import Rlace
@@ -80,6 +82,8 @@ __all__ = [
     "Subspace",
     "SubspaceFinder",
     "SubspaceInterval",
+    "Unlearned",
+    "UnlearningLayers",
     "activation_jacobians",
     "causal_check",
     "concept_interval",
@@ -95,4 +99,6 @@ __all__ = [
     "subspace_interval",
     "token_accuracy",
     "token_loss",
+    "unlearn",
+    "unlearning_layers",
 ]
