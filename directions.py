@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from .analyses.behaviour.causal_check import causal_check
+from .analyses.behaviour.direction_choice import direction_choice
 from .analyses.behaviour.erasure_effect import erasure_effect
 from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
 from .analyses.behaviour.patching_sweep import patching_sweep
+from .analyses.behaviour.probe_comparison import ProbedPlace, probe_comparison
 from .analyses.behaviour.results.causal_check import CausalCheck
+from .analyses.behaviour.results.direction_choice import DirectionChoice
 from .analyses.behaviour.results.erasure_effect import ErasureEffect
 from .analyses.behaviour.results.patching_sweep import PatchingSweep
+from .analyses.behaviour.results.probe_comparison import ProbeComparison
 from .analyses.behaviour.results.unlearning_layers import UnlearningLayers
 from .analyses.behaviour.unlearning import Unlearned, unlearn, unlearning_layers
 from .analyses.geometry.direction_map import direction_cosines, direction_projection
@@ -29,6 +33,7 @@ from .probe.subspaces.finders import (
     MeanDifference,
     PrincipalComponent,
     Reading,
+    WhitenedMeanDifference,
     direction_interval,
 )
 from .probe.subspaces.ideal_words import IdealWords
@@ -50,6 +55,7 @@ __all__ = [
     "CausalCheck",
     "CausalInnerProduct",
     "Direction",
+    "DirectionChoice",
     "DirectionCosines",
     "DirectionFinder",
     "DirectionInterval",
@@ -74,6 +80,8 @@ __all__ = [
     "PatchingSweep",
     "PrincipalComponent",
     "PrincipalComponents",
+    "ProbeComparison",
+    "ProbedPlace",
     "ProjectAndProbe",
     "QuadraticLeace",
     "Reading",
@@ -84,15 +92,18 @@ __all__ = [
     "SubspaceInterval",
     "Unlearned",
     "UnlearningLayers",
+    "WhitenedMeanDifference",
     "activation_jacobians",
     "causal_check",
     "concept_interval",
     "concept_score",
+    "direction_choice",
     "direction_cosines",
     "direction_interval",
     "direction_projection",
     "erasure_effect",
     "patching_sweep",
+    "probe_comparison",
     "probe_direction",
     "project_module",
     "project_weights",

@@ -19,6 +19,7 @@ from .probe.estimators.linear_svm import LinearSVM
 from .probe.estimators.logistic import Logistic
 from .probe.estimators.naive_bayes import NaiveBayes
 from .probe.estimators.nearest_centroid import NearestCentroid
+from .probe.estimators.on_principal_components import OnPrincipalComponents
 from .probe.estimators.penalised import PathEstimator, PenalisedEstimator
 from .probe.estimators.perceptron import Perceptron, PerceptronRegression
 from .probe.estimators.probe_sweep import ProbeSweep
@@ -41,6 +42,7 @@ from .probe.subspaces.finders import (
     MeanDifference,
     PrincipalComponent,
     Reading,
+    WhitenedMeanDifference,
     direction_interval,
 )
 from .probe.subspaces.intervals import DirectionInterval
@@ -82,6 +84,7 @@ __all__ = [
     "Moments",
     "NaiveBayes",
     "NearestCentroid",
+    "OnPrincipalComponents",
     "OracleLeace",
     "PathEstimator",
     "PenalisedEstimator",
@@ -105,6 +108,7 @@ __all__ = [
     "SharedGroupsError",
     "SoftNearestNeighbour",
     "Subspace",
+    "WhitenedMeanDifference",
     "direction_interval",
     "false_discovery_rates",
     "group_bootstrap",

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
+from ...probe.hooks.names import hook_name, layer_of
+from ...probe.models.model import Model
 from ...probe.statistics.corrections import false_discovery_rates
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.statistics.nulls import beside_null
@@ -63,7 +65,7 @@ def causal_check(
         raise ValueError("there is nothing to do: give operations, or strengths to steer by")
     if len(strengths) and direction.rank > 1:
         raise ValueError(f"{direction.name} has {direction.rank} dimensions; steer along one of them")
-    bench = _Bench(model, batch, measure, where, changed, taps)
+    bench = Bench(model, direction.hook, batch, measure, where, changed, taps)
     drawn = [type(direction).random(direction, generator_for(seed, 31, index), spread) for index in range(randoms)]
     rows: list[dict[str, Any]] = []
     for operation, strength in [*((how, float("nan")) for how in operations), *(("steer", dose) for dose in strengths)]:
@@ -88,12 +90,16 @@ def join_causal_checks(parts: Sequence[CausalCheck]) -> CausalCheck:
     return CausalCheck(table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy())), parts[0].about)
 
 
-class _Bench:
-    """A batch with what a model does on it unchanged."""
+class Bench:
+    """A batch with what a model does on it unchanged, and what has to be run again when a hook's activation is changed.
+
+    Arguments: as of `causal_check`. hook: the activation that is changed.
+    """
 
     def __init__(
         self,
         model: HookedModel,
+        hook: str,
         batch: Batch,
         measure: Measure,
         where: Tensor | None,
@@ -103,7 +109,9 @@ class _Bench:
         self.at = changed
         self.model, self.batch, self.measure = model, batch, measure
         own: dict[str, Any] = {} if taps is None else {"taps": taps}
-        self.run = partial(model.run_with_hooks, batch.tokens, **own)
+        begin, layer = _entering(model, hook, batch.tokens)
+        own |= layer
+        self.run = partial(model.run_with_hooks, begin, **own)
         with torch.no_grad():
             self.plain = measure(model(batch.tokens), batch)
         self.counted = ~self.plain.isnan()
@@ -135,6 +143,17 @@ class _Bench:
             return torch.where(at.to(value.device).view(*at.shape, *(1,) * (value.ndim - 2)), change(value, hook), value)
 
         return name, partly
+
+
+def _entering(model: HookedModel, hook: str, tokens: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """What enters the block of a hook, before which nothing changes, with the keyword that begins there; else the tokens."""
+    layer = layer_of(hook)
+    if not layer or not isinstance(model, Model):  # other models begin with tokens
+        return tokens, {}
+    name = hook_name(layer, "hook_resid_pre")
+    with torch.no_grad():
+        entering: Tensor = model.run_with_cache(tokens, names_filter=[name], return_type=None)[1][name]
+    return entering, {"start_at_layer": layer}
 
 
 def _hook(subspace: Subspace, operation: str, strength: float) -> HookFunction:

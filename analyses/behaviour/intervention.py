@@ -89,14 +89,28 @@ def adding(direction: Direction, strength: float, positions: Sequence[int]) -> C
 
     Raises ValueError for a direction in a state, which is changed by an edit.
     """
+    return _at(direction, positions, lambda value: direction.add(value, strength))
+
+
+def removing(direction: Direction, positions: Sequence[int]) -> Change:
+    """Take an activation's component along a direction out after some tokens; raises as `adding`."""
+    return _at(direction, positions, direction.remove)
+
+
+def reflecting(direction: Direction, positions: Sequence[int]) -> Change:
+    """Turn an activation's component along a direction around after some tokens; raises as `adding`."""
+    return _at(direction, positions, direction.reflect)
+
+
+def _at(direction: Direction, positions: Sequence[int], change: Callable[[Tensor], Tensor]) -> Change:
     if direction.hook.endswith(STATE_PLACE):
         raise ValueError(f"{direction.name} lies in a state; use an edit of the state")
     at = torch.tensor(positions, dtype=torch.long)
 
-    def move(value: Tensor, hook: Any) -> Tensor:
-        return value.index_copy(1, at, direction.add(value.index_select(1, at), strength))
+    def changed(value: Tensor, hook: Any) -> Tensor:
+        return value.index_copy(1, at, change(value.index_select(1, at)))
 
-    return Change(hooks=[(direction.hook, move)])
+    return Change(hooks=[(direction.hook, changed)])
 
 
 def random_ones(direction: Direction, seeds: Sequence[int]) -> Iterator[Direction]:
@@ -141,11 +155,18 @@ def contrast(model: HookedModel, present: Sequence[int], absent: Sequence[int], 
 
 
 def read_along(model: HookedModel, tokens: Tensor, direction: Direction) -> list[float]:
-    """The component of an activation along a direction after each token of a sequence [T], in units of its scale."""
+    """The component of an activation, or of a state, along a direction after each token of a sequence [T], in units of its scale.
+
+    Raises ValueError for a direction of which a token has several components.
+    """
+    taps: dict[str, Any] = {"taps": "all"} if direction.hook.endswith(STATE_PLACE) else {}
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens[None], names_filter=[direction.hook])
-    along: list[float] = (direction.project(cache[direction.hook][0]) / direction.scale).double().tolist()
-    return along
+        _, cache = model.run_with_cache(tokens[None], names_filter=[direction.hook], **taps)
+    along = direction.project(cache[direction.hook][0]) / direction.scale
+    if along.ndim != 1:
+        raise ValueError(f"{direction.name}: a token has {tuple(along.shape[1:])} components along it, and here it needs one")
+    found: list[float] = along.double().tolist()
+    return found
 
 
 def _run(

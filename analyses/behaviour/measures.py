@@ -36,4 +36,9 @@ def concept_score(log_odds: Tensor) -> Measure:
 
     log_odds: [vocabulary], as `log_odds` of tokens where the concept holds and where it does not.
     """
-    return lambda logits, batch: logits.softmax(-1) @ log_odds.to(logits)
+
+    def score_of_the_concept(logits: Tensor, batch: Batch) -> Tensor:
+        found: Tensor = logits.softmax(-1) @ log_odds.to(logits)
+        return found
+
+    return score_of_the_concept

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from ...probe.hooks.names import STATE_PLACE
 from ...probe.subspaces.direction import Direction
 from .results.direction_map import DirectionCosines, DirectionProjection
 
@@ -16,25 +17,38 @@ if TYPE_CHECKING:
     from ...probe.models.hooked import HookedModel
 
 
-def direction_cosines(directions: Sequence[Direction]) -> DirectionCosines:
-    """Cosines of all pairs of directions that share an activation."""
-    rows = [
-        (a.hook, a.name, b.name, a.cosine(b)) for a in directions for b in directions if a.hook == b.hook and a.side == b.side
-    ]
+def direction_cosines(directions: Sequence[Direction], metrics: Mapping[str, Tensor | None] | None = None) -> DirectionCosines:
+    """Cosines of all pairs of directions that share an activation.
+
+    metrics: name -> M [D, D], or None for the identity, whatever metric a direction itself has; Euclidean alone when None.
+    """
+    rows = []
+    for said, metric in ({"Euclidean": None} if metrics is None else metrics).items():
+        measured = [direction.under(metric) for direction in directions]
+        rows += [
+            (a.hook, said, a.name, b.name, a.cosine(b))
+            for a in measured
+            for b in measured
+            if a.hook == b.hook and a.side == b.side
+        ]
     return DirectionCosines(pd.DataFrame(rows, columns=list(DirectionCosines.columns)))
 
 
 def direction_projection(
     model: HookedModel, directions: Sequence[Direction], tokens: Tensor, texts: Sequence[str], labels: dict[str, Tensor]
 ) -> DirectionProjection:
-    """Project one sequence on directions of activations that have one vector a token.
+    """Project one sequence on directions of activations that have one vector a token, or of whole states.
+
+    A projection counts from a direction's origin, in units of its scale: with the mean of the samples without the concept as the
+    origin, it is 0 where the concept is absent and 1 where it is present, on average.
 
     tokens [T]; labels: concept -> [T]. Raises ValueError for a direction on a side of a state or in every head, of which a token
     has many components.
     """
     hooks = sorted({direction.hook for direction in directions})
+    taps: dict[str, Any] = {"taps": "all"} if any(hook.endswith(STATE_PLACE) for hook in hooks) else {}
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens[None], names_filter=hooks, return_type=None)
+        _, cache = model.run_with_cache(tokens[None], names_filter=hooks, return_type=None, **taps)
     tables = []
     for direction in directions:
         along = direction.project(cache[direction.hook][0]) / direction.scale

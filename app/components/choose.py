@@ -39,10 +39,10 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     return remember(key, position)
 
 
-def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st) -> N:
+def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st, **more: Any) -> N:
     """A box for a number, bound to the address as `key`."""
     recall(key, default)
-    given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params")
+    given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params", **more)
     return remember(key, given)
 
 
@@ -80,7 +80,7 @@ def choose_rows(results: Iterable[Result]) -> dict[str, Any]:
             continue
         if len(boxes) == 0:
             boxes = list(st.columns(SIDE_BY_SIDE))
-        chosen = choose(column, [None, *values], column, where=boxes.pop(0), format_func=_all_or)
+        chosen = choose(column, [None, *values], column, where=boxes.pop(0), format_func=all_or)
         if chosen is not None:
             where[column] = chosen
             left = [part for result in left if (part := rows_of(result, {column: chosen})) is not None]
@@ -115,7 +115,8 @@ def remember(key: str, value: T) -> T:
     return value
 
 
-def _all_or(value: object) -> str:
+def all_or(value: object) -> str:
+    """How a selector shows a value, and None, which stands for all."""
     return "all" if value is None else str(value)
 
 

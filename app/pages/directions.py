@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from ...analyses.geometry.results.direction_map import DirectionProjection
+from ...analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
-from ..components.choose import choose, choose_position
+from ..components.choose import all_or, choose, choose_position
 from ..components.figure import show
 from ..components.kept_chart import token_strip
 from ..components.origin import OfRun
@@ -24,11 +24,21 @@ class Directions(Page, kind="directions"):
     title = "Directions"
     icon = ":material/explore:"
     order = 40
-    shows = ("direction_projection", "direction_cosines", "steering")
+    shows = (
+        "direction_projection",
+        "direction_cosines",
+        "direction_choice",
+        "causal_check",
+        "erasure_effect",
+        "sequence_edits",
+        "stored_layers",
+        "board_edits",
+        "steering",
+    )
     intro = (
         "A direction is the line along which a concept lies in an activation, in units of the gap between the mean where the "
         "concept is present and where it is absent. It is causal only if moving along it changes what the model does, more than "
-        "a random direction does."
+        "random directions do. *Steering*, under *Live model*, moves and erases the same directions in any text."
     )
 
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
@@ -36,8 +46,12 @@ class Directions(Page, kind="directions"):
         for name, result in results.items():
             if isinstance(result, DirectionProjection):
                 _walk(run, name, result)
-            else:
-                show(OfRun(run), name, result, {})
+                continue
+            where = {}
+            if isinstance(result, DirectionCosines) and len(result.selectors["metric"]) > 1:
+                st.subheader(result.title)
+                where["metric"] = choose("metric", [None, *result.selectors["metric"]], "metric", format_func=all_or)
+            show(OfRun(run), name, result, where)
 
 
 def _walk(run: Run, name: str, result: DirectionProjection) -> None:

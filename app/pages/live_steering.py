@@ -17,6 +17,8 @@ from ...analyses.behaviour.intervention import (
     keys_of,
     random_keys,
     random_ones,
+    reflecting,
+    removing,
 )
 from ...probe.hooks.names import hook_name, layer_of, place_of
 from ...probe.subspaces.direction import Direction
@@ -32,6 +34,7 @@ from .live_page import LivePage
 DRAWS = 8
 CONTRAST, SCALE = "two texts apart", "scale the state"
 ON_KEYS: Mapping[str, Any] = {"forget a token's key": "project_out_key", "turn a token's key around": "reflect_key"}
+ALONG: Mapping[str, Any] = {"move along it": adding, "take it out": removing, "turn it around": reflecting}
 WHERE = ("from the token on", "at the token", "at all tokens")
 IMPORT = "from statescope.analyses.behaviour.intervention import *"
 
@@ -111,20 +114,26 @@ def _contrast(reading: LiveReading, layer: int) -> tuple[Direction, str] | None:
 def _along(
     reading: LiveReading, direction: Direction, layer: int, position: int, boxes: Sequence[Any], lines: Sequence[str]
 ) -> PlannedChange:
-    """A residual stream moved along a direction, which may be of another layer."""
-    strength = choose_number("strength (gaps of means)", "strength", -20.0, 20.0, 2.0, 0.5, where=boxes[0])
+    """A residual stream moved along a direction, which may be of another layer, or without it."""
+    inner = boxes[0].columns(2)
+    done = choose("do", list(ALONG), "along", where=inner[0])
+    strength = None
+    if ALONG[done] is adding:
+        strength = choose_number("strength", "strength", -20.0, 20.0, 2.0, 0.5, where=inner[1], help="In gaps of the means.")
     where = choose("where", list(WHERE), "where", where=boxes[1])
     last = len(reading.tokens)
     positions = range(*{WHERE[0]: (position, last), WHERE[1]: (position, position + 1), WHERE[2]: (0, last)}[where])
     moved = direction.at(hook_name(layer, place_of(direction.hook)))
-    random = [adding(one, strength, positions) for one in random_ones(moved, range(DRAWS))]
+    make, rest = ALONG[done], (positions,) if strength is None else (strength, positions)
+    said = f"{make.__name__}({{}}, {', '.join(map(str, rest))})"
     more = [
         f"direction = direction.at({moved.hook!r})",
-        f"change = adding(direction, {strength}, {positions})",
-        f"random = [adding(one, {strength}, {positions}) for one in random_ones(direction, range({DRAWS}))]",
+        f"change = {said.format('direction')}",
+        f"random = [{said.format('one')} for one in random_ones(direction, range({DRAWS}))]",
     ]
-    name = f"{direction.name} x {strength:g}, {where}, layer {layer}"
-    return PlannedChange(name, adding(moved, strength, positions), random, [*lines, *more])
+    how = done.replace("it", direction.name) if strength is None else f"{direction.name} x {strength:g}"
+    random = [make(one, *rest) for one in random_ones(moved, range(DRAWS))]
+    return PlannedChange(f"{how}, {where}, layer {layer}", make(moved, *rest), random, [*lines, *more])
 
 
 def _in_state(reading: LiveReading, what: str, layer: int, position: int, boxes: Sequence[Any]) -> PlannedChange:

@@ -10,7 +10,7 @@ import streamlit as st
 from ...probe.plugins import Kinds
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
-from ..components.choose import choose_rows
+from ..components.choose import choose_rows, rows_of
 from ..components.figure import show
 from ..components.origin import OfRun
 from ..components.text import literal
@@ -46,6 +46,10 @@ class Page(Kinds, family="page"):
             if [other.title for other in results.values()].count(result.title) > 1:  # the charts do not say which is which
                 st.subheader(literal(name.replace("_", " ")))
             show(OfRun(run), name, result, where)
+            self.draw_below(name, rows_of(result, where))
+
+    def draw_below(self, name: str, rows: Result | None) -> None:
+        """Draw what goes below a result's figure; rows: those that are chosen, None where none are left."""
 
     def head(self) -> None:
         """Show the title and the intro."""

@@ -140,6 +140,10 @@ class Estimator(Configuration, Kinds, family="estimator"):
                 own[held_out] = found.to(own)
         return answers
 
+    def inputs(self, features: int) -> int:
+        """How many inputs its probes have, of activations of so many features."""
+        return features
+
     def no_answers(self, target: Tensor) -> Tensor:
         """Room for the answers to a target [N]: its classes, or real numbers also where the target's are whole."""
         return torch.empty_like(target, dtype=target.dtype if self.metric.of_classes else torch.float64)

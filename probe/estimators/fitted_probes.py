@@ -65,8 +65,8 @@ class Target(NamedTuple):
 class FittedProbe:
     """The probe of a probing task and that of its control task; None where it could not be fitted, and `notes` say why.
 
-    control_task: the labels of the control. truth, control_truth: the labels that were fitted, [N]. features: of each sample.
-    code_length: bits a sample of the training labels' online code; nan without probabilities.
+    control_task: the labels of the control. truth, control_truth: the labels that were fitted, [N]. features: its
+    inputs. code_length: bits a sample of the training labels' online code; nan without probabilities.
     """
 
     probe: Probe | None

@@ -94,7 +94,7 @@ class ProbeSweep(Configuration):
                     part.tasks.get(label),
                     part.truth[label],
                     part.targets.get(Target(label, True)),
-                    part.features.shape[1],
+                    self.estimator.inputs(part.features.shape[1]),
                     lengths.get(label, float("nan")),
                     (*part.notes[label], *flaw),
                 )
@@ -144,7 +144,11 @@ class ProbeSweep(Configuration):
                     baseline if drawn is None else _baselines(asked, drawn, parting),
                     part.groups,
                 )
-                about = {"penalty": float("nan"), "validation": float("nan"), "features": part.features.shape[1]}
+                about = {
+                    "penalty": float("nan"),
+                    "validation": float("nan"),
+                    "features": self.estimator.inputs(part.features.shape[1]),
+                }
                 about |= {"code_length": lengths.get(label, float("nan")), "parameters": float("nan")}
                 about |= {"fitted_samples": len(truth) * (1 - 1 / len(parting)) if parting else float("nan")}
                 rows.append(evidence.row(model, ProbingTask(part.hook, part.position, label), found, notes) | about)

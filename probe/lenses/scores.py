@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -72,8 +72,17 @@ def score_lenses(
 
 
 @torch.no_grad()
-def read_with_lens(model: HookedModel, lens: Lens, prompt: Any, *, positions: TapRequest = "all") -> LensReading:
+def read_with_lens(
+    model: HookedModel,
+    lens: Lens,
+    prompt: Any,
+    *,
+    positions: TapRequest = "all",
+    show: Callable[[Sequence[int]], list[str]] | None = None,
+) -> LensReading:
     """What a lens says at positions of one prompt, text or tokens [1, T], beside the model's own answer.
+
+    show: token ids as texts; when None the tokenizer's words, or ids where the model has none.
 
     Raises ValueError for more than one sequence.
     """
@@ -83,15 +92,17 @@ def read_with_lens(model: HookedModel, lens: Lens, prompt: Any, *, positions: Ta
     found, logits = activations_of(model, tokens, lens.hooks, positions)
     own = logits[0].double().log_softmax(-1)
     at = Positions.of(positions, tokens.shape[1]).of_batch
-    words = [word_of(model, token) for token in tokens[0].tolist()]
+    texts = show or (lambda ids: [word_of(model, token) for token in ids])
+    words = texts(tokens[0].tolist())
     said = {hook: lens.logits(model, hook, found[hook])[0].double().log_softmax(-1) for hook in lens.hooks} | {"model": own}
     rows = []
     for hook, answer in said.items():
         probability, token = answer.exp().max(-1)
         entropy = torch.special.entr(answer.exp()).sum(-1)
         away = divergence(own, answer)
+        next_tokens = texts(token.tolist())
         for number, position in enumerate(at):
-            next_token = word_of(model, int(token[number]))
+            next_token = next_tokens[number]
             values = (float(probability[number]), float(entropy[number]), float(away[number]))
             rows.append((lens.kind, hook, position, words[position], next_token, *values))
     return LensReading(pd.DataFrame(rows, columns=list(LensReading.columns)), {"tokens": tokens.shape[1]})

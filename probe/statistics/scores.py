@@ -92,6 +92,40 @@ class ProbeScores(Result, kind="probe_scores"):
             lines.append(said)
         return "\n".join(lines)
 
+    @property
+    def chosen(self) -> pd.Series:
+        """For each row, whether its hook did best in the validation inside the training samples, of its model's and label's."""
+        best = self.table.groupby(["model", "label", "hook"])["validation"].transform("mean")
+        return best.notna() & (best == best.groupby([self.table["model"], self.table["label"]]).transform("max"))
+
+    def evidence(self) -> pd.DataFrame:
+        """The table as it is read: each probe beside what it is compared with, in words. A mark shows what validation chose."""
+        table = self.table
+        found = pd.DataFrame(
+            {
+                "chosen": self.chosen,
+                "label": table["label"].str.replace("_", " "),
+                "model": table["model"],
+                "activation": table["hook"].map(short_hook),
+                "score": table["accuracy"],
+                "95% interval": [_interval(*ends) for ends in zip(table["low"], table["high"], strict=True)],
+                "majority": table["majority"],
+                "control": table["control"],
+                "selectivity": table["selectivity"],
+                "null": table["null"],
+                "p": table["p_value"],
+                "q": table["q_value"],
+                "code (bits)": table["code_length"],
+                "uniform (bits)": table["uniform_length"],
+                "inputs": table["features"],
+                "samples": table["samples"],
+                "note": table["note"],
+            }
+        )
+        if (table["position"] >= 0).any():
+            found.insert(4, "position", table["position"])
+        return found
+
     def specification(self) -> Figure:
         """One panel a label: the score by hook with its interval, control and majority.
 
@@ -153,9 +187,14 @@ def _range(rows: pd.DataFrame) -> str:
     where = f"at {rows['hook'].iloc[0]}" if rows["hook"].nunique() == 1 else f"over {rows['hook'].nunique()} hooks"
     if len(rows) == 1:
         row = rows.iloc[0]
-        return f"{metric} {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {where} {beside}"
+        no = ", no better than its control" if row["low"] <= row["control"] else ""
+        return f"{metric} {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {where} {beside}{no}"
     places = f" and {rows['position'].nunique()} positions" if rows["position"].nunique() > 1 else ""
     return f"{metric} {_span(rows['accuracy'])} {where}{places} {beside}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def _span(values: pd.Series) -> str:

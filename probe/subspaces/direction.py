@@ -28,10 +28,11 @@ class Direction(Subspace):
         scale: float = 1.0,
         about: Mapping[str, Any] | None = None,
         metric: Tensor | None = None,
+        origin: Tensor | None = None,
     ) -> None:
         if vector.ndim != 1:
             raise ValueError(f"{name}: a direction is one vector, got shape {tuple(vector.shape)}")
-        super().__init__(vector[:, None], hook, name, side, scale, about or {}, metric)
+        super().__init__(vector[:, None], hook, name, side, scale, about or {}, metric, origin)
 
     def _flaw(self, gram: Tensor, off: float) -> str:
         return f"a direction has length 1, got {float(gram[0, 0].sqrt()):.6g}; divide by its norm"
@@ -65,24 +66,44 @@ class Direction(Subspace):
 
     @classmethod
     def along(
-        cls, vector: Tensor, features: Tensor, present: Tensor, *, hook: str, name: str, side: Side = "vector", **about: Any
+        cls,
+        vector: Tensor,
+        features: Tensor,
+        present: Tensor,
+        *,
+        hook: str,
+        name: str,
+        side: Side = "vector",
+        metric: Tensor | None = None,
+        given: Tensor | None = None,
+        **about: Any,
     ) -> Direction:
         """The direction of a vector [D] of any length and sense, turned to where a concept is present in features [N, D].
 
-        present: booleans, [N]. The scale is how far apart the means with and without the concept lie along it. Raises ValueError
-        for a vector of no length.
+        present: booleans, [N]. The scale is how far apart the means with and without the concept lie along it. metric: M [D, D],
+        by which its length and that distance go. given: a class of each sample, [N]; the scale is then the gap where that class
+        is the same (Frisch, Waugh and Lovell).
+
+        Raises ValueError for a vector of no length, and where no class of `given` has samples with and without the concept.
         """
-        wide, norm = features.double(), float(vector.norm())
+        wide, held = features.double(), present.double()[:, None]
+        held = less_means(held, torch.zeros(len(held)) if given is None else given)
+        varies = float(held.square().sum())
+        if not varies > 1e-9:
+            raise ValueError(f"{name}: no class of `given` has samples with and without the concept")
+        measured = vector.double() if metric is None else metric.double() @ vector.double()
+        norm = float(vector.double() @ measured) ** 0.5
         if not 0 < norm < float("inf"):
             raise ValueError(f"{name}: {about.get('method', 'it')} is a vector of length {norm:g}, which is no direction")
-        gap = float((wide[present].mean(0) - wide[~present].mean(0)) @ vector.double()) / norm
+        gap = float(held[:, 0] @ wide @ measured) / varies / norm
         details = {"with": int(present.sum()), "without": int((~present).sum())} | about
-        unit = (vector / norm if gap >= 0 else -vector / norm).to(torch.promote_types(features.dtype, torch.float32))
-        return cls(unit, hook, name, side, abs(gap) or 1.0, details)
+        kept = torch.promote_types(features.dtype, torch.float32)
+        unit = (vector / norm if gap >= 0 else -vector / norm).to(kept)
+        return cls(unit, hook, name, side, abs(gap) or 1.0, details, None if metric is None else metric.to(kept))
 
     def at(self, hook: str) -> Direction:
         """The same direction in another activation of the same kind, such as that of another layer."""
-        return Direction(self.vector, hook, self.name, self.side, self.scale, self.about, self.metric)
+        return Direction(self.vector, hook, self.name, self.side, self.scale, self.about, self.metric, self.origin)
 
     def cosine(self, other: Direction) -> float:
         """The cosine with a direction of the same space, under its metric."""
@@ -119,3 +140,10 @@ def both_sides(present: Tensor, name: str) -> Tensor:
     if present.ndim != 1 or present.all() or not present.any():
         raise ValueError(f"{name}: a direction needs samples [N] with and without the concept, got {tuple(present.shape)}")
     return present
+
+
+def less_means(values: Tensor, classes: Tensor) -> Tensor:
+    """Values [N, D] less the mean of their class [N]."""
+    _, index, counts = classes.unique(return_inverse=True, return_counts=True)
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, index, values)
+    return values - (sums / counts[:, None])[index]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from sklearn.cluster import KMeans as TheirKMeans
 from torch import Tensor
 
-from ..configuration import Configuration, Count, Natural
+from ..configuration import Configuration, Count, Natural, Range
 from ..estimators.estimator import Estimator, LinearProbe
 from ..estimators.logistic import Logistic
 from ..plugins import Kinds
-from .direction import Direction, both_sides
+from .direction import Direction, both_sides, less_means
 from .intervals import DirectionInterval, resampled_cosines
 from .sides import Side
 
 
 @dataclass(frozen=True)
 class DirectionFinder(Configuration, Kinds, family="direction_finder"):
-    """Base of the ways of finding a direction. One says how its vector is found; sense and scale are the same for all.
+    """Base of the ways of finding a direction. One says how its vector is found, and under which metric; sense and scale are the
+    same for all.
 
     The direction points to where the concept is present; its scale is how far apart the means with and without it lie along it.
     """
@@ -29,6 +30,10 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
     @abstractmethod
     def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
         """A vector [D] of any length and sense, from float64 features [N, D], booleans [N] and the source of each sample [N]."""
+
+    def metric(self, features: Tensor, present: Tensor) -> Tensor | None:
+        """The metric [D, D] that the direction's lengths and angles go by; None for the identity. Arguments: as of `vector`."""
+        return None
 
     def fit(
         self,
@@ -39,22 +44,26 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
         name: str,
         side: Side = "vector",
         groups: Tensor | None = None,
+        given: Tensor | None = None,
         **about: Any,
     ) -> Direction:
         """Find the direction of a concept in real features [N, D], where it is present [N] and where not.
 
-        All of them but `side` are what `Capture.concept` gives. groups: the source of each sample, [N]; its own when None.
+        All of them but `side` and `given` are what `Capture.concept` gives. groups: the source of each sample, [N]; its own when
+        None. given: a class of each sample, [N], such as its token, whose means are taken out of the features first. This finds
+        what the concept adds where that class is the same, and the scale is the gap there (Frisch, Waugh and Lovell).
 
-        Raises ValueError as `both_sides` does, for features that are not finite and for a vector of no length, TypeError for
-        complex features.
+        Raises ValueError as `both_sides` does, where no class of `given` has both, for features that are not finite and for a
+        vector of no length, TypeError for complex features.
         """
         if features.is_complex():
             raise TypeError(f"{name}: features are complex; give their real and imaginary parts side by side")
         wide, present = features.double(), both_sides(present, name)
         if not bool(wide.isfinite().all()):
             raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+        wide = wide if given is None else less_means(wide, given)
         found = self.vector(wide, present, torch.arange(len(wide)) if groups is None else groups)
-        details = {"method": self.kind.replace("_", " ")} | about
+        details = {"method": self.kind.replace("_", " "), "metric": self.metric(wide, present), "given": given} | about
         return Direction.along(found, features, present, hook=hook, name=name, side=side, **details)
 
 
@@ -64,6 +73,28 @@ class MeanDifference(DirectionFinder, kind="mean_difference"):
 
     def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
         return features[present].mean(0) - features[~present].mean(0)
+
+
+@dataclass(frozen=True)
+class WhitenedMeanDifference(DirectionFinder, kind="whitened_mean_difference"):
+    """The difference d of the means, under the metric M = S^{-1} of the covariance within the two sides.
+
+    Its coordinate d^T S^{-1} x reads the concept (Fisher 1936), adding it moves one mean to the other, and removing it is LEACE's
+    oblique projection (Belrose et al. 2023, arXiv:2306.03819): one direction under one metric for all three. Cosines under it
+    compare concepts where activations vary alike in all directions. S is shrunk towards its mean variance.
+    """
+
+    shrinkage: Annotated[float, Range(above=0, most=1)] = 0.01
+    """This share of the covariance is that of features that all vary alike."""
+
+    def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
+        return features[present].mean(0) - features[~present].mean(0)
+
+    def metric(self, features: Tensor, present: Tensor) -> Tensor:
+        sides = [features[mask] - features[mask].mean(0) for mask in (present, ~present)]
+        within = (sides[0].T @ sides[0] + sides[1].T @ sides[1]) / len(features)
+        unit = within.diagonal().mean() * torch.eye(len(within), dtype=within.dtype)
+        return torch.linalg.inv((1 - self.shrinkage) * within + self.shrinkage * unit)
 
 
 @dataclass(frozen=True)
@@ -118,6 +149,7 @@ def direction_interval(
     name: str,
     side: Side = "vector",
     groups: Tensor | None = None,
+    given: Tensor | None = None,
     resamples: int = 200,
     seed: int = 0,
 ) -> DirectionInterval:
@@ -136,8 +168,10 @@ def direction_interval(
         own = present[rows]
         if own.all() or not own.any():
             return None
-        return finder.fit(features[rows], own, hook=hook, name=name, side=side, groups=sources[rows])
+        among = None if given is None else given[rows]
+        found = finder.fit(features[rows], own, hook=hook, name=name, side=side, groups=sources[rows], given=among)
+        return found.under(whole.metric)
 
-    whole = finder.fit(features, present, hook=hook, name=name, side=side, groups=sources)
+    whole = finder.fit(features, present, hook=hook, name=name, side=side, groups=sources, given=given)
     cosines = resampled_cosines(whole, find, sources, resamples, seed)
     return DirectionInterval(whole, cosines, len(sources.unique()))

@@ -29,6 +29,8 @@ REMOVING: dict[tuple[int, str], Literal["project_out_key", "project_out_value"]]
     (2, "vector"): "project_out_key",
 }
 
+_AXES = {"basis": 2, "metric": 2, "origin": 1}  # of the tensors in a file, which have one more where they are complex
+
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
@@ -45,8 +47,10 @@ class Subspace:
     scale: the length of one unit of strength in `steer`, in the activation's own units.
     about: which data, which fit.
     metric: M [D, D], symmetric and positive definite; None for the identity.
+    origin: [D], the point that coordinates are counted from, and that removing leads back to; None for 0. With the mean of the
+        samples without a concept, a coordinate of 0 is what they have on average.
 
-    Raises ValueError for a basis that is not orthonormal.
+    Raises ValueError for a basis that is not orthonormal, and for a metric or an origin of another size.
     """
 
     basis: Tensor
@@ -56,6 +60,7 @@ class Subspace:
     scale: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
     metric: Tensor | None = None
+    origin: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.side not in get_args(Side):
@@ -66,6 +71,8 @@ class Subspace:
             raise ValueError(
                 f"{self.name}: a metric is [D, D], got {tuple(self.metric.shape)} for a basis of D = {len(self.basis)}"
             )
+        if self.origin is not None and self.origin.shape != self.basis.shape[:1]:
+            raise ValueError(f"{self.name}: an origin is [{len(self.basis)}], got {tuple(self.origin.shape)}")
         rounded = self.basis.dtype in (torch.float16, torch.bfloat16)
         object.__setattr__(self, "basis", self.basis.detach().to(torch.promote_types(self.basis.dtype, torch.float32)))
         lengths = (self.basis.conj() * self._measured).real.sum(0).sqrt()
@@ -91,16 +98,14 @@ class Subspace:
 
     def coordinates(self, activations: Tensor) -> Tensor:
         """The coordinates of each vector of activations in the basis, [..., r], with `side`'s axis taken out."""
-        vectors = self._vectors(activations)
-        product = vectors @ self._measured.conj().to(vectors)
-        return product.real if product.is_complex() else product
+        return self._within(self._vectors(activations))
 
     def remove(self, activations: Tensor) -> Tensor:
-        """The activations without their component in the subspace, in the same shape."""
+        """The activations with their component in the subspace set to that of `origin`, which is none without one."""
         return self._each(activations, lambda vectors: vectors - self._component(vectors))
 
     def reflect(self, activations: Tensor) -> Tensor:
-        """The activations with their component in the subspace turned around."""
+        """The activations with their component in the subspace turned around, about `origin`."""
         return self._each(activations, lambda vectors: vectors - 2 * self._component(vectors))
 
     def add(self, activations: Tensor, strength: float | Tensor) -> Tensor:
@@ -144,6 +149,7 @@ class Subspace:
         flaws = {
             "a complex basis": self.basis.is_complex(),
             "another metric": self.metric is not None,
+            "an origin": self.origin is not None,
             f"{len(self.basis)} entries across the axes of a state {list(shape)}": axis != len(self.basis),
         }
         if operation is None or any(flaws.values()):
@@ -169,14 +175,20 @@ class Subspace:
             scale=like.scale,
             about={"method": "random"},
             metric=like.metric,
+            origin=like.origin,
         )
 
     def under(self, metric: Tensor | None) -> Self:
         """The same span with its angles under another metric. A direction's scale stays the length of its step in activations."""
         basis = _orthonormal(self.basis, metric)
         scale = self.scale * float(self.basis[:, 0].norm() / basis[:, 0].norm()) if self.rank == 1 else self.scale
-        about = dict(self.about)
-        return self._of(basis, hook=self.hook, name=self.name, side=self.side, scale=scale, about=about, metric=metric)
+        where = {"hook": self.hook, "name": self.name, "side": self.side, "origin": self.origin}
+        return self._of(basis, scale=scale, about=dict(self.about), metric=metric, **where)
+
+    def counted_from(self, origin: Tensor | None) -> Self:
+        """The same span with its coordinates counted from another point, [D]."""
+        where = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "metric": self.metric}
+        return self._of(self.basis, about=dict(self.about), origin=origin, **where)
 
     def angles(self, other: Subspace) -> Tensor:
         """The principal angles with a subspace of the same space, ascending, in radians, [min(r, r')]."""
@@ -220,9 +232,13 @@ class Subspace:
 
     def _component(self, vectors: Tensor) -> Tensor:
         """Of vectors [..., D], their part in the subspace."""
-        coordinates = vectors @ self._measured.conj().to(vectors)
-        within = coordinates.real if coordinates.is_complex() else coordinates
-        return within.to(vectors.dtype) @ self.basis.to(vectors).mT
+        return self._within(vectors).to(vectors.dtype) @ self.basis.to(vectors).mT
+
+    def _within(self, vectors: Tensor) -> Tensor:
+        """The coordinates of vectors [..., D] in the basis, [..., r], which are real."""
+        counted = vectors if self.origin is None else vectors - self.origin.to(vectors)
+        product = counted @ self._measured.conj().to(counted)
+        return product.real if product.is_complex() else product
 
     def _vectors(self, activations: Tensor) -> Tensor:
         """Activations as vectors [..., D]."""
@@ -239,7 +255,8 @@ class Subspace:
         """Write it as a safetensors file, `path` with that ending; the name may hold dots."""
         path = with_ending(path, ".safetensors")
         about = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "about": dict(self.about)}
-        tensors = {"basis": self.basis} | ({} if self.metric is None else {"metric": self.metric})
+        more = {"metric": self.metric, "origin": self.origin}
+        tensors = {"basis": self.basis} | {name: held for name, held in more.items() if held is not None}
         parts = {name: torch.view_as_real(x) if x.is_complex() else x for name, x in tensors.items()}
         held = {name: value.contiguous() for name, value in parts.items()}
         write_whole(path, lambda at: save_file(held, at, {"subspace": json.dumps(about)}))
@@ -253,7 +270,7 @@ class Subspace:
             with safe_open(path, framework="pt") as file:
                 about = json.loads(file.metadata()["subspace"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-            found = {name: torch.view_as_complex(x) if x.ndim == 3 else x for name, x in tensors.items()}
+            found = {name: torch.view_as_complex(x) if x.ndim == _AXES[name] + 1 else x for name, x in tensors.items()}
             return cls._of(**found, **about)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no {cls.__name__.lower()}: {error}") from error

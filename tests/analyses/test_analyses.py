@@ -237,6 +237,12 @@ def test_cosines_of_every_pair_of_one_activation() -> None:
     assert len(table) == 5
     assert table["h", "a", "b"] == pytest.approx(float(unit[0] @ unit[1]))
     assert table["h", "a", "a"] == pytest.approx(1)
+    metric = torch.diag(torch.arange(1.0, 7.0))
+    both = direction_cosines(directions[:2], {"Euclidean": None, "scaled": metric})
+    dot, lengths = unit[0] @ metric @ unit[1], [(one @ metric @ one).sqrt() for one in unit[:2]]
+    assert both.value("cosine", metric="scaled", first="a", second="b") == pytest.approx(float(dot / lengths[0] / lengths[1]))
+    assert both.value("cosine", metric="Euclidean", first="a", second="b") == pytest.approx(float(unit[0] @ unit[1]))
+    assert "scaled metric" in both.summary() and len(both.specification().panels) == 2
 
 
 def test_a_projection_needs_one_component_a_token() -> None:
@@ -247,6 +253,13 @@ def test_a_projection_needs_one_component_a_token() -> None:
     found = direction_projection(model, [along], tokens, list("abcdef"), labels).table["projection"]
     _, cache = model.run_with_cache(tokens[None], names_filter="blocks.0.hook_resid_post")
     np.testing.assert_allclose(found, cache["resid_post", 0][0, :, 0].numpy() / 2, rtol=1e-6)
+    counted = direction_projection(model, [along.counted_from(torch.full((width,), 3.0))], tokens, list("abcdef"), labels)
+    np.testing.assert_allclose(counted.table["projection"], found - 1.5, atol=1e-6)
+    _, states = model.run_with_cache(tokens[None], names_filter="blocks.0.attn.hook_state", taps="all")
+    whole = states["state", 0][0].flatten(1)
+    of_state = Direction(torch.eye(whole.shape[1])[3], "blocks.0.attn.hook_state", "a")
+    read = direction_projection(model, [of_state], tokens, list("abcdef"), labels).table["projection"]
+    np.testing.assert_allclose(read, whole[:, 3].numpy(), atol=1e-6)
     by_head = Direction(torch.eye(width // 2)[0], "blocks.0.attn.hook_z", "a")
     with pytest.raises(ValueError, match=r"has \(2,\) components along it"):
         direction_projection(model, [by_head], tokens, list("abcdef"), labels)

@@ -61,6 +61,15 @@ def test_effects_are_those_of_hooks_by_hand(model: Model, batch: Batch) -> None:
         assert by_group.min() <= row["low"] < row["effect"] < row["high"] <= by_group.max()
 
 
+def test_only_what_follows_the_change_is_run_again(model: Model, batch: Batch) -> None:
+    """The embedding is asked for in the run without a change and for what enters the block, and in no run with a change."""
+    runs: list[int] = []
+    handle = model.embed.register_forward_hook(lambda *_: runs.append(1))
+    causal_check(model, read(model), batch, measure=gap, randoms=5)
+    handle.remove()
+    assert len(runs) == 2
+
+
 def test_what_the_output_reads_matters_and_what_it_does_not_does_not(model: Model, batch: Batch) -> None:
     direction = read(model)
     aside = torch.randn(12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from statescope import Edit, Model, ModelConfig
+from statescope import Direction, Edit, Model, ModelConfig
 from statescope.analyses.behaviour.intervention import (
     CHANGED,
     PLAIN,
@@ -16,6 +16,8 @@ from statescope.analyses.behaviour.intervention import (
     intervene,
     random_ones,
     read_along,
+    reflecting,
+    removing,
 )
 
 TOKENS = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
@@ -58,6 +60,21 @@ def test_a_direction_is_added_where_it_is_said_and_nowhere_else(model: Model) ->
     spread = found.select(run=RANDOM).table
     assert (spread["low"] <= spread["probability"]).all() and (spread["probability"] <= spread["high"]).all()
     assert "random ones" in found.summary() and found.figure().to_frame() is not None
+
+
+def test_a_direction_is_taken_out_and_turned_around_where_it_is_said(model: Model) -> None:
+    direction = contrast(model, [1, 2, 3], [7, 8], HOOK, "one")
+    _, cache = model.run_with_cache(TOKENS[None], names_filter=[HOOK])
+    plain = direction.project(cache[HOOK][0])
+    for change, left in ((removing(direction, [4, 5]), 0.0), (reflecting(direction, [4, 5]), -1.0)):
+        with model.hooks(fwd_hooks=list(change.hooks)):
+            _, changed = model.run_with_cache(TOKENS[None], names_filter=[HOOK])
+        after = direction.project(changed[HOOK][0])
+        torch.testing.assert_close(after[[4, 5]], left * plain[[4, 5]], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(after[:4], plain[:4])
+    state = Direction(torch.ones(4) / 2, "blocks.0.attn.hook_state", "s")
+    with pytest.raises(ValueError, match="lies in a state"):
+        removing(state, [1])
 
 
 def test_random_directions_have_the_same_length(model: Model) -> None:

@@ -200,6 +200,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         probe_positions=12,
         tangent_samples=6,
         tangent_length=12,
+        randoms=3,
+        steered_windows=8,
+        steered_length=24,
     )
     return study.run(folder / "run").path
 
@@ -207,16 +210,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_source_code_study_leaves_all_its_results(source: Path) -> None:
     run = Run(source)
     assert run.status == "finished"
-    expected = [
-        "direction_cosines",
-        "direction_projection",
-        "held_out_cost",
-        "probes",
-        "state_trajectory",
-        "steering",
-        "survival",
-    ]
-    assert sorted(run.result_names) == sorted([*expected, "tangent_kernel", "training", "transition_spectrum"])
+    read = ["probes", "probe_comparison", "sample_curve", "survival", "direction_projection", "direction_cosines"]
+    steered = ["direction_choice", "causal_check"]
+    models = ["training", "held_out_cost", "transition_spectrum", "state_trajectory", "tangent_kernel"]
+    assert sorted(run.result_names) == sorted([*read, *steered, *models])
     for name in run.result_names:
         assert run.result(name).summary()
         assert run.result(name).figure().to_plotly().data
@@ -227,10 +224,26 @@ def test_the_source_code_study_leaves_all_its_results(source: Path) -> None:
 
 def test_its_probes_cover_both_models_every_label_and_site(source: Path) -> None:
     table = Run(source).result("probes").table
-    assert set(table["site"]) == {"resid_post", "state"}
-    assert table.groupby("model")["label"].nunique().eq(5).all() or table.groupby("model")["label"].nunique().min() >= 4
+    assert set(table["site"]) == {"resid_mid", "resid_post", "state"}
+    assert table.groupby("model")["label"].nunique().min() >= 5 and (table["metric"] == "balanced accuracy").all()
     assert set(table.loc[table["site"] == "state", "model"]) == {"Gated DeltaNet"}
     assert table[["accuracy", "low", "high", "majority", "control", "selectivity"]].notna().all().all()
+
+
+def test_what_it_chooses_is_chosen_on_validation_data(source: Path) -> None:
+    """The choice is the largest ratio there; what is checked is what was chosen, against random directions on the same inputs."""
+    run = Run(source)
+    choice, check = run.result("direction_choice"), run.result("causal_check")
+    assert choice.about["split"] == "validation"
+    own = choice.table[choice.table["chosen"]].set_index(["place", "direction"])
+    assert (own["ratio"] == choice.table.groupby(["place", "direction"], sort=False)["ratio"].max()).all()
+    checked = check.table.drop_duplicates(["model", "direction"]).set_index(["model", "direction"])["hook"]
+    assert (checked == own["hook"].reindex(checked.index)).all()
+    assert check.about["randoms"] == 3 and check.about["spread"] and check.about["measure"] == "score_of_the_concept"
+    compared = run.result("probe_comparison").table
+    inputs = run.result("probes").table.set_index(["model", "hook"])["features"]
+    state = compared["first_hook"].iloc[0]
+    assert compared["first_inputs"].iloc[0] == inputs["Gated DeltaNet", state].iloc[0] <= 128
 
 
 def test_stored_captures_read_back(source: Path) -> None:

@@ -35,6 +35,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         probe_positions=12,
         tangent_samples=6,
         tangent_length=12,
+        randoms=3,
+        steered_windows=8,
+        steered_length=24,
     ).run(folder / "source")
     return folder
 

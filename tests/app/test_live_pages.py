@@ -212,7 +212,7 @@ def test_the_app_without_a_run_begins_with_the_model(no_runs: Path, monkeypatch:
     assert app.header[0].value == "State" and app.metric
 
 
-LIVE = ("live_state", "live_transitions", "live_steering", "live_attention")
+LIVE = ("live_state", "live_transitions", "live_steering", "live_lens", "live_attention")
 CHANGES = {"change": "forget a token's key", "position": "1", "of": "0: 1", "read": "3"}
 
 
@@ -235,6 +235,8 @@ def test_every_page_shows_every_family_or_says_why_not(
         ("live_attention", {}),
         ("live_steering", CHANGES),
         ("live_steering", {"with": "1 1", "without": "4", "position": "1"}),
+        ("live_steering", {"with": "1 1", "without": "4", "position": "1", "along": "take it out"}),
+        ("live_lens", {"read": "2"}),
         ("live_state", {"below": "read-out", "position": "2"}),
         ("live_state", {"below": "all heads"}),
         ("live_state", {"below": "over all tokens"}),

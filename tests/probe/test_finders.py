@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,13 +21,22 @@ from statescope.directions import (
     PrincipalComponent,
     Reading,
     Subspace,
+    WhitenedMeanDifference,
     direction_interval,
 )
 from statescope.estimators import LinearDiscriminant, Logistic, NaiveBayes
+from statescope.probe.erasure.linear_erasers import Leace
 from statescope.probe.errors import UnknownNameError
 
 WHERE = {"hook": "blocks.0.hook_resid_post", "name": "concept"}
-FINDERS: list[DirectionFinder] = [MeanDifference(), Reading(), Reading(LinearDiscriminant()), PrincipalComponent(), KMeans()]
+FINDERS: list[DirectionFinder] = [
+    MeanDifference(),
+    WhitenedMeanDifference(),
+    Reading(),
+    Reading(LinearDiscriminant()),
+    PrincipalComponent(),
+    KMeans(),
+]
 
 
 def planted(samples: int, features: int, gap: float, seed: int = 0, skew: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -243,3 +253,59 @@ def test_a_capture_gives_the_samples_of_a_concept() -> None:
         kept.concept(hook, "height")
     with pytest.raises(ValueError, match="say which of them is the concept"):
         kept.concept(hook, "token")
+
+
+def test_under_the_whitened_metric_one_direction_reads_moves_and_erases() -> None:
+    x, present, _ = planted(4000, 7, 1.5, skew=0.6)
+    found = WhitenedMeanDifference(shrinkage=1e-9).fit(x, present, **WHERE)
+    means = [x[side].mean(0) for side in (present, ~present)]
+    torch.testing.assert_close(found.scale * found.vector, means[0] - means[1])
+    theirs = Reading(LinearDiscriminant(penalties=(1e-9,))).fit(x, present, **WHERE).vector
+    read = found.metric @ found.vector
+    assert float(read @ theirs / read.norm()) > 1 - 1e-6, "it reads what Fisher's discriminant reads"
+    assert float(MeanDifference().fit(x, present, **WHERE).vector @ theirs) < 0.9
+    without = found.counted_from(x.mean(0)).remove(x)
+    erased = Leace().fit(x, present.long(), **WHERE)(x)
+    # LEACE whitens by the covariance of all samples, which gives the same oblique projection.
+    torch.testing.assert_close(without, erased, rtol=1e-6, atol=1e-6)
+    plain = MeanDifference().fit(x, present, **WHERE).counted_from(x.mean(0)).remove(x)
+    assert (plain - erased).abs().max() > 0.1
+    sure = direction_interval(WhitenedMeanDifference(), x, present, resamples=20, groups=torch.arange(4000) // 8, **WHERE)
+    assert 0.9 < sure.low < 1
+
+
+def test_what_a_class_says_already_is_taken_out() -> None:
+    """Tokens have means far apart and go with the concept; what the concept adds to the same token is another direction."""
+    generator = torch.Generator().manual_seed(0)
+    token = torch.randint(0, 4, (6000,), generator=generator)
+    present = torch.rand(6000, generator=generator) < torch.tensor([0.1, 0.3, 0.7, 0.9])[token]
+    apart = torch.linalg.qr(torch.randn(9, 5, generator=generator, dtype=torch.float64))[0].T
+    own, means = apart[0], 8 * apart[1:]
+    x = torch.randn(6000, 9, generator=generator, dtype=torch.float64) + means[token] + 3 * present[:, None] * own
+    for finder in (MeanDifference(), Reading(LinearDiscriminant())):
+        found = finder.fit(x, present, given=token, **WHERE)
+        assert float(found.vector @ own) > 0.99 and found.scale == pytest.approx(3, abs=0.15)
+    assert float(MeanDifference().fit(x, present, **WHERE).vector @ own) < 0.7
+    with pytest.raises(ValueError, match="no class of `given`"):
+        MeanDifference().fit(x, token > 1, given=token, **WHERE)
+
+
+def test_coordinates_count_from_the_origin(tmp_path: Path) -> None:
+    x, present, _ = planted(500, 6, 2.0)
+    found = MeanDifference().fit(x, present, **WHERE)
+    moved = found.counted_from(x[~present].mean(0))
+    along = moved.project(x) / moved.scale
+    assert float(along[~present].mean()) == pytest.approx(0, abs=1e-9) and float(along[present].mean()) == pytest.approx(1)
+    torch.testing.assert_close(moved.project(moved.remove(x)), torch.zeros(500, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(moved.project(moved.reflect(x)), -moved.project(x))
+    torch.testing.assert_close(moved.add(x, 2.0), found.add(x, 2.0))
+    again = Direction.load(moved.save(tmp_path / "moved"))
+    torch.testing.assert_close(again.remove(x), moved.remove(x))
+    assert torch.equal(again.at("other").origin, moved.origin) and torch.equal(moved.under(torch.eye(6)).origin, moved.origin)
+    torch.testing.assert_close(Direction.random(moved, torch.Generator().manual_seed(0)).origin, moved.origin)
+    with pytest.raises(ValueError, match=r"origin is \[6\]"):
+        found.counted_from(torch.zeros(5))
+    with pytest.raises(ValueError, match="an origin"):
+        moved.ablation_edits(0, [1, 6])
+    complex_one = Direction(torch.tensor([1j, 0j]), "hook", "c", origin=torch.tensor([1 + 2j, 3j]))
+    torch.testing.assert_close(Direction.load(complex_one.save(tmp_path / "complex")).origin, complex_one.origin)

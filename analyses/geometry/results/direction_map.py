@@ -12,32 +12,41 @@ from ....probe.statistics.scores import short_hook
 
 @dataclass(frozen=True)
 class DirectionCosines(Result, kind="direction_cosines"):
-    """The cosine of every pair of directions of one activation."""
+    """The cosine of every pair of directions of one activation, under each of some metrics."""
 
     title: ClassVar[str] = "Cosines of directions"
     columns: ClassVar[dict[str, str]] = {
         "hook": "the activation",
+        "metric": "what angles are measured by",
         "first": "name of a direction",
         "second": "name of another",
         "cosine": "of the two",
     }
-    selected_by: ClassVar[tuple[str, ...]] = ("hook",)
+    selected_by: ClassVar[tuple[str, ...]] = ("hook", "metric")
 
     def summary(self) -> str:
-        others = self.table[self.table["first"] < self.table["second"]]
-        if others.empty:
-            return "one direction"
-        top = others.loc[others["cosine"].abs().idxmax()]
-        return f"largest |cosine|: {top['first']} and {top['second']} at {top['hook']}, {top['cosine']:.2f}"
+        """Give the largest and the mean size of the cosines of different directions, under each metric."""
+        lines = []
+        for (hook, metric), own in self.table.groupby(["hook", "metric"], sort=False):
+            others = own[own["first"] < own["second"]]
+            if others.empty:
+                lines.append(f"{short_hook(str(hook))}: one direction")
+                continue
+            top = others.loc[others["cosine"].abs().idxmax()]
+            lines.append(
+                f"{short_hook(str(hook))}, {metric} metric: mean |cosine| {others['cosine'].abs().mean():.2f}, largest "
+                f"{top['cosine']:+.2f} of {top['first'].replace('_', ' ')} and {top['second'].replace('_', ' ')}"
+            )
+        return "\n".join(lines)
 
     def specification(self) -> Figure:
         panels = []
-        for name, own in self.table.groupby("hook", sort=False):
-            square = own.pivot(index="first", columns="second", values="cosine")
-            labels = [str(label).replace("_", " ") for label in square.index]
-            panels.append(
-                Panel([Heatmap(square.to_numpy(), labels, labels, "cosine", diverging=True)], "", "", short_hook(str(name)))
-            )
+        for (hook, metric), own in self.table.groupby(["hook", "metric"], sort=False):
+            order = list(dict.fromkeys(own["first"]))
+            square = own.pivot(index="first", columns="second", values="cosine").loc[order, order]
+            labels = [str(label).replace("_", " ") for label in order]
+            heat = Heatmap(square.to_numpy(), labels, labels, "cosine", diverging=True, limits=(-1.0, 1.0))
+            panels.append(Panel([heat], "", "", f"{short_hook(str(hook))}, {metric}"))
         return Figure(self.title, panels, alt=f"Cosines of concept directions. {self.summary()}")
 
 
@@ -52,7 +61,7 @@ class DirectionProjection(Result, kind="direction_projection"):
         "position": "token position",
         "token": "the token's text",
         "label": "the concept's value after the token",
-        "projection": "component along the direction, in units of its scale",
+        "projection": "component along the direction, from its origin, in units of its scale",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("direction", "hook")
 
