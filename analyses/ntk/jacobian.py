@@ -52,10 +52,13 @@ class Jacobian:
         read: Read,
         parameters: Parameters = None,
         routes: Mapping[str, Route] | None = None,
+        *,
+        checked: bool = False,
     ) -> None:
         """Run the model once over all samples, once over the first alone, and find the routes.
 
-        routes: those found with other samples of the same model, which spares the search; each "structured" one is checked again.
+        routes: those found with other samples of the same model; what was "alone" stays so, and each "structured" one is checked
+            again. checked: whether they were found with these very samples, and stand.
         """
         refuse_coupled_modules(model)
         self.samples, count = samples.double(), len(samples)
@@ -67,7 +70,7 @@ class Jacobian:
         with watching(self.leaves, count, held) if count > 1 else nullcontext() as watch:
             self.values = run(self.samples)
         self.uses: list[Use] = [] if watch is None else watch.uses
-        self.routes = self._routes(routes or {})
+        self.routes = dict(routes or {}) if checked else self._routes(routes or {})
         singly = count if "alone" in self.routes.values() else 1  # one at least, to see that samples are independent
         self.singles = [run(self.samples[i : i + 1])[0] for i in range(singly)] if count > 1 else [self.values[0]]
         _refuse_coupled_values(self.values[:singly], torch.stack(self.singles))

@@ -62,6 +62,7 @@ class TangentKernelOperator(Operator):
         self._rows = Samples.of(x)
         self._columns = self._rows if y is None else Samples.of(y)
         self._kept: dict[tuple[int, int], Jacobian] = {}
+        self._routes_of: dict[tuple[int, int], dict[str, Route]] = {}
         self._said: dict[tuple[int, int], tuple[int, list[tuple[str, Factor]]]] = {}
         first = self._jacobian(self._rows, 0)
         self.routes: dict[str, Route] = dict(first.routes)
@@ -167,7 +168,10 @@ class TangentKernelOperator(Operator):
             return self._kept[place]
         with torch.inference_mode(False), torch.enable_grad():
             part = samples if self._tile is None else samples[start : start + self._tile]
-            made = Jacobian(self._model, part, self._read, self._parameters, self.__dict__.get("routes"))
+            known = self._routes_of.get(place)
+            routes = self.__dict__.get("routes") if known is None else known
+            made = Jacobian(self._model, part, self._read, self._parameters, routes, checked=known is not None)
+        self._routes_of[place] = made.routes
         if self._in_one(samples):
             self._kept[place] = made
         return made

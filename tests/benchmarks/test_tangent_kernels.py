@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from memory import max_rss_mib, peak_mib
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from statescope import DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk
+from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
+from statescope.analyses.infinite_width.dense import DenseNetwork
+from statescope.analyses.infinite_width.network import infinite_width_kernels
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.operators.lanczos import top_eigenpairs
 
@@ -48,13 +55,13 @@ def test_the_structured_engine_against_whole_jacobians() -> None:
 
 
 def test_the_resident_memory_of_many_samples() -> None:
-    """The named size: 64 samples, each engine in a process of its own, which holds torch and the model besides."""
+    """Of 32 samples, each engine in a process of its own, which holds torch and the model besides."""
     held = {
-        method: max_rss_mib(Path(__file__), f"model, x = problem(64); empirical_ntk(model, x, method={method!r})")
+        method: max_rss_mib(Path(__file__), f"model, x = problem(32); empirical_ntk(model, x, method={method!r})")
         for method in ("structured", "jacobian")
     }
     share = held["structured"] / held["jacobian"]
-    print(f"\n64 samples: {held['structured']:.0f} of {held['jacobian']:.0f} MiB, {share:.3f} (at most 0.1)")
+    print(f"\n32 samples: {held['structured']:.0f} of {held['jacobian']:.0f} MiB, {share:.3f} (at most 0.1)")
 
 
 def test_a_product_with_a_vector_against_training_steps() -> None:
@@ -70,13 +77,12 @@ def test_a_product_with_a_vector_against_training_steps() -> None:
     def step() -> None:
         cross_entropy(model(x)[:, -1], x[:, 0]).backward()
 
-    def first() -> None:
-        TangentKernelOperator(model, x, read=read, tile=SAMPLES // 2).matvec(v)
-
+    in_tiles = TangentKernelOperator(model, x, read=read, tile=SAMPLES // 2)
+    in_tiles.matvec(v)  # which checks each tile
     of_step = min(seconds(step) for _ in range(5))
     again = min(seconds(lambda: operator.matvec(v)) for _ in range(5)) / of_step
-    tiled = min(seconds(first) for _ in range(3)) / of_step
-    print(f"\na product is {again:.2f} passes forward and backward, {tiled:.2f} with checks and in tiles (at most 5)")
+    tiled = min(seconds(lambda: in_tiles.matvec(v)) for _ in range(3)) / of_step
+    print(f"\na product is {again:.2f} passes forward and backward once passes are kept, {tiled:.2f} in tiles (at most 5)")
 
 
 def test_the_largest_eigenvalues_of_many_samples() -> None:
@@ -94,3 +100,45 @@ def test_the_largest_eigenvalues_of_many_samples() -> None:
         assert (found.residuals <= 1e-5 * found.values[0]).all()
         said = f"{found.applications} products, {taken:.0f} s of one processor beside {made:.0f} s of the pass (at most 180)"
         print(f"\n20 eigenpairs of 5,000 samples, {block} at once: {said}")
+
+
+def network(case: dict[str, Any]) -> nn.Module:
+    """The networks of `neural_tangents_times.py`, without biases; weights stand in torch's own parametrisation."""
+    inputs, width, depth, outputs = case["inputs"][-1], case["width"], case["depth"], case["outputs"]
+    sizes = [inputs, *[width] * depth]
+    if case["family"] == "dense":
+        layers = [layer for i in range(depth) for layer in (nn.Linear(sizes[i], sizes[i + 1], bias=False), nn.ReLU())]
+        return nn.Sequential(*layers, nn.Linear(width, outputs, bias=False))
+    circular: dict[str, Any] = {"kernel_size": 3, "padding": 1, "padding_mode": "circular", "bias": False}
+    layers = [layer for i in range(depth) for layer in (nn.Conv1d(sizes[i], sizes[i + 1], **circular), nn.ReLU())]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, outputs, bias=False))
+
+
+def kernel_of(case: dict[str, Any]) -> Callable[[], object]:
+    x = torch.randn(*case["inputs"], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if case["kernel"] == "analytic":
+        made = {"dense": DenseNetwork, "convolutional": ConvolutionalNetwork}[case["family"]](depth=case["depth"])
+        return lambda: infinite_width_kernels(made, x)
+    model, x = network(case), x.mT if case["family"] == "convolutional" else x
+    x = x.contiguous()
+    exact = empirical_ntk(model, x[:8], method="jacobian")
+    assert (empirical_ntk(model, x[:8]) - exact).norm() <= 1e-10 * exact.norm()
+    return lambda: empirical_ntk(model, x)
+
+
+def test_kernels_beside_neural_tangents() -> None:
+    """Analytic and empirical kernels of networks of one size; theirs where NEURAL_TANGENTS_PYTHON names its interpreter."""
+    torch.set_num_threads(1)
+    here, interpreter = Path(__file__).parent, os.environ.get("NEURAL_TANGENTS_PYTHON")
+    cases = json.loads((here / "tangent_cases.json").read_text())
+    theirs = {}
+    if interpreter is not None:
+        one_thread = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1", "OMP_NUM_THREADS": "1"}
+        command = [interpreter, str(here / "neural_tangents_times.py")]
+        done = subprocess.run(command, env=os.environ | one_thread, capture_output=True, text=True, check=True)
+        theirs = json.loads(done.stdout.splitlines()[-1])
+    for name, case in cases.items():
+        call = kernel_of(case)
+        ours = min(seconds(call) for _ in range(3))
+        ratio = f", neural-tangents {1e3 * theirs[name]:.0f} ms, ratio {ours / theirs[name]:.2f} (at most 1)" if theirs else ""
+        print(f"\n{name}: {1e3 * ours:.0f} ms{ratio}")
