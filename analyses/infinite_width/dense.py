@@ -33,8 +33,9 @@ class DenseNetwork(InfiniteNetwork, kind="dense"):
     def next(self, layer: Layer) -> Layer:
         """A nonlinearity and the weights behind it."""
         w, s, f = self.weight_variance, self.bias_variance, self.nonlinearity
-        cross = w * f.covariance(layer.cross, layer.first, layer.second) + s
-        tangent = cross + w * f.derivative(layer.cross, layer.first, layer.second) * layer.tangent
+        covariance, derivative = f.expectations(layer.cross, layer.first, layer.second)
+        cross = w * covariance + s if s else w * covariance
+        tangent = torch.addcmul(cross, derivative, layer.tangent, value=w)
         return Layer(cross, w * f.variance(layer.first) + s, w * f.variance(layer.second) + s, tangent)
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
@@ -75,8 +76,7 @@ class ResidualNetwork(InfiniteNetwork, kind="residual"):
         layer, f = input_layer(first, second, self.weight_variance, 0.0), self.nonlinearity
         step = self.branch / self.depth * self.weight_variance
         for _ in range(self.depth):
-            added = f.covariance(layer.cross, layer.first, layer.second)
-            slope = f.derivative(layer.cross, layer.first, layer.second)
+            added, slope = f.expectations(layer.cross, layer.first, layer.second)
             layer = Layer(
                 layer.cross + step * added,
                 layer.first + step * f.variance(layer.first),

@@ -37,6 +37,10 @@ class Nonlinearity(Kinds, family="nonlinearity"):
     def __call__(self, x: Tensor) -> Tensor:
         """f itself, as a network of finite width applies it."""
 
+    def expectations(self, c: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """The covariance and the derivative together, for those who need both."""
+        return self.covariance(c, a, b), self.derivative(c, a, b)
+
     def variance(self, a: Tensor) -> Tensor:
         """E[f(u)^2] for Var u = a."""
         return self.covariance(a, a, a)
@@ -68,12 +72,18 @@ class ReLU(Nonlinearity, kind="relu"):
     slope: float = 0.0
 
     def covariance(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        scale, angle = (a * b).sqrt(), _angle(c, a, b)
-        relu = scale * (angle.sin() + (math.pi - angle) * angle.cos()) / (2 * math.pi)
-        return self.slope * c + (1 - self.slope) ** 2 * relu
+        return self.expectations(c, a, b)[0]
 
     def derivative(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return self.slope + (1 - self.slope) ** 2 * (math.pi - _angle(c, a, b)) / (2 * math.pi)
+        return self.expectations(c, a, b)[1]
+
+    def expectations(self, c: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        scale, share = (a * b).sqrt(), (1 - self.slope) ** 2 / (2 * math.pi)
+        cosine = _cosine(c, scale)
+        rest = math.pi - cosine.acos()
+        sine = torch.addcmul(cosine.new_ones(()), cosine, cosine, value=-1).sqrt()
+        covariance = torch.addcmul(sine, rest, cosine).mul(scale * share)
+        return (covariance, rest * share) if self.slope == 0 else (covariance + self.slope * c, rest * share + self.slope)
 
     def variance(self, a: Tensor) -> Tensor:
         return (1 + self.slope**2) / 2 * a  # by itself, since autograd finds no slope of the angle at angle zero
@@ -183,10 +193,9 @@ class GoLU(Quadrature, kind="golu"):
         return x * (-(-x).exp()).exp()
 
 
-def _angle(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The angle of u and v. An input of variance zero is at a right angle to all others."""
-    scale = (a * b).sqrt()
-    return torch.where(scale > 0, c / scale.where(scale > 0, torch.ones_like(scale)), torch.zeros_like(c)).clamp(-1, 1).acos()
+def _cosine(c: Tensor, scale: Tensor) -> Tensor:
+    """The cosine of the angle of u and v. An input of variance zero is at a right angle to all others."""
+    return (c / scale.clamp(min=torch.finfo(scale.dtype).tiny)).clamp(-1, 1)
 
 
 def _gelu_terms(c: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,12 +38,13 @@ class RecurrentNetwork(InfiniteNetwork, kind="recurrent"):
         layer = self._input(first[:, 0], second[:, 0])
         for t in range(1, first.shape[1]):
             token = self._input(first[:, t], second[:, t])
-            cross = token.cross + r * f.covariance(layer.cross, layer.first, layer.second)
-            tangent = cross + r * f.derivative(layer.cross, layer.first, layer.second) * layer.tangent
+            covariance, derivative = f.expectations(layer.cross, layer.first, layer.second)
+            cross = token.cross + r * covariance
+            tangent = cross + r * derivative * layer.tangent
             own = token.first + r * f.variance(layer.first), token.second + r * f.variance(layer.second)
             layer = Layer(cross, *own, tangent)
-        nngp = f.covariance(layer.cross, layer.first, layer.second)
-        ntk = nngp + f.derivative(layer.cross, layer.first, layer.second) * layer.tangent
+        nngp, derivative = f.expectations(layer.cross, layer.first, layer.second)
+        ntk = nngp + derivative * layer.tangent
         return Kernels(self.readout_variance * nngp, self.readout_variance * ntk)
 
     def _input(self, first: Tensor, second: Tensor) -> Layer:

@@ -2,8 +2,8 @@
 
     XLA_FLAGS='--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1' oracle/bin/python neural_tangents_times.py
 
-The environment is that of `tests/oracles/neural_tangents_values.py` with jax 0.4.23, for empirical kernels. Compilation is not counted, and of its implementations of an
-empirical kernel the quickest counts. Times are of the processor.
+The environment is that of `tests/oracles/neural_tangents_values.py` with jax 0.4.23, which empirical kernels need. Compilation is
+not counted, and of its implementations of an empirical kernel the quickest counts. Times are of the processor.
 """
 
 from __future__ import annotations
