@@ -53,6 +53,10 @@ class LinearizationStudy(Study, kind="linearization"):
 
     training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=24))
     fine_tuning: Training = field(default_factory=lambda: Training(steps=400, batch=32, length=24))
+    pairs: Count = 4
+    """The model is shown this many pairs of a key and a value, and has to recall the values."""
+    symbols: Count = 16
+    """Keys are drawn from this many symbols, and values from as many others."""
     width: Count = 64
     """The residual stream has this many channels."""
     transfer_steps: Count = 200
@@ -69,7 +73,7 @@ class LinearizationStudy(Study, kind="linearization"):
 
     @property
     def task(self) -> AssociativeRecall:
-        return AssociativeRecall(pairs=4, symbols=16)
+        return AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
 
     def models(self) -> dict[str, ModelConfig]:
         return {"teacher": ModelConfig(self.task.vocabulary, self.width, 2, Attention(heads=2), seed=self.seed)}

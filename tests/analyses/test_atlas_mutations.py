@@ -16,7 +16,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from statescope.analyses.atlas.claim import Claim, every_claim
 from statescope.analyses.studies.findings import Numbers
 from statescope.analyses.studies.findings import numbers_of as stored
-from statescope.analyses.studies.linearization import AHEAD, DIVERGENCE, RATIO, SEEDED
 from statescope.probe.configuration import to_plain
 from statescope.probe.models.model import Model
 from statescope.probe.runs.run import Run
@@ -323,6 +322,9 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p235-task-geometry", result_of_method(ALIGNMENT, "CentredKernelAlignment", "of", lambda own: -own)),
     ("p258-sparse-features", dense_features),
     ("p259-needle", result_of("probe.estimators.attention_pooled", "_attention", torch.ones_like)),
+    ("p005-gates-without-parameters", projections_are_lost),
+    ("p089-reuse", projections_are_lost),
+    ("p017-mimicry", hedgehog_without_spikes),
 ]
 
 
@@ -333,9 +335,7 @@ NUMBERS: list[tuple[str, str, Mutation]] = [
         "contributions to a later feature, summed, against its pre-activation",
         result_of_method("probe.dictionaries.dictionary", "Dictionary", "connections", lambda own: 1.01 * own),
     ),
-    ("p005-gates-without-parameters", f"gla: {AHEAD}", projections_are_lost),
     ("p009-shares", "recall, half softmax less none", even_attention),
-    ("p089-reuse", SEEDED, projections_are_lost),
     ("p153-selective-copying", "selective: share of places right", mamba_decay(0.0)),
     ("p375-s3", "sLSTM: share of positions right, beyond the length of training", blind_cells),
     ("p375-a5", "sLSTM: share of positions right, beyond the length of training", blind_cells),
@@ -351,8 +351,6 @@ WEAKENED: list[tuple[str, str, int, float, Mutation]] = [
         0.02,
         result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like),
     ),
-    # of maps, where the small ratio needs a teacher that has learned to attend
-    ("p017-mimicry", f"{DIVERGENCE}: {RATIO}", -1, 0.2, hedgehog_without_spikes),
 ]
 
 
