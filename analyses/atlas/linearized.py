@@ -21,7 +21,7 @@ class LinearizedClaim(Claim):
     """This study runs once for each seed, and all claims beside each other share its run."""
 
     def small(self) -> Self:
-        """Recall of three pairs of few symbols, which a teacher of half the width learns whole in a few seconds; before it has, the
+        """Recall of three pairs of few symbols, which a teacher of half the width learns whole in seconds; before it has, the
         shares of its loss that are closed mean nothing.
         """
         training = replace(self.study.training, steps=600, batch=16, length=9)

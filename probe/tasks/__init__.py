@@ -4,6 +4,7 @@ from .arithmetic import ModularArithmetic
 from .base import Batch, Split, Task, generator_for
 from .matching import Match
 from .othello import Othello
+from .pair_products import PairProducts
 from .parity import Parity
 from .recall import AssociativeRecall, InductionHeads, Repeat, SelectiveCopying
 from .regression import InContextRegression
@@ -23,6 +24,7 @@ __all__ = [
     "Match",
     "ModularArithmetic",
     "Othello",
+    "PairProducts",
     "Parity",
     "Repeat",
     "Reviews",

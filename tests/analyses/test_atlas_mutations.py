@@ -325,32 +325,12 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p005-gates-without-parameters", projections_are_lost),
     ("p089-reuse", projections_are_lost),
     ("p017-mimicry", hedgehog_without_spikes),
-]
-
-
-# Claims of which a tiny form reaches some numbers alone: what speaks of the mechanism holds whole, and does not broken.
-NUMBERS: list[tuple[str, str, Mutation]] = [
-    (
-        "p336-transcoders",
-        "contributions to a later feature, summed, against its pre-activation",
-        result_of_method("probe.dictionaries.dictionary", "Dictionary", "connections", lambda own: 1.01 * own),
-    ),
-    ("p009-shares", "recall, half softmax less none", even_attention),
-    ("p153-selective-copying", "selective: share of places right", mamba_decay(0.0)),
-    ("p375-s3", "sLSTM: share of positions right, beyond the length of training", blind_cells),
-    ("p375-a5", "sLSTM: share of positions right, beyond the length of training", blind_cells),
-]
-# Claims on a small difference, which shows after more steps than a tiny form has: what is measured gets worse. Kind, number,
-# which way is worse, by how much at least, mutation.
-WEAKENED: list[tuple[str, str, int, float, Mutation]] = [
-    # of losses that lie within 0.04 nats until the model has learned the task, after 300 steps
-    (
-        "p068-improvement",
-        "held-out loss, swiglu less the MLP",
-        1,
-        0.02,
-        result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like),
-    ),
+    ("p009-shares", even_attention),
+    ("p068-improvement", result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like)),
+    ("p153-selective-copying", mamba_decay(0.0)),
+    ("p375-s3", blind_cells),
+    ("p375-a5", blind_cells),
+    ("p336-transcoders", result_of_method("probe.dictionaries.dictionary", "Dictionary", "connections", lambda own: 1.01 * own)),
 ]
 
 
@@ -390,30 +370,5 @@ def test_a_claim_falls_with_its_mechanism(kind: str, mutate: Mutation, runs: Pat
     assert failing(claim, numbers_of(claim, runs / f"broken-{id(mutate)}"))
 
 
-@pytest.mark.parametrize(("kind", "what", "mutate"), NUMBERS, ids=[f"{kind}-{i}" for i, (kind, *_) in enumerate(NUMBERS)])
-def test_the_number_of_a_mechanism_falls_with_it(
-    kind: str, what: str, mutate: Mutation, runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claim = CLAIMS[kind]().small()
-    (expected,) = (one for one in claim.measurements if one.what == what)
-    whole = numbers_of(claim, runs / "whole")
-    assert all(one.what in whole for one in claim.measurements)
-    assert expected.judge(whole[what], whole[what]) == "holds", whole
-    mutate(monkeypatch)
-    broken = numbers_of(claim, runs / f"broken-{id(mutate)}")
-    assert expected.judge(broken[what], broken[what]) == "does not reproduce", broken
-
-
-@pytest.mark.parametrize(("kind", "what", "way", "least", "mutate"), WEAKENED, ids=[entry[0] for entry in WEAKENED])
-def test_what_a_claim_measures_gets_worse_with_its_mechanism(
-    kind: str, what: str, way: int, least: float, mutate: Mutation, runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claim = CLAIMS[kind]().small()
-    before = numbers_of(claim, runs / "whole")
-    assert all(measurement.what in before for measurement in claim.measurements)
-    mutate(monkeypatch)
-    assert way * (numbers_of(claim, runs / f"broken-{id(mutate)}")[what] - before[what]) > least
-
-
 def test_no_claim_goes_unbroken() -> None:
-    assert {entry[0] for entry in (*MUTATIONS, *NUMBERS, *WEAKENED)} == set(CLAIMS)
+    assert {entry[0] for entry in MUTATIONS} == set(CLAIMS)

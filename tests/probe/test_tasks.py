@@ -16,6 +16,7 @@ from statescope import (
     Match,
     ModularArithmetic,
     Othello,
+    PairProducts,
     Parity,
     Repeat,
     Reviews,
@@ -228,7 +229,7 @@ FUNCTIONS = [
     InContextRegression("gaussian_process", dimension=2),
     InContextRegression("fourier", dimension=1, active=3),
 ]
-REAL = [*FUNCTIONS, SparseAveraging(longest=32)]
+REAL = [*FUNCTIONS, PairProducts(), SparseAveraging(longest=32)]
 
 
 def label_of(task: Task) -> str:
@@ -349,6 +350,15 @@ def test_of_pairs_that_are_overwritten_the_last_value_is_asked_for() -> None:
         task.batch(1, 12, "train", generator_for(0))
     with pytest.raises(ValueError, match="overwritten=4 must be from 0 to the 3 pairs"):
         AssociativeRecall(pairs=3, overwritten=4)
+
+
+def test_products_of_what_a_position_holds() -> None:
+    batch = PairProducts(pairs=3).batch(4, 5, "train", generator_for(1))
+    x = batch.tokens.double().numpy()
+    expected = (x[..., 0] * x[..., 1] + x[..., 2] * x[..., 3] + x[..., 4] * x[..., 5]) / 3**0.5
+    np.testing.assert_allclose(batch.targets[..., 0].numpy(), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="pairs must be at least 1"):
+        PairProducts(pairs=0)
 
 
 def test_copying_and_repeating_keep_the_order() -> None:

@@ -15,6 +15,7 @@ from ....probe.models.config import ModelConfig
 from ....probe.runs.run import Run
 from ....probe.runs.training import Training, task_loss
 from ....probe.tasks.base import Task, generator_for
+from ....probe.tasks.pair_products import PairProducts
 from ....probe.tasks.word_problem import WordProblem
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
@@ -104,14 +105,16 @@ class Improvement(Claim, kind="p068-improvement"):
     note = "On the word problem of S3, at a size far below the paper's language models."
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=60, batch=32, length=8), width=16)
+        """On products of two inputs, where the gate tells within tens of steps."""
+        return replace(self, training=replace(self.training, steps=60, batch=32, length=8), width=16, task=PairProducts())
 
     def experiment(self, seed: int, run: Run) -> Findings:
         batch = self.task.batch(self.sequences, self.training.length, "test", generator_for(seed, 1))
         loss = {}
         for one in COMPARED:
             mixer = DeltaNet(heads=2, householders=2, short_convolution=0)
-            config = ModelConfig(self.task.vocabulary, self.width, 1, mixer, channel_mixer=one, expansion=EXPANSION, seed=seed)
+            sizes = {"expansion": EXPANSION, "seed": seed, "inputs": self.task.inputs}
+            config = ModelConfig(self.task.vocabulary, self.width, 1, mixer, channel_mixer=one, **sizes)
             model, _ = run.train(f"seed{seed}-{one.kind}", config, self.task, self.training, seed)
             with torch.no_grad():
                 loss[one.kind] = float(task_loss(model(batch.tokens), batch))

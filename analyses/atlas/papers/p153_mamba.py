@@ -113,7 +113,7 @@ class Copying(Claim, kind="p153-selective-copying"):
     measurements = (at_least(SELECTIVE, 0.95, "accuracy"), at_most(FIXED, 0.8, "accuracy"))
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=150, batch=16, length=8, learning_rate=1e-2), items=1)
+        return replace(self, training=replace(self.training, steps=320, batch=16, length=12, learning_rate=1e-2), items=2)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         mixers = {"selective": Mamba(state_size=16), "time-invariant": Mamba(state_size=16, selective=False)}
