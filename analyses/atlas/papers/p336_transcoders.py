@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -48,9 +47,6 @@ class Transcoders(Claim, kind="p336-transcoders"):
         in_every_seed(at_most(SUMS, 1e-12)),
     )
     note = "The layer is planted; circuits in a language model are not traced."
-
-    def small(self) -> Self:
-        return replace(self, steps=300)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw = seeded(seed)
