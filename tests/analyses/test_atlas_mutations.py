@@ -225,6 +225,13 @@ def parametrised_as(name: str, other: str) -> Mutation:
 PAPERS = "analyses.atlas.papers"
 REGRESSION = "analyses.kernel_regression"
 WIDE = "analyses.infinite_width"
+
+
+def shuffled(table: torch.Tensor) -> torch.Tensor:
+    """Products at random, which no group has."""
+    return table.flatten()[torch.randperm(table.numel(), generator=torch.Generator().manual_seed(0))].view_as(table)
+
+
 MUTATIONS: list[tuple[str, Mutation]] = [
     (
         "p024-features",
@@ -298,6 +305,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p315-commute", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p171-circular-transport", result_of("analyses.spectra.circular_transport", "_cut", lambda cut: 0 * cut)),
     ("p268-tensor-rank", result_of("analyses.atlas.papers.p268_words_in_groups", "representation", lambda plane: 1.01 * plane)),
+    ("p268-grokking", result_of("analyses.atlas.papers.p268_words_in_groups", "multiplication", shuffled)),
     ("p273-contexts", even_attention),
     ("p332-memorisation", even_attention),
     ("p343-convolution", even_attention),
