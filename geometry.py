@@ -37,6 +37,7 @@ from .analyses.geometry.singular_values import singular_values
 from .analyses.geometry.state_geometry import state_geometry
 from .analyses.geometry.state_projection import state_projection
 from .analyses.geometry.state_trajectory import state_trajectory
+from .analyses.geometry.tangent_fields import TangentField, TangentSpace, tangent_field, tangent_space
 from .analyses.similarity.compare import compare_representations
 from .analyses.similarity.linear_map import LinearMap
 from .analyses.similarity.results.compare import RepresentationSimilarity
@@ -67,6 +68,8 @@ __all__ = [
     "StateProjection",
     "StateTrajectory",
     "Subspace",
+    "TangentField",
+    "TangentSpace",
     "TrackingRequirements",
     "WriteRule",
     "allowed_and_realised",
@@ -93,6 +96,8 @@ __all__ = [
     "state_projection",
     "state_trajectory",
     "steering_vectors",
+    "tangent_field",
+    "tangent_space",
     "token_accuracy",
     "token_loss",
     "tracking_requirements",

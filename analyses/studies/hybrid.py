@@ -50,6 +50,8 @@ class HybridStudy(Study, kind="hybrid"):
     """The residual stream has this many channels."""
     pairs: Count = 6
     """The model is shown this many pairs of a key and a value, and has to recall the values."""
+    symbols: Count = 16
+    """Keys are drawn from this many symbols, and values from as many others."""
     sequences: Count = 200
     """Loss and recall are each measured on this many test sequences."""
 
@@ -76,7 +78,7 @@ class HybridStudy(Study, kind="hybrid"):
 
     @property
     def _recall(self) -> AssociativeRecall:
-        return AssociativeRecall(pairs=self.pairs, symbols=16)
+        return AssociativeRecall(pairs=self.pairs, symbols=self.symbols)
 
     def _pattern(self, mixer: MixerConfig, share: float) -> tuple[MixerConfig, ...]:
         """Softmax layers last in each group of the schedule, as in published hybrids."""

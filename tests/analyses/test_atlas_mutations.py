@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -304,6 +305,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p300-orders", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p315-commute", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p171-circular-transport", result_of("analyses.spectra.circular_transport", "_cut", lambda cut: 0 * cut)),
+    ("p224-tangent-fields", result_of("analyses.geometry.tangent_fields", "_carried", lambda carried: 0 * carried + np.eye(2))),
     ("p268-tensor-rank", result_of("analyses.atlas.papers.p268_words_in_groups", "representation", lambda plane: 1.01 * plane)),
     ("p268-grokking", result_of("analyses.atlas.papers.p268_words_in_groups", "multiplication", shuffled)),
     ("p273-contexts", even_attention),
