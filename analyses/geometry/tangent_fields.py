@@ -7,9 +7,9 @@ tangent vector of j to i, and the connection Laplacian
 
     (L u)_i = sum_j w_ij (u_i - O_ij u_j),      u_i in R^d, w symmetric
 
-is the smaller, by <u, L u> / <u, u>, the less a field turns but for being carried along. Its eigenvectors phi_m, of
-eigenvalues lambda_m, are the field's Fourier modes, and f ~ N(0, sum_m s(lambda_m) phi_m phi_m^T), s(lambda) = a^2 e^{-lambda r^2 / 2}, a prior
-of smooth fields that are tangent everywhere. a, r and the noise maximise the marginal likelihood of what was observed.
+is the smaller, by <u, L u> / <u, u>, the less a field turns but for being carried along. Its eigenvectors phi_m, of eigenvalues
+lambda_m, are the field's Fourier modes, and f ~ N(0, sum_m s(lambda_m) phi_m phi_m^T) with s(lambda) = a^2 e^{-lambda r^2 / 2} is
+a prior of smooth fields that are tangent everywhere. a, r and the noise maximise the marginal likelihood of what was observed.
 """
 
 from __future__ import annotations
