@@ -40,11 +40,13 @@ class TangentSpace:
 
     def coordinates(self, vectors: Values) -> Values:
         """The part along the surface of vectors [n, D], in the frames: [n, d]."""
-        return np.einsum("nDd,nD->nd", self.frames, vectors)
+        found: Values = np.einsum("nDd,nD->nd", self.frames, vectors)
+        return found
 
     def vectors(self, coordinates: Values) -> Values:
         """The vectors [n, D] of coordinates in the frames [n, d]."""
-        return np.einsum("nDd,nd->nD", self.frames, coordinates)
+        found: Values = np.einsum("nDd,nd->nD", self.frames, coordinates)
+        return found
 
 
 def tangent_space(points: Values, dimension: int, *, neighbours: int = 12) -> TangentSpace:
@@ -144,7 +146,8 @@ def tangent_field(space: TangentSpace, observed: NDArray[np.bool_], vectors: Val
 def _spectrum(eigenvalues: Values, amplitude: float, reach: float) -> Values:
     """Scaled so that the prior's mean variance is the amplitude's square, whatever the reach."""
     shares = np.exp(-(eigenvalues - eigenvalues[0]) * reach**2 / 2)
-    return amplitude**2 * len(eigenvalues) * shares / shares.sum()
+    spectrum: Values = amplitude**2 * len(eigenvalues) * shares / shares.sum()
+    return spectrum
 
 
 def _covariance(first: Values, second: Values, eigenvalues: Values, amplitude: float, reach: float) -> Values:

@@ -113,8 +113,8 @@ class Improvement(Claim, kind="p068-improvement"):
         loss = {}
         for one in COMPARED:
             mixer = DeltaNet(heads=2, householders=2, short_convolution=0)
-            sizes = {"expansion": EXPANSION, "seed": seed, "inputs": self.task.inputs}
-            config = ModelConfig(self.task.vocabulary, self.width, 1, mixer, channel_mixer=one, **sizes)
+            config = ModelConfig(self.task.vocabulary, self.width, 1, mixer, channel_mixer=one, expansion=EXPANSION, seed=seed)
+            config = replace(config, inputs=self.task.inputs)
             model, _ = run.train(f"seed{seed}-{one.kind}", config, self.task, self.training, seed)
             with torch.no_grad():
                 loss[one.kind] = float(task_loss(model(batch.tokens), batch))
