@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..captures.stored import CHUNK, Features
+from ..captures.stored import CHUNK, Features, subset
 from ..statistics.metrics import Metric, class_shares
 from .estimator import Estimator, K, Probe, ScoredProbe, predicted
 
@@ -76,7 +76,7 @@ def cross_answers(
     for held_out in folds:
         seen = {name: target[~held_out] for name, target in targets.items()}
         able = {name: target for name, target in seen.items() if estimator.metric.flaw(target) is None}
-        probes = estimator.fit_many(features[~held_out], able, groups[~held_out]) if able else {}
+        probes = estimator.fit_many(subset(features, ~held_out), able, groups[~held_out]) if able else {}  # type: ignore[arg-type]
         rows = held_out.nonzero()[:, 0]
         for name, own in found.items():
             if name in able:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..captures.stored import CHUNK, Features, subset
 from .estimator import CannotFitError, Estimator, K, Probe
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the groups, that have been sent when a block ends
 
 
 def code_lengths(
-    estimator: Estimator, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor, seed: int
+    estimator: Estimator, features: Features, targets: Mapping[K, Tensor], groups: Tensor, seed: int
 ) -> dict[K, float]:
     """Bits a sample of the prequential code of each target, name -> bits. The uniform code takes log2 of the number of classes.
 
@@ -33,31 +34,35 @@ def code_lengths(
     bits = dict.fromkeys(targets, 0.0)
     for begin, end in zip([0, *ends], ends, strict=False):
         block = torch.isin(groups, order[begin:end])
-        probes = _fitted(estimator, features[sent], {name: target[sent] for name, target in targets.items()}, groups[sent])
+        probes = _fitted(
+            estimator, subset(features, sent), {name: target[sent] for name, target in targets.items()}, groups[sent]
+        )
         for name, target in targets.items():
             likelihood = torch.full((int(block.sum()),), 1 / len(classes[name]), dtype=torch.float64)
             if name in probes:
-                likelihood = _mixed(probes[name], features[block], target[block], classes[name], int(sent.sum()))
+                likelihood = _mixed(probes[name], features, block.nonzero()[:, 0], target, classes[name], int(sent.sum()))
             bits[name] -= float(likelihood.log2().sum())
         sent |= block
     return {name: total / len(groups) for name, total in bits.items()}
 
 
-def _fitted(estimator: Estimator, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
+def _fitted(estimator: Estimator, features: Features, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
     """Probes of what has been sent, where there are two classes and groups enough."""
     able = {name: target for name, target in targets.items() if len(target) and estimator.metric.flaw(target) is None}
     try:
-        return estimator.fit_many(features, able, groups) if able else {}
+        return estimator.fit_many(features, able, groups) if able else {}  # type: ignore[arg-type]  # stored, where it streams
     except CannotFitError:
         return {}
 
 
-def _mixed(probe: Probe, features: Tensor, target: Tensor, classes: Tensor, seen: int) -> Tensor:
-    """The probability of each label [n]."""
-    logs = probe.log_probabilities(features)
-    if logs is None:
+def _mixed(probe: Probe, features: Features, rows: Tensor, target: Tensor, classes: Tensor, seen: int) -> Tensor:
+    """The probability of the label of each of some rows [n]."""
+    parts = [probe.log_probabilities(features[part]) for part in rows.split(CHUNK)]
+    held = [part for part in parts if part is not None]
+    if len(held) < len(parts):
         raise TypeError(f"{type(probe).__name__} gives no probabilities, which a code length needs")
-    column = torch.searchsorted(probe.classes, target).clamp(max=len(probe.classes) - 1)
-    known = probe.classes[column] == target
-    likely = logs.double().exp().gather(1, column[:, None])[:, 0] * known
+    own = target[rows]
+    column = torch.searchsorted(probe.classes, own).clamp(max=len(probe.classes) - 1)
+    known = probe.classes[column] == own
+    likely = torch.cat(held).double().exp().gather(1, column[:, None])[:, 0] * known
     return (seen * likely + 1) / (seen + len(classes))

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from ..captures.stored import CHUNK, Features
+from ..captures.stored import CHUNK, Features, subset
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
@@ -134,9 +134,10 @@ class Estimator(Configuration, Kinds, family="estimator"):
         for held_out in folds:
             seen = {name: target[~held_out] for name, target in targets.items()}
             able = {name: target for name, target in seen.items() if self.metric.flaw(target) is None}
-            probes = self.fit_many(features[~held_out], able, groups[~held_out]) if able else {}
+            probes = self.fit_many(subset(features, ~held_out), able, groups[~held_out]) if able else {}  # type: ignore[arg-type]
+            rows = held_out.nonzero()[:, 0]
             for name, own in answers.items():
-                found = probes[name].predict(features[held_out]) if name in able else seen[name][0]
+                found = predicted(probes[name], features, rows) if name in able else seen[name][0]
                 own[held_out] = found.to(own)
         return answers
 

@@ -112,6 +112,54 @@ class Centred:
         return raw.T, intercepts - self.mean @ raw
 
 
+class StreamedAxes:
+    """Features along the axes of a `Centred`, [size, N], which are read a part at a time whenever they are multiplied.
+
+    What `logistic` holds of the samples is then what it holds without: the logits of each.
+    """
+
+    def __init__(self, features: Centred, dtype: torch.dtype) -> None:
+        self.features, self.dtype = features, dtype
+        self.shape = (features.size, len(features.features))
+
+    def to(self, dtype: torch.dtype) -> StreamedAxes:
+        """The same in another precision."""
+        return StreamedAxes(self.features, dtype)
+
+    def times(self, weights: Tensor, index: Tensor) -> Tensor:
+        """Weights [R, size] times the features of samples [n]: [R, n]."""
+        parts = (part for _, part in self.features.rows(index))
+        return torch.cat([weights @ part.to(weights).T for part in parts], dim=1)
+
+    def back(self, residuals: Tensor) -> Tensor:
+        """Residuals [R, N] times the features' transpose: [R, size]."""
+        rows = self.features.rows(torch.arange(self.shape[1]))
+        return _sum(residuals[:, index] @ part.to(residuals) for index, part in rows)
+
+
+Axes = Tensor | StreamedAxes
+
+
+def along_axes(features: Centred, dtype: torch.dtype) -> Axes:
+    """The features along their axes, [size, N]: in memory where they are, streamed where they are stored."""
+    every = torch.arange(len(features.features))
+    if isinstance(features.features, Tensor):
+        return torch.cat([part for _, part in features.rows(every)]).to(dtype).T.contiguous()
+    return StreamedAxes(features, dtype)
+
+
+def times(weights: Tensor, axes: Axes, index: Tensor | None = None) -> Tensor:
+    """Weights [R, size] times features along axes [size, N]: [R, N], or of some samples [R, n]."""
+    if isinstance(axes, Tensor):
+        return weights @ (axes if index is None else axes[:, index])
+    return axes.times(weights, torch.arange(axes.shape[1]) if index is None else index)
+
+
+def back(residuals: Tensor, axes: Axes) -> Tensor:
+    """Residuals [R, N] times the transpose of features along axes [size, N]: [R, size]."""
+    return residuals @ axes.T if isinstance(axes, Tensor) else axes.back(residuals)
+
+
 class FoldedSums:
     """The sums of each fold of standardised features against targets [N, M]. folds: masks [N], which part the samples.
 

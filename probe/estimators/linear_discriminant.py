@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
     """
 
     has_probabilities: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if max(self.penalties) > 1:
@@ -35,16 +36,18 @@ class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
 
     def fit_paths(self, features: Tensor, targets: Mapping[K, Tensor]) -> dict[K, list[Probe]]:
         turning = Centred(features, torch.float64, rotate=True)
-        turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))])
-        return {name: self._path(turning, turned, target) for name, target in targets.items()}
+        return {name: self._path(turning, target) for name, target in targets.items()}
 
-    def _path(self, turning: Centred, turned: Tensor, target: Tensor) -> list[Probe]:
+    def _path(self, turning: Centred, target: Tensor) -> list[Probe]:
         classes, index, columns = coded(target)
-        shares = columns.mean(0)
-        means = (columns.T @ turned) / columns.sum(0)[:, None]
+        shares, every = columns.mean(0), torch.arange(len(target))
+        sums: Any = sum(columns[rows].T @ part for rows, part in turning.rows(every))
+        means = sums / columns.sum(0)[:, None]
         if self.balanced:
-            left = (turned - means[index]) * (self.sample_weights(index, len(classes)) / len(turned)).sqrt()[:, None]
-            variances, axes = torch.linalg.eigh(left.T @ left)  # S_w = axes diag(variances) axes^T
+            roots = (self.sample_weights(index, len(classes)) / len(target)).sqrt()
+            left = ((part - means[index[rows]]) * roots[rows, None] for rows, part in turning.rows(every))
+            scatter: Any = sum(own.T @ own for own in left)
+            variances, axes = torch.linalg.eigh(scatter)  # S_w = axes diag(variances) axes^T
             variances, rows, between = variances.clamp(min=0), means @ axes, means.new_zeros(0, len(variances))
         else:
             between = means * shares.sqrt()[:, None]  # S_w = diag(variances) - between^T between

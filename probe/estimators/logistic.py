@@ -12,7 +12,7 @@ from torch import Tensor
 from ..configuration import Count, Positive
 from .classifier import Classifier
 from .estimator import K, LinearProbe, Probe
-from .gram import Centred
+from .gram import Axes, Centred, along_axes, times
 from .penalised import PenalisedEstimator, largest_of_best
 from .quasi_newton import Problems, solve
 
@@ -27,10 +27,11 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
     C = 2 / (penalty N) for two, where its one row of weights is the difference of ours. Features are standardised by the mean and
     scale of all training samples. Penalties are ranked in float32 by solutions up to a gradient of 3e-3; the probe itself is
     solved in float64 where the features are, else in float32. The mean is over classes, and then over the samples of each, where
-    balanced.
+    balanced. Features that are stored are read anew for each step, and none of them is held.
     """
 
     has_probabilities: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     tolerance: Positive = 1e-5
     """A probe counts as solved when no entry of the gradient of the mean loss is larger than this."""
@@ -41,7 +42,7 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
         folds = self.inner_folds(groups)
         precise = torch.float64 if features.dtype == torch.float64 else torch.float32
         turning = Centred(features, precise, rotate=True)
-        turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))]).T.contiguous()
+        turned = along_axes(turning, precise)
         coded = {name: target.unique(return_inverse=True) for name, target in targets.items()}
         found: dict[K, Probe] = {}
         for size in sorted({len(classes) for classes, _ in coded.values()}):
@@ -65,7 +66,7 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
         return {name: found[name] for name in targets}
 
     def _choose(
-        self, x: Tensor, variances: Tensor, targets: Tensor, weights: Tensor, size: int, folds: list[Tensor]
+        self, x: Axes, variances: Tensor, targets: Tensor, weights: Tensor, size: int, folds: list[Tensor]
     ) -> list[_Choice]:
         """The best penalty of each of targets [M, N], with classes 0 .. size - 1, by the accuracy in the folds.
 
@@ -75,7 +76,7 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
         masks = torch.stack(folds)
         which, fold = torch.tensor([m for m, _, _ in tried]), torch.tensor([fold for _, fold, _ in tried])
         problems = Problems(
-            x.float(),
+            x.to(torch.float32),
             variances.float(),
             targets[which],
             weights[which].float() * ~masks[fold],
@@ -83,11 +84,12 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
             size,
         )
         solutions = solve(problems, COARSE, self.iterations).view(len(targets), len(folds), len(self.penalties), size, -1)
+        scoring = x.to(solutions.dtype)
         counts = torch.zeros(len(targets), len(self.penalties), dtype=torch.float64)
         for index, held_out in enumerate(folds):
             own = solutions[:, index].flatten(0, 2)  # [targets * penalties * classes, D + 1]
-            logits = x[:, held_out].T.to(own) @ own[:, :-1].T + own[:, -1]
-            answers = logits.view(len(logits), *counts.shape, size).argmax(-1)
+            logits = times(own[:, :-1], scoring, held_out.nonzero()[:, 0]).T + own[:, -1]
+            answers = logits.reshape(len(logits), *counts.shape, size).argmax(-1)
             right = answers == targets[:, held_out].T[..., None]
             counts += (right * weights[:, held_out].T[..., None]).sum(0)
         scores = counts / targets.shape[1]
@@ -107,7 +109,7 @@ def logistic_path(
     """
     precise = torch.float64 if features.dtype == torch.float64 else torch.float32
     turning = Centred(features, precise, rotate=True)
-    turned = torch.cat([part for _, part in turning.rows(torch.arange(len(features)))]).T.contiguous()
+    turned = along_axes(turning, precise)
     classes, index = target.unique(return_inverse=True)
     variances, strengths = turning.variances.to(precise), torch.tensor(penalties, dtype=precise)
     whole = weights.to(precise).expand(len(penalties), -1)

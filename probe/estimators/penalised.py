@@ -10,9 +10,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from ..captures.stored import subset
 from ..configuration import Count, Natural, NotEmpty, Positive
 from ..statistics.groups import group_folds
-from .estimator import CannotFitError, Estimator, K, Probe
+from .estimator import CannotFitError, Estimator, K, Probe, predicted
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ class PathEstimator(PenalisedEstimator):
         for held_out in self.inner_folds(groups):
             seen = {name: target[~held_out] for name, target in targets.items()}
             able = {name: target for name, target in seen.items() if self.metric.flaw(target) is None}
-            paths = self.fit_paths(features[~held_out], able)
+            paths = self.fit_paths(subset(features, ~held_out), able)  # type: ignore[arg-type]  # stored, where it streams
+            rows = held_out.nonzero()[:, 0]
             for name, answers in tried.items():
                 for index in range(len(self.penalties)):
-                    own = paths[name][index].predict(features[held_out]) if name in able else seen[name][0]
+                    own = predicted(paths[name][index], features, rows) if name in able else seen[name][0]
                     answers[index, held_out] = own.to(answers)
         chosen = {name: self._choose(answers, targets[name]) for name, answers in tried.items()}
         found: dict[K, Probe] = {}

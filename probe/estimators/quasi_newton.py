@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .gram import Axes, back, times
+
 MEMORY = 10  # pairs of steps and gradient changes that L-BFGS keeps
 ENTRIES = 2**25  # logits that are held at a time, which bounds memory
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must give (Armijo)
@@ -27,7 +29,7 @@ class Problems:
     [B, C, N], so that all that is done for each sample runs along memory.
     """
 
-    x: Tensor
+    x: Axes
     variances: Tensor
     targets: Tensor
     weights: Tensor
@@ -43,7 +45,7 @@ class Problems:
 
     def logits(self, solutions: Tensor) -> Tensor:
         """Compute the logits of solutions [B, C, D + 1]: [B, C, N]."""
-        return (solutions[..., :-1].flatten(0, 1) @ self.x).unflatten(0, solutions.shape[:2]) + solutions[..., -1:]
+        return times(solutions[..., :-1].flatten(0, 1), self.x).unflatten(0, solutions.shape[:2]) + solutions[..., -1:]
 
     def loss(self, logits: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the losses [B], and the logarithm of the sum of exponentials [B, N]. squares: |W_b|^2."""
@@ -56,7 +58,7 @@ class Problems:
         residual = (logits - total[:, None]).exp_()
         residual.scatter_add_(1, self.targets[:, None], -torch.ones_like(residual[:, :1]))
         residual *= (self.weights / self.weights.sum(1, keepdim=True))[:, None]
-        across = (residual.flatten(0, 1) @ self.x.T).unflatten(0, residual.shape[:2])
+        across = back(residual.flatten(0, 1), self.x).unflatten(0, residual.shape[:2])
         across += self.penalties[:, None, None] * solutions[..., :-1]
         return torch.cat([across, residual.sum(2, keepdim=True)], dim=2)
 
@@ -72,7 +74,7 @@ def solve(problems: Problems, tolerance: float, iterations: int, start: Tensor |
     start: where to begin, zero when None.
     """
     if start is None:
-        start = problems.x.new_zeros(len(problems), problems.classes, len(problems.x) + 1)
+        start = torch.zeros(len(problems), problems.classes, problems.x.shape[0] + 1, dtype=problems.x.dtype)
     together = max(1, ENTRIES // (problems.x.shape[1] * problems.classes))
     parts = torch.arange(len(problems)).split(together)
     return torch.cat([_Descent(problems.of(part), start[part]).run(tolerance, iterations) for part in parts])

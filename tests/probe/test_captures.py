@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from statescope import (
     capture,
     generator_for,
 )
+from statescope.estimators import Estimator, LinearDiscriminant, Logistic, Ridge
 from statescope.probe.captures.capture import Capture
 from statescope.probe.captures.collect import plan_capture
 from statescope.probe.captures.store import COMMIT, CaptureWriter, DamagedCaptureError, open_capture
@@ -234,27 +236,57 @@ def stored(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tup
     return capture(model, batches, HOOKS, positions=[2, 5, 9]), disk
 
 
+STREAMING = [
+    Ridge(),
+    Logistic(penalties=(1e-2,), iterations=40),
+    LinearDiscriminant(penalties=(1e-2,)),
+    LinearDiscriminant(penalties=(1e-2,), balanced=True),
+]
+
+
+@pytest.mark.parametrize("estimator", STREAMING, ids=lambda estimator: estimator.kind)
 def test_probes_of_a_store_read_a_part_at_a_time_and_find_the_same(
-    stored: tuple[Capture, Capture], monkeypatch: pytest.MonkeyPatch
+    estimator: Estimator, stored: tuple[Capture, Capture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No part is larger than asked for, and each number is that of the capture in memory."""
     memory, disk = stored
-    for module in ("captures.stored", "estimators.gram", "estimators.estimator"):
+    for module in ("captures.stored", "estimators.gram", "estimators.estimator", "estimators.asking", "estimators.code_length"):
         monkeypatch.setattr(f"statescope.probe.{module}.CHUNK", 16)
     read: list[int] = []
     plain = StoredFeatures.__getitem__
     monkeypatch.setattr(StoredFeatures, "__getitem__", lambda self, index: read.append(len(index)) or plain(self, index))
     for whole in (StoredFeatures.tensor, Capture.features):
         monkeypatch.setattr(f"statescope.probe.captures.{whole.__module__.rsplit('.', 1)[1]}.{whole.__qualname__}", _refused)
-    sweep = ProbeSweep(permutations=9, resamples=20)
-    found = sweep.run(*disk.split()).table
-    crossed = sweep.cross_validate(disk, folds=4).table
+    sweep = ProbeSweep(estimator=estimator, permutations=9, resamples=20)
+    hooks = disk.hooks if estimator == STREAMING[0] else disk.hooks[-1:]  # the others go over a store many times
+    found = sweep.run(*disk.split(), hooks=hooks).table
+    crossed = sweep.cross_validate(disk, folds=4, hooks=hooks).table
     monkeypatch.undo()
     assert read and max(read) <= 16
     columns = ["hook", "label", "accuracy", "low", "high", "control", "p_value", "penalty", "samples"]
-    for ours, theirs in ((found, sweep.run(*memory.split()).table), (crossed, sweep.cross_validate(memory, folds=4).table)):
+    whole = sweep.run(*memory.split(), hooks=hooks).table, sweep.cross_validate(memory, folds=4, hooks=hooks).table
+    for ours, theirs in zip((found, crossed), whole, strict=True):
+        np.testing.assert_allclose(ours["code_length"], theirs["code_length"], rtol=1e-3)
         ours, theirs = (table.sort_values("hook")[columns].reset_index(drop=True) for table in (ours, theirs))
         pd.testing.assert_frame_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("estimator", STREAMING[1:], ids=lambda estimator: estimator.kind)
+def test_weights_of_a_store_are_those_of_memory(
+    estimator: Estimator, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("captures.capture.IN_MEMORY", "estimators.gram.CHUNK"):
+        monkeypatch.setattr(f"statescope.probe.{module}", 16)
+    batches = [Parity().batch(4, 10, "test", generator_for(0, index)) for index in range(10)]
+    exact, hook = copy.deepcopy(model).double(), "blocks.1.hook_resid_post"
+    kept = [capture(exact, batches, [hook], positions=[2, 5, 9], **store) for store in ({}, {"store": tmp_path / "exact.zarr"})]
+    found = [
+        estimator.fit_many(own.sample_features(hook), {"parity": own.label("parity")}, own.sample_groups)["parity"]  # type: ignore[arg-type]
+        for own in kept
+    ]
+    assert isinstance(kept[1].sample_features(hook), StoredFeatures) and found[0].penalty == found[1].penalty
+    for name in ("weights", "intercepts"):
+        torch.testing.assert_close(*(getattr(probe, name) for probe in found), rtol=1e-6, atol=1e-6)
 
 
 def _refused(*_: object) -> None:
@@ -273,7 +305,7 @@ def test_erasers_of_a_store_are_fitted_by_batches(stored: tuple[Capture, Capture
 
 def test_estimators_that_need_all_features_are_given_them(stored: tuple[Capture, Capture]) -> None:
     memory, disk = stored
-    sweep = ProbeSweep(estimator="logistic", permutations=0, resamples=10, code_length=False)
+    sweep = ProbeSweep(estimator="nearest_centroid", permutations=0, resamples=10, code_length=False)
     ours, theirs = (sweep.run(*kept.split(), hooks=HOOKS[:1]).table["accuracy"] for kept in (disk, memory))
     assert ours.tolist() == theirs.tolist()
 
