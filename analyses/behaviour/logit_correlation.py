@@ -7,7 +7,7 @@ entities share makes no correlation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def logit_correlation(
     model: HookedModel,
     families: dict[str, Sequence[Any]],
     *,
+    answers: Mapping[str, Sequence[int]] | None = None,
     penalty: float = 1e-2,
     folds: int = 5,
     shuffles: int = 99,
@@ -32,15 +33,21 @@ def logit_correlation(
     """Correlate each family of prompts with each other.
 
     families: name -> one prompt an entity, in the same order: texts, or token ids. The logits of the last token are taken.
+    answers: name -> the tokens that answer a family's prompts, whose logits alone are taken. Without it all are: what a prompt
+        says of an entity beside its answer then counts as well, and may tell of answers that have nothing to do with it.
     penalty: of the ridge map, relative to the mean variance of the logits. folds: of entities; each is predicted by the map of
         the others.
 
-    Raises ValueError for families of different sizes, and for fewer entities than folds.
+    Raises ValueError for families of different sizes, for answers of other families, and for fewer entities than folds.
     """
     sizes = {name: len(prompts) for name, prompts in families.items()}
     if len(sizes) < 2 or len(set(sizes.values())) > 1:
         raise ValueError(f"give two families or more with one prompt an entity each; got {sizes}")
+    if answers is not None and set(answers) != set(families):
+        raise ValueError(f"answers are of {sorted(answers)}; the families are {sorted(families)}")
     logits = {name: torch.stack([_last(model, prompt) for prompt in prompts]) for name, prompts in families.items()}
+    if answers is not None:
+        logits = {name: own[:, torch.as_tensor(answers[name])] for name, own in logits.items()}
     count = next(iter(sizes.values()))
     entities = torch.arange(count)
     held = group_folds(entities, folds, seed)

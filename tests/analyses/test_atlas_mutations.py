@@ -166,6 +166,11 @@ def worse_features(point: Any) -> Any:
     return replace(point, test_error=1.2 * point.test_error)
 
 
+def turned_basis(span: Any) -> Any:
+    """The entries of the basis stand in another order."""
+    return replace(span, basis=span.basis.roll(1, 0))
+
+
 def unpaired(pair: Any) -> Any:
     """Samples of the two sides do not correspond."""
     return pair[0], pair[1].roll(1, 0)
@@ -325,9 +330,18 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ),
     ("p051-matching", result_of("analyses.similarity.unit_matching", "_correlations", lambda own: 0.9 * own)),
     ("p071-distances", result_of("analyses.atlas.papers.p071_sliced_wasserstein", "sliced_wasserstein", lambda own: own + 0.01)),
+    ("p091-output-directions", result_of_method("probe.subspaces.jacobians", "Jacobians", "directions", turned_basis)),
+    ("p097-weight-projection", result_of("probe.erasure.weight_projection", "projected", lambda own: 1.01 * own)),
+    (
+        "p099-few-samples",
+        result_of_method("probe.subspaces.subspace_finders", "ProjectAndProbe", "basis", lambda own: own.roll(1, 0)),
+    ),
+    ("p118-composition", result_of("analyses.behaviour.logit_correlation", "_hat", lambda own: own.roll(1, 1))),
     ("p138-origins", result_of("analyses.atlas.papers.p138_origins_of_linearity", "train_embeddings", other_tokens)),
     ("p144-maps", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
+    ("p148-ideal-words", result_of_method("probe.subspaces.ideal_words", "IdealWords", "__call__", lambda own: 1.01 * own)),
     ("p151-one-dimension", result_of_method("probe.erasure.adversarial_projection", "_Game", "play", lambda own: own.flip(0))),
+    ("p163-relations", result_of_method("probe.subspaces.linear_relation", "LinearRelation", "inverse", lambda own: -own)),
     ("p191-causal-geometry", euclidean),
     ("p235-task-geometry", result_of_method(ALIGNMENT, "CentredKernelAlignment", "of", lambda own: -own)),
     ("p258-sparse-features", dense_features),

@@ -143,3 +143,15 @@ def test_answers_that_follow_linearly_correlate_and_others_do_not() -> None:
     assert result.summary() and result.figure().to_matplotlib() is not None
     with pytest.raises(ValueError, match="one prompt an entity"):
         logit_correlation(model, {"a": [[1, 2]], "b": [[1, 2], [1, 3]]})
+
+
+def test_only_the_logits_of_answers_count_where_they_are_named() -> None:
+    model = hooked(Composed(), torch.randint(3, 40, (2, 2)))
+    families = {name: [[first, entity] for entity in range(5, 40)] for name, first in (("city", 2), ("weather", 1))}
+    everything = {name: range(V) for name in families}
+    whole = logit_correlation(model, families, shuffles=0).table
+    assert logit_correlation(model, families, answers=everything, shuffles=0).table.equals(whole)
+    few = logit_correlation(model, families, answers={"city": range(V), "weather": [1, 4, 6]}, shuffles=0)
+    assert few.value("correlation", pair="city to weather") != pytest.approx(whole["correlation"].iloc[0])
+    with pytest.raises(ValueError, match="the families are"):
+        logit_correlation(model, families, answers={"city": [0]})
