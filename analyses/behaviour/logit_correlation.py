@@ -22,7 +22,7 @@ from .results.logit_correlation import LogitCorrelation
 
 def logit_correlation(
     model: HookedModel,
-    families: dict[str, Sequence[Any]],
+    families: Mapping[str, Sequence[Any]],
     *,
     answers: Mapping[str, Sequence[int]] | None = None,
     penalty: float = 1e-2,

@@ -82,7 +82,8 @@ def _stepped(model: Model, tokens: Tensor, step: Tensor) -> Tensor:
         changed[:, AT] += STEP * step
         return changed
 
-    return model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])[:, -1]
+    logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])
+    return logits[:, -1]
 
 
 def _untangled(model: Model, tokens: Tensor) -> float:

@@ -127,4 +127,5 @@ def _stepped(model: Model, tokens: Tensor, step: Tensor) -> Tensor:
         changed[:, 0] += step.to(value)
         return changed
 
-    return model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])[:, -1]
+    logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])
+    return logits[:, -1]
