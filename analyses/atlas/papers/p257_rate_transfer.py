@@ -50,7 +50,7 @@ class RateTransfer(Claim, kind="p257-linear-networks"):
     note = "That the optimum converges by the root of the width is not measured, nor the tangent parametrisation."
 
     def small(self) -> Self:
-        return replace(self, widths=(32, 256), wide=512)
+        return replace(self, widths=(64, 384), wide=512)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw, found = seeded(seed), Findings()
