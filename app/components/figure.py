@@ -15,10 +15,9 @@ from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
 from ...probe.results.style import STYLES
 from .choose import choose, rows_of
+from .kept_chart import kept_chart
 from .origin import Origin
 from .text import caption, literal
-
-MODEBAR = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
 
 
 def is_dark() -> bool:
@@ -56,7 +55,7 @@ def show(
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
         return
-    st.plotly_chart(chart, theme=None, key=f"chart-{origin.name}-{name}", config=MODEBAR, alt=drawn.alt or drawn.title)
+    kept_chart(chart, f"chart-{origin.name}-{name}", drawn.alt or drawn.title)
     if drawn.caption.strip(" ;:."):
         caption(drawn.caption)
     if words:
@@ -94,7 +93,7 @@ def _offer_exports(origin: Origin, name: str, rows: Result, figure: DrawnFigure,
             if suffix == "zip"
             else None,
         )
-    st.code(origin.code(name, where), language="python")
+    st.code(origin.code(name, where), language="python", wrap_lines=True)
 
 
 def _parquet(figure: DrawnFigure) -> bytes:

@@ -21,21 +21,34 @@ WINDOW = 256  # tokens
 
 CHART = """
 const NARROW = 560;
+const OPTIONS = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
 
-// On a narrow screen the panels of a figure stand below each other, each with its title.
+// On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar.
 function stack(figure) {
     const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
-    const pairs = [...new Set(figure.data.map(trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join()))];
+    const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
+    const pairs = [...new Set(figure.data.map(pair))];
     if (pairs.length < 2 || figure.layout.scene) return;
-    const titles = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
-    pairs.forEach((pair, index) => {
-        const [x, y] = pair.split(",");
-        const top = 1 - index / pairs.length;
-        figure.layout[x].domain = [0, 0.84];
-        figure.layout[y].domain = [top - 0.68 / pairs.length, top - 0.08 / pairs.length];
-        if (titles[index]) Object.assign(titles[index], { x: 0.42, y: top - 0.08 / pairs.length });
+    const near = (one, other) => Math.abs(one - other) < 0.01;
+    const notes = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
+    const titles = pairs.map(own => {
+        const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
+        return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
-    figure.layout.height = 260 * pairs.length;
+    pairs.forEach((own, index) => {
+        const [x, y] = own.split(",");
+        const top = 1 - (index + 0.08) / pairs.length;
+        figure.layout[x].domain = [0, 0.84];
+        figure.layout[y].domain = [top - 0.6 / pairs.length, top];
+        if (figure.layout[y].showticklabels === false) figure.layout[y].showticklabels = true;
+        if (titles[index]) Object.assign(titles[index], { x: 0.42, y: top });
+        figure.data.filter(trace => pair(trace) === own && trace.colorbar && trace.colorbar.x !== undefined).forEach(trace =>
+            Object.assign(trace.colorbar, { x: 0.85, y: top - 0.3 / pairs.length, len: 0.6 / pairs.length }));
+    });
+    const names = figure.data.filter(trace => trace.showlegend).length;
+    figure.layout.height = 280 * pairs.length + 18 * names;
+    if (figure.layout.legend) figure.layout.legend.y = -0.18 / pairs.length;
+    if (figure.layout.title) figure.layout.title.font = { size: 13 };
 }
 
 function drawn(place) {
@@ -58,7 +71,7 @@ function drawn(place) {
         figure.layout.scene.camera = scene._scene.getCamera();
     }
     if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
-    window.Plotly.react(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
+    window.Plotly.react(place, figure.data, figure.layout, OPTIONS);
 }
 
 export default function(component) {
@@ -189,8 +202,8 @@ def _components() -> tuple[Any, Any]:
 
 
 def kept_chart(figure: Figure, key: str, alt: str) -> None:
-    """Draw a figure; its camera and zoom survive a change of its data."""
-    figure.update_layout(uirevision=key, autosize=True, height=figure.layout.height or 420)
+    """Draw a figure; its camera and zoom survive a change of its data. key: differs from that of any other chart of the page."""
+    figure.update_layout(uirevision=_key(key), autosize=True, height=figure.layout.height or 420)
     data = {"figure": figure.to_json(validate=False), "alt": alt, "library": library_address()}
     _components()[0](data=data, key=_key(key))
 

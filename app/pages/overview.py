@@ -59,13 +59,15 @@ class Overview(Page, kind="overview"):
                 with st.expander(literal(name.replace("_", " ")), expanded=summary.count("\n") < FEW):
                     st.text(summary)
         st.subheader("How it was made")
-        st.code(f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished", "bash")
+        again = f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished"
+        st.code(again, "bash", wrap_lines=True)
         tables = st.columns(2)
         tables[0].caption("configuration")
         tables[0].json(dict(manifest.configuration), expanded=1)
         tables[1].caption("packages, source and machine")
         made_with = {**manifest.packages, **manifest.source, **manifest.hardware}
-        tables[1].dataframe(pd.DataFrame({"value": {name: str(value) for name, value in made_with.items()}}))
+        shown = {"name": list(made_with), "value": [str(value) for value in made_with.values()]}
+        tables[1].dataframe(pd.DataFrame(shown), hide_index=True)
         _verify(run)
 
 

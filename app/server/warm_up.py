@@ -11,6 +11,7 @@ import threading
 import time
 
 from ...probe.errors import StatescopeError
+from ..environment import model_folders
 
 PATIENCE = 60.0  # seconds without a page, after which the rest is imported all the same
 BREATH = 4.0  # seconds in which the browser draws the first page undisturbed
@@ -24,7 +25,7 @@ def begin() -> None:
 
 def _import() -> None:
     _for_pages()
-    if SHOWN.wait(PATIENCE):
+    if not model_folders() and SHOWN.wait(PATIENCE):  # who names a model looks into it first
         time.sleep(BREATH)
     _for_models()
 

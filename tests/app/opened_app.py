@@ -30,8 +30,15 @@ def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overvie
     return app.run()
 
 
+def components(app: AppTest, kind: str) -> list[dict[str, Any]]:
+    """What components of the page were given, of those whose data has this entry."""
+    found = [json.loads(part.proto.json) for part in app.get("bidi_component") if part.proto.json]
+    return [data for data in found if kind in data]
+
+
 def charts(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    """The figures of the page as plotly has them, each with the sentence for those who cannot see it as "alt"."""
+    return [json.loads(data["figure"]) | {"alt": data["alt"]} for data in components(app, "figure")]
 
 
 def numbers(values: Any) -> np.ndarray:

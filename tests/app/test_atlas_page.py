@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
+from opened_app import charts
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -64,7 +65,7 @@ def test_a_paper_shows_its_claim_numbers_figure_and_the_command(
     numbers = next(frame.value for frame in app.dataframe if "tolerance" in frame.value)
     assert numbers["found"].tolist() == found.table["found"].tolist()
     assert numbers["verdict"].tolist() == found.table["verdict"].tolist()
-    assert len(app.get("plotly_chart")) == 1
+    assert len(charts(app)) == 1
     assert any(block.value == f"statescope atlas verify {PAPER}" for block in app.code)
 
 

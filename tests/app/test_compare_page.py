@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from opened_app import charts
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -40,9 +41,9 @@ def test_one_selection_is_shown_of_both_runs(two: Path, monkeypatch: pytest.Monk
     app = open_page(two, monkeypatch, run="one", beside="two", result="transition spectrum", model="[0, 1]")
     assert not app.exception and not app.error
     assert [header.value for header in app.subheader] == ["one", "two"]
-    charts = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
-    assert len(charts) == 2 and charts[0]["data"][0]["y"] == charts[1]["data"][0]["y"]
-    assert {trace["name"] for chart in charts for trace in chart["data"]} == {"[0, 1]", "unit circle"}
+    drawn = charts(app)
+    assert len(drawn) == 2 and drawn[0]["data"][0]["y"] == drawn[1]["data"][0]["y"]
+    assert {trace["name"] for chart in drawn for trace in chart["data"]} == {"[0, 1]", "unit circle"}
 
 
 def test_the_settings_that_differ_are_named(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -167,6 +168,7 @@ def test_a_text_is_typed_and_its_state_walked_by_keys_and_by_play(page: Page, tm
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_url("**/live_state**", timeout=2 * WAIT)
         box = page.get_by_role("textbox", name="text")
+        box.wait_for(timeout=3 * WAIT)  # what runs models is imported meanwhile
         box.fill("some <b>text</b>")
         box.press("Control+Enter")
         page.wait_for_url("**text=some**", timeout=WAIT)
@@ -185,6 +187,39 @@ def test_a_text_is_typed_and_its_state_walked_by_keys_and_by_play(page: Page, tm
         page.keyboard.press("Space")
         assert page.locator("b").get_by_text("text", exact=True).count() == 0, "tokens are text"
         page.screenshot(path=SCREENSHOTS / "live_state.png", full_page=True)
+
+
+def test_two_browsers_on_one_run_do_not_change_each_other(page: Page, port: int) -> None:
+    assert page.context.browser is not None
+    other = page.context.browser.new_page()
+    try:
+        for each in (page, other):
+            each.goto(f"http://127.0.0.1:{port}/transitions?run=source")
+            settle(each)
+        before = plot(other, "plot.data[0].x.length")
+        choose(page, "layer", "1")
+        expect(page).to_have_url(re.compile("layer=1"), timeout=WAIT)
+        settle(page)
+        assert "layer" not in other.url and plot(other, "plot.data[0].x.length") == before
+        choose(other, "head", "0")
+        expect(other).to_have_url(re.compile("head=0"), timeout=WAIT)
+        assert "head" not in page.url
+    finally:
+        other.close()
+
+
+def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    try:
+        page.goto(f"http://127.0.0.1:{port}/transitions?run=parity")
+        settle(page)
+        above = plot(page, "[plot._fullLayout.yaxis.domain[0], plot._fullLayout.yaxis2.domain[1]]")
+        assert above[0] > above[1], "the first panel, and below it the second"
+        assert plot(page, "plot._fullLayout.xaxis.domain") == plot(page, "plot._fullLayout.xaxis2.domain")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, "nothing is wider than the screen"
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 1000})
 
 
 def test_pages_keep_the_run_and_the_browser_goes_back(page: Page, port: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import plotly
 import pytest
 import torch
-from opened_app import charts, numbers, open_app
+from opened_app import charts, components, numbers, open_app
 from plotly.offline import get_plotlyjs_version
 from streamlit.testing.v1 import AppTest
 
@@ -42,12 +42,6 @@ def no_runs(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def facts(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
-
-
-def components(app: AppTest, kind: str) -> list[dict]:
-    """What components of the page were given, of those whose data has this entry."""
-    found = [json.loads(part.proto.json) for part in app.get("bidi_component") if part.proto.json]
-    return [data for data in found if kind in data]
 
 
 def test_the_state_of_a_typed_text_is_that_of_the_model(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +77,7 @@ def test_every_view_of_a_state_is_drawn(no_runs: Path, monkeypatch: pytest.Monke
     assert not app.exception and not app.error
     drawn = components(app, "figure")
     assert all(chart["alt"] for chart in drawn)
-    assert len(drawn) + len(app.get("plotly_chart")) == 2, "the matrix, and the view"
+    assert len(drawn) == 2, "the matrix, and the view"
     assert not app.info
 
 
@@ -111,7 +105,7 @@ def test_what_theory_allows_and_what_is_seen_stand_on_the_page_of_transitions(
     monkeypatch.delenv("STATESCOPE_MODELS", raising=False)
     app = open_app(finished, monkeypatch, "live_transitions", run="parity", text="01101001", transitions=view)
     assert not app.exception and not app.error and not app.info
-    assert len(app.get("plotly_chart")) == 1
+    assert len(charts(app)) == 1
     names: dict = {}
     code = next(block.value for block in app.code if "statescope.analyses" in block.value)
     exec(code.replace(".show()", ""), names)
@@ -120,10 +114,10 @@ def test_what_theory_allows_and_what_is_seen_stand_on_the_page_of_transitions(
 
 def test_how_far_each_head_attends_is_told_in_numbers(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_app(no_runs, monkeypatch, "live_attention", live="bytes", text="a cat and a hat")
-    drawn = len(app.get("plotly_chart"))
+    drawn = len(charts(app))
     app.toggle(key="attention-measures").set_value(True).run()
     assert not app.exception and not app.error
-    assert len(app.get("plotly_chart")) == drawn + 1
+    assert len(charts(app)) == drawn + 1
 
 
 def test_a_model_of_a_run_is_read_as_its_task_is_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +217,7 @@ def test_every_page_shows_every_family_or_says_why_not(
 ) -> None:
     app = open_app(no_runs, monkeypatch, page, live=live, text="1 2 3", **{"with": "1", "without": "2"})
     assert not app.exception and not app.error
-    drawn = len(app.get("plotly_chart")) + len(components(app, "figure"))
+    drawn = len(charts(app))
     assert drawn or any("no layer" in info.value.lower() for info in app.info)
 
 

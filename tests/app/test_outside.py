@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from opened_app import charts
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -112,7 +113,7 @@ def test_a_result_without_a_page_has_selectors_figure_summary_table_and_exports(
     assert app.header[0].value == "Other results"
     assert app.selectbox(key="layer").options == ["all", "0", "1"]
     assert [text.value for text in app.text] == ["largest weight 1.00 in 10 rows"]
-    assert len(app.get("plotly_chart")) == 1 and len(app.dataframe) == 1 and len(app.get("download_button")) >= 5
+    assert len(charts(app)) == 1 and len(app.dataframe) == 1 and len(app.get("download_button")) >= 5
     app.selectbox(key="layer").select(1).run()
     assert [text.value for text in app.text] == ["largest weight 1.00 in 5 rows"]
     assert set(app.dataframe[0].value["series"]) == {"1"}
@@ -126,9 +127,9 @@ def test_a_page_in_one_file_shows_the_kinds_it_declares_under_any_name(made: Pat
     assert app.header[0].value == "Horizons"
     assert any("How long a head remembers." in text.value for text in app.markdown)
     assert app.selectbox(key="layer").options == ["all", "0", "1"]
-    assert len(app.get("plotly_chart")) == 1
+    assert len(charts(app)) == 1
     rest = open_app(made, monkeypatch, "results", "horizons.py", "horizon_page.py")
-    assert not rest.get("plotly_chart"), "what has a page is not shown twice"
+    assert not charts(rest), "what has a page is not shown twice"
 
 
 def test_without_its_file_the_result_is_told_and_the_run_is_shown(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,4 +143,4 @@ def test_a_file_that_cannot_be_imported_is_told(made: Path, monkeypatch: pytest.
     app = open_app(made, monkeypatch, "results", "horizons.py", "broken.py")
     assert not app.exception
     assert any("broken.py" in error.value and "line 1" in error.value for error in app.sidebar.error)
-    assert len(app.get("plotly_chart")) == 1
+    assert len(charts(app)) == 1

@@ -43,10 +43,9 @@ def test_every_page_shows_a_finished_run(finished: Path, monkeypatch: pytest.Mon
     assert not app.exception
     assert not app.error
     assert app.header
-    for chart in app.get("plotly_chart"):
-        assert chart.proto.alt
-        layout = json.loads(chart.proto.spec)["layout"]
-        assert layout["template"]["layout"]["colorway"][0] != "#000001", "Streamlit's own template reached a figure"
+    for chart in charts(app):
+        assert chart["alt"]
+        assert chart["layout"]["template"]["layout"]["colorway"][0] != "#000001", "Streamlit's own template reached a figure"
 
 
 @pytest.mark.parametrize("page", ["overview"])
@@ -168,8 +167,8 @@ def test_text_of_runs_is_text_on_every_page(hostile: Path, monkeypatch: pytest.M
     app = open_app(hostile, monkeypatch, page, run="source")
     assert not app.exception
     assert not [text for text in markdown_of(app) if "host.example" in text or "<img" in text or "$x" in text]
-    for chart in app.get("plotly_chart"):
-        assert "<img" not in json.dumps(json.loads(chart.proto.spec)["layout"])
+    for chart in charts(app):
+        assert "<img" not in json.dumps(chart["layout"])
 
 
 @pytest.mark.parametrize("key", ["run", "layer", "model", "view"])

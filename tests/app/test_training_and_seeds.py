@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from opened_app import numbers, open_app, record
+from opened_app import charts, numbers, open_app, record
 
 from statescope import Run, Training
 from statescope.analyses.behaviour.results.training_curve import TrainingCurve
@@ -135,6 +135,6 @@ def test_a_run_of_several_seeds_is_shown_on_the_pages_of_its_results(
     assert frame.equals(Run(run).result("accuracy_by_length").figure().to_frame())
     for page in ("probes", "states"):
         app = open_app(seeds, monkeypatch, page, run="together")
-        assert not app.exception and not app.error and app.get("plotly_chart")
+        assert not app.exception and not app.error and charts(app)
     (rest,) = [page for page in every_page(Page) if page.kind == "results"]
     assert not {"accuracy_by_length", "probes", "state_trajectory"} & {*names_shown(rest, Run(run), every_page(Page))}

@@ -10,6 +10,7 @@ import torch
 from every_analysis import check_analyses, check_behaviour, check_directions, check_operators
 from every_method import check_methods
 from fla_models import MODELS, OF_SOFTMAX, STEPS, T, V, write_models
+from opened_app import charts, open_app
 from safetensors.torch import load_file
 
 from statescope import Edit, load
@@ -175,3 +176,12 @@ def test_a_comparison_without_the_library_is_refused(folder: Path) -> None:
     assert isinstance(model, ForeignModel)
     with pytest.raises(ValueError, match="runs on a GPU only: there is nothing here to compare with"):
         check_agreement(model, torch.zeros(1, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("page", ["live_state", "live_transitions", "live_attention"])
+@pytest.mark.parametrize("name", ["GatedDeltaNet", "GSA"])
+def test_the_app_opens_a_folder_of_them(name: str, page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATESCOPE_MODELS", str(folder))
+    app = open_app(folder / "no runs", monkeypatch, page, live=name, text="1 2 3 4 5 6")
+    assert not app.exception and not app.error and not app.warning
+    assert app.selectbox(key="live").value == name and charts(app)
