@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
+GATHERED = 2**22  # numbers of gradients that are gathered from several outputs
 AT_ONCE = 32  # columns: so many directions in the parameters are held
 
 
@@ -214,6 +215,26 @@ def together(factors: Sequence[Factor]) -> Factor:
         ids, gradients = [own.ids for own in looked_up], [own.gradient for own in looked_up]
         return Scattered(torch.cat(ids, 1), torch.cat(gradients, 1), looked_up[0].count)
     return Dense(torch.stack([factor.dense() for factor in factors]).sum(0))
+
+
+def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
+    """Rows of several outputs, one factor each, as factors whose inner products add up to the sum of theirs.
+
+    Outer products that share a side, as those of one matrix share what was multiplied, stand side by side along the other: the
+    products of the shared side, or the copy of its rows, are then had once for all outputs.
+    """
+    outer = [factor for factor in factors if isinstance(factor, Outer)]
+    if len(outer) == len(factors) > 1:
+        if all(_same(own.left, outer[0].left) for own in outer):
+            return [Outer(outer[0].left, torch.cat([own.right for own in outer], -1))]
+        if all(_same(own.right, outer[0].right) for own in outer):
+            return [Outer(torch.cat([own.left for own in outer], -1), outer[0].right)]
+    return list(factors)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one part of one memory."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
 def _kind(factor: Factor) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .factors import Dense, Factor, inner, inner_of_all
+from .factors import GATHERED, Dense, Factor, inner, inner_of_all, side_by_side
 from .jacobian import Jacobian, Route
 from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
@@ -27,18 +27,40 @@ def structured_kernel(task: KernelTask) -> EngineResult:
 
 
 def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
-    """One output after another, and one parameter after another where a tile meets itself."""
+    """As many outputs together as have little to be gathered; of large tiles one, and then a parameter after another."""
     indices = task.indices(one.values.shape[1])
-    for done, index in enumerate(indices):
-        if other is one:
-            for name, factor in one.rows(index):
+    at_once = max(1, GATHERED // max(1, sum(use.size for side in {one, other} for use in side.uses)))
+    for start in range(0, len(indices), at_once):
+        few = indices[start : start + at_once]
+        its = None if other is one else _of_few(other, few)
+        if its is None and len(few) == 1:
+            for name, factor in one.rows(few[0]):
                 sums.add(name, rows, columns, inner(factor, factor))
         else:
-            its = dict(other.rows(index))
-            for name, factor in one.rows(index):
-                if name in its:
-                    sums.add(name, rows, columns, inner(factor, its[name]))
-        task.advance(done + 1, len(indices))
+            for name, own in _of_few(one, few).items():
+                for left, right in _pairs(own, own if its is None else its.get(name, {})):
+                    sums.add(name, rows, columns, inner(left, right))
+        task.advance(start + len(few), len(indices))
+
+
+def _of_few(side: Jacobian, indices: list[int]) -> dict[str, dict[int, Factor]]:
+    """What each of some outputs says of each parameter, by the output's index."""
+    found: dict[str, dict[int, Factor]] = {}
+    for index in indices:
+        for name, factor in side.rows(index):
+            found.setdefault(name, {})[index] = factor
+    return found
+
+
+def _pairs(one: dict[int, Factor], other: dict[int, Factor]) -> list[tuple[Factor, Factor]]:
+    """Factors of both sides whose inner products add up to the trace over the outputs that both have."""
+    if one is other:
+        return [(own, own) for own in side_by_side(list(one.values()))]
+    both = [index for index in one if index in other]
+    left, right = side_by_side([one[index] for index in both]), side_by_side([other[index] for index in both])
+    if len(left) != len(right):
+        left, right = [one[index] for index in both], [other[index] for index in both]
+    return list(zip(left, right, strict=True))
 
 
 def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:

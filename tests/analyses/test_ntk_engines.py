@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from statescope import DeltaNet, Mamba, Model, ModelConfig, empirical_ntk
 from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
-from statescope.analyses.ntk.factors import Dense, Outer, Scattered, gram_is_cheaper, inner, inner_of_all, together
+from statescope.analyses.ntk.factors import Dense, Outer, Scattered, gram_is_cheaper, inner, inner_of_all, side_by_side, together
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
@@ -203,6 +203,21 @@ def test_uses_of_one_parameter_are_added_before_they_are_multiplied() -> None:
         assert (apart - exact @ exact.mT).norm() > 0.05 * exact.norm()
         wide = inner_of_all([whole, whole], [whole, whole])
         close(wide[:, 0, :, 1], exact @ exact.mT)
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_outputs_that_share_what_was_multiplied_are_multiplied_together(tokens: int) -> None:
+    first = [Outer(outer(6, tokens, 5, 4).left, outer(6, tokens, 5, 4).right)]
+    first += [Outer(first[0].left, outer(6, tokens, 5, 4).right) for _ in range(2)]
+    turned = [Outer(factor.right, factor.left) for factor in first]
+    exact = torch.stack([factor.dense() @ factor.dense().mT for factor in first]).sum(0)
+    for factors in (first, turned):
+        (merged,) = side_by_side(factors)
+        close(inner(merged, merged), exact)
+    copied = [Outer(factor.left.clone(), factor.right) for factor in first]
+    assert side_by_side(copied) == copied
+    summed = Outer(first[0].left, torch.stack([factor.right for factor in first]).sum(0))
+    assert (inner(summed, summed) - exact).norm() > 0.1 * exact.norm()
 
 
 # --- what is counted, and where outputs are read ------------------------------------------------------------------------------
