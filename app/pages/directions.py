@@ -30,6 +30,8 @@ class Directions(Page, kind="directions"):
         "direction_choice",
         "causal_check",
         "erasure_effect",
+        "patching_sweep",
+        "unlearning_layers",
         "sequence_edits",
         "stored_layers",
         "board_edits",

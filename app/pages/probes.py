@@ -17,7 +17,7 @@ class Probes(Page, kind="probes"):
     title = "Probes"
     icon = ":material/ssid_chart:"
     order = 30
-    shows = ("probe_scores", "probe_comparison", "sample_curve", "survival", "board_frames")
+    shows = ("probe_scores", "probe_comparison", "sample_curve", "calibration", "survival", "board_frames")
     intro = (
         "A probe reads a label from an activation. It means something only beside what it is compared with: always answering the "
         "most frequent class (majority), the same probe on labels drawn at random for each context (control), labels dealt to "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,6 +71,14 @@ class ProbeScores(Result, kind="probe_scores"):
         if any(part.about != parts[0].about for part in parts):
             raise ValueError("these probe scores were not measured in the same way; keep them apart")
         return cls(_corrected(pd.concat([part.table for part in parts], ignore_index=True)), parts[0].about)
+
+    def for_any_dependence(self) -> ProbeScores:
+        """The same scores with the q-values of Benjamini and Yekutieli, which hold however the probes depend on each other.
+
+        Those of Benjamini and Hochberg hold where probes are independent, or where one that does well by chance makes it likelier
+        that others do, as labels and activations that are alike will.
+        """
+        return replace(self, table=_corrected(self.table, dependent=True))
 
     def summary(self) -> str:
         """For each model and label, the test score of the hook that did best in the validation inside the training samples.
@@ -204,8 +212,8 @@ def _span(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy(dtype=np.float64)))
+def _corrected(table: pd.DataFrame, *, dependent: bool = False) -> pd.DataFrame:
+    return table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy(dtype=np.float64), dependent=dependent))
 
 
 def short_hook(hook: str) -> str:

@@ -101,6 +101,12 @@ def test_scores_that_are_no_probabilities_have_an_area_and_no_loss() -> None:
         ProbeSweep(estimator="ridge", metric="r_squared")
 
 
+def test_a_table_is_corrected_for_any_dependence_too() -> None:
+    scores = ProbeSweep(estimator=Ridge(), permutations=19, resamples=10).run(planted(30, 1), planted(30, 2))
+    plain, careful = (found.to_frame()["q_value"] for found in (scores, scores.for_any_dependence()))
+    np.testing.assert_allclose(careful, np.minimum(plain * 1.5, 1))  # of two probes, 1 + 1 / 2
+
+
 def test_a_class_that_no_training_sample_has_costs_what_the_code_says() -> None:
     train, test = planted(20, 1), planted(20, 2)
     test.labels["concept"][0, 0] = 7
