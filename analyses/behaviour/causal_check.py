@@ -52,7 +52,8 @@ def causal_check(
     batch: held-out sequences. measure: what is looked at, see `measures`.
     operations: what is done to the activation at all positions; of a state, at its taps, from where the recurrence goes on.
     strengths: steering is added by these, in units of the direction's scale; a subspace of several dimensions is not steered.
-    control: another direction of the same activation that gets the same treatment, such as that of the control task.
+    control: another direction of the same activation that gets the same treatment, such as that of the control task of the sweep
+        that the direction comes from, `probe_direction(fitted, hook, label, control=True)`.
     where: [B, T], true at the positions that count; all that have a measure when None.
     changed: [B, T], true at the positions whose activation is changed, where it has one vector a position; all when None.
     randoms: how many random subspaces of the same rank and scale make the null. spread: from where they are drawn, see
