@@ -103,6 +103,13 @@ def bound_of_hgrn2(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module("probe.mixers.hgrn2").HGRN2, "build", lambda self, width, generator, *_: right(self, width, generator))
 
 
+def unread_attention(patch: pytest.MonkeyPatch) -> None:
+    """Softmax attention that reads nothing."""
+    nothing = lambda q, k, v, **how: q.new_zeros(*q.shape[:-1], v.shape[-1])  # noqa: E731
+    wrong = SimpleNamespace(scaled_dot_product_attention=nothing)
+    patch.setattr(module("probe.mixers.attention"), "functional", wrong)
+
+
 def even_attention(patch: pytest.MonkeyPatch) -> None:
     """Softmax attention that reads all tokens alike."""
     wrong = SimpleNamespace(scaled_dot_product_attention=lambda q, k, v, **how: scaled_dot_product_attention(q, 0 * k, v, **how))
@@ -349,7 +356,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p005-gates-without-parameters", projections_are_lost),
     ("p089-reuse", projections_are_lost),
     ("p017-mimicry", hedgehog_without_spikes),
-    ("p009-shares", even_attention),
+    ("p009-shares", unread_attention),
     ("p068-improvement", result_of_method(GATES, "SwiGLU", "activation", torch.zeros_like)),
     ("p153-selective-copying", mamba_decay(0.0)),
     ("p375-s3", blind_cells),

@@ -112,7 +112,8 @@ class Recall(Claim, kind="p001-recall"):
     )
     measurements = (at_least(BY_DELTA_RULE, 0.9), at_least(MORE, 0.15))
     note = (
-        "Of pairs that are said once, as many as a state has key channels or twice as many, both rules learn to recall as much."
+        "Of pairs that are said once, twice as many as a state has key channels, the two rules recalled so much alike that "
+        "twelve seeds left open which recalls more."
     )
 
     def small(self) -> Self:
