@@ -223,13 +223,18 @@ def sequence_edits(
 
 
 def stored_layers(stored: StoredSequences, onion: OnionEdit, *, sequences: int = 2048, name: str = "model") -> StoredLayers:
-    """Measure the mean state with each token at each position, and how those of a token lie to each other over positions."""
+    """Measure the mean state with each token at each position, and how those of a token lie to each other over positions.
+
+    Raises ValueError where so few sequences lack a token somewhere.
+    """
     said = stored.drawn(sequences, "validation", 2)
     states = stored.states(said)
     centred = states - states.mean(0)
     offsets = torch.stack(
         [torch.stack([centred[said[:, place] == token].mean(0) for token in said.unique()]) for place in range(stored.length)]
     )  # [L, tokens, N]
+    if not bool(offsets.isfinite().all()):
+        raise ValueError(f"a token is missing at a position of these {sequences} sequences; take more")
     sizes = offsets.square().sum(-1).mean(1).sqrt()
     cosines = functional.cosine_similarity(offsets, offsets[-1:], dim=-1).mean(1)
     scales = onion.scales().detach().square().mean(1).sqrt()

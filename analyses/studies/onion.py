@@ -1,7 +1,7 @@
 """Sequences that are stored in layers (Csordas et al. 2024, arXiv:2408.10920): a code that is magnitude and not direction.
 
-Small GRUs learn to repeat. Linear probes read every token of the sequence from their state, and yet no linear subspace holds the
-token of one position: swapping subspaces between two sequences changes nothing to the purpose, while adding the difference of two
+Small GRUs learn to repeat. Linear probes read the tokens of the sequence from their state well above their control, and yet no
+linear subspace holds the token of one position: to swap subspaces between two sequences is of no use. To add the difference of two
 embeddings, at the scale that belongs to the position, makes the network repeat another token there.
 """
 
@@ -60,7 +60,7 @@ class OnionStudy(Study, kind="onion"):
     """Edits are tested on this many held-out sequences."""
 
     question: ClassVar[str] = "Does a GRU keep a sequence along directions, one for each position, or in layers of magnitude?"
-    time: ClassVar[str] = "4 min"
+    time: ClassVar[str] = "2 min"
 
     def models(self) -> dict[str, ModelConfig]:
         mixer = GRU(heads=1, value_size=self.size)

@@ -11,6 +11,7 @@ import torch
 
 from statescope import Model, ModelConfig, Run, Training
 from statescope.analyses.studies.erasure import ErasureStudy
+from statescope.analyses.studies.onion import OnionStudy
 from statescope.analyses.studies.othello import OthelloStudy, _Case, _swap
 from statescope.analyses.studies.own_data import OwnDataStudy, read_table, sequences_of
 from statescope.analyses.studies.sentiment import SentimentStudy
@@ -114,6 +115,22 @@ def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(BadSettingError, match="cannot be read as a table"):
         read_table(tmp_path / "bad.parquet")
+
+
+def test_onion(tmp_path: Path) -> None:
+    training = Training(steps=3, batch=4, length=8)
+    study = OnionStudy(training=training, networks=2, size=8, fit_steps=2, sequences=16)
+    run = study.run(tmp_path / "run")
+    assert run.result_names == ["training", "probes", "sequence_edits", "stored_layers"]
+    edits = run.result("sequence_edits")
+    assert edits.table.groupby(["model", "edit"]).size().eq(4 + 1).all() and edits.table["model"].nunique() == 2
+    assert edits.table["exact"].between(0, 1).all()
+    assert "do not repeat their sequences yet" in edits.summary(), "three steps teach nothing, and it is said"
+    assert set(run.result("probes").table["label"]) == {f"token {place}" for place in range(4)}
+    with pytest.raises(BadSettingError, match="half to store"):
+        replace(study, training=replace(training, length=7)).check()
+    with pytest.raises(BadSettingError, match="no subspace"):
+        replace(study, size=3).check()
 
 
 def test_othello(tmp_path: Path) -> None:
