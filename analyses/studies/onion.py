@@ -1,7 +1,7 @@
 """Sequences that are stored in layers (Csordas et al. 2024, arXiv:2408.10920): a code that is magnitude and not direction.
 
-Small GRUs learn to repeat. Linear probes read the tokens of the sequence from their state well above their control, and yet no
-linear subspace holds the token of one position: to swap subspaces between two sequences is of no use. To add the difference of two
+Small GRUs learn to repeat. Linear probes read the tokens of the sequence from their state well above their control. Yet no linear
+subspace holds the token of one position: to swap subspaces between two sequences is of no use. To add the difference of two
 embeddings, at the scale that belongs to the position, makes the network repeat another token there.
 """
 
