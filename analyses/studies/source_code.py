@@ -249,9 +249,9 @@ class SourceCodeStudy(Study, kind="source-code"):
         places = []
         for name, model in models.items():
             seen, states = self._capture(model, self._hooks(model), 5), _states(model)
-            places.append(Steered(f"{name}, stream at every byte", model, self._streams(), seen, of_states=False))
+            places.append(Steered(f"{name}, stream", model, self._streams(), seen, of_states=False))
             if states:
-                places.append(Steered(f"{name}, state after one byte", model, states, seen, of_states=True))
+                places.append(Steered(f"{name}, state once", model, states, seen, of_states=True))
         with run.stage("steering"):
             choice, check, chosen = steering.run(places, self.concepts)
         for name, direction in chosen.items():

@@ -25,8 +25,8 @@ from ..behaviour.results.direction_choice import DirectionChoice
 from ..behaviour.steering import log_odds
 
 FINDERS: dict[str, tuple[DirectionFinder, bool]] = {
-    "difference of means": (MeanDifference(), False),
-    "difference at the same byte": (MeanDifference(), True),
+    "means": (MeanDifference(), False),
+    "means, same byte": (MeanDifference(), True),
     "discriminant": (Reading(OnPrincipalComponents(LinearDiscriminant(balanced=True))), False),
 }
 REACH = 32  # bytes behind an edit of the state in which it is measured
@@ -34,7 +34,7 @@ REACH = 32  # bytes behind an edit of the state in which it is measured
 
 @dataclass(frozen=True)
 class Steered:
-    """A place where concepts are steered: activations of a model, at every byte or, of states, after one.
+    """A place where concepts are steered: activations of a model, at every byte, or once, of states, from where they go on.
 
     hooks: among these one is chosen. seen: a capture of them on validation data.
     """

@@ -11,6 +11,7 @@ import pytest
 from statescope import SourceCode, Training
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy
+from statescope.estimators import LinearDiscriminant
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         probe_positions=12,
         tangent_samples=6,
         tangent_length=12,
+        estimators=(LinearDiscriminant(balanced=True),),
         randoms=3,
         steered_windows=8,
         steered_length=24,

@@ -12,6 +12,8 @@ from ....probe.results.figure import Figure, Intervals, Line, Panel
 from ....probe.results.result import Result
 from ....probe.statistics.scores import short_hook
 
+TOGETHER = 2  # directions that are drawn on one pair of axes
+
 
 @dataclass(frozen=True)
 class CausalCheck(Result, kind="causal_check"):
@@ -52,29 +54,53 @@ class CausalCheck(Result, kind="causal_check"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """One panel for the dose and effect of steering, and one for what takes the direction out."""
-        measured = str(self.about.get("measure", "measure")).replace("_", " ")
+        """Panels for the dose and effect of steering, one for all directions or, of many, one for each; and for what takes the
+        directions out, by model where there are many.
+        """
+        measured = f"change of {str(self.about.get('measure', 'measure')).replace('_', ' ')}"
+        steered = self._by_place("steer")
         panels = []
-        steered = self.table[self.table["operation"] == "steer"]
-        if len(steered):
-            lines: list[Line] = []
-            for (model, name, hook), own in steered.groupby(["model", "direction", "hook"], sort=False):
-                own = own.sort_values("strength")
-                x, y, low, high = (own[column].to_numpy() for column in ("strength", "effect", "low", "high"))
-                label = f"{model}: {str(name).replace('_', ' ')}, {short_hook(str(hook))}"
-                lines.append(Line(x, y, label, low, high, markers=True))
-                null, low, high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
-                lines.append(Line(x, null, f"random beside {label}", low, high, dashed=True))
-            panels.append(Panel(lines, "strength", f"change of {measured}", "Dose and effect"))
+        if 0 < len(steered) <= TOGETHER:
+            lines = [line for where, own in steered for line in _dose(own, _named(*where), f"random beside {_named(*where)}")]
+            panels.append(Panel(lines, "strength", measured, "Dose and effect"))
+        elif steered:
+            panels += [
+                Panel(_dose(own, "direction", "random"), "strength", measured, _titled(*where[:2])) for where, own in steered
+            ]
         taken = self.table[self.table["operation"] != "steer"]
-        if len(taken):
-            names = [f"{row.model}: {row.operation} {row.direction}, {short_hook(row.hook)}" for row in taken.itertuples()]
-            value, low, high = (taken[column].to_numpy() for column in ("effect", "low", "high"))
-            null, null_low, null_high = (taken[column].to_numpy() for column in ("null", "null_low", "null_high"))
-            marks = [Intervals(names, value, "direction", low, high), Intervals(names, null, "random", null_low, null_high)]
-            panels.append(Panel(marks, f"change of {measured}", "", "Without it"))
+        parts = [("Without it", taken)] if len(taken) <= 2 * TOGETHER else list(taken.groupby("model", sort=False))
+        panels += [Panel(_taken_out(own, len(parts) > 1), measured, "", str(title)) for title, own in parts if len(own)]
         caption = f"{self.about.get('randoms', 0)} random directions; interval: 95%, bootstrap over groups."
         return Figure(self.title, panels, alt=f"Effect of directions beside random ones. {self.summary()}", caption=caption)
+
+    def _by_place(self, operation: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+        own = self.table[self.table["operation"] == operation]
+        return [(tuple(map(str, where)), rows) for where, rows in own.groupby(["model", "direction", "hook"], sort=False)]  # type: ignore[misc]
+
+
+def _named(model: str, direction: str, hook: str) -> str:
+    return f"{_titled(model, direction)}, {short_hook(hook)}"
+
+
+def _titled(model: str, direction: str) -> str:
+    return f"{model}: {direction.replace('_', ' ')}"
+
+
+def _dose(own: pd.DataFrame, label: str, beside: str) -> list[Line]:
+    """A direction's effect by strength, and that of random ones."""
+    own = own.sort_values("strength")
+    x, y, low, high = (own[column].to_numpy() for column in ("strength", "effect", "low", "high"))
+    null, null_low, null_high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
+    return [Line(x, y, label, low, high, markers=True), Line(x, null, beside, null_low, null_high, dashed=True)]
+
+
+def _taken_out(own: pd.DataFrame, of_one_model: bool) -> list[Intervals]:
+    """What operations other than steering change, and what random directions do."""
+    done = own["operation"] + " " + own["direction"].str.replace("_", " ") + ", " + own["hook"].map(short_hook)
+    names = (done if of_one_model else own["model"] + ": " + done).tolist()
+    value, low, high = (own[column].to_numpy() for column in ("effect", "low", "high"))
+    null, null_low, null_high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
+    return [Intervals(names, value, "direction", low, high), Intervals(names, null, "random", null_low, null_high)]
 
 
 def _strongest(table: pd.DataFrame) -> pd.DataFrame:
