@@ -164,5 +164,9 @@ def test_checks_are_joined_saved_and_read(model: Model, batch: Batch, tmp_path: 
     assert len(joined.to_frame()) == 4
     found = Result.load(joined.save(f"{tmp_path}/check.parquet"))
     assert isinstance(found, CausalCheck) and found.summary() == joined.summary()
+    many = [causal_check(model, read(model), batch, measure=gap, strengths=[1.0], randoms=3, name=name) for name in "abc"]
+    panels = join_causal_checks(many).specification().panels
+    assert [panel.title for panel in panels] == ["a: two", "b: two", "c: two", "a", "b", "c"], "each has axes of its own"
+    assert [mark.label for mark in panels[0].marks] == ["direction", "random"]
     with pytest.raises(ValueError, match="not measured in the same way"):
         join_causal_checks([parts[0], causal_check(model, read(model), batch, measure=gap, randoms=3)])
