@@ -65,7 +65,7 @@ def _tell_differences(one: Run, other: Run) -> None:
         visible(run.path.name): [visible(settings.get(name, "")) for name in differing]
         for run, settings in ((one, left), (other, right))
     }
-    st.dataframe(pd.DataFrame(table, index=[visible(name) for name in differing]))
+    st.dataframe(pd.DataFrame(table, index=pd.Index([visible(name) for name in differing], name="setting")))
 
 
 def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:

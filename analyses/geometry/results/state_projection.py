@@ -41,5 +41,5 @@ class StateProjection(Result, kind="state_projection"):
                 Points(cloud["first"].to_numpy(), cloud["second"].to_numpy(), f"{self.about['label']} {label}")
                 for label, cloud in own.groupby("label")
             ]
-            panels.append(Panel(clouds, f"first {axes} axis", "second", f"{model}, layer {layer}"))
+            panels.append(Panel(clouds, f"first {axes} axis", f"second {axes} axis", f"{model}, layer {layer}"))
         return Figure(self.title, panels, alt=f"States on two axes, by task state. {self.summary()}")
