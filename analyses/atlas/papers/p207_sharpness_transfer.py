@@ -21,7 +21,7 @@ from ..measurement import Scope, at_least, at_most, equals
 SAMPLES, FEATURES, DEPTH = 48, 8, 2
 
 OVERLAP = "muP: spread of the sharpness over widths in the second half, over its mean"
-SEPARATE = "NTK parametrisation: the same, over muP's"
+SEPARATE = "NTK parametrisation: the same, over muP's, octaves"
 EDGE = "muP: sharpness at the end over 2 / step, the mean over widths"
 BY_STEP = Axes("sharpness in training", "step", "largest eigenvalue of the Hessian times step over 2")
 
@@ -30,8 +30,8 @@ BY_STEP = Axes("sharpness in training", "step", "largest eigenvalue of the Hessi
 class SharpnessTransfer(Claim, kind="p207-sharpness"):
     """ReLU networks of several widths in two parametrisations, under full-batch descent of one rate."""
 
-    seeds: tuple[int, ...] = fresh_seeds(5)
-    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    seeds: tuple[int, ...] = tuple(range(8, 13))
+    """These seeds are others than 0 to 7, on which the settings were tried out and the spread was seen."""
     widths: tuple[int, ...] = (64, 128, 256)
     """Networks have these numbers of units a layer."""
     steps: int = 400
@@ -48,7 +48,7 @@ class SharpnessTransfer(Claim, kind="p207-sharpness"):
     )
     measurements = (
         at_most(OVERLAP, 0.15, "ratio"),
-        at_least(SEPARATE, 1.5, "ratio"),
+        at_least(SEPARATE, 0.6, "octaves"),
         equals(EDGE, 1.0, 0.1, "ratio"),
     )
     panels = (BY_STEP,)
@@ -72,14 +72,14 @@ class SharpnessTransfer(Claim, kind="p207-sharpness"):
         spreads = {name: float((own.std(0, ddof=1) / own.mean(0)).mean()) for name, own in late.items()}
         found.numbers = {
             OVERLAP: spreads["mup"],
-            SEPARATE: spreads["ntk"] / spreads["mup"],
+            SEPARATE: float(np.log2(spreads["ntk"] / spreads["mup"])),
             EDGE: float(ratios["mup"][:, -3:].mean()),
         }
         return found
 
 
 WITHIN = "muP, branches by the root of depth: spread of the sharpness over depths while it rises, over its mean"
-WITHOUT = "muP, whole branches: the same, over that"
+WITHOUT = "muP, whole branches: the same, over that, octaves"
 BY_DEPTH = Axes("sharpness in training, by depth", "step", "largest eigenvalue of the Hessian times step over 2")
 
 
@@ -103,7 +103,7 @@ class SharpnessOverDepth(Claim, kind="p207-depth"):
         "With residual branches divided by the root of their number the sharpness rises in training in the same way at every "
         "depth too; with whole branches it is the larger the deeper the network is."
     )
-    measurements = (at_most(WITHIN, 0.25, "ratio"), at_least(WITHOUT, 1.5, "ratio"))
+    measurements = (at_most(WITHIN, 0.25, "ratio"), at_least(WITHOUT, 0.6, "octaves"))
     panels = (BY_DEPTH,)
 
     def small(self) -> Self:
@@ -119,7 +119,10 @@ class SharpnessOverDepth(Claim, kind="p207-depth"):
             spreads[name] = float((curves.std(0, ddof=1) / curves.mean(0)).mean())
             for depth, curve in zip(self.depths, curves / stability_threshold(self.rate), strict=True):
                 found.curves[BY_DEPTH.title, f"{name}, {depth} layers"] = (times, curve.tolist())
-        found.numbers = {WITHIN: spreads["by the root of depth"], WITHOUT: spreads["whole"] / spreads["by the root of depth"]}
+        found.numbers = {
+            WITHIN: spreads["by the root of depth"],
+            WITHOUT: float(np.log2(spreads["whole"] / spreads["by the root of depth"])),
+        }
         return found
 
 

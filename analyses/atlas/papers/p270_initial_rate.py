@@ -37,9 +37,9 @@ class InitialRate(Claim, kind="p270-initial-rate"):
     """Networks have these numbers of units a layer."""
     depths: tuple[int, ...] = (2, 4, 6)
     """Networks have these numbers of hidden layers."""
-    steps: int = 60
+    steps: int = 120
     """A rate succeeds if after this many steps the network gives the class of three in four samples."""
-    halvings: int = 6
+    halvings: int = 5
     """The interval of rates is halved this often, on a logarithmic scale."""
 
     paper, scope = "P270", Scope.TRAINED
@@ -59,7 +59,7 @@ class InitialRate(Claim, kind="p270-initial-rate"):
     )
 
     def small(self) -> Self:
-        return replace(self, widths=(32, 128), depths=(2, 5), halvings=5)
+        return replace(self, widths=(32, 128), depths=(2, 5))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw = seeded(seed)
