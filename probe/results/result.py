@@ -50,6 +50,9 @@ class Result(Kinds, family="result"):
 
     A class of results names its kind, says what each column holds, and gives `summary` and `specification`. Both describe the
     rows there are, so that a selection is a result too: `result.select(layer=0).figure()`.
+
+    What measures a result imports much; who looks at one that is stored should not wait for it. So a class of results stands in
+    a module that imports tables and figures alone, in a folder `results` beside what measures it.
     """
 
     table: pd.DataFrame
