@@ -8,6 +8,7 @@ import streamlit as st
 from ...probe.lenses.fitters import LogitLens
 from ...probe.lenses.results.scores import LensReading
 from ...probe.lenses.scores import read_with_lens
+from ...probe.statistics.scores import short_hook
 from ..components.choose import choose, choose_position
 from ..components.figure import show
 from ..components.kept_chart import token_strip
@@ -17,9 +18,9 @@ from .live_page import LivePage
 
 IMPORT = "from statescope.lenses import LogitLens, read_with_lens"
 COLOURS = {
-    "away from the model (nats)": "divergence",
-    "probability of what it says": "probability",
-    "entropy (nats)": "entropy",
+    "nats from the model": "divergence",
+    "its probability": "probability",
+    "its entropy": "entropy",
 }
 
 
@@ -47,7 +48,7 @@ class LiveLens(LivePage, kind="live_lens"):
             st.info(f"This model has nothing to show here: {literal(error)}", icon=":material/info:")
             return
         boxes = st.columns(4)
-        hook = choose("behind", list(dict.fromkeys(found.table["hook"])), "lens", where=boxes[0])
+        hook = choose("behind", list(dict.fromkeys(found.table["hook"])), "lens", where=boxes[0], format_func=short_hook)
         colour = choose("colour by", list(COLOURS), "lens-colour", where=boxes[1])
         _walk(reading, found.table, str(hook), colour)
         call = "read_with_lens(model, LogitLens().fit(model, tokens), tokens)"
@@ -65,4 +66,4 @@ def _walk(reading: LiveReading, table: pd.DataFrame, hook: str, colour: str) -> 
     token_strip(reading.texts, values, position, label=colour, name=name, state="read", read=reading.read)
     here = table[table["position"] == position]
     for box, row in zip(st.columns(len(here)), here.itertuples(), strict=True):
-        box.metric(literal(row.hook), literal(row.says), f"{row.probability:.0%}", delta_color="off", delta_arrow="off")
+        box.metric(short_hook(row.hook), literal(row.says), f"{row.probability:.0%}", delta_color="off", delta_arrow="off")
