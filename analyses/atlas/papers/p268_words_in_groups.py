@@ -78,7 +78,7 @@ def _best_of_fewer(tensor: Tensor, seed: int) -> float:
 MOST = 0.9  # share of pairs right from which they count as learned
 LEARNED, GENERALISED = "share of pairs right that it was trained on, at the end", "share of the other pairs right, at the end"
 DELAY = "steps until it is right on others over those until it is right on its own"
-BEFORE, AFTER = "share of a unit's power in its first representation, before training", "the same, at the end"
+BEFORE, AFTER = (f"share of a unit's power in the representation it sees most, {when}" for when in ("at the start", "at the end"))
 CURVE = Axes("share of pairs right", "step", "share")
 
 
