@@ -178,6 +178,23 @@ def turned_basis(span: Any) -> Any:
     return replace(span, basis=span.basis.roll(1, 0))
 
 
+def shifted_classes(found: Any) -> Any:
+    """Samples are counted to the next class."""
+    classes, index, columns = found
+    return classes, index.roll(1), columns.roll(1, 0)
+
+
+def shorter(translator: Any) -> Any:
+    return replace(translator, weight=0.9 * translator.weight)
+
+
+def skipped_too_early(patch: pytest.MonkeyPatch) -> None:
+    """The layer before is skipped."""
+    study = module("analyses.behaviour.depth_use")
+    right = study.skipping
+    patch.setattr(study, "skipping", lambda layer, positions: right(max(layer - 1, 0), positions))
+
+
 def unpaired(pair: Any) -> Any:
     """Samples of the two sides do not correspond."""
     return pair[0], pair[1].roll(1, 0)
@@ -335,6 +352,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
         "p011-tilting",
         result_of_method("probe.subspaces.finders", "MeanDifference", "vector", lambda found: found.roll(1)),
     ),
+    ("p026-two-regimes", result_of("probe.estimators.naive_bayes", "coded", shifted_classes)),
     ("p051-matching", result_of("analyses.similarity.unit_matching", "_correlations", lambda own: 0.9 * own)),
     ("p071-distances", result_of("analyses.atlas.papers.p071_sliced_wasserstein", "sliced_wasserstein", lambda own: own + 0.01)),
     ("p091-output-directions", result_of_method("probe.subspaces.jacobians", "Jacobians", "directions", turned_basis)),
@@ -361,6 +379,9 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p153-selective-copying", mamba_decay(0.0)),
     ("p375-s3", blind_cells),
     ("p375-a5", blind_cells),
+    ("p141-sentiment", result_of_method("probe.subspaces.subspace", "Subspace", "_component", lambda own: 0 * own)),
+    ("p146-shortcuts", result_of_method("probe.lenses.fitters", "ShortcutLens", "_solved", shorter)),
+    ("p294-depth", skipped_too_early),
     ("p336-transcoders", result_of_method("probe.dictionaries.dictionary", "Dictionary", "connections", lambda own: 1.01 * own)),
 ]
 
