@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...probe.models.hooked import HookedModel
 from ...probe.statistics.groups import group_bootstrap, group_folds
+from ...probe.statistics.nulls import share_as_large
 from .results.logit_correlation import LogitCorrelation
 
 
@@ -62,7 +63,7 @@ def logit_correlation(
             each = _correlations(maps, held, b)
             null = np.array([float(_correlations(maps, held, b[order]).mean()) for order in orders])
             low, high = group_bootstrap(each.numpy(), entities.numpy(), 1000, seed)
-            p = (1 + int((null >= float(each.mean())).sum())) / (1 + shuffles)
+            p = share_as_large(null, float(each.mean()))
             chance = float(null.mean()) if shuffles else float("nan")
             rows.append((f"{one} to {other}", float(each.mean()), low, high, chance, p, count))
     about = {"penalty": penalty, "folds": folds, "shuffles": shuffles}

@@ -41,7 +41,8 @@ def unlearning_layers(
 
     forget, keep: batches of either. layers: names of parameters; all matrices when None. name: of the model.
 
-    Raises KeyError for a parameter that there is not, ValueError for one that the loss to forget does not depend on.
+    Raises KeyError for a parameter that there is not, ValueError for one that the loss to forget does not depend on, and for
+    a loss that is not finite, as of a batch without targets.
     """
     parameters = dict(model.named_parameters())
     names = [key for key, value in parameters.items() if value.ndim > 1] if layers is None else list(layers)
@@ -56,7 +57,15 @@ def unlearning_layers(
         rows.append({"layer": layer, "importance": importance, "conflict": conflict, "parameters": own.numel()})
     table = pd.DataFrame(rows).assign(model=name)
     table["on_front"] = [
-        not bool(((table["importance"] > row.importance) & (table["conflict"] < row.conflict)).any())
+        not bool(
+            (
+                (table["importance"] >= row.importance)
+                & (table["conflict"] <= row.conflict)
+                & (
+                    (table["importance"] > row.importance) | (table["conflict"] < row.conflict)
+                )  # the same layer twice is none better
+            ).any()
+        )
         for row in table.itertuples()
     ]
     return UnlearningLayers(table[list(UnlearningLayers.columns)], {"forgotten": len(forget.tokens), "kept": len(keep.tokens)})
@@ -116,6 +125,10 @@ def _gradients(model: HookedModel, batch: Batch, names: Sequence[str]) -> list[T
         raise KeyError(f"the model has no parameter {missing[0]}; it has {', '.join(known)}")
     with torch.enable_grad():
         loss = task_loss(model(batch.tokens), batch)
+        if not bool(loss.isfinite()):
+            raise ValueError(
+                f"the loss of a batch is {loss.item()}; give one with targets that count, and a model that is finite"
+            )
         found = torch.autograd.grad(loss, [known[name] for name in names], allow_unused=True)
     pairs = zip(found, names, strict=True)
     return [torch.zeros_like(known[name]).double() if own is None else own.detach().double() for own, name in pairs]

@@ -1,7 +1,7 @@
 """How abstract the code of a label is: whether it is the same in every condition (Bernardi et al. 2020, Cell 183, 954).
 
 A condition is whatever else varies: another label, a context. Features are [N, D], a label has two values, a condition any
-number.
+number. Samples without a label or a condition (-100, or nan) are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...probe.captures.capture import labelled
 from ...probe.estimators.estimator import Estimator
 from ...probe.estimators.logistic import Logistic
 
@@ -23,7 +24,8 @@ def parallelism(features: Tensor, label: Tensor, condition: Tensor) -> float:
 
     Raises ValueError where there is one condition, or where a condition lacks one of the label's two values.
     """
-    present, conditions = _checked(features, label, condition)
+    held, present, conditions = _checked(features, label, condition)
+    features, condition = features[held], condition[held]
     moves = torch.stack(
         [
             features[(condition == one) & present].double().mean(0) - features[(condition == one) & ~present].double().mean(0)
@@ -42,9 +44,10 @@ def cross_condition_score(
     estimator: of the probes, which take the score that it scores by; logistic when None. groups: [N], the source of each sample.
     Raises ValueError as `parallelism` does.
     """
-    present, conditions = _checked(features, label, condition)
+    held, present, conditions = _checked(features, label, condition)
     fitting = estimator or Logistic(penalties=(1e-2,))
-    sources = torch.arange(len(features)) if groups is None else groups
+    sources = (torch.arange(len(features)) if groups is None else groups)[held]
+    features, condition = features[held], condition[held]
     scores = []
     for one in conditions:
         out = condition == one
@@ -54,16 +57,22 @@ def cross_condition_score(
     return float(torch.tensor(scores).mean())
 
 
-def _checked(features: Tensor, label: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the label has the larger of its values, [N], and the conditions."""
+def _checked(features: Tensor, label: Tensor, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which samples have a label and a condition, [N]; where of those the label has the larger of its values; the conditions."""
+    if not len(features) == len(label) == len(condition):
+        raise ValueError(f"{len(features)} samples have {len(label)} labels and {len(condition)} conditions; give one of each")
+    held = labelled(label) & labelled(condition)
+    if not bool(features[held].isfinite().all()):
+        raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+    label, condition = label[held], condition[held]
     values, conditions = label.unique(), condition.unique()
-    if len(values) != 2 or len(conditions) < 2 or not len(features) == len(label) == len(condition):
+    if len(values) != 2 or len(conditions) < 2:
         raise ValueError(
-            f"a label of two values and two conditions at least are needed for {len(features)} samples; got values "
+            "a label of two values and two conditions at least are needed; got values "
             f"{values.tolist()} and conditions {conditions.tolist()}"
         )
     present = label == values[1]
     for one in conditions:
         if len(present[condition == one].unique()) < 2:
             raise ValueError(f"condition {one.item()} has one value of the label alone; its difference cannot be measured")
-    return present, conditions
+    return held, present, conditions

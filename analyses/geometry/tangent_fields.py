@@ -53,7 +53,8 @@ def tangent_space(points: Values, dimension: int, *, neighbours: int = 12) -> Ta
     """The frames and modes of a surface of a dimension d through points [n, D].
 
     neighbours: of a point, by which its frame is found and which it is joined to; at least d. Raises ValueError for points that
-    are too few for them or not finite, and for a dimension that the space does not have.
+    are too few for them or not finite, for a dimension that the space does not have, and where the neighbours of a point do not
+    vary along so many directions.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():
@@ -64,9 +65,16 @@ def tangent_space(points: Values, dimension: int, *, neighbours: int = 12) -> Ta
         raise ValueError(
             f"neighbours must be from dimension, {dimension}, to less than the {len(points)} points, got {neighbours}"
         )
-    near = NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points, return_distance=False)[:, 1:]
+    near = NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors(return_distance=False)  # of points twice, none its own
     steps = points[near] - points[:, None]
-    frames = np.linalg.svd(steps.swapaxes(1, 2), full_matrices=False)[0][..., :dimension]
+    axes, lengths, _ = np.linalg.svd(steps.swapaxes(1, 2), full_matrices=False)
+    flat = ~(lengths[:, dimension - 1] > 1e-9 * lengths[:, 0])
+    if flat.any():
+        raise ValueError(
+            f"the neighbours of {flat.sum()} points lie along fewer than {dimension} directions; take more neighbours, or leave "
+            "out points that are there several times"
+        )
+    frames = axes[..., :dimension]
     eigenvalues, modes = np.linalg.eigh(_connection_laplacian(frames, near))
     return TangentSpace(points, frames, np.clip(eigenvalues, 0, None), modes)
 
@@ -111,7 +119,8 @@ def tangent_field(space: TangentSpace, observed: NDArray[np.bool_], vectors: Val
     """The posterior mean of the field at every point, given its vectors at some.
 
     observed: [n], where the field is known. vectors: [n, D]; those elsewhere are not read, and of those known the part along the
-    surface is. Raises ValueError for shapes that are not the points', and where nothing is observed.
+    surface is. Raises ValueError for shapes that are not the points', and where nothing is observed, or nothing along the
+    surface.
     """
     count, size = len(space.points), space.frames.shape[-1]
     if observed.shape != (count,) or vectors.shape != space.points.shape:
@@ -122,6 +131,8 @@ def tangent_field(space: TangentSpace, observed: NDArray[np.bool_], vectors: Val
     values = space.coordinates(vectors)[observed].ravel()
     seen = space.modes[known]
     size_of = float(np.sqrt(np.mean(values**2)))
+    if not size_of > 0:
+        raise ValueError("the observed vectors have no part along the surface, so that no field can be fitted to them")
 
     def lost(logs: Values) -> float:
         amplitude, reach, noise = np.exp(logs)

@@ -202,7 +202,11 @@ def _index(watch: Watch, func: Function, args: tuple[Any, ...], kwargs: dict[str
 
 def _elementwise(watch: Watch, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Copy each weight once a sample."""
-    if kwargs.get("out") is not None or (isinstance(args[0], Tensor) and _in_place(func) and watch.weight(args[0]) is not None):
+    if (
+        not args
+        or kwargs.get("out") is not None
+        or (isinstance(args[0], Tensor) and _in_place(func) and watch.weight(args[0]) is not None)
+    ):
         return NotImplemented
     tensors = [value for value in args if isinstance(value, Tensor)]
     shape = torch.broadcast_shapes(*(value.shape for value in tensors))

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...probe.statistics.nulls import share_as_large
 from .centred_kernel_alignment import CentredKernelAlignment
 from .measure import SimilarityMeasure
 from .results.compare import RepresentationSimilarity
@@ -44,7 +45,7 @@ def compare_representations(
             except ValueError as error:
                 raise ValueError(f"{name} against {other}: {error}") from error
             null = np.array([measure(one, two[order]) for order in orders])
-            p = (1 + int((null >= found).sum())) / (1 + shuffles)
+            p = share_as_large(null, found)
             rows.append((measure.kind, name, other, found, float(null.mean()) if shuffles else np.nan, p, n))
     table = pd.DataFrame(rows, columns=list(RepresentationSimilarity.columns))
     return RepresentationSimilarity(table, {"shuffles": shuffles, "grouped": groups is not None})

@@ -24,7 +24,7 @@ class LinearMap:
 
     @classmethod
     def least_squares(cls, first: Tensor, second: Tensor, *, penalty: float = 0.0) -> Self:
-        """Fit W = (X^T X + penalty s I)^+ X^T Y of centred activations X [n, p] and Y [n, q], with s the mean variance of X.
+        """Fit W = (X^T X + penalty s I)^+ X^T Y of centred activations X [n, p] and Y [n, q], with s = tr(X^T X) / p.
 
         Without a penalty it takes the least W where X has fewer samples than dimensions. Raises ValueError for unequal numbers
         of samples, NaN, and activations that do not vary.

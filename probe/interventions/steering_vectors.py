@@ -28,10 +28,20 @@ class SteeringVectors:
     """A vector for each of some hooks, which is added at every position.
 
     vectors: hook -> [D]. about: what they were trained on, and how.
+
+    Raises ValueError for what is no vector of finite real numbers.
     """
 
     vectors: Mapping[str, Tensor]
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for hook, vector in self.vectors.items():
+            if vector.ndim != 1 or not vector.is_floating_point() or not bool(vector.isfinite().all()):
+                raise ValueError(
+                    f"what is added at {hook} is [D], finite real numbers; got {tuple(vector.shape)}, {vector.dtype}"
+                    + ("" if bool(vector.isfinite().all()) else " with nan or infinity")
+                )
 
     @property
     def parameters(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..hooks.names import layer_of, site_of
 from .groups import group_shuffles
 from .metrics import Metric
+from .nulls import share_as_large
 
 NAN = float("nan")
 
@@ -59,7 +60,9 @@ class Evidence:
             answers.control, answers.control_truth, answers.control_baseline, answers.groups
         )
         null, p_value = self.null(answers)
-        if answers.guess is not None and np.isnan(low):
+        if answers.guess is not None and np.isnan(accuracy):
+            said.append(f"the {self.metric.name} is undefined on these test samples, as an AUC is where all have one class")
+        elif answers.guess is not None and np.isnan(low):
             said.append("interval and p-value are undefined: all test samples come from one group")
         majority = self.metric.score(answers.baseline, answers.truth, answers.baseline) if len(answers.truth) else NAN
         return {
@@ -96,15 +99,16 @@ class Evidence:
     def null(self, answers: Answers) -> tuple[float, float]:
         """Compute (mean score, p-value) where labels of the test samples are dealt to other groups and the answers stand.
 
-        p = (1 + permutations that score as well) / (1 + permutations), exact where labels and activations are independent.
+        p = (1 + permutations that score as well) / (1 + permutations), exact where labels and activations are independent;
+        nan where the answers have no score, such as an AUC of samples of one class.
         """
         if answers.guess is None or not self.permutations or len(answers.groups.unique()) < 2:
             return NAN, NAN
         shuffles = group_shuffles(answers.groups.numpy(), self.permutations, self.seed)
         found = [self.metric.score(answers.guess, answers.truth[shuffle], answers.baseline) for shuffle in shuffles]
         own = self.metric.score(answers.guess, answers.truth, answers.baseline)
-        as_good = sum(self._above(score, own) >= 0 for score in found)
-        return float(np.mean(found)), (1 + as_good) / (1 + self.permutations)
+        sign = 1.0 if self.metric.larger_is_better else -1.0
+        return float(np.mean(found)), share_as_large(sign * np.array(found), sign * own)
 
     def _above(self, score: float, other: float) -> float:
         """How much better a score is than another."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .groups import expanded_interval, group_weights
+from .nulls import share_as_large
 
 
 def calibration_rows(
@@ -53,7 +54,7 @@ def calibration_rows(
         "error_low": low,
         "error_high": high,
         "error_if_calibrated": float(null.mean()),
-        "p_value": (1 + int((null >= own).sum())) / (1 + resamples),
+        "p_value": share_as_large(null, own),
     }
     rows = []
     for number in range(count):

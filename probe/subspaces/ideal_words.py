@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..captures.capture import labelled
 from .subspace import Subspace
 
 
@@ -32,15 +33,23 @@ class IdealWords:
     def fit(cls, features: Tensor, factors: Mapping[str, Tensor], *, hook: str = "") -> Self:
         """Take apart real features [N, D] by the value that each factor has in each sample, name -> whole numbers [N].
 
-        Raises ValueError for no factor, one of another length or with one value alone, and for features that are not finite.
+        Samples that lack a factor (-100) are left out. Raises ValueError for no factor, one of another length, of real numbers or
+        with one value alone, and for features that are not finite; TypeError for complex features.
         """
+        if features.is_complex():
+            raise TypeError("features are complex; give their real and imaginary parts side by side")
         wide = features.double()
         if not factors or not bool(wide.isfinite().all()):
             raise ValueError("ideal words need factors, and features that are finite")
+        for name, own in factors.items():
+            if own.shape != (len(wide),) or own.is_floating_point():
+                raise ValueError(
+                    f"factor {name} is {tuple(own.shape)}, {own.dtype}; {len(wide)} samples need one value each, a whole number"
+                )
+        held = torch.stack([labelled(own) for own in factors.values()]).all(0)
+        wide, factors = wide[held], {name: own[held] for name, own in factors.items()}
         values, columns = {}, []
         for name, own in factors.items():
-            if own.shape != (len(wide),):
-                raise ValueError(f"factor {name} has shape {tuple(own.shape)}; {len(wide)} samples need one value each")
             values[name], index = own.unique(return_inverse=True)
             if len(values[name]) < 2:
                 raise ValueError(f"factor {name} has one value in all samples, of which nothing can be taken apart")

@@ -72,9 +72,12 @@ def concept_interval(
     jacobians: of subjects of the relation. has: which of them have the object, [N]. A resample with none of them is drawn again.
     Raises ValueError for fewer than two groups of samples, and of samples that have it.
     """
+    if has.shape != jacobians.groups.shape or not bool(((has == 0) | (has == 1)).all()):
+        raise ValueError(
+            f"{name}: `has` is {tuple(has.shape)}, true or false, or 1 or 0; there are {len(jacobians.groups)} subjects, "
+            "of which those are left out where it is not known"
+        )
     own = has.bool()
-    if own.shape != jacobians.groups.shape:
-        raise ValueError(f"{name}: `has` is {tuple(has.shape)}; there are {len(jacobians.groups)} subjects")
     if len(jacobians.groups[own].unique()) < 2:
         raise ValueError(f"{name}: an interval needs at least two groups of subjects that have the object")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..captures.capture import labelled
 from ..configuration import Configuration, Count
-from ..estimators.estimator import Estimator, LinearProbe
+from ..estimators.estimator import CannotFitError, Estimator, LinearProbe
 from ..estimators.logistic import Logistic
 from ..plugins import Kinds
 from .intervals import SubspaceInterval, resampled_cosines
@@ -58,11 +58,11 @@ class SubspaceFinder(Configuration, Kinds, family="subspace_finder"):
         if not bool(wide.isfinite().all()):
             raise ValueError(f"{name}: features must be finite; leave out, or mend, samples with nan or infinity")
         if not len(own) or bool((own == own[0]).all()):
-            raise ValueError(f"{name}: the labels do not differ")
+            raise CannotFitError(f"{name}: the labels do not differ")
         centred = wide - wide.mean(0)
         varying = int(torch.linalg.matrix_rank(centred))
         if self.rank > varying:
-            raise ValueError(f"{name}: features vary along {varying} directions, not {self.rank}; take a lower rank")
+            raise CannotFitError(f"{name}: features vary along {varying} directions, not {self.rank}; take a lower rank")
         sources = torch.arange(len(features)) if groups is None else groups
         found = self.basis(centred, own, sources[held]).to(torch.promote_types(features.dtype, torch.float32))
         details = {"method": self.kind.replace("_", " "), "samples": len(own)} | about
@@ -113,7 +113,9 @@ class PartialLeastSquares(SubspaceFinder, kind="partial_least_squares"):
         for number in range(self.rank):
             across = left.T @ wanted
             if not bool(across.norm() > 1e-10 * features.norm() * wanted.norm()):
-                raise ValueError(f"{number} directions leave nothing that goes with the labels; take a rank of at most {number}")
+                raise CannotFitError(
+                    f"{number} directions leave nothing that goes with the labels; take a rank of at most {number}"
+                )
             direction = torch.linalg.svd(across, full_matrices=False)[0][:, 0]
             scores = left @ direction
             left = left - torch.outer(scores, scores @ left / scores.square().sum())
@@ -143,14 +145,16 @@ def subspace_interval(
 ) -> SubspaceInterval[Subspace]:
     """Find a subspace, and again in bootstrap resamples of whole groups. Arguments: as of `SubspaceFinder.fit`.
 
-    A resample that lacks one of the classes is drawn again. Raises ValueError for fewer than two groups.
+    A resample that lacks one of the classes, or that cannot be fitted, is drawn again. Raises ValueError for fewer than two
+    groups.
     """
     sources = torch.arange(len(features)) if groups is None else groups
     of_classes = labels.ndim == 1 and not labels.is_floating_point()
-    classes = len(labels.unique()) if of_classes else 0
+    known = labelled(labels)
+    classes = len(labels[known].unique()) if of_classes else 0
 
     def find(rows: Tensor) -> Subspace | None:
-        if of_classes and len(labels[rows].unique()) < classes:
+        if of_classes and len(labels[rows[known[rows]]].unique()) < classes:
             return None
         return finder.fit(features[rows], labels[rows], hook=hook, name=name, side=side, groups=sources[rows])
 

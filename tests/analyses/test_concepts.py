@@ -93,3 +93,18 @@ def test_steering_vectors_and_their_alignment() -> None:
     assert {len(own) for own in steering_vectors(draw(27, 4), world.contexts).values()} == {9}
     with pytest.raises(ValueError, match="two concepts"):
         concept_alignment({0: draw(4, 3)})
+
+
+def test_samples_without_a_label_or_a_condition_do_not_count() -> None:
+    label, condition = torch.arange(120) % 2, torch.arange(120) // 40
+    x = draw(120, 5) + 2.0 * label[:, None]
+    lacking_label, lacking_condition = label.clone(), condition.clone()
+    lacking_label[:10], lacking_condition[110:] = -100, -100
+    x[:10], x[110:] = torch.nan, 50.0
+    kept = slice(10, 110)
+    for measure in (parallelism, cross_condition_score):
+        assert measure(x, lacking_label, lacking_condition) == measure(x[kept], label[kept], condition[kept])
+    with pytest.raises(ValueError, match="two conditions"):
+        parallelism(x.nan_to_num(), torch.where(label == 0, -100, 1), condition)  # -100 is no second value
+    with pytest.raises(ValueError, match="must be finite"):
+        parallelism(x, label, condition)

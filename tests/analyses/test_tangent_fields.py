@@ -81,3 +81,18 @@ def test_bad_input() -> None:
         tangent_field(space, np.zeros(90, dtype=bool), points)
     with pytest.raises(ValueError, match=r"observed must be \[90\]"):
         tangent_field(space, np.ones(3, dtype=bool), points)
+
+
+def test_a_point_that_is_there_twice_is_not_its_own_neighbour() -> None:
+    """A ring is flat: its smoothest field is of eigenvalue 0, however often some of its points were met."""
+    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    ring = np.stack([np.cos(turns), np.sin(turns)], 1)
+    assert tangent_space(np.concatenate([ring, ring[:5], ring[:5]]), 1, neighbours=4).eigenvalues[0] < 1e-9
+    with pytest.raises(ValueError, match="fewer than 1 directions"):
+        tangent_space(np.concatenate([ring, *[ring[:1]] * 6]), 1, neighbours=4)
+
+
+def test_a_field_of_nothing_is_refused() -> None:
+    points, _ = plane()
+    with pytest.raises(ValueError, match="no part along the surface"):
+        tangent_field(tangent_space(points, 2), np.ones(90, dtype=bool), np.zeros_like(points))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from pytest import MonkeyPatch
 from torch import Generator
 
 from statescope import DeltaNet, Model, ModelConfig, Training, train
+from statescope.analyses.behaviour import unlearning
 from statescope.directions import unlearn, unlearning_layers
 from statescope.probe.runs.training import task_loss
 from statescope.probe.tasks.base import Batch, Task
@@ -92,3 +94,21 @@ def test_what_cannot_be_unlearnt_is_refused(model: Model) -> None:
         unlearn(model, FORGET, KEEP, "unembed.weight", until=-1.0)
     with pytest.raises(ValueError, match="has no target"):
         unlearn(model, FORGET, Batch(KEEP.tokens, torch.full_like(KEEP.targets, -100)), "unembed.weight", until=0.2)
+
+
+def test_of_layers_in_no_conflict_the_most_important_alone_is_on_the_front(model: Model, monkeypatch: MonkeyPatch) -> None:
+    gradients = unlearning._gradients
+
+    def indifferent(model: Model, batch: Batch, names: list[str]) -> list[torch.Tensor]:
+        """What is kept depends on no layer."""
+        return [value * (batch is FORGET) for value in gradients(model, batch, names)]
+
+    monkeypatch.setattr(unlearning, "_gradients", indifferent)
+    table = unlearning_layers(model, FORGET, KEEP).to_frame()
+    assert bool((table["conflict"] == 0).all())
+    assert table.loc[table["on_front"], "importance"].tolist() == [table["importance"].max()]
+
+
+def test_a_batch_without_targets_has_no_gradient(model: Model) -> None:
+    with pytest.raises(ValueError, match="targets that count"):
+        unlearning_layers(model, FORGET, Batch(KEEP.tokens, torch.full_like(KEEP.targets, -100)))

@@ -63,3 +63,16 @@ def test_bad_factors_are_refused() -> None:
     found = IdealWords.fit(x, factors)
     with pytest.raises(ValueError, match="no ideal word"):
         found({"colour": torch.tensor([7]), "shape": torch.tensor([0])})
+
+
+def test_samples_that_lack_a_factor_do_not_count() -> None:
+    factors, x = grid(3, 4), draw(12, 5)
+    seen = torch.arange(12) != 5
+    lacking = factors | {"shape": factors["shape"].masked_fill(~seen, -100)}
+    found, alone = IdealWords.fit(x, lacking), IdealWords.fit(x[seen], {name: own[seen] for name, own in factors.items()})
+    assert found.values["shape"].tolist() == [0, 10, 20, 30]
+    torch.testing.assert_close(found(factors), alone(factors))
+    with pytest.raises(ValueError, match="a whole number"):
+        IdealWords.fit(x, factors | {"shape": factors["shape"].double()})
+    with pytest.raises(TypeError, match="complex"):
+        IdealWords.fit(x.to(torch.complex128), factors)

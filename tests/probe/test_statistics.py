@@ -11,8 +11,10 @@ from scipy import stats
 
 from statescope.probe.statistics.controls import ControlTask
 from statescope.probe.statistics.corrections import false_discovery_rates
+from statescope.probe.statistics.evidence import Answers, Evidence, ProbingTask
 from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
-from statescope.probe.statistics.metrics import Accuracy, RSquared
+from statescope.probe.statistics.metrics import Accuracy, AreaUnderCurve, LogLoss, RSquared
+from statescope.probe.statistics.nulls import beside_null, share_as_large
 
 
 def test_cross_validation_never_splits_a_group() -> None:
@@ -100,3 +102,27 @@ def test_metrics_are_ratios_with_a_baseline() -> None:
     assert squared.score(numbers, numbers, squared.baseline(numbers)) == 1
     assert squared.score(torch.full((3,), 7 / 3), numbers, squared.baseline(numbers)) == pytest.approx(0, abs=1e-6)
     assert squared.flaw(torch.ones(4)) == accuracy.flaw(torch.ones(4, dtype=torch.long)) == "one value only"
+
+
+def test_what_is_not_a_number_is_not_found() -> None:
+    null = np.array([0.1, -0.4, 0.3])
+    assert share_as_large(null, 0.3) == 0.5
+    assert share_as_large(null, float("inf")) == 0.25
+    assert beside_null(null, -0.35)["p_value"] == 0.5
+    assert math.isnan(share_as_large(null, float("nan")))
+    assert math.isnan(beside_null(null, float("nan"))["p_value"])
+    assert math.isnan(beside_null(np.array([0.1, float("nan")]), 1.0)["p_value"])
+
+
+def test_a_score_that_is_undefined_has_no_p_value_and_a_note_that_says_so() -> None:
+    truth, groups = torch.zeros(12, dtype=torch.long), torch.arange(12)
+    guess = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double().log_softmax(1)
+    baseline = torch.zeros(12, 2, dtype=torch.float64)
+    answers = Answers(guess, truth, None, None, baseline, baseline, groups)
+    row = Evidence(AreaUnderCurve(), 20, 20, 0).row("m", ProbingTask("blocks.0.hook_state", -1, "y"), answers, ())
+    assert math.isnan(row["accuracy"]) and math.isnan(row["p_value"])
+    assert "AUC is undefined" in row["note"] and "one group" not in row["note"]
+    told = guess.clone()
+    told[0, 0] = -float("inf")  # a loss without end is worse than any, not better
+    mixed = Answers(told, torch.arange(12) % 2, None, None, baseline, baseline, groups)
+    assert Evidence(LogLoss(), 20, 20, 0).null(mixed)[1] > 0.3

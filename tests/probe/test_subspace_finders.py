@@ -246,3 +246,24 @@ def test_the_interval_of_a_concept_is_over_groups_of_subjects() -> None:
         concept_interval(found, torch.arange(120) == 5, name="one", rank=3)
     with pytest.raises(ValueError, match="there are 120"):
         concept_interval(found, which[:3] == 1, name="one", rank=3)
+
+
+def test_samples_without_a_label_say_nothing_of_a_subspace_nor_of_how_sure_it_is() -> None:
+    x, labels, _ = planted(60)
+    few = torch.cat([labels, torch.tensor([-100])])  # one sample without a label, which many resamples lack
+    more = torch.cat([x, torch.full((1, 9), 7.0, dtype=torch.float64)])
+    groups = torch.cat([torch.arange(60) // 30, torch.tensor([0])])
+    found = subspace_interval(PartialLeastSquares(), more, few, groups=groups, resamples=40, **WHERE)
+    alone = subspace_interval(PartialLeastSquares(), x, labels, groups=groups[:60], resamples=40, **WHERE)
+    torch.testing.assert_close(torch.from_numpy(found.cosines), torch.from_numpy(alone.cosines))
+    numbers = torch.tensor([1.0, 1.0, 1.0, 2.0, 3.0, 4.0], dtype=torch.float64)  # a resample may have one number alone
+    groups = torch.tensor([0, 0, 0, 1, 1, 1])
+    assert len(subspace_interval(PrincipalComponents(), x[:6], numbers, groups=groups, resamples=20, **WHERE).cosines) == 20
+
+
+def test_a_concept_of_which_it_is_not_known_who_has_it_is_refused() -> None:
+    found, which, _ = subjects()
+    has = (which == 1).long()
+    has[:4] = -100
+    with pytest.raises(ValueError, match="where it is not known"):
+        concept_interval(found, has, name="one", rank=3)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
@@ -174,6 +175,10 @@ def test_biases_learn_what_the_model_was_not_trained_for_and_leave_every_weight(
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"bad\.safetensors holds no steering vectors"):
         SteeringVectors.load(tmp_path / "bad.safetensors")
+    for value in (torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), torch.tensor([1.0, torch.nan])):
+        save_file({POST: value}, tmp_path / "bad.safetensors", {"steering_vectors": "{}"})
+        with pytest.raises(ValueError, match=r"bad\.safetensors holds no steering vectors: what is added at"):
+            SteeringVectors.load(tmp_path / "bad.safetensors")
 
 
 def test_biases_where_there_is_no_vector_a_position_are_refused() -> None:

@@ -19,7 +19,7 @@ class UnlearningLayers(Result, kind="unlearning_layers"):
         "layer": "parameter, by its name",
         "importance": "norm of the gradient of the loss to forget, over the norm of the parameter: how much a step changes",
         "conflict": "|cosine| of the gradients of the losses to forget and to keep: how much of it what is kept feels",
-        "on_front": "whether no other layer has both more importance and less conflict (Pareto)",
+        "on_front": "whether no other layer has as much importance and as little conflict, and better in one of them (Pareto)",
         "parameters": "entries of the parameter",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer")
