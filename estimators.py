@@ -1,13 +1,7 @@
-"""Probes, their controls and statistics; directions, subspaces, and erasers of concepts."""
+"""Probes, their controls and their statistics."""
 
 from __future__ import annotations
 
-from .probe.erasure.adversarial_projection import Rlace
-from .probe.erasure.eraser import Eraser, EraserFitter, MomentFitter
-from .probe.erasure.labelled_erasers import LabelledEraser, LabelledEraserFitter, OracleLeace, QuadraticLeace
-from .probe.erasure.linear_erasers import Leace, MeanProjection
-from .probe.erasure.moments import Moments
-from .probe.erasure.nullspace_projection import Inlp
 from .probe.estimators.attention_pooled import AttentionPooled
 from .probe.estimators.bilinear_state import BilinearState
 from .probe.estimators.classifier import Classifier
@@ -35,18 +29,6 @@ from .probe.statistics.evidence import ProbingTask
 from .probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
 from .probe.statistics.metrics import Accuracy, AreaUnderCurve, BalancedAccuracy, LogLoss, Metric, RSquared
 from .probe.statistics.scores import ProbeScores
-from .probe.subspaces.causal_inner_product import CausalInnerProduct
-from .probe.subspaces.finders import (
-    DirectionFinder,
-    KMeans,
-    MeanDifference,
-    PrincipalComponent,
-    Reading,
-    WhitenedMeanDifference,
-    direction_interval,
-)
-from .probe.subspaces.intervals import DirectionInterval
-from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "Accuracy",
@@ -56,60 +38,38 @@ __all__ = [
     "BilinearState",
     "Calibration",
     "CannotFitError",
-    "CausalInnerProduct",
     "Classifier",
     "ControlTask",
-    "DirectionFinder",
-    "DirectionInterval",
-    "Eraser",
-    "EraserFitter",
     "Estimator",
     "FittedProbe",
     "FittedProbes",
-    "Inlp",
-    "KMeans",
     "KSparse",
-    "LabelledEraser",
-    "LabelledEraserFitter",
-    "Leace",
     "LinearDiscriminant",
     "LinearProbe",
     "LinearSVM",
     "LogLoss",
     "Logistic",
-    "MeanDifference",
-    "MeanProjection",
     "Metric",
-    "MomentFitter",
-    "Moments",
     "NaiveBayes",
     "NearestCentroid",
     "OnPrincipalComponents",
-    "OracleLeace",
     "PathEstimator",
     "PenalisedEstimator",
     "Perceptron",
     "PerceptronRegression",
-    "PrincipalComponent",
     "Probe",
     "ProbeClassifier",
     "ProbeRegressor",
     "ProbeScores",
     "ProbeSweep",
     "ProbingTask",
-    "QuadraticLeace",
     "RSquared",
-    "Reading",
     "Ridge",
     "RidgeRegression",
-    "Rlace",
     "SampleCurve",
     "ScoredProbe",
     "SharedGroupsError",
     "SoftNearestNeighbour",
-    "Subspace",
-    "WhitenedMeanDifference",
-    "direction_interval",
     "false_discovery_rates",
     "group_bootstrap",
     "group_folds",

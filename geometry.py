@@ -1,4 +1,4 @@
-"""Where states and concepts lie: trajectories, directions, automata and groups, and how alike two representations are."""
+"""Where states lie: trajectories, dimensions, automata and groups, and how alike two representations are."""
 
 from __future__ import annotations
 
@@ -14,18 +14,11 @@ from .analyses.automata.results.expressivity import Expressivity
 from .analyses.automata.results.homomorphism import Homomorphism
 from .analyses.automata.results.recovered_automaton import RecoveredAutomaton
 from .analyses.automata.results.requirements import TrackingRequirements
-from .analyses.behaviour.causal_check import causal_check
-from .analyses.behaviour.erasure_effect import erasure_effect
-from .analyses.behaviour.measures import concept_score, token_accuracy, token_loss
-from .analyses.behaviour.results.causal_check import CausalCheck
-from .analyses.behaviour.results.erasure_effect import ErasureEffect
 from .analyses.geometry.abstraction import cross_condition_score, parallelism
-from .analyses.geometry.direction_map import direction_cosines, direction_projection
 from .analyses.geometry.intrinsic_dimension import intrinsic_dimension
 from .analyses.geometry.latent_concepts import LatentConcepts, concept_alignment, steering_vectors, train_embeddings
 from .analyses.geometry.recall_by_age import recall_by_age
 from .analyses.geometry.recall_capacity import WriteRule, recall_capacity
-from .analyses.geometry.results.direction_map import DirectionCosines, DirectionProjection
 from .analyses.geometry.results.intrinsic_dimension import IntrinsicDimension
 from .analyses.geometry.results.recall_by_age import RecallByAge
 from .analyses.geometry.results.recall_capacity import RecallCapacity
@@ -42,17 +35,10 @@ from .analyses.similarity.compare import compare_representations
 from .analyses.similarity.linear_map import LinearMap
 from .analyses.similarity.results.compare import RepresentationSimilarity
 from .analyses.similarity.sliced_wasserstein import sliced_wasserstein
-from .probe.subspaces.direction import Direction
-from .probe.subspaces.subspace import Subspace
 
 __all__ = [
     "AllowedAndRealised",
     "Automaton",
-    "CausalCheck",
-    "Direction",
-    "DirectionCosines",
-    "DirectionProjection",
-    "ErasureEffect",
     "Expressivity",
     "GroupVerdict",
     "Homomorphism",
@@ -67,20 +53,14 @@ __all__ = [
     "StateGeometry",
     "StateProjection",
     "StateTrajectory",
-    "Subspace",
     "TangentField",
     "TangentSpace",
     "TrackingRequirements",
     "WriteRule",
     "allowed_and_realised",
-    "causal_check",
     "compare_representations",
     "concept_alignment",
-    "concept_score",
     "cross_condition_score",
-    "direction_cosines",
-    "direction_projection",
-    "erasure_effect",
     "expressivity",
     "group_automaton",
     "group_verdict",
@@ -98,8 +78,6 @@ __all__ = [
     "steering_vectors",
     "tangent_field",
     "tangent_space",
-    "token_accuracy",
-    "token_loss",
     "tracking_requirements",
     "train_embeddings",
 ]

@@ -9,7 +9,8 @@ import torch
 from statescope import DeltaNet, Model, ModelConfig, Training, capture, train
 from statescope.analyses.behaviour.erasure_effect import ErasureEffect, erasure_effect
 from statescope.analyses.behaviour.measures import token_loss
-from statescope.estimators import Eraser, Leace, MeanProjection, OracleLeace, Perceptron, Ridge
+from statescope.directions import Eraser, Leace, MeanProjection, OracleLeace
+from statescope.estimators import Perceptron, Ridge
 from statescope.probe.results.result import Result
 from statescope.probe.tasks.base import Batch
 from statescope.tasks import Sentiment, generator_for

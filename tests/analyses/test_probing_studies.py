@@ -16,7 +16,8 @@ from statescope.analyses.studies.othello import OthelloStudy, _Case, _swap
 from statescope.analyses.studies.own_data import OwnDataStudy, read_table, sequences_of
 from statescope.analyses.studies.sentiment import SentimentStudy
 from statescope.app.cli import main
-from statescope.estimators import Leace, MeanProjection, Ridge
+from statescope.directions import Leace, MeanProjection
+from statescope.estimators import Ridge
 from statescope.probe.configuration import BadSettingError
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.estimators.estimator import LinearProbe

@@ -10,18 +10,8 @@ import torch
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from torch import Tensor
 
-from statescope.estimators import (
-    Inlp,
-    Leace,
-    Logistic,
-    MeanProjection,
-    NaiveBayes,
-    OracleLeace,
-    Perceptron,
-    QuadraticLeace,
-    Ridge,
-    Rlace,
-)
+from statescope.directions import Inlp, Leace, MeanProjection, OracleLeace, QuadraticLeace, Rlace
+from statescope.estimators import Logistic, NaiveBayes, Perceptron, Ridge
 from statescope.probe.erasure.adversarial_projection import onto_fantope
 
 WHERE = {"hook": "blocks.0.hook_resid_post", "name": "concept"}
