@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...probe.captures.capture import labelled
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.subspaces.direction import Direction
 from ...probe.tasks.base import IGNORED, Batch, generator_for
@@ -58,11 +59,12 @@ def steering(
 def log_odds(tokens: Tensor, present: Tensor, vocabulary: int) -> Tensor:
     """log(f(b | concept) / f(b | no concept)) of tokens [N], with one count added to each.
 
-    present [N]: whether the concept holds, as booleans or as numbers of which 0 says no. A token of -100 is not counted.
+    present [N]: whether the concept holds, as booleans or as numbers of which 0 says no. What is -100, as a token or as a
+    label, is not counted.
     """
     if tokens.shape != present.shape:
         raise ValueError(f"tokens {tuple(tokens.shape)} and present {tuple(present.shape)} need one shape")
-    holds, counted = present != 0, tokens != IGNORED
+    holds, counted = present != 0, (tokens != IGNORED) & labelled(present)
     counts = torch.stack([torch.bincount(tokens[counted & mask], minlength=vocabulary) + 1.0 for mask in (holds, ~holds)])
     frequencies = counts / counts.sum(1, keepdim=True)
     return frequencies[0].log() - frequencies[1].log()

@@ -23,16 +23,18 @@ class Reconstruction(NamedTuple):
 
 def gradient_features(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The function from points [M, D] to the gradients of a model's one output by its parameters [M, P], differentiable in the
-    points; the model stays as it is.
+    points, in float64; the model stays as it is.
     """
-    parameters = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    double = {name: value.detach().double() if value.is_floating_point() else value for name, value in held.items()}
+    parameters = {name: double.pop(name) for name, value in model.named_parameters() if value.requires_grad}
 
     def output(theta: dict[str, Tensor], point: Tensor) -> Tensor:
-        value: Tensor = functional_call(model, theta, (point[None],))[0, 0]
+        value: Tensor = functional_call(model, {**double, **theta}, (point[None],))[0, 0]
         return value
 
     def features(points: Tensor) -> Tensor:
-        own = vmap(grad(output), (None, 0))(parameters, points)
+        own = vmap(grad(output), (None, 0))(parameters, points.double())
         return torch.cat([part.flatten(1) for part in own.values()], 1)
 
     return features

@@ -20,13 +20,18 @@ class TangentModel(nn.Module):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Keep the parameters that require gradients as theta_0. Raises ValueError for a model that has none."""
+        """Keep the parameters that require gradients as theta_0.
+
+        Raises ValueError for a model that has none, and for one with two whose names are one with "_" for ".".
+        """
         super().__init__()
         self._model = [model]  # in a list, so that its parameters are not this module's
         self.start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
         if not self.start:
             raise ValueError("no parameter of the model has requires_grad")
         self.delta = nn.ParameterDict({_plain(name): torch.zeros_like(value) for name, value in self.start.items()})
+        if len(self.delta) < len(self.start):
+            raise ValueError(f"two parameters are one with '_' for '.', of {sorted(self.start)}; give one of them another name")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The outputs of the tangent, shaped as the model's."""

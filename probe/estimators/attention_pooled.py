@@ -94,7 +94,9 @@ def _sequences(features: Tensor, positions: int, standard: Standardisation) -> t
 
 
 def _attention(x: Tensor, there: Tensor, query: Tensor) -> Tensor:
-    return (x @ query.to(x)).masked_fill(~there, -torch.inf).softmax(1)
+    """The weights of positions, [n, positions]; all 0 of a sequence without any, known by the intercepts alone."""
+    hidden = ~there & there.any(1, keepdim=True)
+    return (x @ query.to(x)).masked_fill(hidden, -torch.inf).softmax(1) * there
 
 
 def _logits(x: Tensor, there: Tensor, query: Tensor, weights: Tensor, intercepts: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from .classifier import Classifier
 from .descent import descend
 from .estimator import CannotFitError, K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
+from .standardisation import real
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class BilinearProbe(ScoredProbe):
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the logit of each class for features [n, ...]: [n, C]."""
-        states = (features.to(self.mean).view(-1, *self.mean.shape) - self.mean) / self.scale
+        states = (real(features).to(self.mean).reshape(-1, *self.mean.shape) - self.mean) / self.scale
         return _logits(states, self.keys, self.values, self.intercepts)
 
 
@@ -84,7 +85,7 @@ class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
                 f"rank {self.rank} or more; give `value_size` and `heads` as the mixer has them"
             )
         precise = torch.float64 if features.dtype == torch.float64 else torch.float32
-        states = features.to(precise).view(len(features), self.heads, keys, self.value_size)
+        states = real(features).to(precise).reshape(len(features), self.heads, keys, self.value_size)
         mean = states.mean(0)
         if not bool(mean.isfinite().all()):
             raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")

@@ -16,6 +16,7 @@ from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
 from ..statistics.metrics import Metric
+from .standardisation import real
 
 K = TypeVar("K", bound=Hashable)
 
@@ -95,7 +96,7 @@ class LinearProbe(ScoredProbe):
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute W x + b for features [n, D]: [n, C], a score of each class, or [n, 1] for a number."""
-        return features.to(self.weights) @ self.weights.T + self.intercepts
+        return real(features).to(self.weights) @ self.weights.T + self.intercepts
 
     def log_probabilities(self, features: Tensor) -> Tensor | None:
         return super().log_probabilities(features) if self.has_probabilities else None
@@ -119,7 +120,7 @@ class Estimator(Configuration, Kinds, family="estimator"):
         """Fit a probe to each target; whatever there is to choose is chosen inside these samples.
 
         features [N, D], finite; targets: name -> [N], each with two values at least; groups [N]: the source of each sample, which
-        no fold splits. Raises CannotFitError where these samples do not do for any target.
+        no fold splits. Raises CannotFitError where these samples do not do for any target, TypeError for complex features.
         """
 
     def cross_predict(

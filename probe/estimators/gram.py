@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import blas, lapack
 from torch import Tensor
 
-from .standardisation import finite_mean, scale_of
+from .standardisation import finite_mean, real, scale_of
 
 CHUNK = 4096  # rows that are converted at a time, which bounds memory
 
@@ -62,13 +62,13 @@ class Centred:
     Where there are more features than samples, or with `rotate`, they are also standardised and turned into their principal axes,
     at most N: ridge and logistic regression do not depend on the axes, and do not leave the span of the samples.
 
-    Raises ValueError for features that are not finite.
+    Raises ValueError for features that are not finite, TypeError for complex ones.
 
     dtype: of the chunks. mean: [D], float64. transform: to the axes, [D, size], or None. variances: along the axes, [size].
     """
 
     def __init__(self, features: Tensor, dtype: torch.dtype, *, rotate: bool = False) -> None:
-        self.features, self.dtype = features if features.is_floating_point() else features.double(), dtype
+        self.features, self.dtype = features if features.is_floating_point() else real(features).double(), dtype
         self.mean = finite_mean(_sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features))
         self.transform: Tensor | None = None
         self.variances = torch.empty(0, dtype=torch.float64)

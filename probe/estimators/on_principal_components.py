@@ -14,7 +14,7 @@ from ..statistics.metrics import Metric
 from .estimator import Estimator, K, LinearProbe, Probe
 from .gram import square
 from .logistic import Logistic
-from .standardisation import Standardisation
+from .standardisation import Standardisation, real
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _largest(gram: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _components(features: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
     """(x - mean) axes, in float64 where the features are and else in float32."""
     precise = torch.promote_types(features.dtype, torch.float32)
-    return (features.to(precise) - mean.to(precise)) @ axes.to(precise)
+    return (real(features).to(precise) - mean.to(precise)) @ axes.to(precise)
 
 
 def _on_activations(probe: Probe, mean: Tensor, axes: Tensor) -> Probe:

@@ -22,15 +22,15 @@ class Standardisation:
 
     @classmethod
     def of(cls, features: Tensor) -> Self:
-        """Measure features [N, D]. Raises ValueError for those that are not finite."""
-        wide = features.double()
+        """Measure features [N, D]. Raises ValueError for those that are not finite, TypeError for complex ones."""
+        wide = real(features).double()
         mean = finite_mean(wide.mean(0))
         return cls(mean, scale_of((wide - mean).square().mean(0), mean, _precise(features)))
 
     def __call__(self, features: Tensor) -> Tensor:
         """Standardise features [n, D]: in float64 where they are, else in float32."""
         precise = _precise(features)
-        return (features.to(precise) - self.mean.to(precise)) / self.scale.to(precise)
+        return (real(features).to(precise) - self.mean.to(precise)) / self.scale.to(precise)
 
     def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [M, D] and intercepts [M] on standardised features, as those on the activations as they are."""
@@ -52,6 +52,13 @@ def finite_mean(mean: Tensor) -> Tensor:
     if not bool(mean.isfinite().all()):
         raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
     return mean
+
+
+def real(features: Tensor) -> Tensor:
+    """Give features back. Raises TypeError for complex ones, whose imaginary parts would be lost."""
+    if features.is_complex():
+        raise TypeError("features are complex; give their real and imaginary parts side by side, as captures have them")
+    return features
 
 
 def _precise(features: Tensor) -> torch.dtype:

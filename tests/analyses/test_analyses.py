@@ -226,6 +226,8 @@ def test_log_odds_compare_frequencies() -> None:
     assert torch.equal(log_odds(tokens, present.long(), 2), odds)  # whole numbers are no indices
     with_ignored = torch.cat([tokens, torch.tensor([-100])])
     assert torch.equal(log_odds(with_ignored, torch.cat([present, present[:1]]), 2), odds)
+    unlabelled = torch.cat([present.long(), torch.tensor([-100])])
+    assert torch.equal(log_odds(torch.cat([tokens, tokens[:1]]), unlabelled, 2), odds)
     with pytest.raises(ValueError, match="need one shape"):
         log_odds(tokens, present[:3], 2)
 

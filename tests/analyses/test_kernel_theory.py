@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -142,6 +144,8 @@ def test_points_are_found_again_from_the_gradients_that_add_up() -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     features = gradient_features(model)
+    narrow = gradient_features(copy.deepcopy(model).float())(x.float())  # a model of any precision
+    torch.testing.assert_close(narrow, features(x), rtol=0, atol=1e-5)
     torch.testing.assert_close((features(x) @ features(x).T).detach(), empirical_ntk(model, x), rtol=0, atol=1e-10)
     change = torch.tensor([0.5, -1.0, 0.7]).double() @ features(x).detach()
     found = reconstruct(features, change, torch.randn(8, 3, generator=generator, dtype=torch.float64), 700)

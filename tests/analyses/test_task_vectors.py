@@ -47,3 +47,7 @@ def test_a_tangent_leaves_the_model_and_names_its_vector() -> None:
     torch.testing.assert_close(tangent.predict(vector, x), tangent(x))
     with pytest.raises(ValueError, match="requires_grad"):
         TangentModel(model.requires_grad_(False))
+    alike = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    alike.register_parameter("0_weight", torch.nn.Parameter(torch.ones(2, 3)))
+    with pytest.raises(ValueError, match="give one of them another name"):
+        TangentModel(alike)

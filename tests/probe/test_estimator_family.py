@@ -283,3 +283,14 @@ def test_a_sweep_takes_each_with_all_its_evidence(estimator: Estimator) -> None:
 def test_shrinkage_is_a_share() -> None:
     with pytest.raises(BadSettingError, match="at most 1; got 2"):
         LinearDiscriminant(penalties=(0.1, 2.0))
+
+
+@pytest.mark.parametrize("estimator", EVERY, ids=lambda estimator: estimator.kind)
+def test_complex_features_are_refused_for_their_imaginary_part_would_be_lost(estimator: Estimator) -> None:
+    x, y, _ = drawn(60, 4, 2)
+    target = y if estimator.metric.of_classes else y.double()
+    with pytest.raises(TypeError, match="side by side"):
+        fitted(estimator, torch.complex(x, x.flip(0)), target)
+    probe = fitted(estimator, x, target)
+    with pytest.raises(TypeError, match="side by side"):
+        probe.predict(torch.complex(x, x.flip(0)))

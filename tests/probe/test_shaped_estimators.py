@@ -193,3 +193,21 @@ def test_a_sweep_says_how_many_parameters_and_samples_a_probe_had() -> None:
     )
     row = table.fit(capture).score(capture, same_groups=True).to_frame().iloc[0]
     assert row["parameters"] == 2 * (8 + 3 * 6) + 3 and row["fitted_samples"] == 60 and row["features"] == 96
+
+
+def test_a_sequence_without_any_position_is_known_by_the_intercepts_alone() -> None:
+    x, labels = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+    x[7] = 0  # what `pooled` makes of a sequence of which nothing was captured
+    probe = AttentionPooled(positions=2, penalties=(1e-2,)).fit_many(x, {"kind": labels}, torch.arange(40))["kind"]
+    assert bool(probe.weights.isfinite().all())  # type: ignore[attr-defined]
+    torch.testing.assert_close(probe.scores(x)[7], probe.intercepts)  # type: ignore[attr-defined]
+
+
+def test_states_may_lie_in_memory_as_they_like_and_are_real() -> None:
+    x, labels = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)).double(), torch.arange(60) % 2
+    estimator = BilinearState(value_size=2, heads=2, penalties=(1e-2,))
+    turned = x.T.contiguous().T
+    found, straight = (estimator.fit_many(own, {"kind": labels}, torch.arange(60))["kind"] for own in (turned, x))
+    torch.testing.assert_close(found.scores(turned), straight.scores(x), atol=1e-2, rtol=0)  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="side by side"):
+        estimator.fit_many(torch.complex(x, x), {"kind": labels}, torch.arange(60))
