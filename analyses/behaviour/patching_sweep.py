@@ -57,8 +57,8 @@ def patching_sweep(
     randoms: in as many further runs of each place its activation is moved as far, in one random direction: the null. The
         p-values are at least 1 / (1 + randoms), so that a table of many places needs many to find anything.
 
-    Raises ValueError for pairs of other shapes, for complex activations, where the metric of source and target is the same, and
-    UnknownNameError for a name that matches no hook.
+    Raises ValueError for pairs of other shapes, for complex activations, where the metric of source and target is the same up to
+    rounding, and UnknownNameError for a name that matches no hook.
     """
     if target.shape != source.shape or target.ndim < 2:
         raise ValueError(f"target is {tuple(target.shape)} and source {tuple(source.shape)}; a sweep needs pairs [N, T] each")
@@ -102,7 +102,8 @@ class _Bench:
             held = self._measured(model(source))
         self.target_metric, self.source_metric = float(self.plain.mean()), float(held.mean())
         self.gap = self.source_metric - self.target_metric
-        if not abs(self.gap) > 0:
+        size = float(self.plain.abs().mean() + held.abs().mean())
+        if not abs(self.gap) > 10 * torch.finfo(self.plain.dtype).eps * size:
             raise ValueError("the metric of the source is that of the target: there is nothing to find; take other pairs")
 
     def _measured(self, logits: Tensor) -> Tensor:

@@ -29,11 +29,24 @@ def projected(weight: Tensor, subspace: Subspace) -> Tensor:
 
 
 def project_module(linear: nn.Linear, subspace: Subspace) -> None:
-    """Take a subspace out of all that a linear map writes, in place: of its matrix, and of its bias where it has one."""
+    """Take a subspace out of all that a linear map writes, in place: of its matrix, and of its bias where it has one.
+
+    What is left in the subspace is the component of its `origin`, which the bias holds: where there is one and the map has no
+    bias, ValueError is raised.
+    """
+    if linear.bias is None and subspace.origin is not None:
+        raise ValueError(f"{subspace.name} has an origin, which a map without a bias cannot hold; take it as counted_from(None)")
     with torch.no_grad():
         linear.weight.copy_(projected(linear.weight, subspace))
         if linear.bias is not None:
-            linear.bias.copy_(projected(linear.bias[:, None], subspace)[:, 0])
+            left = projected(linear.bias[:, None], subspace)[:, 0]
+            linear.bias.copy_(left if subspace.origin is None else left + _of_origin(subspace).to(left))
+
+
+def _of_origin(subspace: Subspace) -> Tensor:
+    """The component of the origin in the subspace, [D]."""
+    assert subspace.origin is not None
+    return subspace.origin - subspace.counted_from(None).remove(subspace.origin)
 
 
 def project_weights(model: Model, subspaces: Sequence[Subspace]) -> Model:
@@ -45,7 +58,8 @@ def project_weights(model: Model, subspaces: Sequence[Subspace]) -> Model:
         one does with `subspace.ablate()` as hooks. Subspaces of one hook are taken out one after another: those that are not
         orthogonal belong in one `Subspace`.
 
-    Raises ValueError for a hook that no single matrix writes. A module of another library: `project_module`.
+    Raises ValueError for a hook that no single matrix writes, and for an origin where that matrix has no bias. A module of
+    another library: `project_module`.
     """
     found = copy.deepcopy(model)
     for subspace in subspaces:

@@ -20,7 +20,7 @@ from statescope.probe.results.over_steps import OverSteps
 from statescope.probe.results.result import Result
 from statescope.probe.runs.seeds import do_seed
 from statescope.probe.runs.training import task_loss
-from statescope.probe.tasks.base import generator_for
+from statescope.probe.tasks.base import Batch, generator_for
 from statescope.probe.tasks.parity import Parity
 
 KEEP = (0, 2, 6)
@@ -96,6 +96,8 @@ def test_sharpness_is_the_largest_eigenvalue_of_the_dense_hessian() -> None:
     found = sharpness(model, batch, count=2, tolerance=1e-8)
     np.testing.assert_allclose(found.table["eigenvalue"], expected.numpy(), rtol=1e-6)
     assert found.about["loss"] == pytest.approx(float(loss(at)))
+    with pytest.raises(ValueError, match="targets that count"):
+        sharpness(model, Batch(batch.tokens, torch.full_like(batch.targets, -100)))
 
 
 def test_an_analysis_over_checkpoints_is_that_of_each_of_them(run: Run) -> None:

@@ -93,6 +93,9 @@ def test_a_corrupted_run_is_restored_where_its_tokens_were_and_not_elsewhere(pai
     assert recovered[1] == pytest.approx(1.0) and recovered.drop(1).abs().max() < 1e-9
     with pytest.raises(ValueError, match="there is nothing to find"):
         patching_sweep(model, tokens, tokens, METRIC, hooks=first)
+    measured = iter([torch.ones(6).double(), torch.ones(6).double() + torch.finfo(torch.float64).eps])  # apart by rounding
+    with pytest.raises(ValueError, match="there is nothing to find"):
+        patching_sweep(model, tokens, tokens, lambda logits: next(measured), hooks=first)
 
 
 def test_what_is_read_is_found_and_a_random_change_is_not(pairs: tuple[Tensor, Tensor]) -> None:

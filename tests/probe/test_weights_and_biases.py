@@ -68,6 +68,18 @@ def test_a_projection_takes_out_the_signal_that_a_layer_writes_and_its_bias() ->
         project_module(torch.nn.Linear(3, 4), found)
 
 
+def test_a_projection_leads_back_to_the_origin_as_ablation_does() -> None:
+    linear = torch.nn.Linear(20, 12).double()
+    x = torch.randn(9, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    root = torch.randn(12, 12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    counted = plane(MLP, 1, root @ root.T + torch.eye(12, dtype=torch.float64)).counted_from(root[0])
+    by_hook = counted.remove(linear(x).detach())
+    project_module(linear, counted)
+    torch.testing.assert_close(linear(x).detach(), by_hook, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match=r"counted_from\(None\)"):
+        project_module(torch.nn.Linear(20, 12, bias=False), counted)
+
+
 def test_a_hook_that_no_matrix_writes_is_refused() -> None:
     model = small()
     for hook, said in ((POST, "no single matrix"), ("hook_embed", "no single matrix"), ("blocks.9.hook_mlp_out", "not known")):
