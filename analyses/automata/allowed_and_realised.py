@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ...probe.models.model import Model
 from ..models import Models, named_models, transitions_of
-from .allowed_groups import group_verdict
+from .allowed_groups import LayerTransitions, group_verdict
 from .results.allowed_and_realised import AllowedAndRealised
 
 TURNED = 1e-6
@@ -22,16 +21,15 @@ def allowed_and_realised(models: Models, tokens: Tensor) -> AllowedAndRealised:
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T].
 
-    `about["groups"]` has the verdict of theory on word problems, for models of this package (see `group_verdict`). Raises
-    ValueError for a model without linear transitions.
+    `about["groups"]` has the verdict of theory on word problems (see `group_verdict`). Raises ValueError for a model without
+    linear transitions.
     """
     rows, allowed, groups = [], {}, {}
     for name, model in named_models(models).items():
-        pattern = [model.config.mixer_of(layer) for layer in range(model.layers)] if isinstance(model, Model) else []
-        if pattern:
-            groups[name] = {group: group_verdict(pattern, group).word for group in GROUPS}
+        layers = LayerTransitions.of_model(model)
+        groups[name] = {group: group_verdict(layers, group).word for group in GROUPS}
         for layer, transition in transitions_of(model, tokens):
-            spectrum = pattern[layer].allowed if pattern else None
+            spectrum = layers[layer].allowed
             if spectrum is None:
                 bounds = (np.nan, np.nan, False, 0, False)
             else:

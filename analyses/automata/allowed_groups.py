@@ -12,6 +12,8 @@ The statements, each of a model of a fixed depth in finite precision, for words 
     5  Transitions that commute, and softmax attention, stay in TC0, so that A5 and S5, whose word problems are complete for NC1,
        are impossible unless TC0 = NC1 (Merrill, Petty and Sabharwal 2024, arXiv:2404.08819; Merrill and Sabharwal 2023).
     6  A cell of enough units is any finite automaton (Minsky 1954; Siegelmann and Sontag 1995).
+
+A layer with a linear transition whose family does not say which eigenvalues it allows leaves every group open.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 
 from ...probe.mixers import MixerConfig
 from ...probe.mixers.spectrum import AllowedSpectrum
+from ...probe.models.hooked import HookedModel
 from .groups import inverses, reflections_needed
 from .results.allowed_and_realised import Word
 
@@ -37,16 +40,42 @@ class GroupVerdict:
     statement: int = 0
 
 
-def group_verdict(mixers: MixerConfig | Sequence[MixerConfig], group: str) -> GroupVerdict:
+@dataclass(frozen=True)
+class LayerTransitions:
+    """What the statements ask of a layer. allowed: the eigenvalues of its linear transitions; None where it has none, or where
+    its family does not say. has_state: whether it is a recurrence. is_linear: whether it has linear transitions.
+    """
+
+    allowed: AllowedSpectrum | None
+    has_state: bool
+    is_linear: bool
+
+    @classmethod
+    def of_mixer(cls, mixer: MixerConfig) -> LayerTransitions:
+        """Of a layer with this mixer, whatever its weights."""
+        linear = any(point.name == "attn.hook_transition" for point in mixer.points)
+        return cls(mixer.allowed, mixer.has_state, linear)
+
+    @classmethod
+    def of_model(cls, model: HookedModel) -> list[LayerTransitions]:
+        """Of each layer of a model, ours or a loaded one, with the settings that it has."""
+        linear = [model.mixer(layer).has_hook("attn.hook_transition") for layer in range(model.layers)]
+        return [cls(model.allowed_spectrum(layer), model.has_state(layer), own) for layer, own in enumerate(linear)]
+
+
+def group_verdict(mixers: MixerConfig | Sequence[MixerConfig | LayerTransitions], group: str) -> GroupVerdict:
     """What the statements above say of a group's word problem and a model whose layers have these mixers, one layer or several.
 
     Raises UnknownNameError for a group that is not known.
     """
-    layers = (mixers,) if isinstance(mixers, MixerConfig) else tuple(mixers)
+    given = (mixers,) if isinstance(mixers, MixerConfig) else tuple(mixers)
+    layers = [LayerTransitions.of_mixer(one) if isinstance(one, MixerConfig) else one for one in given]
     needed, cyclic = reflections_needed(group), group.startswith("Z")
-    if any(mixer.allowed is None and mixer.has_state for mixer in layers):
+    if any(layer.has_state and not layer.is_linear for layer in layers):
         return GroupVerdict("possible", "a cell of enough units is any finite automaton", 6)
-    spectra = [mixer.allowed for mixer in layers if mixer.allowed is not None]
+    if any(layer.is_linear and layer.allowed is None for layer in layers):
+        return GroupVerdict("open", "a layer's family does not say which eigenvalues it allows")
+    spectra = [layer.allowed for layer in layers if layer.allowed is not None]
     chosen = [spectrum for spectrum in spectra if spectrum.chosen]
     if any(spectrum.reflections >= needed for spectrum in chosen):
         return GroupVerdict("possible", f"its elements take {needed} reflections, and a token has as many", 2)

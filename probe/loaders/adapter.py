@@ -19,6 +19,7 @@ from ..hooks.points import Point
 from ..mixers.base import MixerConfig, StateRequest
 from ..mixers.heads import RecurrentMixer
 from ..mixers.recurrences import Recurrence
+from ..mixers.spectrum import AllowedSpectrum
 from ..plugins import Kinds
 
 Runner = Callable[..., Any]
@@ -37,6 +38,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     absent: hooks of the kind that this family does not reach. refused: why the family is not read, for one that is not.
     masked: submodules of a layer whose outputs at padding are set to 0, where the library would let padding into the sequence.
     adds: submodule of a layer whose output is added to the residual stream, where that is not the mixer's own.
+    spectrum: which eigenvalues a token's transition may have, where no setting makes a difference (see `allowed`).
     resets: whether the library clears the state where a position is 0, and so must be told positions that do not count padding.
     """
 
@@ -56,6 +58,7 @@ class Adapter(Kinds, family="checkpoint adapter"):
     refused: ClassVar[str] = ""
     masked: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[str] = ""
+    spectrum: ClassVar[AllowedSpectrum | None] = None
     resets: ClassVar[bool] = False
 
     @classmethod
@@ -79,6 +82,11 @@ class Adapter(Kinds, family="checkpoint adapter"):
     def recurrence_of(cls, mixer: ForeignMixer) -> Recurrence | None:
         """The recurrence of one mixer, where its settings make a difference."""
         return cls.recurrence
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        """Which eigenvalues a token's transition may have with the settings of one mixer; None where the family does not say."""
+        return cls.spectrum
 
     @classmethod
     def prepare(cls, mixer: ForeignMixer, foreign: nn.Module) -> None:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..mixers.recurrences import Tokens
+from ..mixers.spectrum import AllowedSpectrum, of_reflections
 from .adapter import ForeignMixer
+
+
+def spectrum_of_delta_rule(module: nn.Module, keys: int = 1) -> AllowedSpectrum | None:
+    """Which eigenvalues a foreign module of the delta rule allows with this many keys a token: beta is a sigmoid, or twice one.
+
+    None where its keys are divided by their sum, and so are no unit vectors.
+    """
+    if getattr(module, "qk_norm", "l2") != "l2":
+        return None
+    return of_reflections(-1.0 if getattr(module, "allow_neg_eigval", False) else 0.0, keys)
 
 
 def transformers_delta_rule(

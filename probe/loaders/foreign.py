@@ -17,6 +17,7 @@ from ..channel_mixers.base import HIDDEN
 from ..errors import StatescopeError, unknown_name
 from ..hooks.names import hook_name, layer_of, place_of, resolve_layer
 from ..hooks.points import Point
+from ..mixers.spectrum import AllowedSpectrum
 from ..models.hooked import HookedModel, next_token_loss
 from ..models.text import Prompt, check_ids
 from .adapter import Adapter, ForeignMixer, NoMixer
@@ -123,6 +124,10 @@ class ForeignModel(HookedModel):
     def mixer(self, layer: int) -> ForeignMixer:
         """The hook points of a layer's token mixer."""
         return self.block(layer).attn
+
+    def allowed_spectrum(self, layer: int) -> AllowedSpectrum | None:
+        mixer = self.mixer(layer)
+        return mixer.adapter.allowed(mixer)
 
     def layer_points(self, layer: int) -> tuple[Point, ...]:
         return (*self.mixer(layer).points, *HIDDEN)

@@ -22,7 +22,7 @@ from .base import Memory, Mixer, PerHead, linear, step_bias
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA_RULE, Tokens
-from .spectrum import AllowedSpectrum
+from .spectrum import AllowedSpectrum, of_reflections
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,7 @@ class DeltaNet(HeadsConfig, kind="delta_net"):
 
     @property
     def allowed(self) -> AllowedSpectrum:
-        """Two reflections turn; of matrices that only shrink along a key it takes three to."""
-        flips, count = self.eigenvalue_range[0] < 0, self.householders
-        reflections = count if flips else 0
-        return AllowedSpectrum(self.eigenvalue_range[0], 1.0, count >= (2 if flips else 3), reflections, commutes=False)
+        return of_reflections(self.eigenvalue_range[0], self.householders)
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return DeltaMixer(self, width, generator, gated=False)

@@ -16,7 +16,7 @@ from .feature_maps import NEVER_ZERO, feature_map, feature_size
 from .heads import HeadMixer, HeadsConfig
 from .points import MATRIX_STATE, QKV, Z, with_normaliser
 from .recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Tokens
-from .spectrum import AllowedSpectrum
+from .spectrum import NO_DECAY, AllowedSpectrum
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LinearAttention(HeadsConfig, kind="linear_attention"):
 
     @property
     def allowed(self) -> AllowedSpectrum:
-        return AllowedSpectrum(low=1.0, chosen=False)
+        return NO_DECAY
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LinearAttentionMixer(self, width, generator)

@@ -24,6 +24,7 @@ from .recurrences import DIAGONAL_PLUS_LOW_RANK, GATED_LINEAR_ATTENTION, Tokens
 from .spectrum import DECAYS, AllowedSpectrum
 
 LEAST_DECAY = math.exp(-math.exp(-0.5))  # of RWKV-7
+RWKV7_SPECTRUM = AllowedSpectrum(low=LEAST_DECAY - 1, commutes=False)  # less a rank-one part of norm 1 at most
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class RWKV7(HeadsConfig, kind="rwkv7"):
 
     @property
     def allowed(self) -> AllowedSpectrum:
-        return AllowedSpectrum(low=LEAST_DECAY - 1, commutes=False)  # less a rank-one part of norm 1 at most
+        return RWKV7_SPECTRUM
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return RWKV7Mixer(self, width, generator)

@@ -31,6 +31,18 @@ class AllowedSpectrum:
         return ", ".join(said)
 
 
+def of_reflections(least: float, count: int) -> AllowedSpectrum:
+    """What `count` factors I - beta k k^T of unit keys may be, and a decay, where 1 - beta lies in [least, 1], least -1 or 0.
+
+    Two reflections turn. Where they only shrink along a key, the product of two has no eigenvalue that is negative or complex,
+    and that of three may have both: three lines in a plane, 60 degrees apart, give -1/8.
+    """
+    flips = least < 0
+    low = least if count < 3 else -1.0
+    return AllowedSpectrum(low, 1.0, count >= (2 if flips else 3), count if flips else 0, commutes=False)
+
+
+NO_DECAY = AllowedSpectrum(low=1.0, chosen=False)
 DECAYS = AllowedSpectrum()
 FIXED_DECAYS = AllowedSpectrum(chosen=False)
 FIXED_ROTATIONS = AllowedSpectrum(low=-1.0, turns=True, chosen=False)

@@ -23,6 +23,7 @@ from ..hooks.names import STATE_PLACE, hook_name, layer_of, place_of, resolve_la
 from ..hooks.points import BLOCK_POINTS, MODEL_POINTS, Point
 from ..hooks.positions import PositionRequest, Positions, check_mask
 from ..mixers.base import Memory, Mixer, StateRequest
+from ..mixers.spectrum import AllowedSpectrum
 from ..mixers.table import why_not
 from .text import Prompt, ReadsText
 
@@ -116,6 +117,10 @@ class HookedModel(ReadsText, ChoosesHooks):
     def axis_sizes(self, layer: int | None) -> dict[str, int]:
         """The sizes of the axes of hooks, of a layer or of the whole model."""
         return self.sizes if layer is None else self.sizes | self.mixer(layer).axis_sizes
+
+    def allowed_spectrum(self, layer: int) -> AllowedSpectrum | None:
+        """The eigenvalues that a layer's transitions may have, whatever its weights; None where the family does not say."""
+        return None
 
     def has_state(self, layer: int) -> bool:
         """Whether taps and edits apply to a layer."""

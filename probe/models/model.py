@@ -18,6 +18,7 @@ from ..hooks.names import layer_of, place_of, resolve_layer
 from ..hooks.points import Point
 from ..hooks.positions import check_mask, refuse_left_padding
 from ..mixers.base import HookedRMSNorm, Memory, Mixer, StateRequest, linear
+from ..mixers.spectrum import AllowedSpectrum
 from .blocks import Block
 from .config import ModelConfig
 from .generate import generate, generate_with_cache
@@ -69,6 +70,9 @@ class Model(HookedModel):
     def mixer(self, layer: int) -> Mixer:
         """The token mixer of a layer."""
         return self._block_at(layer).attn
+
+    def allowed_spectrum(self, layer: int) -> AllowedSpectrum | None:
+        return self.config.mixer_of(layer).allowed
 
     def _block_at(self, layer: int) -> Block:
         block = self.blocks[resolve_layer(layer, self.layers)]

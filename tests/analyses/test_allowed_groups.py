@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from every_analysis import check_allowed
 from every_mixer import MIXERS, label
+from foreign_models import FOREIGN
 
-from statescope import Model, ModelConfig, Run
+from statescope import Model, ModelConfig, Run, Transition, load
 from statescope.analyses.automata.allowed_and_realised import GROUPS, AllowedAndRealised, allowed_and_realised
-from statescope.analyses.automata.allowed_groups import group_verdict
+from statescope.analyses.automata.allowed_groups import LayerTransitions, group_verdict
 from statescope.analyses.automata.expressivity import track, tracking_tokens
 from statescope.analyses.behaviour.state_tracking import StateTracking
 from statescope.analyses.models import transitions_of
@@ -33,6 +35,8 @@ from statescope.probe.mixers import (
 from statescope.probe.runs.training import Training
 from statescope.probe.tasks.base import generator_for
 from statescope.probe.tasks.word_problem import WordProblem
+
+OF_EACH_ADAPTER = ("qwen3_next", "kimi_linear", "mamba", "mamba2", "recurrent_gemma", "minimax", "rwkv", "xlstm")
 
 
 def delta(low: float, count: int) -> DeltaNet:
@@ -64,17 +68,50 @@ def test_no_transition_leaves_what_its_family_allows(mixer: Any) -> None:
             allowed_and_realised(model, tokens)
         return
     [(_, transition)] = transitions_of(model, tokens)
-    values, dense = transition.eigenvalues(), transition.dense()
-    real = values.real
-    assert allowed.turns or float(values.imag.abs().max()) < 1e-6
-    assert float(real.min()) >= allowed.low - 1e-6 and float(real.max()) <= allowed.high + 1e-6
-    if allowed.commutes:
-        first, second = dense[0, 3], dense[1, 9]
-        assert float((first @ second - second @ first).abs().max()) < 1e-9
-    if not allowed.chosen:
-        assert float((dense - dense[:1, :1]).abs().max()) < 1e-9
+    check_allowed(allowed, transition)
     row = allowed_and_realised(model, tokens)
     assert row.table["low"].eq(allowed.low).all() and str(allowed) in row.summary()
+
+
+@pytest.mark.parametrize("name", OF_EACH_ADAPTER)
+def test_no_transition_of_a_loaded_model_leaves_what_its_family_allows(name: str) -> None:
+    model = load(FOREIGN[name]())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(2)
+    tokens = torch.randint(0, 31, (2, 12), generator=torch.Generator().manual_seed(0))
+    for layer, transition in transitions_of(model, tokens):
+        allowed = model.allowed_spectrum(layer)
+        assert allowed is not None
+        check_allowed(allowed, transition)
+    found = allowed_and_realised(model, tokens)
+    assert "allowed eigenvalues in" in found.summary() and found.table["low"].notna().all()
+
+
+def test_what_a_loaded_model_can_track_follows_from_its_settings() -> None:
+    def verdict(name: str, group: str) -> str:
+        return group_verdict(LayerTransitions.of_model(load(FOREIGN[name]())), group).word
+
+    assert verdict("mamba", "Z2") == "impossible" and verdict("mamba", "A5") == "impossible"
+    flips, shrinks = verdict("olmo_hybrid", "Z2"), verdict("qwen3_next", "Z2")
+    assert (flips, shrinks) == ("possible", "open")  # beta in [0, 2] and in [0, 1]; both have a layer of softmax beside it
+
+
+def test_three_keys_that_only_shrink_may_turn_over() -> None:
+    """Onto lines 60 degrees apart: the product of the three projections has the eigenvalue -1/8."""
+    angle = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64) * torch.pi / 3
+    across = torch.stack([-angle.sin(), angle.cos()], dim=-1)
+    transition = Transition.householders(across, torch.ones(3, dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+    least = float(transition.eigenvalues().real.min())
+    assert least == pytest.approx(-1 / 8) and delta(0.0, 3).allowed.low <= least < delta(0.0, 2).allowed.low
+    assert group_verdict(delta(0.0, 2), "Z2").word == "impossible" and group_verdict(delta(0.0, 3), "Z2").word == "open"
+
+
+def test_a_family_that_does_not_say_leaves_every_group_open() -> None:
+    silent = LayerTransitions(allowed=None, has_state=True, is_linear=True)
+    assert {group_verdict([silent], group).word for group in GROUPS} == {"open"}
+    assert group_verdict([silent, LayerTransitions(allowed=None, has_state=True, is_linear=False)], "S5").word == "possible"
 
 
 @pytest.mark.parametrize("group", GROUPS)

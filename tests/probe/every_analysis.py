@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from statescope import Direction, empirical_ntk
+from statescope import Direction, Transition, empirical_ntk
 from statescope.analyses.automata.allowed_and_realised import allowed_and_realised
 from statescope.analyses.automata.homomorphism import homomorphism, mean_maps
 from statescope.analyses.automata.recovered_automaton import recovered_automaton
@@ -22,6 +22,7 @@ from statescope.analyses.geometry.singular_values import singular_values
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.operators.curvature import GaussNewton, Hessian
 from statescope.geometry import intrinsic_dimension, state_geometry
+from statescope.probe.mixers.spectrum import AllowedSpectrum
 from statescope.probe.models.hooked import HookedModel
 from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, WordProblem, generator_for
@@ -140,3 +141,16 @@ def check_operators(model: Any, tokens: Tensor) -> None:
     for operator in (hessian, gauss_newton):
         torch.testing.assert_close(z.T @ operator.matmat(w), w.T @ operator.matmat(z), rtol=1e-5, atol=1e-7)
     assert float(z.T @ gauss_newton.matmat(z)) > 0
+
+
+def check_allowed(allowed: AllowedSpectrum, transition: Transition) -> None:
+    """The transitions [B, T, H] of a layer keep to what its family allows."""
+    values, dense = transition.eigenvalues(), transition.dense()
+    real, imaginary = (values.real, values.imag) if values.is_complex() else (values, torch.zeros(1))
+    assert allowed.turns or float(imaginary.abs().max()) < 1e-6
+    assert float(real.min()) >= allowed.low - 1e-6 and float(real.max()) <= allowed.high + 1e-6
+    if allowed.commutes:
+        first, second = dense[0, 3], dense[1, 9]
+        assert float((first @ second - second @ first).abs().max()) < 1e-9
+    if not allowed.chosen:
+        assert float((dense - dense[:1, :1]).abs().max()) < 1e-9

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from every_analysis import check_analyses, check_behaviour, check_directions, check_operators
+from every_analysis import check_allowed, check_analyses, check_behaviour, check_directions, check_operators
 from every_method import check_methods
 from fla_models import MODELS, OF_SOFTMAX, STEPS, T, V, write_models
 from opened_app import charts, open_app
 from safetensors.torch import load_file
 
 from statescope import Edit, load
+from statescope.analyses.models import shows, transitions_of
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders import ForeignModel
 from statescope.probe.loaders.agreement import check_agreement
@@ -91,6 +92,16 @@ def test_effective_attention_times_values_is_the_read_out(model: ForeignModel, t
     mixing, values, read = (cache[name] for name in names)
     equation = "bhqsc,bshc->bqhc" if of_channels else "bhqs,bshv->bqhv" if values.ndim == 4 else "bhqsn,bshnv->bqhv"
     torch.testing.assert_close(torch.einsum(equation, mixing, values), read, rtol=1e-4, atol=1e-4)
+
+
+def test_no_transition_leaves_what_its_family_allows(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
+    said = {layer: model.allowed_spectrum(layer) for layer in range(model.layers)}
+    for layer, transition in transitions_of(model, truth["tokens"]) if shows(model, "attn.hook_transition") else ():
+        allowed = said[layer]
+        if allowed is None:
+            assert model.mixer(layer).title == "Comba"
+        else:
+            check_allowed(allowed, transition)
 
 
 def test_every_analysis_takes_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
@@ -183,5 +194,6 @@ def test_a_comparison_without_the_library_is_refused(folder: Path) -> None:
 def test_the_app_opens_a_folder_of_them(name: str, page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATESCOPE_MODELS", str(folder))
     app = open_app(folder / "no runs", monkeypatch, page, live=name, text="1 2 3 4 5 6")
-    assert not app.exception and not app.error and not app.warning
-    assert app.selectbox(key="live").value == name and charts(app)
+    assert not app.exception and not app.error and not app.warning and app.selectbox(key="live").value == name
+    shown = page != "live_attention" or "blocks.0.attn.hook_effective_attention" in load(folder / name).hook_dict
+    assert bool(charts(app)) == shown and (shown or "No layer of this model shows" in app.info[0].value)

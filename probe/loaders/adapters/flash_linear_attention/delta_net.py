@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import DELTA_RULE
+from ....mixers.spectrum import AllowedSpectrum
 from ...adapter import ForeignMixer
-from ...delta_rule import run_delta_rule
+from ...delta_rule import run_delta_rule, spectrum_of_delta_rule
 from .layers import FlashLinearAttention, Read, ways
 
 
@@ -59,3 +60,7 @@ class DeltaNetAdapter(FlashLinearAttention, kind="fla_delta_net"):
     modules = ("DeltaNet",)
     recurrence = DELTA_RULE
     functions = ways("delta_rule", delta, "chunk", "fused_recurrent")
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        return spectrum_of_delta_rule(mixer.module)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ....mixers.recurrences import DELTA_RULE
+from ....mixers.spectrum import AllowedSpectrum
+from ...adapter import ForeignMixer
+from ...delta_rule import spectrum_of_delta_rule
 from .delta_net import delta
 from .layers import FlashLinearAttention, ways
 
@@ -17,3 +20,7 @@ class GatedDeltaNetAdapter(FlashLinearAttention, kind="fla_gated_delta_net"):
     recurrence = DELTA_RULE
     functions = ways("gated_delta_rule", delta, "chunk", "fused_recurrent")
     value_first = True
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        return spectrum_of_delta_rule(mixer.module)

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import DELTA_RULE
+from ....mixers.spectrum import AllowedSpectrum
 from ...adapter import ForeignMixer
-from ...delta_rule import run_delta_rule
+from ...delta_rule import run_delta_rule, spectrum_of_delta_rule
 from .layers import FlashLinearAttention, Read, ways
 
 
@@ -50,3 +51,7 @@ class GatedDeltaProductAdapter(FlashLinearAttention, kind="fla_gated_delta_produ
     modules = ("GatedDeltaProduct",)
     recurrence = DELTA_RULE
     functions = ways("gated_delta_product", _delta_product, "chunk") | ways("gated_delta_rule", _delta_product, "fused_recurrent")
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        return spectrum_of_delta_rule(mixer.module, mixer.module.num_householder)

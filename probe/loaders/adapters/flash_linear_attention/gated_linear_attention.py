@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.recurrences import GATED_LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -37,5 +38,6 @@ class GatedLinearAttentionAdapter(FlashLinearAttention, kind="fla_gated_linear_a
     mixer = "gated_linear_attention"
     modules = ("GatedLinearAttention",)
     recurrence = GATED_LINEAR_ATTENTION
+    spectrum = DECAYS
     functions = ways("gla", gated, "chunk", "fused_chunk", "fused_recurrent")
     value_first = True

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....mixers.gated_slot_attention import GATED_SLOT_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -38,4 +39,5 @@ class GatedSlotAttentionAdapter(FlashLinearAttention, kind="fla_gated_slot_atten
     mixer = "gated_slot_attention"
     modules = ("GatedSlotAttention",)
     recurrence = GATED_SLOT_ATTENTION
+    spectrum = DECAYS
     functions = ways("gsa", _slots, "chunk", "fused_recurrent")

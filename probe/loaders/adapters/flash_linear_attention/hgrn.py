@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, ways, working
 
@@ -30,6 +31,7 @@ class HGRNAdapter(FlashLinearAttention, kind="fla_hgrn"):
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("HGRNAttention",)
     recurrence = DIAGONAL_SCAN
+    spectrum = DECAYS
     functions = ways("hgrn", _scan, "chunk", "fused_recurrent")
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....mixers.recurrences import GATED_LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from .gated_linear_attention import gated
 from .layers import FlashLinearAttention, ways
 
@@ -15,5 +16,6 @@ class HGRN2Adapter(FlashLinearAttention, kind="fla_hgrn2"):
     mixer = "hgrn2"
     modules = ("HGRN2Attention",)
     recurrence = GATED_LINEAR_ATTENTION
+    spectrum = DECAYS
     functions = ways("gla", gated, "chunk", "fused_chunk", "fused_recurrent")
     value_first = True

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....mixers.recurrences import GATED_LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -55,5 +56,6 @@ class LightNetAdapter(FlashLinearAttention, kind="fla_lightnet"):
     mixer = "gated_linear_attention"
     modules = ("LightNetAttention",)
     recurrence = GATED_LINEAR_ATTENTION
+    spectrum = DECAYS
     functions = ways("lightnet", _lightnet, "chunk", "fused_recurrent")
     value_first = True

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.recurrences import LINEAR_ATTENTION, NORMALISED_LINEAR_ATTENTION, Recurrence
+from ....mixers.spectrum import NO_DECAY
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -35,6 +36,7 @@ class LinearAttentionAdapter(FlashLinearAttention, kind="fla_linear_attention"):
     mixer = "linear_attention"
     modules = ("LinearAttention",)
     recurrence = LINEAR_ATTENTION
+    spectrum = NO_DECAY
     functions = ways("linear_attn", _linear, "chunk", "fused_chunk", "fused_recurrent")
 
     @classmethod

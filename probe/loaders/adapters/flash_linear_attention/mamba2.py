@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from ..transformers.mamba2 import chunk_scan
 from .layers import FlashLinearAttention
@@ -60,5 +61,6 @@ class FlaMamba2Adapter(FlashLinearAttention, kind="fla_mamba2"):
     mixer = "mamba2"
     modules = ("Mamba2",)
     recurrence = LINEAR_ATTENTION
+    spectrum = DECAYS
     methods: ClassVar = {"torch_forward": _forward, "cuda_kernels_forward": _forward}
     value_first = True

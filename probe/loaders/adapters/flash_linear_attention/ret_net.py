@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....mixers.recurrences import LINEAR_ATTENTION
+from ....mixers.spectrum import FIXED_DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -46,4 +47,5 @@ class RetNetAdapter(FlashLinearAttention, kind="fla_ret_net"):
     mixer = "ret_net"
     modules = ("MultiScaleRetention",)
     recurrence = LINEAR_ATTENTION
+    spectrum = FIXED_DECAYS
     functions = ways("retention", _retention, "chunk", "fused_chunk", "fused_recurrent", "parallel")

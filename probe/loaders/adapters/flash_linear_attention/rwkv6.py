@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.recurrences import GATED_LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, ways, working
 
@@ -39,4 +40,5 @@ class RWKV6Adapter(FlashLinearAttention, kind="fla_rwkv6"):
     mixer = "rwkv6"
     modules = ("RWKV6Attention",)
     recurrence = GATED_LINEAR_ATTENTION
+    spectrum = DECAYS
     functions = ways("rwkv6", _rwkv6, "chunk", "fused_recurrent")

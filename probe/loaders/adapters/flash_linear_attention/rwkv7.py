@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....mixers.recurrences import DIAGONAL_PLUS_LOW_RANK
+from ....mixers.rwkv import RWKV7_SPECTRUM
 from ...adapter import ForeignMixer
 from .layers import FlashLinearAttention, Read, run, ways, working
 
@@ -40,4 +41,5 @@ class RWKV7Adapter(FlashLinearAttention, kind="fla_rwkv7"):
     mixer = "rwkv7"
     modules = ("RWKV7Attention",)
     recurrence = DIAGONAL_PLUS_LOW_RANK
+    spectrum = RWKV7_SPECTRUM
     functions = ways("rwkv7", _rwkv7, "chunk") | ways("rwkv7", _rwkv7_step, "fused_mul_recurrent")

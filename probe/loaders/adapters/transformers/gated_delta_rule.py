@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ....mixers.recurrences import DELTA_RULE
-from ...adapter import Adapter
-from ...delta_rule import transformers_delta_rule
+from ....mixers.spectrum import AllowedSpectrum
+from ...adapter import Adapter, ForeignMixer
+from ...delta_rule import spectrum_of_delta_rule, transformers_delta_rule
 
 
 class GatedDeltaRuleAdapter(Adapter, kind="gated_delta_rule"):
@@ -22,3 +23,7 @@ class GatedDeltaRuleAdapter(Adapter, kind="gated_delta_rule"):
     )
     recurrence = DELTA_RULE
     functions = dict.fromkeys(("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule"), transformers_delta_rule)
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        return spectrum_of_delta_rule(mixer.module)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ....mixers.recurrences import DELTA_RULE
-from ...adapter import Adapter
-from ...delta_rule import transformers_delta_rule
+from ....mixers.spectrum import AllowedSpectrum
+from ...adapter import Adapter, ForeignMixer
+from ...delta_rule import spectrum_of_delta_rule, transformers_delta_rule
 
 
 class KimiDeltaAttentionAdapter(Adapter, kind="kimi_delta_attention"):
@@ -16,3 +17,7 @@ class KimiDeltaAttentionAdapter(Adapter, kind="kimi_delta_attention"):
     modules = ("KimiLinearDeltaAttention", "BailingHybridDeltaAttention")
     recurrence = DELTA_RULE
     functions = dict.fromkeys(("chunk_kimi_delta_attention", "recurrent_kimi_delta_attention"), transformers_delta_rule)
+
+    @classmethod
+    def allowed(cls, mixer: ForeignMixer) -> AllowedSpectrum | None:
+        return spectrum_of_delta_rule(mixer.module)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import LINEAR_ATTENTION
+from ....mixers.spectrum import FIXED_DECAYS
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -37,6 +38,7 @@ class LightningAttentionAdapter(Adapter, kind="lightning_attention"):
     mixer = "trans_normer"
     modules = ("MiniMaxLightningAttention",)
     recurrence = LINEAR_ATTENTION
+    spectrum = FIXED_DECAYS
     methods: ClassVar = {"forward": _lightning}
 
     @classmethod

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import DIAGONAL_SCAN
+from ....mixers.spectrum import DECAYS
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -77,6 +78,7 @@ class MambaAdapter(Adapter, kind="mamba"):
     mixer = "mamba"
     modules = ("MambaMixer", "FalconMambaMixer", "JambaMambaMixer")
     recurrence = DIAGONAL_SCAN
+    spectrum = DECAYS
     functions: ClassVar = {"mamba_selective_scan": _selective_scan, "mamba_inner_fn": unfused}
     steps: ClassVar = {"mamba_selective_state_update": _step}
     absent = ()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....mixers.recurrences import LINEAR_ATTENTION
+from ....mixers.spectrum import DECAYS
 from ...adapter import Adapter, ForeignMixer
 from .mamba import discretised, unfused
 
@@ -75,6 +76,7 @@ class Mamba2Adapter(Adapter, kind="mamba2"):
         "GraniteMoeHybridMambaLayer",
     )
     recurrence = LINEAR_ATTENTION
+    spectrum = DECAYS
     functions: ClassVar = {"mamba2_chunk_scan": chunk_scan, "mamba2_split_conv1d_scan_combined": unfused}
     steps: ClassVar = {"mamba2_selective_state_update": _step}
 

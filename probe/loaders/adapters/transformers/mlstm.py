@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....mixers.recurrences import MLSTM_RECURRENCE
+from ....mixers.spectrum import DECAYS
 from ...adapter import Adapter, ForeignMixer
 
 NEVER = 100.0  # a gate of e^-100 keeps what float32 would show of it to itself
@@ -46,6 +47,7 @@ class XLSTMAdapter(Adapter, kind="mlstm"):
     mixer = "mlstm"
     modules = ("xLSTMLayer",)
     recurrence = MLSTM_RECURRENCE
+    spectrum = DECAYS
     zero_start = True
     methods: ClassVar = {"mlstm_backend": _mlstm}
 

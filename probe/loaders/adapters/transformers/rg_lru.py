@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
+from ....mixers.spectrum import DECAYS
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -33,6 +34,7 @@ class RGLRUAdapter(Adapter, kind="rg_lru"):
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("RecurrentGemmaRglru",)
     recurrence = DIAGONAL_SCAN
+    spectrum = DECAYS
     methods: ClassVar = {"_rnn_scan": _rnn_scan}
     masked = ("temporal_block.linear_x",)
     adds = "temporal_block"

@@ -10,6 +10,7 @@ from torch import Tensor
 from .....kernels.diagonal_scan import apply_to_vectors
 from ....mixers.points import DIAGONAL_VECTOR_STATE
 from ....mixers.recurrences import DIAGONAL_SCAN
+from ....mixers.spectrum import DECAYS
 from ...adapter import Adapter, ForeignMixer
 
 
@@ -64,6 +65,7 @@ class RWKV4Adapter(Adapter, kind="rwkv4"):
     own_points = DIAGONAL_VECTOR_STATE
     modules = ("RwkvSelfAttention",)
     recurrence = DIAGONAL_SCAN
+    spectrum = DECAYS  # its decay is fixed, but tokens move the scale that its state is kept on
     functions: ClassVar = {"rwkv_linear_attention": _weighted_sums}
     masked = ("ln1", "ln2")
     unobserved = "its steps keep their sums on a scale that each call chooses anew; run `load(model)` on the whole sequence"
