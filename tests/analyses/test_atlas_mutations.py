@@ -361,6 +361,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
         "p099-few-samples",
         result_of_method("probe.subspaces.subspace_finders", "ProjectAndProbe", "basis", lambda own: own.roll(1, 0)),
     ),
+    ("p100-stitching", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
     ("p118-composition", result_of("analyses.behaviour.logit_correlation", "_hat", lambda own: own.roll(1, 1))),
     ("p138-origins", result_of("analyses.atlas.papers.p138_origins_of_linearity", "train_embeddings", other_tokens)),
     ("p144-maps", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
@@ -379,6 +380,10 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p153-selective-copying", mamba_decay(0.0)),
     ("p375-s3", blind_cells),
     ("p375-a5", blind_cells),
+    (
+        "p162-onion",
+        result_of_method("analyses.behaviour.sequence_edits", "OnionEdit", "scales", lambda own: own.mean(0).expand_as(own)),
+    ),
     ("p141-sentiment", result_of_method("probe.subspaces.subspace", "Subspace", "_component", lambda own: 0 * own)),
     ("p146-shortcuts", result_of_method("probe.lenses.fitters", "ShortcutLens", "_solved", shorter)),
     ("p294-depth", skipped_too_early),
