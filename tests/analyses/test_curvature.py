@@ -175,3 +175,14 @@ def test_bad_input_is_refused() -> None:
             EmpiricalFisher(nn.Linear(3, 3), [(x, labels)]).matvec(torch.ones(12, dtype=torch.float64))
     with pytest.raises(ValueError, match="no parameter"):
         GaussNewton(nn.Linear(3, 3).requires_grad_(False), half_square, [(x, x)])
+
+
+def test_every_place_of_a_sequence_is_a_distribution_of_its_own() -> None:
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Tanh(), nn.Linear(3, 4)).double()
+    x, y = (torch.randint(0, 4, (3, 5), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    for sequences, places in (
+        (EmpiricalFisher(model, [(x, y)]), EmpiricalFisher(model, [(x.flatten(), y.flatten())])),
+        (Fisher(model, [x]), Fisher(model, [x.flatten()])),
+    ):
+        v = torch.randn(sequences.shape[0], 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        torch.testing.assert_close(sequences.matmat(v), places.matmat(v))

@@ -112,3 +112,12 @@ def test_of_layers_in_no_conflict_the_most_important_alone_is_on_the_front(model
 def test_a_batch_without_targets_has_no_gradient(model: Model) -> None:
     with pytest.raises(ValueError, match="targets that count"):
         unlearning_layers(model, FORGET, Batch(KEEP.tokens, torch.full_like(KEEP.targets, -100)))
+
+
+def test_the_step_goes_up_the_gradient_of_what_is_forgotten(model: Model) -> None:
+    layer = "blocks.1.mlp.outward.weight"
+    found = unlearn(model, FORGET, KEEP, layer, until=0.2)
+    [gradient] = unlearning._gradients(model, FORGET, [layer])
+    before, after = (dict(own.named_parameters())[layer].detach().double() for own in (model, found.model))
+    assert found.step > 0
+    torch.testing.assert_close(after - before, found.step * gradient, rtol=1e-3, atol=1e-6)

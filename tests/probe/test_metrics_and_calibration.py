@@ -12,8 +12,10 @@ from torch import Tensor
 from statescope import ProbeSweep
 from statescope.estimators import AreaUnderCurve, Logistic, LogLoss, Ridge
 from statescope.probe.configuration import BadSettingError
+from statescope.probe.estimators.asking import Asking, cross_answers
 from statescope.probe.estimators.fitted_probes import SharedGroupsError
 from statescope.probe.statistics.calibration import Calibration
+from statescope.probe.statistics.metrics import class_shares
 from statescope.probe.statistics.reliability import calibration_rows
 
 FIRST = "blocks.0.hook_resid_post"
@@ -161,3 +163,19 @@ def test_the_calibration_of_a_sweep_stands_on_held_out_samples() -> None:
         fitted.calibration(train)
     with pytest.raises(TypeError, match="no probabilities"):
         ProbeSweep(estimator="ridge", resamples=10).fit(train).calibration(test)
+
+
+def test_shares_count_each_class_once_more_and_folds_answer_by_the_others() -> None:
+    values, counted = torch.tensor([0, 1, 5]), torch.tensor([0, 0, 1])
+    torch.testing.assert_close(class_shares(counted, values).exp(), torch.tensor([3, 2, 1]).double() / 6)
+    targets, first = torch.tensor([0, 1, 0, 1, 1, 1, 1, 1]), torch.arange(8) < 4
+    asking = {"y": Asking(LogLoss(), targets.unique())}
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    found = cross_answers(PROBE, x, {"y": targets}, torch.arange(8), [first, ~first], asking)["y"]
+    torch.testing.assert_close(found[0].exp(), torch.tensor([1, 5]).double() / 6)  # the other fold has one class alone
+
+
+def test_bins_hold_equally_many_in_the_order_of_confidence() -> None:
+    table = rows(2.5, 403, 2, resamples=2)
+    assert {row["samples"] for row in table} == {50, 51} and len(table) == 8
+    assert np.all(np.diff([row["confidence"] for row in table]) > 0)

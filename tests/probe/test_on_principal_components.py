@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from statescope.estimators import LinearDiscriminant, LinearProbe, OnPrincipalComponents, Perceptron, ProbeSweep, Ridge
+from statescope.probe.estimators.on_principal_components import leading_axes
 
 
 def test_they_read_the_leading_components_of_standardised_activations() -> None:
@@ -51,3 +52,15 @@ def test_a_sweep_says_how_many_inputs_its_probes_have() -> None:
     table = ProbeSweep(estimator=OnPrincipalComponents(Ridge(), width - 2), permutations=9).run(train, test).to_frame()
     assert (table["features"] == width - 2).all()
     assert table["code_length"].isna().all(), "ridge gives no probabilities"
+
+
+def test_of_fewer_samples_than_features_they_are_scikit_learns_too() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(30, 60, generator=generator, dtype=torch.float64) @ torch.randn(60, 60, generator=generator).double() + 3
+    y, groups, inner = torch.arange(30) % 2, torch.arange(30), LinearDiscriminant(penalties=(0.1,))
+    found = OnPrincipalComponents(inner, components=5).fit_many(x, {"y": y}, groups)["y"]
+    theirs = torch.from_numpy(PCA(5).fit_transform(StandardScaler().fit_transform(x.numpy())))
+    own = inner.fit_many(theirs, {"y": y}, groups)["y"]
+    np.testing.assert_allclose(found.log_probabilities(x).exp(), own.log_probabilities(theirs).exp(), atol=1e-8)
+    mean, axes = leading_axes(x, 5)
+    np.testing.assert_allclose(((x - mean) @ axes).flip(1).abs(), theirs.abs(), atol=1e-9)  # the largest stands last

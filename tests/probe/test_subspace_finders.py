@@ -22,6 +22,7 @@ from statescope.directions import (
     subspace_interval,
 )
 from statescope.estimators import Logistic, NaiveBayes
+from statescope.probe.subspaces.intervals import SubspaceInterval
 
 WHERE = {"hook": "blocks.0.hook_resid_post", "name": "concept"}
 FINDERS: list[SubspaceFinder] = [ProjectAndProbe(), PartialLeastSquares(), PrincipalComponents()]
@@ -267,3 +268,11 @@ def test_a_concept_of_which_it_is_not_known_who_has_it_is_refused() -> None:
     has[:4] = -100
     with pytest.raises(ValueError, match="where it is not known"):
         concept_interval(found, has, name="one", rank=3)
+
+
+def test_an_interval_over_few_groups_reaches_further() -> None:
+    """Of 5 groups its end is the quantile at Phi(-sqrt(5 / 4) t_{0.95, 4}) = Phi(-2.383)."""
+    one = Subspace(torch.eye(3)[:, :1], *WHERE.values())
+    cosines = torch.linspace(0, 1, 100_001, dtype=torch.float64).numpy()
+    assert SubspaceInterval(one, cosines, 5).low == pytest.approx(0.00858, abs=2e-5)
+    assert SubspaceInterval(one, cosines, 10_000).low == pytest.approx(0.05, abs=1e-4)
