@@ -541,3 +541,17 @@ def test_names_and_numbers_that_are_none() -> None:
         empirical_ntk(network(), torch.randn(3, 4), method="structure")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="real numbers"):
         empirical_ntk(network(), torch.randn(3, 4), read=lambda y: y + 1j)
+
+
+def test_a_weight_that_is_named_in_the_call_has_the_same_kernel() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain, self.out = nn.Parameter(torch.tensor([1.0, -2.0, 0.5])), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.mul(input=x, other=self.gain))
+
+    model, x = Named(), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    found, whole = (empirical_ntk(model, x, method=method) for method in ("structured", "jacobian"))
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-10)
