@@ -52,13 +52,13 @@ class LayerTransitions:
 
     @classmethod
     def of_mixer(cls, mixer: MixerConfig) -> LayerTransitions:
-        """Of a layer with this mixer, whatever its weights."""
+        """Find what a layer with this mixer allows, whatever its weights."""
         linear = any(point.name == "attn.hook_transition" for point in mixer.points)
         return cls(mixer.allowed, mixer.has_state, linear)
 
     @classmethod
     def of_model(cls, model: HookedModel) -> list[LayerTransitions]:
-        """Of each layer of a model, ours or a loaded one, with the settings that it has."""
+        """Find what each layer of a model allows, ours or a loaded one, with the settings that it has."""
         linear = [model.mixer(layer).has_hook("attn.hook_transition") for layer in range(model.layers)]
         return [cls(model.allowed_spectrum(layer), model.has_state(layer), own) for layer, own in enumerate(linear)]
 
