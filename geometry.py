@@ -17,6 +17,7 @@ from .analyses.automata.results.requirements import TrackingRequirements
 from .analyses.geometry.abstraction import cross_condition_score, parallelism
 from .analyses.geometry.intrinsic_dimension import intrinsic_dimension
 from .analyses.geometry.latent_concepts import LatentConcepts, concept_alignment, steering_vectors, train_embeddings
+from .analyses.geometry.manifold_clusters import ManifoldClusters, doubly_stochastic, manifold_clusters, rate_reduction
 from .analyses.geometry.recall_by_age import recall_by_age
 from .analyses.geometry.recall_capacity import WriteRule, recall_capacity
 from .analyses.geometry.results.intrinsic_dimension import IntrinsicDimension
@@ -45,6 +46,7 @@ __all__ = [
     "IntrinsicDimension",
     "LatentConcepts",
     "LinearMap",
+    "ManifoldClusters",
     "RecallByAge",
     "RecallCapacity",
     "RecoveredAutomaton",
@@ -61,12 +63,15 @@ __all__ = [
     "compare_representations",
     "concept_alignment",
     "cross_condition_score",
+    "doubly_stochastic",
     "expressivity",
     "group_automaton",
     "group_verdict",
     "homomorphism",
     "intrinsic_dimension",
+    "manifold_clusters",
     "parallelism",
+    "rate_reduction",
     "recall_by_age",
     "recall_capacity",
     "recovered_automaton",

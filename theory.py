@@ -1,7 +1,8 @@
-"""Tangent kernels, networks of infinite width, and regression with their kernels."""
+"""Tangent kernels, networks of infinite and of least width, and regression with their kernels."""
 
 from __future__ import annotations
 
+from .analyses.cells.narrow_networks import NarrowNetwork, WideRecurrence, monotone_floor, narrow_network
 from .analyses.infinite_width.attention import AttentionNetwork, ManyHeadedAttention
 from .analyses.infinite_width.convolutional import ConvolutionalNetwork
 from .analyses.infinite_width.deep_kernel_machine import deep_kernel_machine
@@ -51,6 +52,7 @@ __all__ = [
     "HierarchicalNetwork",
     "KernelModes",
     "ManyHeadedAttention",
+    "NarrowNetwork",
     "RecurrentNetwork",
     "ResidualNetwork",
     "Samples",
@@ -59,6 +61,7 @@ __all__ = [
     "TangentModel",
     "TangentSpectrum",
     "TileStore",
+    "WideRecurrence",
     "batch_outlier",
     "by_layer",
     "choose_by_coding_rate",
@@ -83,6 +86,8 @@ __all__ = [
     "largest_initial_rate",
     "largest_stable_step",
     "learning_curve_point",
+    "monotone_floor",
+    "narrow_network",
     "one_step_optimum",
     "random_features_point",
     "reconstruct",

@@ -257,6 +257,19 @@ REGRESSION = "analyses.kernel_regression"
 WIDE = "analyses.infinite_width"
 
 
+def even_membership(membership: torch.Tensor) -> torch.Tensor:
+    """Every vector belongs to every part alike."""
+    return 0 * membership + 1 / len(membership)
+
+
+def shorter_memory(network: Any) -> Any:
+    """Sums of the past decay too fast."""
+    with torch.no_grad():
+        for _, recurrent, *_ in network.layers.all_weights:
+            recurrent.mul_(0.5)
+    return network
+
+
 def shuffled(table: torch.Tensor) -> torch.Tensor:
     """Products at random, which no group has."""
     return table.flatten()[torch.randperm(table.numel(), generator=torch.Generator().manual_seed(0))].view_as(table)
@@ -335,6 +348,8 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p315-commute", result_of_method("analyses.infinite_width.nonlinearities", "ReLU", "covariance", lambda own: 1.05 * own)),
     ("p171-circular-transport", result_of("analyses.spectra.circular_transport", "_cut", lambda cut: 0 * cut)),
     ("p224-tangent-fields", result_of("analyses.geometry.tangent_fields", "_carried", lambda carried: 0 * carried + np.eye(2))),
+    ("p361-manifold-clusters", result_of("analyses.geometry.manifold_clusters", "doubly_stochastic", even_membership)),
+    ("p245-minimal-width", result_of(f"{PAPERS}.p245_minimal_width", "narrow_network", shorter_memory)),
     ("p268-tensor-rank", result_of("analyses.atlas.papers.p268_words_in_groups", "representation", lambda plane: 1.01 * plane)),
     ("p268-grokking", result_of("analyses.atlas.papers.p268_words_in_groups", "multiplication", shuffled)),
     ("p273-contexts", even_attention),
