@@ -3,6 +3,7 @@
 from .arithmetic import ModularArithmetic
 from .base import Batch, Split, Task, generator_for
 from .matching import Match
+from .matrices import MatrixAlgebra
 from .othello import Othello
 from .pair_products import PairProducts
 from .parity import Parity
@@ -22,6 +23,7 @@ __all__ = [
     "InContextRegression",
     "InductionHeads",
     "Match",
+    "MatrixAlgebra",
     "ModularArithmetic",
     "Othello",
     "PairProducts",
