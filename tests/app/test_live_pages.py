@@ -293,7 +293,7 @@ def test_the_library_is_that_of_the_installed_package() -> None:
 
 
 def test_numbers_go_to_the_browser_packed(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As text, the matrices of each step would be four times as long."""
+    """A browser reads them as they lie, where it would parse text number by number."""
     app = open_app(no_runs, monkeypatch, "live_state", live="bytes", text="a cat and a hat")
     figure = json.loads(components(app, "figure")[0]["figure"])
     for trace in figure["data"]:
