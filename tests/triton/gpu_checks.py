@@ -22,7 +22,7 @@ from statescope.kernels.cell_scan import CELLS
 from statescope.kernels.chunked import vector_gram as chunked
 from statescope.kernels.triton import configurations, launch, launch_gram, vector_gram
 
-Table = dict[int, tuple[configurations.Configuration, ...]]
+Table = dict[int, tuple[configurations.LaunchConfiguration, ...]]
 TOLERANCES = {"exact": (1e-4, 1e-3), "fast": (1e-2, 3e-2)}  # of results and of gradients
 PASS = ("gated", "bonus", "delta-by-channel", "low-rank", "gated-20")  # a decay for each channel
 SCALAR = ("linear", "linear-decay", "mlstm", "delta", "delta-decay", "delta-product", "delta-correlated")  # one decay, or none

@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from ....probe.hooks.names import hook_name
 from ....probe.lenses.fitters import LogitLens, ShortcutLens
 from ....probe.lenses.scores import score_lenses
 from ....probe.runs.run import Run
@@ -62,7 +63,7 @@ class Shortcuts(Claim, kind="p146-shortcuts"):
         before = list(range(self.layers - 1))
         nearer = (by["logit"]["divergence"] - by["shortcut"]["divergence"])[before]
         agrees = (by["shortcut"]["agreement"] - by["logit"]["agreement"])[before]
-        weight = lenses[1].translators[f"blocks.{self.layers - 1}.hook_resid_post"].weight
+        weight = lenses[1].translators[hook_name(self.layers - 1, "hook_resid_post")].weight
         assert weight is not None
         eye = torch.eye(len(weight), dtype=weight.dtype)
         found = Findings({NEARER: float(nearer.min()), AGREES: float(agrees.min()), FIRST: float(agrees[0])})

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from scipy.stats import spearmanr
 
+from ....probe.hooks.names import hook_name
 from ....probe.models.model import Model
 from ....probe.runs.run import Run
 from ....probe.runs.training import Training
@@ -82,7 +83,7 @@ def _errors(shallow: Model, deep: Model, seed: int) -> torch.Tensor:
 def _streams(model: Model, seed: int, stream: int) -> list[torch.Tensor]:
     """The stream that leaves each block, at every token, [samples, width]."""
     tokens = reviews(seed, stream, 64).tokens
-    names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.layers)]
+    names = [hook_name(layer, "hook_resid_post") for layer in range(model.layers)]
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=names)
     return [cache[name].flatten(0, 1).double() for name in names]
