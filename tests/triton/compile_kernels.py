@@ -43,7 +43,7 @@ from statescope.kernels.triton.configurations import (
     SCALAR_PRODUCTS,
     SCALAR_TOKEN_GRADIENTS,
     SCAN_CONFIGURATIONS,
-    Configuration,
+    LaunchConfiguration,
 )
 from statescope.kernels.triton.launch import CELL_NUMBERS, block
 from statescope.kernels.triton.pass_backward import pass_backward
@@ -72,7 +72,7 @@ class Case:
     kernel: Any
     types: dict[str, str]
     constants: dict[str, Any]
-    configuration: Configuration
+    configuration: LaunchConfiguration
     products: str
 
 
@@ -108,7 +108,7 @@ def scalar_cases(default: bool, arch: int) -> Iterator[Case]:
     """One decay for all channels, at the largest sizes that each storage holds."""
     for bytes_each, (storage, precision) in {2: ("bf16", "ieee"), 4: ("fp32", "tf32x3")}.items():
         size = LARGEST_KEY[bytes_each]
-        kernels: dict[Any, tuple[Configuration, ...]] = {
+        kernels: dict[Any, tuple[LaunchConfiguration, ...]] = {
             scalar_products: SCALAR_PRODUCTS[bytes_each],
             scalar_forward: SCALAR_FORWARD[bytes_each],
             scalar_backward: SCALAR_BACKWARD[bytes_each],
