@@ -32,7 +32,7 @@ def offer_first_run() -> None:
         "found in a run folder; this app shows run folders."
     )
     st.code(
-        "make demo                    # the two flagship studies, 6 minutes or so\nstatescope run parity        # one of them"
+        "make demo                    # the two flagship studies, 7 minutes or so\nstatescope run parity        # one of them"
     )
     st.markdown(f"Or start here, with the smallest: *{entry.question}*")
     if st.button(f"Run {entry.name} (about {entry.time})", type="primary", icon=":material/play_arrow:"):
