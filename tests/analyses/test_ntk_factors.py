@@ -1,0 +1,117 @@
+"""What one parameter's gradients are kept as: products by either route, uses that are added, positions that are left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from exact_kernels import DOUBLE, by_autograd, close
+from torch import Tensor, nn
+
+from statescope import empirical_ntk
+from statescope.analyses.ntk.factors import Dense, Outer, Scattered, gram_is_cheaper, inner, inner_of_all, side_by_side, together
+from statescope.analyses.ntk.sparse_product import alive_rows, sparse_product
+
+
+def outer(samples: int, tokens: int, left: int, right: int) -> Outer:
+    return Outer(torch.randn(samples, tokens, left, dtype=DOUBLE), torch.randn(samples, tokens, right, dtype=DOUBLE))
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 7, 11])
+def test_both_routes_of_a_matrix_give_the_same_products(tokens: int) -> None:
+    """Between sets of unequal length too, on both sides of T* = sqrt(5 * 9 / 14) = 1.8 for many samples."""
+    first, second = outer(6, tokens, 5, 9), outer(4, 2, 5, 9)
+    for one, other in ((first, second), (first, first)):
+        exact = one.dense() @ other.dense().mT
+        close(inner(one, other), exact)
+        gram = torch.einsum("itl,jsl,itr,jsr->ij", one.left, other.left, one.right, other.right)
+        close(gram, exact)
+        at_equal_positions = torch.einsum("itl,jtl,itr,jtr->ij", *(2 * (one.left[:, :1],)), *(2 * (one.right[:, :1],)))
+        assert tokens == 1 or one is not other or (at_equal_positions - exact).norm() > 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize(("left", "right"), [(128, 128), (64, 512), (31, 7)])
+def test_the_route_changes_at_the_crossover(left: int, right: int) -> None:
+    """T* = sqrt(d_l d_r / (d_l + d_r)) for many samples, where forming rows costs nothing beside multiplying them."""
+    crossover = (left * right / (left + right)) ** 0.5
+    many = 4000
+
+    def shaped(tokens: int) -> Outer:
+        return Outer(torch.empty(many, tokens, left, device="meta"), torch.empty(many, tokens, right, device="meta"))
+
+    below, above = shaped(int(crossover)), shaped(int(crossover) + 2)
+    assert gram_is_cheaper(below, below)
+    assert not gram_is_cheaper(above, above)
+
+
+def test_positions_where_nothing_arrives_are_left_out() -> None:
+    own = outer(3, 6, 4, 5)
+    own.left[:, [0, 2, 3]] = 0
+    assert own.alive().tokens == 3
+    close(inner(own, own), own.dense() @ own.dense().mT)
+
+
+def test_uses_of_one_parameter_are_added_before_they_are_multiplied() -> None:
+    first, second = outer(3, 2, 4, 5), outer(3, 6, 4, 5)
+    looked_up = [Scattered(torch.randint(0, 4, (3, t)), torch.randn(3, t, 5, dtype=DOUBLE), 4) for t in (2, 6)]
+    rows = Dense(torch.randn(3, 4, 5, dtype=DOUBLE))
+    for uses in ([first, second], looked_up, [first, rows, *looked_up]):
+        whole = together(uses)
+        exact = torch.stack([use.dense() for use in uses]).sum(0)
+        close(whole.dense(), exact)
+        close(inner(whole, whole), exact @ exact.mT)
+        close(whole.total(), exact.sum(0))
+        direction = torch.randn(4, 5, dtype=DOUBLE)
+        close(whole.along(direction.reshape(-1, 1)), exact @ direction.reshape(-1, 1))
+        several, weights = torch.randn(20, 3, dtype=DOUBLE), torch.randn(3, 4, dtype=DOUBLE)
+        for same in (whole, whole.smallest()):
+            close(same.along(several), exact @ several)
+            close(same.pulled(weights), exact.T @ weights)
+        assert whole.bound() >= exact.norm(dim=1).sum() - 1e-9
+        apart = sum(inner(use, use) for use in uses)
+        assert (apart - exact @ exact.mT).norm() > 0.05 * exact.norm()
+        wide = inner_of_all([whole, whole], [whole, whole])
+        close(wide[:, 0, :, 1], exact @ exact.mT)
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_outputs_that_share_what_was_multiplied_are_multiplied_together(tokens: int) -> None:
+    first = [Outer(outer(6, tokens, 5, 4).left, outer(6, tokens, 5, 4).right)]
+    first += [Outer(first[0].left, outer(6, tokens, 5, 4).right) for _ in range(2)]
+    turned = [Outer(factor.right, factor.left) for factor in first]
+    exact = torch.stack([factor.dense() @ factor.dense().mT for factor in first]).sum(0)
+    for factors in (first, turned):
+        (merged,) = side_by_side(factors)
+        close(inner(merged, merged), exact)
+    copied = [Outer(factor.left.clone(), factor.right) for factor in first]
+    assert side_by_side(copied) == copied
+    summed = Outer(first[0].left, torch.stack([factor.right for factor in first]).sum(0))
+    assert (inner(summed, summed) - exact).norm() > 0.1 * exact.norm()
+
+
+class Passes(nn.Module):
+    """Counts how many tokens' gradients come through the products of what follows the sum over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward, self.outward, self.out = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.outward(torch.tanh(self.inward(x)).cumsum(1))))
+
+
+def test_positions_without_a_gradient_are_not_multiplied() -> None:
+    x = torch.randn(6, 4, dtype=DOUBLE, requires_grad=True)
+    matrix = torch.randn(4, 3, dtype=DOUBLE, requires_grad=True)
+    for alive in ([1], [0, 2, 4, 5], [], list(range(6))):
+        gradient = torch.zeros(6, 3, dtype=DOUBLE)
+        gradient[alive] = torch.randn(len(alive), 3, dtype=DOUBLE)
+        gradient[alive[:1], 0] = 0  # what one column alone would take for dead
+        rows = alive_rows(gradient)
+        assert (rows is None) == (len(alive) > 3)
+        assert rows is None or rows.tolist() == alive
+        found = torch.autograd.grad(sparse_product(x, matrix), (x, matrix), gradient)
+        exact = torch.autograd.grad(x @ matrix, (x, matrix), gradient)
+        for one, other in zip(found, exact, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+    model, tokens = Passes(), torch.randn(5, 9, 3)
+    close(empirical_ntk(model, tokens, output="full"), by_autograd(model, tokens))
