@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..configuration import to_plain
 from ..errors import StatescopeError, unknown_name
-from ..files import UnwritableError, is_leftover, remove_leftovers
+from ..files import UnwritableError, remove_leftovers
 from .job import InRun, Job, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
 from .ledger import Entry, Ledger
 from .lock import LOCK, WORKERS, is_locked, locked
 from .manifest import FILE, DamagedRunError, Manifest, ResultRecord
 from .progress import ProgressFile, Reporter, Silent
+from .run_folder import is_of, make_folder, refuse_other
 
 if TYPE_CHECKING:
     from ...kernels.recurrence import TapRequest
@@ -39,10 +40,6 @@ T = TypeVar("T")
 Executor = Callable[["Run", Job], None]  # has a job done, in this process or another, before it returns
 FIGURES = ("svg", "png")
 LONGEST_ERROR = 2000
-
-
-class OtherRunError(StatescopeError, ValueError):
-    """The folder holds the run of a different study or configuration, or something that is no run."""
 
 
 class Run:
@@ -86,13 +83,13 @@ class Run:
         other settings.
         """
         path = Path(path)
-        _refuse_other(path, study, configuration)
-        _make_folder(path)
+        refuse_other(path, study, configuration)
+        make_folder(path)
         with locked(path):
-            manifest = _refuse_other(path, study, configuration)
+            manifest = refuse_other(path, study, configuration)
             with locked(path, WORKERS):
                 remove_leftovers(path)
-            if manifest is None or not _is_of(manifest, study, configuration):
+            if manifest is None or not is_of(manifest, study, configuration):
                 Manifest.new(study, configuration, seed).write(path)
             run = cls(path)
             run.ledger.merge()
@@ -351,46 +348,6 @@ class Run:
             self._stages.pop()
         if not self._stages:
             self.ledger.enter(Entry(seconds={name: time.monotonic() - begin}))
-
-
-def _refuse_other(path: Path, study: str, configuration: Mapping[str, object]) -> Manifest | None:
-    """The manifest of the folder, if there is one; raise where work in it is refused. Nothing is written."""
-    try:
-        if not os.path.lexists(path):
-            return None
-        if not path.is_dir():
-            raise OtherRunError(f"{path} is a file and no folder; choose another place for the run")
-        if not os.path.lexists(path / FILE):
-            own = {LOCK, WORKERS}
-            others = [entry.name for entry in path.iterdir() if entry.name not in own and not is_leftover(entry)]
-            if others:
-                raise OtherRunError(f"{path} is not empty and holds no run; choose another folder")
-            return None
-    except OSError as error:
-        raise UnwritableError(error.errno or 0, f"{path} cannot hold a run: {error.strerror}") from error
-    manifest = Manifest.read(path)
-    if manifest.files and not _is_of(manifest, study, configuration):
-        raise OtherRunError(f"{path} holds a run of {_difference(manifest, study, configuration)}; choose another folder")
-    return manifest
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        raise UnwritableError(getattr(error, "errno", None) or 0, f"{path} cannot be made: {text}") from error
-
-
-def _is_of(manifest: Manifest, study: str, configuration: Mapping[str, object]) -> bool:
-    return (manifest.study, manifest.configuration) == (study, configuration)
-
-
-def _difference(found: Manifest, study: str, configuration: Mapping[str, object]) -> str:
-    if found.study != study:
-        return f"the study {found.study}, not {study}"
-    differing = [key for key in {*found.configuration, *configuration} if found.configuration.get(key) != configuration.get(key)]
-    return f"the same study with other settings ({', '.join(sorted(differing))})"
 
 
 def list_runs(folder: str | Path) -> list[Run | DamagedRunError]:

@@ -23,7 +23,8 @@ from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import DamagedResultError, Result
 from statescope.probe.runs.lock import RunInUseError
 from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
-from statescope.probe.runs.run import OtherRunError, list_runs
+from statescope.probe.runs.run import list_runs
+from statescope.probe.runs.run_folder import OtherRunError
 from statescope.probe.runs.study import study_named
 
 

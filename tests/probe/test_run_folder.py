@@ -22,7 +22,7 @@ from statescope.probe.runs.checkpoint import Checkpoints, Progress, save_checkpo
 from statescope.probe.runs.ledger import Ledger
 from statescope.probe.runs.manifest import AlteredFileError
 from statescope.probe.runs.progress import RunWarning
-from statescope.probe.runs.run import OtherRunError
+from statescope.probe.runs.run_folder import OtherRunError
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from statescope import Model, Parity, Run, capture, generator_for
 from statescope.probe.runs.lock import ForeignLockError
 from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
 from statescope.probe.runs.progress import read_progress
-from statescope.probe.runs.run import OtherRunError
+from statescope.probe.runs.run_folder import OtherRunError
 
 
 @pytest.fixture(scope="module")

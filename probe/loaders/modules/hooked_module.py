@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from ....kernels.recurrence import Edit, Tap, TapRequest
-from ...errors import StatescopeError, UnknownNameError, unknown_name
+from ...errors import UnknownNameError, unknown_name
 from ...hooks.names import hook_name
 from ...hooks.points import Point
 from ...mixers.base import Mixer, StateRequest
@@ -25,16 +25,13 @@ from ..foreign import recurrent_mixers
 from ..substitution import substituted, watching
 from ..torch_modules import in_torch
 from .dry_run import Dry, Run, Side, evaluating
+from .example import NotHookableError, example_of, vocabulary_of
 from .looped import LoopedCell, looped_cell
 from .tensors import entering, leaving, with_entering, with_leaving
 from .torch_cells import TorchCell, cells_of, run_cells, steps_of, why_unreached
 
 AGREES = 1e-3  # relative: how far our cells may be from torch's by rounding
 Recurrent = TorchCell | LoopedCell | ForeignMixer
-
-
-class NotHookableError(StatescopeError, TypeError):
-    """A module that hooks cannot be put on; the text says what can."""
 
 
 class HookedModule(HookedModel):
@@ -91,7 +88,7 @@ class HookedModule(HookedModel):
         self.recurrent = nn.ModuleList(mixers)
         self.hook_of_site = {site.name: HookPoint() for site in found}
         self.sizes = {axis: int(axis) for site in found for axis in site.axes if axis.isdigit()}
-        self.cfg = SimpleNamespace(n_layers=self.layers, d_model=None, d_vocab=_vocabulary(module), n_heads=1, device=None)
+        self.cfg = SimpleNamespace(n_layers=self.layers, d_model=None, d_vocab=vocabulary_of(module), n_heads=1, device=None)
         self.setup_hooks()
         self._check_cells(example)
 
@@ -363,7 +360,7 @@ def hooked(module: nn.Module, example: Any = None, *, run: Run | None = None) ->
         )
     if not isinstance(module, nn.Module):
         raise NotHookableError(f"hooked takes a torch.nn.Module, got {type(module).__name__}")
-    example = _example(module) if example is None else torch.as_tensor(example)
+    example = example_of(module) if example is None else torch.as_tensor(example)
     if example.ndim < 2 or not len(example) or (example.ndim < 4 and example.shape[1] < 2):
         raise NotHookableError(
             f"the example has shape {tuple(example.shape)}; give sequences [batch, position, ...] of two positions at least"
@@ -374,25 +371,6 @@ def hooked(module: nn.Module, example: Any = None, *, run: Run | None = None) ->
 
 def _call(module: nn.Module, tokens: Tensor) -> Any:
     return module(tokens)
-
-
-def _example(module: nn.Module) -> Tensor:
-    """Token ids for a model that says what embeds them."""
-    vocabulary = _vocabulary(module)
-    if not vocabulary:
-        raise NotHookableError(
-            f"hooked({type(module).__name__}): give an example of what it takes, token ids [batch, position] or real numbers "
-            "[batch, position, ...]"
-        )
-    return torch.arange(8).view(2, 4) % vocabulary
-
-
-def _vocabulary(module: nn.Module) -> int:
-    """How many tokens a transformers model embeds; 0 for another module."""
-    if not hasattr(module, "get_input_embeddings"):
-        return 0
-    embedding: Any = module.get_input_embeddings()  # type: ignore[operator]
-    return int(getattr(embedding, "num_embeddings", 0))
 
 
 def _has_hooks(mixer: Any) -> bool:
