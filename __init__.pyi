@@ -7,20 +7,7 @@ from . import mixers as mixers
 from . import spectra as spectra
 from . import tasks as tasks
 from . import theory as theory
-from .analyses.geometry.state_trajectory import state_trajectory as state_trajectory
 from .analyses.geometry.state_view import state_view as state_view
-from .analyses.infinite_width.network import infinite_width_kernels as infinite_width_kernels
-from .analyses.ntk.empirical_ntk import empirical_ntk as empirical_ntk
-from .analyses.spectra.transition_spectrum import transition_spectrum as transition_spectrum
-from .kernels.cell_scan import cell_scan as cell_scan
-from .kernels.delta_rule import delta_rule as delta_rule
-from .kernels.diagonal_plus_low_rank import diagonal_plus_low_rank as diagonal_plus_low_rank
-from .kernels.diagonal_scan import diagonal_scan as diagonal_scan
-from .kernels.effective_attention import effective_attention as effective_attention
-from .kernels.gated_linear_attention import gated_linear_attention as gated_linear_attention
-from .kernels.linear_attention import linear_attention as linear_attention
-from .kernels.operators.transition import Transition as Transition
-from .kernels.products import lyapunov_exponents as lyapunov_exponents
 from .kernels.recurrence import Edit as Edit
 from .kernels.recurrence import Tap as Tap
 from .probe.captures.collect import capture as capture
@@ -41,6 +28,5 @@ from .probe.runs.study import Study as Study
 from .probe.runs.training import Training as Training
 from .probe.runs.training import train as train
 from .probe.subspaces.direction import Direction as Direction
-from .probe.subspaces.subspace import Subspace as Subspace
 
 __version__: str

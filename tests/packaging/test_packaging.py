@@ -165,7 +165,7 @@ def test_every_public_name_can_be_imported() -> None:
 def test_the_top_is_short_and_its_stub_has_the_same_names() -> None:
     import statescope
 
-    assert 20 <= len(statescope._HOME) <= 36
+    assert 20 <= len(statescope._HOME) <= 24
     stub = ast.parse((ROOT / "__init__.pyi").read_text())
     homes = {
         alias.asname: "." + (node.module or "") for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names

@@ -13,10 +13,10 @@ from typing import Any, assert_type
 import torch
 from torch import Generator, Tensor
 
-from statescope import Direction, Edit, Model, ModelConfig, ProbeSweep, Transition, capture, load, transition_spectrum
+from statescope import Direction, Edit, Model, ModelConfig, ProbeSweep, capture, load
 from statescope.estimators import ProbeScores
 from statescope.mixers import LOG_DECAY, MATRIX_STATE, QKV, HeadMixer, HeadsConfig, Mixer, Point, Z, linear, of_transition
-from statescope.spectra import TransitionSpectrum, lyapunov_exponents
+from statescope.spectra import Transition, TransitionSpectrum, lyapunov_exponents, transition_spectrum
 from statescope.tasks import Parity, generator_for
 
 
