@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .dense import input_layer
 from .network import InfiniteNetwork, Kernels, Layer, NTKLinear
 from .nonlinearities import Nonlinearity, ReLU
 
@@ -48,10 +49,7 @@ class RecurrentNetwork(InfiniteNetwork, kind="recurrent"):
         return Kernels(self.readout_variance * nngp, self.readout_variance * ntk)
 
     def _input(self, first: Tensor, second: Tensor) -> Layer:
-        scale = self.input_variance / first.shape[1]
-        cross = scale * first @ second.T + self.bias_variance
-        own = [scale * inputs.square().sum(1) + self.bias_variance for inputs in (first, second)]
-        return Layer(cross, own[0][:, None], own[1][None, :], cross)
+        return input_layer(first, second, self.input_variance, self.bias_variance)
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
         return _Recurrent(self, inputs[-1], width, generator)

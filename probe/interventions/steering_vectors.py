@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,17 +9,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..configuration import Configuration
-from ..files import check_regular, with_ending, write_whole
+from ..files import with_ending
 from ..models.hooked import HookedModel
 from ..runs.training import Training, train
 from ..subspaces.direction import Direction
 from ..subspaces.subspace import HookFunction
 from ..tasks.base import Task, generator_for
+from ..tensor_file import UNREADABLE, read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +75,15 @@ class SteeringVectors:
     def save(self, path: str | Path) -> Path:
         """Write them as a safetensors file, `path` with that ending."""
         path = with_ending(path, ".safetensors")
-        held = {hook: vector.contiguous() for hook, vector in self.vectors.items()}
-        write_whole(path, lambda at: save_file(held, at, {"steering_vectors": json.dumps(dict(self.about))}))
+        write_tensors(path, "steering_vectors", self.vectors, dict(self.about))
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read them back. Raises ValueError naming the file if it holds none."""
         try:
-            check_regular(path)
-            with safe_open(path, framework="pt") as file:
-                about = json.loads(file.metadata()["steering_vectors"])
-                return cls({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118 (no dict)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            return cls(*read_tensors(path, "steering_vectors"))
+        except UNREADABLE as error:
             raise ValueError(f"{path} holds no steering vectors: {error}") from error
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
 from ..errors import StatescopeError, unknown_name
-from ..files import DamagedFileError, check_regular, write_whole
+from ..files import DamagedFileError
 from ..hooks.names import hook_name
 from ..hooks.positions import Positions
+from ..tensor_file import UNREADABLE, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from ..models.hooked import HookedModel
@@ -91,20 +89,16 @@ class Lens:
         for number, translator in enumerate(self.translators.values()):
             for name, value in (("weight", translator.weight), ("bias", translator.bias)):
                 if value is not None:
-                    tensors[f"{number}.{name}"] = value.detach().contiguous()
+                    tensors[f"{number}.{name}"] = value
         about = {"format": FORMAT, "version": 1, "kind": self.kind, "model": self.model, "hooks": self.hooks}
-        tensors = tensors or {"empty": torch.zeros(1)}
-        write_whole(Path(path), lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
+        write_tensors(Path(path), FORMAT, tensors or {"empty": torch.zeros(1)}, about)
         return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Lens:
         """Read a lens. Raises DamagedFileError for a file that is none, or whose numbers are not finite or do not fit."""
         try:
-            check_regular(path)
-            with safe_open(str(path), "pt") as file:
-                about = json.loads((file.metadata() or {})[FORMAT])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, about = read_tensors(path, FORMAT)
             hooks, kind, model = about["hooks"], about["kind"], about["model"]
             if about["version"] != 1 or not all(isinstance(text, str) for text in (*hooks, kind, model)):
                 raise ValueError("its description is of another version")
@@ -112,7 +106,7 @@ class Lens:
                 hook: Translator(tensors.get(f"{number}.weight"), tensors.get(f"{number}.bias"))
                 for number, hook in enumerate(hooks)
             }
-        except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise DamagedFileError(f"{path} cannot be read as a lens: {error}") from error
         for hook, translator in translators.items():
             if translator.flaw:

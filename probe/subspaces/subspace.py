@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
 from ..errors import unknown_name
-from ..files import check_regular, with_ending, write_whole
+from ..files import with_ending
+from ..tensor_file import UNREADABLE, read_tensors, write_tensors
 from .sides import Side, change_vectors, vectors_of
 
 HookFunction = tuple[str, Callable[..., Tensor]]
@@ -258,21 +256,17 @@ class Subspace:
         more = {"metric": self.metric, "origin": self.origin}
         tensors = {"basis": self.basis} | {name: held for name, held in more.items() if held is not None}
         parts = {name: torch.view_as_real(x) if x.is_complex() else x for name, x in tensors.items()}
-        held = {name: value.contiguous() for name, value in parts.items()}
-        write_whole(path, lambda at: save_file(held, at, {"subspace": json.dumps(about)}))
+        write_tensors(path, "subspace", parts, about)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read it back. Raises ValueError naming the file if it holds none."""
         try:
-            check_regular(path)
-            with safe_open(path, framework="pt") as file:
-                about = json.loads(file.metadata()["subspace"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            tensors, about = read_tensors(path, "subspace")
             found = {name: torch.view_as_complex(x) if x.ndim == _AXES[name] + 1 else x for name, x in tensors.items()}
             return cls._of(**found, **about)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{path} holds no {cls.__name__.lower()}: {error}") from error
 
     @classmethod

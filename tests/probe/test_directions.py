@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from statescope import DeltaNet, Direction, Mamba, Model, ModelConfig
 from statescope.probe.errors import UnknownNameError
@@ -245,3 +246,14 @@ def test_principal_angles_are_those_that_were_made() -> None:
     )
     first, second = Subspace(q[:, :2], HOOK, "a"), Subspace(turned, HOOK, "b")
     torch.testing.assert_close(first.angles(second), torch.tensor([0.3, 1.1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"hook": 1', "null", '{"hook": "h", "name": "n", "side": "up", "scale": 1, "about": {}}']
+)
+def test_a_description_that_is_none_is_an_error_with_the_file(text: str, tmp_path: Path) -> None:
+    """One nested beyond what can be read among them."""
+    path = tmp_path / "odd.safetensors"
+    save_file({"basis": torch.eye(3)[:, :1].contiguous()}, path, {"subspace": text})
+    with pytest.raises(ValueError, match="odd.safetensors holds no direction"):
+        Direction.load(path)
