@@ -7,20 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .files import check_regular, write_whole
 
-UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
-"""What reading a file that somebody else wrote, and making something of it, may raise."""
+UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
+"""What reading a file that somebody else wrote, and making something of it, may raise; torch has RuntimeErrors."""
 
 
 def write_tensors(path: Path, key: str, tensors: Mapping[str, Tensor], about: Any) -> None:
-    """Write the file, which appears whole or not at all. about: what JSON can say."""
-    held = {name: value.detach().contiguous() for name, value in tensors.items()}
+    """Write the file, which appears whole or not at all. about: what JSON can say. One tensor may stand under several names."""
+    held = {name: apart(value) for name, value in tensors.items()}
     write_whole(path, lambda temporary: save_file(held, temporary, {key: json.dumps(about)}))
+
+
+def apart(tensor: Tensor) -> Tensor:
+    """A copy that shares no memory with another tensor, which safetensors refuses to write."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def read_tensors(path: str | Path, key: str) -> tuple[dict[str, Tensor], Any]:

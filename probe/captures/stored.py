@@ -45,10 +45,14 @@ class StoredActivation:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Tensor:
-        first, *others = index if isinstance(index, tuple) else (index,)
+        places = index if isinstance(index, tuple) else (index,)
+        if not places or not _names_sequences(places[0]):
+            return self.read()[index]
+        first, *others = places
         sequences = torch.arange(len(self))[first]
         found = self.read(sequences.flatten())
-        return found.reshape(*sequences.shape, *found.shape[1:])[(*(slice(None),) * sequences.ndim, *others)]
+        own = slice(None) if isinstance(first, slice) else torch.arange(len(found)).reshape(sequences.shape)
+        return found[(own if sequences.ndim else 0, *others)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if copy is False:
@@ -56,14 +60,13 @@ class StoredActivation:
         return self.read().numpy().astype(dtype or self.dtype, copy=False)
 
     def select(self, sequences: Tensor) -> StoredActivation:
-        """Some of its sequences by number, which nothing is read for."""
-        return StoredActivation(self.array, sequences if self.sequences is None else self.sequences[sequences])
+        """Some of its sequences by number or mask, which nothing is read for. Raises IndexError for one that is not there."""
+        every = torch.arange(self.array.shape[0]) if self.sequences is None else self.sequences
+        return StoredActivation(self.array, every[sequences])
 
     def read(self, sequences: Tensor | None = None) -> Tensor:
-        """The activation of some of its sequences [n, P, ...], of all when None."""
-        wanted = self.sequences
-        if sequences is not None:
-            wanted = sequences if wanted is None else wanted[sequences]
+        """The activation of some of its sequences [n, P, ...], by number or mask; of all when None."""
+        wanted = self.sequences if sequences is None else self.select(sequences).sequences
         if wanted is None:
             return torch.from_numpy(np.asarray(self.array[:]))
         if not len(wanted):
@@ -73,6 +76,12 @@ class StoredActivation:
             return torch.from_numpy(np.asarray(self.array[low:high]))[wanted - low]
         unique, place = wanted.unique(return_inverse=True)
         return torch.from_numpy(np.asarray(self.array.oindex[unique.numpy()]))[place]
+
+
+def _names_sequences(index: Any) -> bool:
+    """Whether the first of several indices is of the first axis alone: no new axis, no ellipsis, and no mask of other axes."""
+    mask = getattr(index, "dtype", type(index)) in (bool, np.bool_, torch.bool)
+    return index is not None and index is not ... and (not mask or getattr(index, "ndim", 0) == 1)
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,15 @@ class SteeringVectors:
 
     vectors: hook -> [D]. about: what they were trained on, and how.
 
-    Raises ValueError for what is no vector of finite real numbers.
+    Raises ValueError for what is no vector of finite real numbers, TypeError where `about` has no names.
     """
 
     vectors: Mapping[str, Tensor]
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.about, Mapping):
+            raise TypeError(f"about is a table of names, got a {type(self.about).__name__}")
         for hook, vector in self.vectors.items():
             if vector.ndim != 1 or not vector.is_floating_point() or not bool(vector.isfinite().all()):
                 raise ValueError(

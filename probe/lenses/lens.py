@@ -44,7 +44,10 @@ class Translator:
         if not fits:
             weight, bias = (None if value is None else list(value.shape) for value in (self.weight, self.bias))
             return f"has a weight {weight} and a bias {bias}, which are no affine map"
-        if any(value is not None and not bool(value.isfinite().all()) for value in (self.weight, self.bias)):
+        held = [value for value in (self.weight, self.bias) if value is not None]
+        if not all(value.is_floating_point() for value in held):
+            return f"holds {', '.join(str(value.dtype) for value in held)}, which are no real numbers"
+        if not all(bool(value.isfinite().all()) for value in held):
             return "holds numbers that are not finite"
         return ""
 
@@ -100,17 +103,21 @@ class Lens:
         try:
             tensors, about = read_tensors(path, FORMAT)
             hooks, kind, model = about["hooks"], about["kind"], about["model"]
-            if about["version"] != 1 or not all(isinstance(text, str) for text in (*hooks, kind, model)):
+            if about["version"] != 1 or not isinstance(hooks, list) or not all(isinstance(x, str) for x in (*hooks, kind, model)):
                 raise ValueError("its description is of another version")
+            belonging = {f"{number}.{part}" for number in range(len(hooks)) for part in ("weight", "bias")} | {"empty"}
+            if len(set(hooks)) < len(hooks) or not set(tensors) <= belonging:
+                raise ValueError("its tensors are not those of the hooks that it names, each once")
             translators = {
                 hook: Translator(tensors.get(f"{number}.weight"), tensors.get(f"{number}.bias"))
                 for number, hook in enumerate(hooks)
             }
+            flaws = {hook: translator.flaw for hook, translator in translators.items()}
         except UNREADABLE as error:
             raise DamagedFileError(f"{path} cannot be read as a lens: {error}") from error
-        for hook, translator in translators.items():
-            if translator.flaw:
-                raise DamagedFileError(f"{path}: the lens of {hook} {translator.flaw}")
+        for hook, flaw in flaws.items():
+            if flaw:
+                raise DamagedFileError(f"{path}: the lens of {hook} {flaw}")
         return cls(kind, translators, model)
 
 

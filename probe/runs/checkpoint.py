@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..files import DamagedFileError, write_whole
+from ..tensor_file import apart
 from .ledger import Ledger
 
 
@@ -120,7 +121,7 @@ def save_checkpoint(
     about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write model, optimizer moments and loss history, and `about`; the file appears whole or not at all."""
-    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {f"model.{name}": apart(tensor) for name, tensor in model.state_dict().items()}
     if optimizer is not None:
         for name, state in _moments(model, optimizer).items():
             tensors |= {f"optimizer.{name}.{key}": torch.as_tensor(value).clone() for key, value in state.items()}

@@ -283,6 +283,11 @@ class Run:
         if gone:
             said = f"no checkpoint of step {', '.join(map(str, gone))} can be kept any more, for it is at step {progress.step}"
             self.reporter.warn(f"{label}: {said}; another folder trains it anew")
+        beyond = [step for step in self.keep if step > training.steps]
+        if beyond:
+            self.reporter.warn(
+                f"{label}: no checkpoint of step {', '.join(map(str, beyond))} is kept, for it trains for {training.steps} steps"
+            )
         if progress.step < training.steps:
             with self.stage(f"training: {self.prefix}{label}", training.steps):
 

@@ -79,7 +79,7 @@ def train(
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     progress = checkpoints.restore(model, optimizer) if checkpoints is not None else Progress(0, ())
     losses = list(progress.losses)
-    if checkpoints is not None and progress.step == 0:
+    if checkpoints is not None:  # what was the newest checkpoint may be one to keep by now
         checkpoints.mark(model, progress)
     model.train()
     for step in range(progress.step, training.steps):

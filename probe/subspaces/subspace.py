@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,9 @@ class Subspace:
     origin: [D], the point that coordinates are counted from, and that removing leads back to; None for 0. With the mean of the
         samples without a concept, a coordinate of 0 is what they have on average.
 
-    Raises ValueError for a basis that is not orthonormal, and for a metric or an origin of another size.
+    Raises ValueError for a basis that is not orthonormal, for a metric that is not symmetric or an origin that is not finite, for
+    either of another size, or complex beside a real basis, and for a scale that is not finite; TypeError for names that are no
+    text.
     """
 
     basis: Tensor
@@ -61,6 +64,12 @@ class Subspace:
     origin: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.hook, str) and isinstance(self.name, str) and isinstance(self.about, Mapping)):
+            raise TypeError(
+                f"hook and name are texts and about a table, got {self.hook!r:.40}, {self.name!r:.40}, {self.about!r:.40}"
+            )
+        if not math.isfinite(self.scale):
+            raise ValueError(f"{self.name}: a scale is a finite number, got {self.scale}")
         if self.side not in get_args(Side):
             raise unknown_name("side", str(self.side), get_args(Side))
         if self.basis.ndim != 2 or not 0 < self.basis.shape[1] <= self.basis.shape[0]:
@@ -71,6 +80,7 @@ class Subspace:
             )
         if self.origin is not None and self.origin.shape != self.basis.shape[:1]:
             raise ValueError(f"{self.name}: an origin is [{len(self.basis)}], got {tuple(self.origin.shape)}")
+        self._check_numbers()
         rounded = self.basis.dtype in (torch.float16, torch.bfloat16)
         object.__setattr__(self, "basis", self.basis.detach().to(torch.promote_types(self.basis.dtype, torch.float32)))
         lengths = (self.basis.conj() * self._measured).real.sum(0).sqrt()
@@ -80,6 +90,18 @@ class Subspace:
         off = float((gram - torch.eye(len(gram)).to(gram)).abs().max())
         if not off < (0.02 if rounded and len(gram) > 1 else 1e-4):
             raise ValueError(f"{self.name}: {self._flaw(gram, off)}")
+
+    def _check_numbers(self) -> None:
+        """Raise ValueError for a metric or an origin that is none: basis, metric and origin have the sizes that they should."""
+        for name, held in (("metric", self.metric), ("origin", self.origin)):
+            if held is not None and held.is_complex() and not self.basis.is_complex():
+                raise ValueError(f"{self.name}: the {name} is complex and the basis real; give both parts, or neither")
+            if held is not None and not bool(held.isfinite().all()):
+                raise ValueError(f"{self.name}: the {name} holds numbers that are not finite")
+        if self.metric is not None:
+            off, size = (float(x.abs().max()) for x in (self.metric.mH.double() - self.metric.double(), self.metric))
+            if off > 1e-3 * size:
+                raise ValueError(f"{self.name}: a metric is symmetric; this one and its transpose are {off:.3g} apart")
 
     def _flaw(self, gram: Tensor, off: float) -> str:
         return f"a basis is orthonormal under its metric; B^T M B differs from I by {off:.3g}"

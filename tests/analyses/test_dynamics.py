@@ -69,6 +69,23 @@ def test_steps_that_are_behind_are_told(run: Run, tmp_path: Path) -> None:
         study.run(tmp_path / "late", keep=(2, 6))
 
 
+def test_steps_that_are_never_reached_are_told(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no checkpoint of step 7, 99 is kept, for it trains for 6 steps"):
+        replace(Only(), training=TINY, width=8, heads=2).run(tmp_path / "run", keep=(6, 7, 99))
+
+
+def test_the_step_that_training_goes_on_from_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the newest when the run stopped, and is wanted only now."""
+    study = replace(Only(), training=TINY, width=8, heads=2)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Training, "rate", lambda self, step: 1 / (5 - step))  # ends at step 5
+        with pytest.raises(ZeroDivisionError):
+            study.run(tmp_path / "run")
+    assert Run(tmp_path / "run").steps("positive") == [4]
+    run = study.run(tmp_path / "run", keep=(4,))
+    assert run.steps("positive") == [4, 6] and not run.problems()
+
+
 def test_seeds_keep_them_too_in_this_process_and_as_workers_do(tmp_path: Path) -> None:
     study = replace(Only(), training=TINY, width=8, heads=2).over((0, 1))
     run = study.run(tmp_path / "seeds", keep=(0,))

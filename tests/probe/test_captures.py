@@ -314,9 +314,25 @@ def test_a_stored_activation_is_indexed_as_the_tensor_that_it_stands_for(stored:
     memory, disk = stored
     ours, theirs = disk.activations[HOOKS[0]], memory.activations[HOOKS[0]]
     assert isinstance(ours, StoredActivation) and len(ours) == len(theirs)
+    many = torch.arange(len(theirs)) % 3 == 0
     for index in (3, -1, slice(4, None), torch.tensor([5, 0, 5]), [2, 1], (slice(2, 9), -1), (4, 0), (slice(3), ..., 0), ...):
         torch.testing.assert_close(ours[index], theirs[index], rtol=0, atol=0)
-    many = torch.arange(len(theirs)) % 3 == 0
+    for index in (
+        (..., 0),
+        ([0, 3], [1, -1]),
+        (torch.tensor([[0, 1]]), torch.tensor([[1], [0]])),
+        (),
+        None,
+        (None, 2),
+        (0, ..., 0),
+    ):
+        torch.testing.assert_close(ours[index], theirs[index], rtol=0, atol=0)
+    for index in (many, (many, 0), (slice(4), torch.tensor([1, 0])), torch.zeros(0, dtype=torch.long), theirs[..., 0] > 0):
+        torch.testing.assert_close(ours[index], theirs[index], rtol=0, atol=0)
+    for chosen in (many, torch.tensor([-1, 0])):
+        torch.testing.assert_close(ours.select(chosen).read(), theirs[chosen], rtol=0, atol=0)
+        torch.testing.assert_close(ours.read(chosen), theirs[chosen], rtol=0, atol=0)
+        assert ours.select(chosen).shape == theirs[chosen].shape
     torch.testing.assert_close(disk.select(many.nonzero()[:, 0]).activations[HOOKS[0]][1:], theirs[many][1:], rtol=0, atol=0)
     torch.testing.assert_close(torch.tensor(np.asarray(ours)), theirs, rtol=0, atol=0)
     with pytest.raises(IndexError):

@@ -186,3 +186,17 @@ def test_the_rate_warms_up_and_decays_to_zero() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9]
     assert rates[-1] < 1e-3
+
+
+def test_a_model_of_tied_weights_has_checkpoints(tmp_path: Path) -> None:
+    """Two names of one tensor: safetensors refuses memory that is shared."""
+
+    def tied() -> Model:
+        made = model()
+        made.unembed.weight = made.embed.weight
+        return made
+
+    first, again, checkpoints = tied(), tied(), Checkpoints(tmp_path)
+    train(first, Parity(), TRAINING, seed=3, checkpoints=checkpoints)
+    checkpoints.restore(again)
+    assert again.unembed.weight is again.embed.weight and torch.equal(again.embed.weight, first.embed.weight)
