@@ -50,7 +50,7 @@ class Checkpoints:
     @property
     def newest(self) -> Path | None:
         """The last checkpoint. Raises AlteredFileError if it is not as it was written."""
-        for path in reversed(self._all()):
+        for path in reversed(self._files("step")):
             if self.ledger is None or self.ledger.holds(path):
                 return path
         return None
@@ -69,9 +69,10 @@ class Checkpoints:
 
     def _by_step(self) -> dict[int, Path]:
         newest = self.newest
-        kept = sorted(self.folder.glob("kept-*.safetensors"))
-        finished = [path for path in kept if self.ledger is None or self.ledger.holds(path)]
-        return {_step(path): path for path in [*([] if newest is None else [newest]), *finished]}
+        return {_step(path): path for path in [*([] if newest is None else [newest]), *self._finished_to_look_at()]}
+
+    def _finished_to_look_at(self) -> list[Path]:
+        return [path for path in self._files("kept") if self.ledger is None or self.ledger.holds(path)]
 
     def mark(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as it is now, where its step is one of those to keep and does not stand there already."""
@@ -86,7 +87,7 @@ class Checkpoints:
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         path = self.folder / f"step-{progress.step:07d}.safetensors"
-        old = [other for other in self._all() if other != path]
+        old = [other for other in self._files("step") if other != path]
         if self.ledger is not None:
             self.ledger.clear(path)
         save_checkpoint(path, model, optimizer, progress, self.about)
@@ -94,6 +95,13 @@ class Checkpoints:
             self.ledger.record([path], old)
         for other in old:
             other.unlink()
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process left behind: checkpoints older than the newest, and those that the ledger does not list."""
+        finished = {self.newest, *self._finished_to_look_at()}
+        for path in (*self._files("step"), *self._files("kept")):
+            if path not in finished:
+                path.unlink() if self.ledger is None else self.ledger.clear(path)
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
         """Fill model and optimizer from the newest checkpoint; nothing is done (step 0) when there is none."""
@@ -105,8 +113,10 @@ class Checkpoints:
         newest = self.newest
         return Progress(0, ()) if newest is None else progress_of(newest)
 
-    def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"))
+    def _files(self, kind: str) -> list[Path]:
+        """The files of checkpoints "step" or "kept", by step, whether they were finished or not."""
+        found = self.folder.glob(f"{kind}-*.safetensors")
+        return sorted((path for path in found if path.stem.removeprefix(f"{kind}-").isdecimal()), key=_step)
 
 
 def _step(path: Path) -> int:

@@ -278,6 +278,7 @@ class Run:
         model = Model(config)
         about = {"config": to_plain(config), "task": to_plain(task), "length": training.length}
         checkpoints = replace(self.checkpoints(label), about=about, keep=self.keep)
+        checkpoints.remove_leftovers()
         progress = checkpoints.restore(model)
         gone = [step for step in self.keep if step < progress.step and step not in checkpoints.steps]
         if gone:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from folder_learning import FILES, Learning, Losses, digests, flip, loss
 
 from statescope import DeltaNet, Model, ModelConfig, Run, Study
@@ -141,7 +142,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("where", ["before the checkpoint is listed", "before the old one is deleted", "while it is written"])
-@pytest.mark.parametrize("which", [1, 2, 3])
+@pytest.mark.parametrize("which", [1, 2, 3, 5])  # the fifth deletion is that of the last checkpoint but one
 def test_killed_around_a_checkpoint_it_ends_with_the_same_bytes(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, which: int
 ) -> None:
@@ -177,6 +178,26 @@ def test_killed_around_a_checkpoint_it_ends_with_the_same_bytes(
     assert digests(path) == whole
     assert [entry.name for entry in (path / "checkpoints" / "model").iterdir()] == ["step-0000006.safetensors"]
     assert Run(path).problems() == []
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_a_killed_process_left_of_checkpoints_goes(made: Path, tmp_path: Path, listed: bool) -> None:
+    """The newest stays, with the optimizer's moments, where its step is one to look at as well, and so does what is no checkpoint."""
+    model = Model(ModelConfig(2, 8, 1, DeltaNet(heads=2)))
+    if listed:
+        shutil.copytree(made, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints" / "model"
+    checkpoints = Checkpoints(folder, Ledger(tmp_path / "run") if listed else None, keep=(3, 10**7))
+    for step in (3, 10**7):
+        checkpoints.save(model, torch.optim.AdamW(model.parameters()), Progress(step, ()))
+        checkpoints.mark(model, Progress(step, ()))
+    there = {path.name for path in folder.iterdir()}
+    assert there == {"kept-0000003.safetensors", "kept-10000000.safetensors", "step-10000000.safetensors"}
+    for name in ("step-0000003", "step-9999999", "step-x", *(("step-10000001", "kept-0000002") if listed else ())):
+        shutil.copy(folder / "step-10000000.safetensors", folder / f"{name}.safetensors")
+    checkpoints.remove_leftovers()
+    assert {path.name for path in folder.iterdir()} == there | {"step-x.safetensors"}
+    assert checkpoints.newest == folder / "step-10000000.safetensors" and checkpoints.steps == [3, 10**7]
 
 
 # A figure is no reason to lose a result
