@@ -97,7 +97,7 @@ class Checkpoints:
             other.unlink()
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left behind: checkpoints older than the newest, and those that the ledger does not list."""
+        """Delete what a killed process left behind: checkpoints older than the newest, and those that are not listed."""
         finished = {self.newest, *self._finished_to_look_at()}
         for path in (*self._files("step"), *self._files("kept")):
             if path not in finished:

@@ -182,7 +182,7 @@ def test_killed_around_a_checkpoint_it_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_what_a_killed_process_left_of_checkpoints_goes(made: Path, tmp_path: Path, listed: bool) -> None:
-    """The newest stays, with the optimizer's moments, where its step is one to look at as well, and so does what is no checkpoint."""
+    """The newest stays, with the moments, where its step is one to look at as well; so does what is no checkpoint."""
     model = Model(ModelConfig(2, 8, 1, DeltaNet(heads=2)))
     if listed:
         shutil.copytree(made, tmp_path / "run")
