@@ -25,18 +25,6 @@ from statescope.probe.runs.manifest import AlteredFileError
 from statescope.probe.runs.progress import RunWarning
 from statescope.probe.runs.run_folder import OtherRunError
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Learning().run(tmp_path_factory.mktemp("made") / "run").path
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
-
-
 # What is listed is there, as it was written
 
 

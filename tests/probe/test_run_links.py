@@ -17,17 +17,6 @@ from statescope.probe.runs.progress import read_progress
 from statescope.probe.runs.run_folder import OtherRunError
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Learning().run(tmp_path_factory.mktemp("made") / "run").path
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
-
-
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     folder = tmp_path / "outside"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -27,17 +26,6 @@ WORKER = textwrap.dedent(
             run.compute(name, loss, value=float(index))
     """
 )
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Learning().run(tmp_path_factory.mktemp("made") / "run").path
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def work(run: Path, names: Sequence[str]) -> None:
