@@ -1,12 +1,15 @@
-"""Run folders for the app: finished ones made by the real studies at tiny settings, and damaged copies of them."""
+"""Run folders for the app: finished ones made by the real studies at tiny settings, and damaged copies of them; a browser."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from browser import ARGUMENTS, CHROMIUM, serve
+from playwright.sync_api import Page, sync_playwright
 
 from statescope import SourceCode, Training
 from statescope.analyses.studies.parity import ParityStudy
@@ -57,3 +60,19 @@ def damaged(finished: Path, tmp_path: Path) -> Path:
         else:
             path.write_bytes(path.read_bytes()[:100])
     return folder
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser.new_page(viewport={"width": 1280, "height": 1000})
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def port(finished: Path) -> Iterator[int]:
+    with serve(finished) as number:
+        yield number

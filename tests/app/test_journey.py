@@ -3,94 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from browser import SCREENSHOTS, WAIT, choose, plot, serve, settle
+from playwright.sync_api import Page, expect
 
 from statescope import Model, ModelConfig
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EYE = "(eye => [eye.x, eye.y, eye.z])(plot._fullLayout.scene._scene.getCamera().eye)"  # as it is drawn
-WAIT = 30_000  # milliseconds
-
-
-@contextmanager
-def serve(folder: Path, *models: Path) -> Iterator[int]:
-    """`statescope app` over a folder of runs and models, on a port of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "statescope", "app", *map(str, models)]
-    command += ["--folder", str(folder), "--port", str(port), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None and time.monotonic() < deadline, server.stdout.read()
-                    time.sleep(0.2)
-            yield port
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser.new_page(viewport={"width": 1280, "height": 1000})
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def port(finished: Path) -> Iterator[int]:
-    with serve(finished) as number:
-        yield number
-
-
-def settle(page: Page) -> None:
-    """Until the page's script has run."""
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", state="attached", timeout=WAIT)
-
-
-def plot(page: Page, expression: str, which: int = 0) -> Any:
-    """A JavaScript expression of `plot`, a plotly chart of the page."""
-    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot').length > {which}", timeout=WAIT)
-    return page.evaluate(
-        f"(() => {{ const plot = document.querySelectorAll('.js-plotly-plot')[{which}]; return {expression}; }})()"
-    )
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def test_a_layer_is_chosen_and_stands_in_the_address(page: Page, port: int) -> None:
@@ -169,12 +94,14 @@ def test_a_text_is_typed_and_its_state_walked_by_keys_and_by_play(page: Page, tm
         page.wait_for_url("**/live_state**", timeout=2 * WAIT)
         box = page.get_by_role("textbox", name="text")
         box.wait_for(timeout=3 * WAIT)  # what runs models is imported meanwhile
+        settle(page)
         box.fill("some <b>text</b>")
         box.press("Control+Enter")
         page.wait_for_url("**text=some**", timeout=WAIT)
         stepped_to(page, 15)
         choose(page, "below", "path in space")
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length > 1", timeout=WAIT)
+        settle(page)
         page.locator(".strip").focus()
         page.keyboard.press("ArrowLeft")
         stepped_to(page, 14)
