@@ -23,7 +23,8 @@ STUDY_OPTIONS = """--out DIR: the run folder (default runs/{run}).
 --seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
 --workers N: seeds that are done at a time, each in a process of its own.
 --keep 0,10,100: steps of training whose checkpoints are kept; the app shows what changes from one to the next.
---device cuda: where models train, on an NVIDIA GPU; the default is cpu."""
+--device cuda: where models train, on an NVIDIA GPU; the default is cpu.
+The run keeps the last three, and goes on with them unless others are given."""
 FLAGSHIPS = ("parity", "source-code")
 DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
 
@@ -259,7 +260,7 @@ def _run_study(name: str, given: list[str]) -> None:
     given, keep = read_keep(given)
     study, out = read_study(name, given, STUDY_OPTIONS)
     with TerminalReporter() as reporter:
-        finished = study.run(out, reporter, workers=workers, device=device or "cpu", keep=keep)
+        finished = study.run(out, reporter, workers=workers, device=device, keep=keep)
     print_outcome(finished)
 
 

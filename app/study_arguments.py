@@ -145,18 +145,18 @@ def _has_no_default(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def read_workers(given: list[str]) -> tuple[list[str], int]:
-    """Split --workers N from the other flags. Raises BadSettingError for what is no count."""
+def read_workers(given: list[str]) -> tuple[list[str], int | None]:
+    """Split --workers N from the other flags; None where it is not there. Raises BadSettingError for what is no count."""
     flags, text = take_out("--workers", given)
     if text is not None and not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= 99 and len(text) < 5):
         raise BadSettingError(f"--workers needs a number from 1 to 99, got {text[:40]!r}")
-    return flags, int(text or 1)
+    return flags, None if text is None else int(text)
 
 
-def read_keep(given: list[str]) -> tuple[list[str], tuple[int, ...]]:
-    """Split --keep 0,10,100 from the other flags. Raises BadSettingError for what are no steps."""
+def read_keep(given: list[str]) -> tuple[list[str], tuple[int, ...] | None]:
+    """Split --keep 0,10,100 from the other flags; None where it is not there. Raises BadSettingError for what are no steps."""
     flags, text = take_out("--keep", given)
-    return flags, () if text is None else parse_steps(text)
+    return flags, None if text is None else parse_steps(text)
 
 
 @contextmanager

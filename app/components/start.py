@@ -14,6 +14,7 @@ from shlex import quote
 import streamlit as st
 
 from ...probe.runs.lock import LOCK
+from ...probe.runs.manifest import FILE as MANIFEST
 from ...probe.runs.progress import read_progress
 from ...probe.runs.run import Run
 from ...probe.runs.study import list_studies
@@ -37,21 +38,39 @@ def offer_first_run() -> None:
     st.markdown(f"Or start here, with the smallest: *{entry.question}*")
     if st.button(f"Run {entry.name} (about {entry.time})", type="primary", icon=":material/play_arrow:"):
         out = runs_folder() / SMALLEST
-        start(["run", SMALLEST, "--out", str(out)], Path(f".{SMALLEST}.log"))
-        deadline = time.monotonic() + 20
-        while not (out / "manifest.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        st.rerun()
+        if start_run(out, [SMALLEST, "--out", str(out)]):
+            st.rerun()
 
 
-def start(arguments: Sequence[str], log: Path) -> None:
+def start_run(folder: Path, arguments: Sequence[str]) -> bool:
+    """Start `statescope run`, and wait until it works in the folder; False, with why on the page, where it never does."""
+    log = Path(f".{folder.name}.log")
+    process, told = start(["run", *arguments], log), st.empty()
+    begin = time.monotonic()
+    while process.poll() is None and not _is_begun(folder):
+        told.caption(f"It is starting: {time.monotonic() - begin:.0f} s")
+        time.sleep(0.2)
+    told.empty()
+    if process.poll() in (None, 0) or _is_begun(folder):
+        return True
+    last = (runs_folder() / log).read_text(errors="replace").strip().splitlines()[-1:]
+    st.error(f"It was not started: {literal(last[0] if last else f'its process ended with {process.returncode}')}")
+    return False
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a process works in a run, or has ended its work."""
+    return (folder / MANIFEST).exists() and Run(folder).status != "interrupted"
+
+
+def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Run a command of statescope in a process of its own, which outlives this page. log: its output, in the folder of runs."""
     path = runs_folder() / log.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # never written through a link that stands there
     with path.open("xb") as output:
         command = [sys.executable, "-m", "statescope", *arguments]
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 @st.fragment(run_every=1.0)
@@ -99,11 +118,8 @@ def tell_status(run: Run) -> None:
             "This run was interrupted. This goes on where it stopped, and ends with the same numbers:\n\n"
             + literal(f"statescope run {quote(str(run.path))}")
         )
-        if st.button("Go on", icon=":material/play_arrow:", key=f"go-on-{run.path.name}"):
-            start(["run", str(run.path)], Path(f".{run.path.name}.log"))
-            deadline = time.monotonic() + 20
-            while Run(run.path).status == "interrupted" and time.monotonic() < deadline:
-                time.sleep(0.1)
+        going_on = st.button("Go on", icon=":material/play_arrow:", key=f"go-on-{run.path.name}")
+        if going_on and start_run(run.path, [str(run.path)]):
             st.rerun()
     elif run.status == "failed":
         st.error(f"This run failed: {literal(run.manifest.error)}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import streamlit as st
 
 from ...probe.configuration import BadSettingError
@@ -12,7 +9,7 @@ from ...probe.errors import StatescopeError
 from ...probe.runs.run import Run
 from ...probe.runs.study import Study, list_studies
 from ..components.choose import choose
-from ..components.start import start, tell_status
+from ..components.start import start_run, tell_status
 from ..components.study_form import Field, fields_of, prepare, study_of
 from ..components.text import literal
 from ..environment import runs_folder
@@ -97,8 +94,5 @@ def _begin(name: str, seeds: str, workers: int, keep: str, texts: dict[str, str]
     elif Run(out).status == "running":
         st.info(f"{literal(out.name)} is running already.")
     else:
-        start(["run", str(out), "--out", str(out), "--workers", str(workers), *kept], Path(f".{out.name}.log"))
-        deadline = time.monotonic() + 20
-        while Run(out).status == "interrupted" and time.monotonic() < deadline:
-            time.sleep(0.1)
+        start_run(out, [str(out), "--out", str(out), "--workers", str(workers), *kept])
     st.session_state[STARTED] = out.name

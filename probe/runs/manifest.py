@@ -16,12 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from ..configuration import Configuration, Natural, from_plain
+from ..configuration import Configuration, Count, Natural, from_plain
 from ..errors import StatescopeError
 from ..files import DamagedFileError, read_json, sha256, write_text
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
 FILE = "manifest.json"
 PACKAGES = ("statescope", "torch", "triton", "transformer-lens", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "zarr")
 
@@ -80,12 +80,24 @@ class ResultRecord(Configuration):
 
 
 @dataclass(frozen=True)
+class Execution(Configuration):
+    """How a run is carried out, which is none of its settings: whoever goes on with it does so in the same way."""
+
+    workers: Count = 1
+    """So many processes may work at a time."""
+    device: str = "cpu"
+    """This is where models train."""
+    keep: tuple[Natural, ...] = ()
+    """Checkpoints of these steps of training stay beside the newest."""
+
+
+@dataclass(frozen=True)
 class Manifest(Configuration):
     """The record of a run.
 
     outcome: "unfinished" until the study has ended. Whether an unfinished run goes on or was interrupted is not stored but
     seen from its lock. files: path in the folder -> its record; a capture is one entry. results: name -> what is known of it.
-    seconds: time spent in each stage that is within no other, so that they add up.
+    execution: how it was carried out last. seconds: time spent in each stage that is within no other, so that they add up.
     """
 
     study: str
@@ -97,6 +109,7 @@ class Manifest(Configuration):
     packages: Mapping[str, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
+    execution: Execution = Execution()
     seconds: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     results: Mapping[str, ResultRecord] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -89,11 +89,12 @@ class Study(Configuration, Kinds, family="study"):
         out: str | Path | None = None,
         reporter: Reporter | None = None,
         *,
-        workers: int = 1,
-        device: str = "cpu",
-        keep: tuple[int, ...] = (),
+        workers: int | None = None,
+        device: str | None = None,
+        keep: tuple[int, ...] | None = None,
     ) -> Run:
-        """Run the study and return the run.
+        """Run the study and return the run. What is not given of `workers`, `device` and `keep` is as it was when the run in the
+        folder was last worked on; of a new run it is one process, the CPU, and no step.
 
         out: the folder (default runs/<name>). workers: processes that may work at a time, each on one math thread; the numbers do
             not depend on it. device: where models train, such as "cuda", on which the kernels run that are made for it; what is
@@ -106,13 +107,18 @@ class Study(Configuration, Kinds, family="study"):
         import torch
 
         torch.set_num_threads(1)
-        _check_device(device)
+        _check_device(device or "cpu")
         self.check()
         configuration = to_plain(self)
+        given = {name: value for name, value in (("workers", workers), ("device", device), ("keep", keep)) if value is not None}
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
-            run.workers, run.device, run.keep = workers, device, keep
-            if device != "cpu":
-                run.ledger.update(hardware={**run.manifest.hardware, "trained on": device})
+            execution = replace(run.manifest.execution, **given)
+            _check_device(execution.device)
+            run.workers, run.device, run.keep = execution.workers, execution.device, execution.keep
+            if execution != run.manifest.execution:
+                run.ledger.update(execution=execution)
+            if run.device != "cpu":
+                run.ledger.update(hardware={**run.manifest.hardware, "trained on": run.device})
             self.execute(run)
         return run
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,13 @@ def submitted(app: AppTest) -> AppTest:
 
 
 def test_the_form_starts_what_it_says_and_tells_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr("statescope.app.pages.new_run.start", lambda arguments, log: started.append(arguments))
-    monkeypatch.setattr("statescope.app.pages.new_run.time.monotonic", iter(range(0, 10_000, 30)).__next__)
+    started: list[Sequence[str]] = []
+
+    def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        started.append(arguments)
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr("statescope.app.components.start.start", start)
     app = open_app(tmp_path, monkeypatch, "new_run", new="parity-small")
     assert not app.exception
     app.text_input(key="set-parity-small-training.steps").set_value("none")
@@ -114,3 +120,19 @@ def test_the_form_starts_what_it_says_and_tells_what_is_wrong(tmp_path: Path, mo
     app.text_input(key="set-parity-small-seeds").set_value("0..x")
     submitted(app)
     assert "seeds are a range" in app.error[0].value
+
+
+def test_a_start_that_fails_says_why_and_goes_on_waiting_for_no_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page waits as long as the process lives, and no longer."""
+    study = study_of("parity-small", 0, {})
+    out = prepare(study, tmp_path)
+
+    def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        (tmp_path / log).write_text("one line\nstatescope: the disk is full\n")
+        return subprocess.Popen(["sh", "-c", "sleep 0.5; exit 1"])
+
+    monkeypatch.setattr("statescope.app.components.start.start", start)
+    app = open_app(tmp_path, monkeypatch, run=out.name)
+    next(button for button in app.button if button.label == "Go on").click().run()
+    assert [error.value for error in app.error] == ["It was not started: `statescope: the disk is full`"]
+    assert not app.exception and Run(out).status == "interrupted"

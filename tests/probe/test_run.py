@@ -22,7 +22,7 @@ from statescope.probe.files import DiskFullError, write_bytes, write_whole
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import DamagedResultError, Result
 from statescope.probe.runs.lock import RunInUseError
-from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
+from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError, Execution
 from statescope.probe.runs.run import list_runs
 from statescope.probe.runs.run_folder import OtherRunError
 from statescope.probe.runs.study import study_named
@@ -175,6 +175,32 @@ def test_an_error_is_recorded_and_the_run_can_go_on(tmp_path: Path) -> None:
     with Run.working(tmp_path / "run", "s", {}, 0):
         pass
     assert Run(tmp_path / "run").manifest.error is None
+
+
+@dataclass(frozen=True)
+class Stopping(Study, kind="test_stopping"):
+    """It stops the first time, and says in its result how it was carried out the second."""
+
+    def execute(self, run: Run) -> None:
+        if not (run.path / "begun").exists():
+            (run.path / "begun").touch()
+            raise RuntimeError("stopped")
+        run.compute("first", self.numbers, given=(run.workers, *run.keep))
+
+    def numbers(self, given: tuple[int, ...]) -> Numbers:
+        return Numbers(pd.DataFrame({"x": given}))
+
+
+def test_who_goes_on_with_a_run_does_so_as_it_was_begun(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stopped"):
+        Stopping().run(tmp_path / "run", keep=(0, 10), workers=2)
+    run = Stopping().run(tmp_path / "run")
+    assert run.result("first").table["x"].tolist() == [2, 0, 10]
+    assert Stopping().run(tmp_path / "run", keep=(), workers=3).manifest.execution == Execution(3, "cpu", ())
+    plain = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    del plain["execution"]
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(plain | {"schema_version": 2}))
+    assert Stopping().run(tmp_path / "run").keep == ()  # of a run that says nothing of it
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
