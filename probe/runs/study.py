@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configuration import BadSettingError, Configuration, Natural, from_plain, to_plain
 from ..declarations import declarations
@@ -110,7 +110,9 @@ class Study(Configuration, Kinds, family="study"):
         _check_device(device or "cpu")
         self.check()
         configuration = to_plain(self)
-        given = {name: value for name, value in (("workers", workers), ("device", device), ("keep", keep)) if value is not None}
+        given: dict[str, Any] = {
+            name: value for name, value in (("workers", workers), ("device", device), ("keep", keep)) if value is not None
+        }
         with Run.working(out or Path("runs") / self.run_name, self.kind, configuration, self.seed, reporter) as run:
             execution = replace(run.manifest.execution, **given)
             _check_device(execution.device)
