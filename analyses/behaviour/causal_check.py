@@ -110,7 +110,7 @@ class Bench:
         self.at = changed
         self.model, self.batch, self.measure = model, batch, measure
         own: dict[str, Any] = {} if taps is None else {"taps": taps}
-        begin, layer = _entering(model, hook, batch.tokens)
+        begin, layer = entering(model, hook, batch.tokens)
         own |= layer
         self.run = partial(model.run_with_hooks, begin, **own)
         with torch.no_grad():
@@ -146,7 +146,7 @@ class Bench:
         return name, partly
 
 
-def _entering(model: HookedModel, hook: str, tokens: Tensor) -> tuple[Tensor, dict[str, int]]:
+def entering(model: HookedModel, hook: str, tokens: Tensor) -> tuple[Tensor, dict[str, int]]:
     """What enters the block of a hook, before which nothing changes, with the keyword that begins there; else the tokens."""
     layer = layer_of(hook)
     if not layer or not isinstance(model, Model):  # other models begin with tokens

@@ -126,3 +126,20 @@ def test_what_cannot_be_patched_is_refused(pairs: tuple[Tensor, Tensor]) -> None
         patching_sweep(model, target, source, lambda logits: logits)
     with pytest.raises(ValueError, match="is not known"):
         patching_sweep(model, target, source, METRIC, hooks=["blocks.0.hook_nothing"])
+
+
+def test_attribution_costs_as_many_runs_whatever_the_number_of_places(pairs: tuple[Tensor, Tensor]) -> None:
+    model, (target, source) = small(), pairs
+    taken: list[int] = []
+    model.register_forward_pre_hook(lambda module, given: taken.append(1))
+    counts = []
+    for positions in ([2], None):
+        taken.clear()
+        found = patching_sweep(
+            model, target, source, METRIC, hooks=[PRE, STATE], method="attribute", positions=positions, randoms=9
+        )
+        counts.append(len(taken))
+    assert counts[0] == counts[1] > 0
+    table = found.to_frame().set_index(["hook", "position"])["effect"]
+    assert table["blocks.0.attn.hook_state", 4] == 0  # nothing reads a state behind the last token
+    assert (table[["blocks.1.hook_resid_pre"]].xs(4, level="position") != 0).all()
