@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...kernels.operators.operator import Operator
 
 Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
+Product = Callable[[Tensor], Tensor]  # from a vector [P] to the operator times it
 
 
 class OfParameters(Operator):
@@ -75,18 +76,16 @@ class OfParameters(Operator):
 
     def matmat(self, x: Tensor) -> Tensor:
         self.check(x)
+        total = torch.zeros_like(x)
         with torch.enable_grad():
-            return torch.stack([self._product(column) for column in x.unbind(-1)], dim=-1)
-
-    def _product(self, vector: Tensor) -> Tensor:
-        total = torch.zeros_like(vector)
-        for inputs, targets in self.batches:
-            total = total + len(inputs) / self.total * self._of_batch(self._outputs(inputs), targets, vector)
+            for inputs, targets in self.batches:
+                product = self._of_batch(self._outputs(inputs), targets)
+                total += len(inputs) / self.total * torch.stack([product(column) for column in x.unbind(-1)], dim=-1)
         return total
 
     @abstractmethod
-    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
-        """The batch's own operator times a vector [P]."""
+    def _of_batch(self, outputs: Tensor, targets: Any) -> Product:
+        """The batch's own operator. What all vectors share, such as the gradient, is differentiated once."""
 
     def _outputs(self, inputs: Tensor) -> Tensor:
         inputs = inputs.double() if inputs.is_floating_point() else inputs
@@ -96,8 +95,8 @@ class OfParameters(Operator):
 
     def _gradients(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> list[Tensor]:
         leaves = list(self.leaves.values())
-        found = torch.autograd.grad(value, leaves, weights, create_graph=again, allow_unused=True, materialize_grads=True)
-        return list(found)
+        options = {"create_graph": again, "retain_graph": True, "allow_unused": True, "materialize_grads": True}
+        return list(torch.autograd.grad(value, leaves, weights, **options))
 
     def _along(self, gradients: Sequence[Tensor], vector: Tensor) -> Tensor:
         """The product of gradients, leaf by leaf, with a vector [P].
@@ -115,12 +114,16 @@ def _flat(gradients: Sequence[Tensor]) -> Tensor:
 class InOutputs(OfParameters):
     """A mean of J_i^T C_i J_i, with J_i the Jacobian of the outputs and C_i a positive semidefinite matrix in the outputs."""
 
-    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+    def _of_batch(self, outputs: Tensor, targets: Any) -> Product:
         probe = torch.zeros_like(outputs, requires_grad=True)
         pulled = self._gradients(outputs, probe, again=True)
-        along = self._along(pulled, vector)
-        (moved,) = torch.autograd.grad(along, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
-        return _flat(self._gradients(outputs, self._curved(outputs.detach(), targets, moved.detach())))
+
+        def product(vector: Tensor) -> Tensor:
+            along = self._along(pulled, vector)
+            (moved,) = torch.autograd.grad(along, probe, retain_graph=True)  # J v, the derivative of J^T u by u along v
+            return _flat(self._gradients(outputs, self._curved(outputs.detach(), targets, moved.detach())))
+
+        return product
 
     @abstractmethod
     def _curved(self, outputs: Tensor, targets: Any, moved: Tensor) -> Tensor:
@@ -138,9 +141,9 @@ class Hessian(OfParameters):
         super().__init__(model, batches)
         self.loss = loss
 
-    def _of_batch(self, outputs: Tensor, targets: Any, vector: Tensor) -> Tensor:
+    def _of_batch(self, outputs: Tensor, targets: Any) -> Product:
         gradients = self._gradients(self.loss(outputs, targets), again=True)
-        return _flat(self._gradients(self._along(gradients, vector)))
+        return lambda vector: _flat(self._gradients(self._along(gradients, vector)))
 
 
 class GaussNewton(InOutputs):

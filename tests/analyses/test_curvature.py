@@ -49,6 +49,19 @@ def test_the_hessian_is_the_matrix_of_second_derivatives() -> None:
     assert operator.parameters["embed.weight"].stop - operator.parameters["embed.weight"].start == 16
 
 
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton])
+def test_vectors_of_one_product_share_a_pass_over_each_batch(kind: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    passes: list[int] = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    operator = kind(model, half_square, [(torch.randn(n, 3), torch.randn(n, 2)) for n in (2, 5)])
+    vectors = torch.randn(operator.shape[0], 4, dtype=torch.float64)
+    together = operator.matmat(vectors)
+    assert len(passes) == 2
+    each = torch.stack([operator.matmat(vector[:, None])[:, 0] for vector in vectors.unbind(1)], 1)
+    torch.testing.assert_close(together, each, rtol=1e-13, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", [Hessian, GaussNewton, EmpiricalFisher])
 def test_each_holds_what_every_operator_must(kind: Any) -> None:
     model = nn.Sequential(nn.Embedding(4, 3), nn.Tanh(), nn.Linear(3, 4))

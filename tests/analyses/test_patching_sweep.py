@@ -131,7 +131,8 @@ def test_what_cannot_be_patched_is_refused(pairs: tuple[Tensor, Tensor]) -> None
 def test_attribution_costs_as_many_runs_whatever_the_number_of_places(pairs: tuple[Tensor, Tensor]) -> None:
     model, (target, source) = small(), pairs
     taken: list[int] = []
-    model.register_forward_pre_hook(lambda module, given: taken.append(1))
+    run = model.forward
+    model.forward = lambda *given, **how: taken.append(1) or run(*given, **how)
     counts = []
     for positions in ([2], None):
         taken.clear()
