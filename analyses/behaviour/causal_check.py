@@ -146,7 +146,7 @@ class Bench:
         return name, partly
 
 
-def entering(model: HookedModel, hook: str, tokens: Tensor) -> tuple[Tensor, dict[str, int]]:
+def entering(model: HookedModel, hook: str, tokens: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """What enters the block of a hook, before which nothing changes, with the keyword that begins there; else the tokens."""
     layer = layer_of(hook)
     if not layer or not isinstance(model, Model):  # other models begin with tokens

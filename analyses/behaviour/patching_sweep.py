@@ -131,7 +131,7 @@ class _Activation:
         self.runs, self.hook, self.of_state = runs, hook, "tap" in point.axis_names
         self.slots = {position: slot for slot, position in enumerate(sorted(set(places)))}
         self.changes = self._values(runs.source, []) - self._values(runs.target, runs.corrupt)
-        self.begin, self.layer = (runs.target, {}) if runs.corrupt else entering(runs.model, hook, runs.target)
+        self.begin, self.start = (runs.target, dict[str, Any]()) if runs.corrupt else entering(runs.model, hook, runs.target)
         self.gradients = self._gradients() if method == "attribute" else None
 
     def effects(self, position: int, randoms: int, seed: int) -> list[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
@@ -195,7 +195,7 @@ class _Activation:
     def _measured(self, hooks: list[Any], **run: Any) -> Tensor:
         """The metric of the target runs with further hook functions, which begin where the activation's block does."""
         runs = self.runs
-        return runs.measured(runs.model.run_with_hooks(self.begin, fwd_hooks=[*runs.corrupt, *hooks], **self.layer, **run))
+        return runs.measured(runs.model.run_with_hooks(self.begin, fwd_hooks=[*runs.corrupt, *hooks], **self.start, **run))
 
 
 def _random(like: Tensor, generator: torch.Generator) -> Tensor:
