@@ -44,6 +44,10 @@ class Attention(HeadsConfig, kind="attention"):
         if self.window is not None and self.window < 1:
             raise ValueError(f"window must be at least 1, got {self.window}")
 
+    @property
+    def turned(self) -> bool:
+        return True
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return AttentionMixer(self, width, generator)
 
@@ -55,8 +59,6 @@ class AttentionMixer(Mixer):
         super().__init__(config.kind, config.points)
         heads = config.heads
         key_size, value_size = config.sizes(width)
-        if key_size % 2:
-            raise ValueError(f"rotary positions need an even key_size, got {key_size}")
         self.axis_sizes = {"head": heads, "key": key_size, "value": value_size}
         self.config = config
         sizes = {"q": heads * key_size, "k": heads * key_size, "v": heads * value_size}

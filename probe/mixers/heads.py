@@ -48,9 +48,17 @@ class HeadsConfig(MixerConfig):
         if self.short_convolution < 0:
             raise ValueError(f"short_convolution must not be negative, got {self.short_convolution}")
 
+    @property
+    def turned(self) -> bool:
+        """Whether positions turn queries and keys, two channels at a time, which takes an even K."""
+        return False
+
     def sizes(self, width: int) -> tuple[int, int]:
-        """The sizes K and V that each head has in a stream of this width."""
-        return self.key_size or head_size(width, self.heads), self.value_size or head_size(width, self.heads)
+        """The sizes K and V that each head has in a stream of this width. Raises ValueError for an odd K of what is turned."""
+        key, value = self.key_size or head_size(width, self.heads), self.value_size or head_size(width, self.heads)
+        if self.turned and key % 2:
+            raise ValueError(f"rotary positions need an even key_size, got {key}")
+        return key, value
 
 
 class RecurrentMixer(Mixer):

@@ -45,6 +45,10 @@ class LinearAttention(HeadsConfig, kind="linear_attention"):
     def allowed(self) -> AllowedSpectrum:
         return NO_DECAY
 
+    @property
+    def turned(self) -> bool:
+        return self.rotary
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return LinearAttentionMixer(self, width, generator)
 

@@ -36,6 +36,10 @@ class Linearized(HeadsConfig, kind="linearized"):
     def allowed(self) -> AllowedSpectrum:
         return DECAYS
 
+    @property
+    def turned(self) -> bool:
+        return True
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         return MODULES[self.form](self, width, generator, norm=lambda size: nn.Identity())
 

@@ -33,9 +33,12 @@ class RetNet(HeadsConfig, kind="ret_net"):
     def allowed(self) -> AllowedSpectrum:
         return FIXED_DECAYS
 
+    @property
+    def turned(self) -> bool:
+        return True
+
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
-        log_decay = retnet_log_decay(self.heads)
-        return FixedDecayMixer(self, width, generator, log_decay, functional.silu, rotary=True)
+        return FixedDecayMixer(self, width, generator, retnet_log_decay(self.heads), functional.silu)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class TransNormer(HeadsConfig, kind="trans_normer"):
 
     def build(self, width: int, generator: Generator, layer: int = 0, layers: int = 1) -> Mixer:
         log_decay = lightning_log_decay(self.heads, layer, layers)
-        mixer = FixedDecayMixer(self, width, generator, log_decay, torch.sigmoid, rotary=False)
+        mixer = FixedDecayMixer(self, width, generator, log_decay, torch.sigmoid)
         assert isinstance(mixer.norm, RMSNorm)
         mixer.norm.weight.requires_grad_(False)
         return mixer
@@ -62,16 +65,14 @@ class FixedDecayMixer(HeadMixer):
     recurrence = LINEAR_ATTENTION
     log_decay: Tensor
 
-    def __init__(
-        self, config: HeadsConfig, width: int, generator: Generator, log_decay: Tensor, gate: object, *, rotary: bool
-    ) -> None:
+    def __init__(self, config: HeadsConfig, width: int, generator: Generator, log_decay: Tensor, gate: object) -> None:
         super().__init__(config, width, generator, gate=gate)  # type: ignore[arg-type]
         self.register_buffer("log_decay", log_decay.float(), persistent=False)
-        self.rotary = rotary
+        self.turned = config.turned
 
     def tokens(self, x: Tensor, memory: Memory | None) -> Tokens:
         q, k, v = (self.projected(x, name, memory) for name in ("q", "k", "v"))
-        if self.rotary:
+        if self.turned:
             q, k = rotate_on(q, k, memory)
         else:
             q, k = functional.silu(q), functional.silu(k)

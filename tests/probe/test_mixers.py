@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
 from statescope.probe.mixers.base import Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
+from statescope.probe.mixers.heads import HeadsConfig
 from statescope.probe.models.generate import memory_bytes, stream_logits
 
 GROWS = ("attention",)
@@ -184,6 +186,19 @@ def test_retention_sees_distance_and_not_position(tokens: torch.Tensor) -> None:
     weights = cache[hook][0, 0]
     for lag in range(4):
         torch.testing.assert_close(weights.diagonal(-lag)[1:], weights.diagonal(-lag)[:-1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if isinstance(mixer, HeadsConfig)], ids=label)
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_odd_key_size_runs_or_is_refused_where_positions_turn_pairs_of_channels(mixer: HeadsConfig, size: int) -> None:
+    odd = replace(mixer, key_size=size)
+    if odd.turned:
+        with pytest.raises(ValueError, match="even key_size"):
+            small(odd)
+        return
+    model, place = small(odd), "blocks.0.attn.hook_q"
+    _, cache = model.run_with_cache(torch.tensor([[0, 1, 2]]), names_filter=[name for name in [place] if name in model.hook_dict])
+    assert all(cache[name].shape[-1] == model.mixer(0).axis_sizes["key"] for name in cache)
 
 
 @pytest.mark.parametrize(
