@@ -5,11 +5,13 @@ from __future__ import annotations
 from .analyses.automata.allowed_and_realised import allowed_and_realised
 from .analyses.automata.allowed_groups import GroupVerdict, group_verdict
 from .analyses.automata.automaton import Automaton, group_automaton
+from .analyses.automata.element_spectra import element_spectra
 from .analyses.automata.expressivity import expressivity
 from .analyses.automata.homomorphism import homomorphism
 from .analyses.automata.recovered_automaton import recovered_automaton
 from .analyses.automata.requirements import tracking_requirements
 from .analyses.automata.results.allowed_and_realised import AllowedAndRealised
+from .analyses.automata.results.element_spectra import ElementSpectra
 from .analyses.automata.results.expressivity import Expressivity
 from .analyses.automata.results.homomorphism import Homomorphism
 from .analyses.automata.results.recovered_automaton import RecoveredAutomaton
@@ -40,6 +42,7 @@ from .analyses.similarity.sliced_wasserstein import sliced_wasserstein
 __all__ = [
     "AllowedAndRealised",
     "Automaton",
+    "ElementSpectra",
     "Expressivity",
     "GroupVerdict",
     "Homomorphism",
@@ -64,6 +67,7 @@ __all__ = [
     "concept_alignment",
     "cross_condition_score",
     "doubly_stochastic",
+    "element_spectra",
     "expressivity",
     "group_automaton",
     "group_verdict",

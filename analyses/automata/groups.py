@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -99,6 +100,36 @@ def reflections_needed(group: str) -> int:
 def inverses(group: str) -> Tensor:
     """The index of each element's inverse."""
     return (multiplication(group) == 0).long().argmax(1)
+
+
+def element_orders(group: str) -> Tensor:
+    """The least m with g^m = 1 of each element, [order]."""
+    table = multiplication(group)
+    every = torch.arange(len(table))
+    orders, power = torch.ones_like(every), every
+    while bool((power != 0).any()):
+        orders += power != 0
+        power = torch.where(power != 0, table[every, power], 0)
+    return orders
+
+
+def element_names(group: str) -> list[str]:
+    """Each element in cycles, such as (0 1 2)(3 4), with e the identity; of a cyclic group the number of steps."""
+    if group.startswith("Z"):
+        return [str(step) for step in range(len(elements(group)))]
+    return [_in_cycles(element) for element in elements(group)]
+
+
+def _in_cycles(permutation: Sequence[int]) -> str:
+    said, seen = "", set()
+    for start in range(len(permutation)):
+        cycle = [start]
+        while (after := permutation[cycle[-1]]) != start:
+            cycle.append(after)
+        if start not in seen and len(cycle) > 1:
+            said += f"({' '.join(map(str, cycle))})"
+        seen |= set(cycle)
+    return said or "e"
 
 
 @lru_cache

@@ -21,7 +21,9 @@ from ...probe.tasks.base import generator_for
 from ...probe.tasks.word_problem import WordProblem
 from ..automata.allowed_and_realised import allowed_and_realised
 from ..automata.allowed_groups import group_verdict
+from ..automata.element_spectra import element_spectra
 from ..automata.results.allowed_and_realised import AllowedAndRealised
+from ..automata.results.element_spectra import ElementSpectra
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.results.accuracy_by_length import AccuracyByLength
 from ..behaviour.results.training_curve import TrainingCurve
@@ -116,6 +118,7 @@ class StateTrackingStudy(Study, kind="state-tracking"):
             linear = {name: model for name, model in models.items() if model.config.mixer_of(0).allowed is not None}
             if linear:
                 run.compute(f"allowed_{group.lower()}", self._allowed, models=linear, group=group)
+                run.compute(f"elements_{group.lower()}", self._elements, models=linear, group=group)
         run.compute("state_tracking", self._tracking, accuracies=accuracies)
         run.compute("training", TrainingCurve.of, histories=histories)
 
@@ -134,6 +137,9 @@ class StateTrackingStudy(Study, kind="state-tracking"):
     def _allowed(self, models: dict[str, Model], group: str) -> AllowedAndRealised:
         task, length = WordProblem(group), self.training.length
         return allowed_and_realised(models, task.batch(8, length, "test", generator_for(self.seed, length)).tokens)
+
+    def _elements(self, models: dict[str, Model], group: str) -> ElementSpectra:
+        return element_spectra(models, WordProblem(group), length=self.training.length, seed=self.seed)
 
 
 def _label(group: str, place: int, depth: int) -> str:

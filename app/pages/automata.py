@@ -17,6 +17,7 @@ class Automata(Page, kind="automata"):
         "recovered_automaton",
         "tracking_requirements",
         "homomorphism",
+        "element_spectra",
         "expressivity",
         "fixed_points",
     )
