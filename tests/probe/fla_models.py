@@ -1,8 +1,8 @@
 """Tiny models of flash-linear-attention, run by the library itself on Triton's interpreter.
 
 `python fla_models.py FOLDER` (with TRITON_INTERPRET=1) writes one folder a model, as the library saves it, and beside it the
-library's own logits, and the state of its first layer after each of the first tokens; and, in
-agreement.json, how far our run of each is from the library's.
+library's own logits, the state of its first layer after each of the first tokens, and what `observe` saw of that state meanwhile;
+and, in agreement.json, how far our run of each is from the library's.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def write_models(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _made(name: str, settings: dict[str, Any]) -> Any:
+def made_model(name: str, settings: dict[str, Any]) -> Any:
     import fla.models
     import torch
 
@@ -67,7 +67,7 @@ def _write_logits(name: str, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    model, tokens = _made(name, OF_SOFTMAX[name]), torch.randint(3, V, (2, T))
+    model, tokens = made_model(name, OF_SOFTMAX[name]), torch.randint(3, V, (2, T))
     with torch.no_grad():
         save_file({"tokens": tokens, "logits": model(tokens).logits}, folder / f"{name}.safetensors")
     model.save_pretrained(folder / name)
@@ -77,23 +77,25 @@ def _write(name: str, folder: Path) -> list[float]:
     import torch
     from safetensors.torch import save_file
 
-    from statescope import load
+    from statescope import load, observe
     from statescope.probe.loaders.agreement import check_agreement
 
     settings, value_first = MODELS[name]
-    model = _made(name, settings)
+    model = made_model(name, settings)
     tokens = torch.randint(3, V, (2, T))
     with torch.no_grad():
         logits = model(tokens).logits
         cache, states = None, []
-        for t in range(STEPS):
-            cache = model(tokens[:, t : t + 1], past_key_values=cache, use_cache=True).past_key_values
-            state = cache[0]["recurrent_state"]
-            state = state[-1] if isinstance(state, list | tuple) else state
-            state = state[:, None] if state.ndim == 2 else state  # without heads
-            states.append((state.mT if value_first else state).clone())
+        with observe(model, keep="states") as seen:
+            for t in range(STEPS):
+                cache = model(tokens[:, t : t + 1], past_key_values=cache, use_cache=True).past_key_values
+                state = cache[0]["recurrent_state"]
+                state = state[-1] if isinstance(state, list | tuple) else state
+                state = state[:, None] if state.ndim == 2 else state  # without heads
+                states.append((state.mT if value_first else state).clone())
     model.save_pretrained(folder / name)
-    truth = {"tokens": tokens, "logits": logits, "states": torch.stack(states, 1)}
+    (run,) = seen
+    truth = {"tokens": tokens, "logits": logits, "states": torch.stack(states, 1), "observed": run.states(0, taps="all")}
     save_file({key: x.contiguous() for key, x in truth.items()}, folder / f"{name}.safetensors")
     loaded = [load(folder / name), *([load(model)] if name == "Mamba2" else [])]  # whose folder transformers reads
     agreements = [check_agreement(own, tokens) for own in loaded]

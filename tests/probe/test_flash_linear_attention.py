@@ -61,6 +61,12 @@ def test_states_are_those_of_the_librarys_recurrence_token_by_token(model: Forei
         assert (found - expected).norm() <= 1e-4 * expected.norm(), t
 
 
+def test_states_are_seen_while_the_librarys_own_kernels_generate(truth: dict[str, torch.Tensor]) -> None:
+    """What `observe` saw of a run of the library's own, token by token from its cache, against the states in that cache."""
+    torch.testing.assert_close(truth["observed"], truth["states"], rtol=1e-4, atol=1e-5)
+    assert float((truth["observed"][:, 1:] - truth["states"][:, :-1]).norm()) > 1e-2  # one token too early
+
+
 def test_an_edit_changes_what_comes_after_it(model: ForeignModel, truth: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         plain = model(truth["tokens"])

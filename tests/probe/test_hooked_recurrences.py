@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from fla_models import MODELS, made_model
 from foreign_models import FOREIGN
 from torch import Tensor, nn
 from torch_modules import EXAMPLE, KINDS, TOKENS, Classifier, H, Looped, V, looped
@@ -14,6 +15,7 @@ from statescope import Edit, hooked, load
 from statescope.geometry import state_geometry
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.loaders.agreement import torch_paths
+from statescope.probe.loaders.modules.tensors import tensors_in
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -240,3 +242,41 @@ def test_recurrent_layers_of_transformers_inside_a_module_have_states_and_edits(
     edited = model.run_with_edits(tokens, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.0))]})
     assert float((edited - out).detach().abs().max()) > 1e-5
     assert model.recurrences[0].startswith("backbone.layers.0.")
+
+
+class Pooled(nn.Module):
+    """A regression on real numbers, by one layer of flash-linear-attention between layers of its own."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.enter, self.layer, self.head = nn.Linear(5, 32), layer, nn.Linear(32, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head((self.enter(x) + self.layer(self.enter(x))[0]).mean(1))
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:Triton is not supported on current platform:UserWarning")
+@pytest.mark.filterwarnings("ignore:According to Bo, you are using a potentially buggy FLA implementation of RWKV:UserWarning")
+@pytest.mark.filterwarnings("ignore:The correction_factor is set to 1 by default:UserWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", ["GatedDeltaNet", "GLA", "GSA", "HGRN", "RWKV7", "KDA", "Mamba2"])
+def test_a_layer_of_flash_linear_attention_inside_a_module_has_states_and_edits(name: str) -> None:
+    """Against the whole model of the library that the layer was taken from, whose states are held against the library's own."""
+    foreign = made_model(name, MODELS[name][0])
+    whole, tokens = load(foreign), torch.randint(3, 31, (2, 10))
+    layer, given = whole.mixer(0).module, list[Any]()
+    with layer.register_forward_pre_hook(lambda _, args, kwargs: given.append((args, kwargs)), with_kwargs=True):
+        _, theirs = whole.run_with_cache(tokens, taps=[3, 9], names_filter="blocks.0.attn.hook_state")
+    entering = next(tensors_in(list(given[0])))
+    alone = hooked(layer, entering[:, :4], run=lambda module, x: module(x)[0])
+    _, own = alone.run_with_cache(entering, taps=[3, 9], names_filter="blocks.0.attn.hook_state")
+    torch.testing.assert_close(own["state", 0], theirs["state", 0], rtol=1e-4, atol=1e-6)
+    module, x = Pooled(layer), torch.randn(2, 10, 5)
+    model = hooked(module, x[:, :4])
+    out, cache = model.run_with_cache(x, taps=[3, 9], names_filter=["*.hook_state", "layer.hook_out"])
+    edited = model.run_with_edits(x, {"blocks.0.attn.hook_state": [Edit(3, "scale", torch.tensor(0.0))]})
+    assert model.recurrences == ["layer"] and cache["layer.hook_out"].shape == (2, 10, 32)
+    assert float((edited - out).detach().abs().max()) > 1e-6
+    _, shorter = model.run_with_cache(x[:, :5], taps=3, names_filter="*.hook_state")
+    torch.testing.assert_close(cache["state", 0][:, :1], shorter["state", 0], rtol=1e-4, atol=1e-6)

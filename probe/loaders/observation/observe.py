@@ -50,7 +50,8 @@ class ObservedMixer(ForeignMixer):
     def only_from_nothing(self, state: object, what: str) -> None:
         """Note whether its code goes on from a state."""
         given = state is not None
-        self.continues = given and bool(torch.as_tensor(state).any()) if self.adapter.zero_start else given
+        goes_on = given and bool(torch.as_tensor(state).any()) if self.adapter.zero_start else given
+        self.continues = bool(self.continues) or goes_on
 
 
 @dataclass(frozen=True)
@@ -284,8 +285,8 @@ class Observation(Sequence[ObservedRun]):
         """Read the calls that were kept: their tokens, or their gates alone."""
         for call in self.calls:
             read = call.read() if isinstance(call, _Call) else call
-            self.begun[id(call.mixer)] -= 1
-            if read is not None:
+            if read is not None:  # and not what a family's code does around its recurrence, such as unpadding
+                self.begun[id(call.mixer)] -= 1
                 self._keep(read)
         self.calls.clear()
         self.held = 0

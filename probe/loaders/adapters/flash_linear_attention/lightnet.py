@@ -26,16 +26,17 @@ def _lightnet(
 ) -> tuple[Tensor, Read]:
     """k [B, T, H, K] are logits: with z_t = log sum_{s <= t} e^{k_s} the key is e^{k_t - z_t}, and the log-decay z_{t-1} - z_t.
 
-    Where nothing came before the decay is of no effect, and shown as 0.
+    Where nothing came before the decay is of no effect, and shown as 0. initial_state: (S, z [B, 1, H, K]) of what came before.
     """
     queries, logits, values = working(q, k, v)
     if mixer.mask is not None:
         logits = logits.where(mixer.mask[..., None, None], NOWHERE)
+    started, earlier = (None, None) if initial_state is None else initial_state
     total = _running_log_sum(logits)
-    before = torch.cat([total[:, :1], total[:, :-1]], dim=1)
+    total = total if earlier is None else torch.logaddexp(total, earlier.to(total))
+    before = torch.cat([total[:, :1] if earlier is None else earlier.to(total), total[:, :-1]], dim=1)
     log_decay = (before - total).clamp(max=0.0).where(before > NOWHERE / 2, 0.0)  # rounding may leave it above 0
     tokens = {"q": queries, "k": (logits - total).exp(), "v": values, "log_decay": log_decay}
-    started = None if initial_state is None else initial_state[0]
     return run(mixer, tokens, v, scale, started)[0], (None, None)  # type: ignore[return-value]
 
 

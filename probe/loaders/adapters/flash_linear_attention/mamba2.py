@@ -26,13 +26,15 @@ def _forward(
 
     Their torch path deals them out in turn, which is the same for one group alone.
     """
-    if last_state is not None:
-        raise ValueError("a cache is given: run the hooked model on whole sequences")
+    cached = {} if last_state is None else last_state
+    mixer.only_from_nothing(cached.get("recurrent_state"), "a cache")
     module: Any = mixer.module
     inner, groups, size = module.intermediate_size, module.n_groups, module.ssm_state_size
     gate, mixed, dt = module.in_proj(hidden_states).split([inner, module.conv_dim, module.num_heads], dim=-1)
     shown = 1 if mixer.mask is None else mixer.mask[..., None]
-    convolved = module.conv1d((mixed * shown).mT)[..., : mixed.shape[1]].mT
+    read_before = cached["conv_state"][..., 1:].mT.to(mixed) if cached else mixed[:, :0]
+    convolved = module.conv1d(torch.cat([read_before, mixed * shown], dim=1).mT)
+    convolved = convolved[..., read_before.shape[1] :][..., : mixed.shape[1]].mT
     x, keys, queries = (module.act(convolved) * shown).split([inner, groups * size, groups * size], dim=-1)
     read, state = chunk_scan(
         mixer,
@@ -64,3 +66,4 @@ class FlaMamba2Adapter(FlashLinearAttention, kind="fla_mamba2"):
     spectrum = DECAYS
     methods: ClassVar = {"torch_forward": _forward, "cuda_kernels_forward": _forward}
     value_first = True
+    zero_start = True  # its kernels write over what their cache kept of the convolution
