@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb, pi
@@ -11,8 +10,8 @@ from math import comb, pi
 import torch
 from torch import Generator, Tensor
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 MOST_SUPPORTS = 2000  # of sparse weights, over which Bayes' prediction averages
+AT_ONCE = 256  # of them whose Gram matrices are held
 JITTER = 1e-9  # variance that stands for none, so that Gram matrices of more examples than features can be factored
 
 
@@ -45,7 +44,7 @@ class RandomFunction:
 
     def posterior_mean(self, x: Tensor, y: Tensor, variance: float) -> Tensor:
         """The mean of f(x_i) given the examples before it, whose y have noise of a variance: [B, n]."""
-        return each_prefix(self.covariance(x), y, lambda k, c, y: posterior(k, c, y, variance))
+        return sequential_posterior(self.covariance(x), y, variance)[0]
 
 
 class Linear(RandomFunction):
@@ -75,14 +74,10 @@ class Sparse(Linear):
         """The mean over the sets of weights that are not 0. Raises ValueError where there are more than 2000 of them."""
         if comb(self.dimension, self.active) > MOST_SUPPORTS:
             raise ValueError(f"{self.active} of {self.dimension} weights can be chosen in more than {MOST_SUPPORTS} ways")
-        supports = [list(chosen) for chosen in combinations(range(self.dimension), self.active)]
-
-        def predict(known: Tensor, cross: Tensor, y: Tensor) -> Tensor:
-            y = y[:, None].expand(known.shape[:-1])
-            weight = _log_evidence(known, y, variance).softmax(1)
-            return (weight * posterior(known, cross, y, variance)).sum(1)
-
-        return each_prefix(torch.stack([gram(x[..., chosen]) for chosen in supports], dim=1), y, predict)
+        supports = torch.tensor(list(combinations(range(self.dimension), self.active)))
+        found = [sequential_posterior(gram(x[..., some].movedim(2, 1)), y[:, None], variance) for some in supports.split(AT_ONCE)]
+        means, evidence = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))  # [B, supports, n]
+        return (evidence.softmax(1) * means).sum(1)
 
 
 class FourierSeries(Linear):
@@ -129,26 +124,29 @@ def gram(features: Tensor) -> Tensor:
     return features @ features.mT
 
 
-def each_prefix(gram: Tensor, y: Tensor, predict: Predict) -> Tensor:
-    """predict(K of the examples so far, their row with the next, their y) for each next example: [B, n]; 0 for the first."""
+def sequential_posterior(gram: Tensor, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+    """The posterior mean of each f(x_i) given the y before it, [..., n], and the logarithm of the evidence of those, [..., n].
+
+    gram: K [..., n, n], the covariance of f. y: f with noise of a variance, [..., n]. With a variance that is a penalty the mean
+    is that of ridge regression.
+
+    The first i rows of the Cholesky factor L of K + variance I factor the covariance of the first i examples. So with z = L^-1 y
+    the means of all are sum_{j < i} L_ij z_j, and y_i given those before has the variance L_ii^2. The evidence lacks a constant.
+    """
+    factor = torch.linalg.cholesky(gram + variance * torch.eye(gram.shape[-1], dtype=gram.dtype))
+    z = torch.linalg.solve_triangular(factor, y[..., None].expand(*gram.shape[:-1], 1), upper=False)
+    means = (factor.tril(-1) @ z)[..., 0]
+    own = -0.5 * z[..., 0].square() - factor.diagonal(dim1=-2, dim2=-1).log()
+    return means, own.cumsum(-1) - own
+
+
+def sequential_least_squares(gram: Tensor, y: Tensor) -> Tensor:
+    """The least-squares fit of the smallest norm to the y before it, at each example: [B, n], 0 at the first.
+
+    gram: of the features, [B, n, n]. Every number of examples has a rank of its own, and so a pseudo-inverse.
+    """
     found = [torch.zeros_like(y[:, 0])]
-    found += [predict(gram[..., :n, :n], gram[..., n, :n], y[:, :n]) for n in range(1, y.shape[1])]
+    for n in range(1, y.shape[1]):
+        fit = torch.linalg.pinv(gram[:, :n, :n], rtol=1e-10, hermitian=True) @ y[:, :n, None]
+        found.append((gram[:, n, :n] * fit[..., 0]).sum(-1))
     return torch.stack(found, dim=1)
-
-
-def least_squares(known: Tensor, cross: Tensor, y: Tensor) -> Tensor:
-    """c K^+ y: the least-squares fit, of the smallest norm where there are several."""
-    return (cross * (torch.linalg.pinv(known, rtol=1e-10, hermitian=True) @ y[..., None])[..., 0]).sum(-1)
-
-
-def posterior(known: Tensor, cross: Tensor, y: Tensor, variance: float) -> Tensor:
-    """c (K + variance)^{-1} y: the posterior mean of a Gaussian process, or ridge regression with that penalty."""
-    noisy = known + variance * torch.eye(known.shape[-1], dtype=known.dtype)
-    return (cross * torch.linalg.solve(noisy, y[..., None])[..., 0]).sum(-1)
-
-
-def _log_evidence(known: Tensor, y: Tensor, variance: float) -> Tensor:
-    """log N(y; 0, K + variance), but for a constant."""
-    noisy = known + variance * torch.eye(known.shape[-1], dtype=known.dtype)
-    fit = (y * torch.linalg.solve(noisy, y[..., None])[..., 0]).sum(-1)
-    return -0.5 * (fit + torch.linalg.slogdet(noisy).logabsdet)

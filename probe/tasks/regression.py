@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from .base import Batch, Split, Task, draw_split
-from .random_functions import FAMILIES, JITTER, RandomFunction, each_prefix, gram, least_squares, posterior
+from .random_functions import FAMILIES, JITTER, RandomFunction, gram, sequential_least_squares, sequential_posterior
 
 Function = Literal["linear", "sparse", "gaussian_process", "fourier"]
 
@@ -84,12 +84,11 @@ class InContextRegression(Task, kind="in_context_regression"):
         x, y = batch.tokens[:, ::2, :-1].double(), batch.targets[:, ::2, 0].double()
         features = self.random.features(x)
         products, size = gram(features), features.shape[-1]
+        rates = 1 / (torch.arange(y.shape[1], dtype=y.dtype) + size + 1 + self.noise**2)
         found = {
-            "ols": each_prefix(products, y, least_squares),
-            "ridge": each_prefix(products, y, lambda k, c, y: posterior(k, c, y, penalty)),
-            "gradient_descent": each_prefix(
-                products, y, lambda k, c, y: (c * y).sum(-1) / (k.shape[-1] + size + 1 + self.noise**2)
-            ),
+            "ols": sequential_least_squares(products, y),
+            "ridge": sequential_posterior(products, y, penalty)[0],
+            "gradient_descent": rates * (products.tril(-1) @ y[..., None])[..., 0],
             "bayes": self.random.posterior_mean(x, y, self.noise**2 + JITTER),
         }
         return {name: torch.stack([value, torch.full_like(value, torch.nan)], dim=2).flatten(1) for name, value in found.items()}
