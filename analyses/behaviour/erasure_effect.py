@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,13 @@ def erasure_effect(
         raise ValueError(f"erasers are of one activation; these are of {', '.join(sorted(places)) or 'none'}")
     erased = places.pop()
     looking = _Looking(model, train, test, label, list(dict.fromkeys([erased, *hooks])), positions, estimators, measure, seed)
-    rows = looking.rows(None, NOTHING, erased)
+    rows = looking.rows(None, NOTHING)
     for said, eraser in erasers.items():
-        rows += looking.rows(eraser, said, erased)
+        rows += looking.rows(eraser, said)
     plain = [eraser for eraser in erasers.values() if isinstance(eraser, Eraser)]
     for rank, like in {eraser.rank: eraser for eraser in reversed(plain)}.items():
         drawn = [Eraser.random(like, generator_for(seed, 41, rank, index)) for index in range(randoms)]
-        rows += _mean([looking.rows(one, f"random, rank {rank}", erased) for one in drawn])
+        rows += _mean([looking.rows(one, f"random, rank {rank}") for one in drawn])
     table = pd.DataFrame(rows).assign(model=name, label=label, erased=erased)
     about = {"measure": getattr(measure, "__name__", "measure"), "randoms": randoms, "seed": seed}
     return ErasureEffect(table[list(ErasureEffect.columns)], about)
@@ -86,20 +87,19 @@ class _Looking:
     measure: Measure
     seed: int
 
-    def rows(self, eraser: Eraser | LabelledEraser | None, said: str, erased: str) -> list[dict[str, Any]]:
+    def rows(self, eraser: Eraser | LabelledEraser | None, said: str) -> list[dict[str, Any]]:
         """A row for each estimator and place, in the model with the eraser."""
-        taps: dict[str, Any] = {"taps": self.positions} if erased.endswith("hook_state") else {}
         with self._erasing(eraser, self.train):
             seen = self._capture(self.train)
         with self._erasing(eraser, self.test):
-            held_out = self._capture(self.test)
+            held_out = self._held_out if eraser is None else self._capture(self.test)
         with self._erasing(eraser, self.test):
-            changed = self._output(taps)
-        change = changed - self._output({})
+            changed = self._output({"taps": self.positions} if self._of_state else {})
+        change = changed - self._plain
         groups = np.concatenate([batch.groups[:, None].expand(batch.tokens.shape[:2]).flatten().numpy() for batch in self.test])
         counted = ~np.isnan(change)
         low, high = group_bootstrap(change[counted], groups[counted], 500, self.seed)
-        about = {"eraser": said, "rank": 0 if eraser is None else eraser.rank, "moved": self._moved(eraser, erased)}
+        about = {"eraser": said, "rank": 0 if eraser is None else eraser.rank, "moved": self._moved(eraser)}
         about |= {"change": float(change[counted].mean()), "change_low": low, "change_high": high}
         found = []
         for estimator in self.estimators:
@@ -119,14 +119,27 @@ class _Looking:
             return nullcontext()
         if isinstance(eraser, Eraser):
             return self.model.hooks(fwd_hooks=[eraser.ablate()])
-        in_turn = iter([self._labels(batch, eraser.hook) for batch in batches])
+        in_turn = iter([self._labels(batch) for batch in batches])
         return self.model.hooks(fwd_hooks=[(eraser.hook, lambda value, hook: eraser(value, next(in_turn)))])
 
-    def _labels(self, batch: Batch, hook: str) -> Tensor:
-        """The label of each vector of a hook: of all tokens, or of those whose state is tapped."""
+    def _labels(self, batch: Batch) -> Tensor:
+        """The label of each vector of the erased activation: of all tokens, or of those whose state is tapped."""
         found = batch.labels[self.label]
-        of_state = self.model.points[hook].firing == "taps"
-        return found[:, list(Tap.of(self.positions).resolve(batch.tokens.shape[1]))] if of_state else found
+        return found[:, list(Tap.of(self.positions).resolve(batch.tokens.shape[1]))] if self._of_state else found
+
+    @property
+    def _of_state(self) -> bool:
+        return self.model.points[self.places[0]].firing == "taps"
+
+    @cached_property
+    def _held_out(self) -> Capture:
+        """What probes are tested on where nothing is erased."""
+        return self._capture(self.test)
+
+    @cached_property
+    def _plain(self) -> np.ndarray[Any, Any]:
+        """What the model gives where nothing is erased."""
+        return self._output({})
 
     def _capture(self, batches: Sequence[Batch]) -> Capture:
         return capture(self.model, list(batches), self.places, positions=self.positions)
@@ -137,12 +150,12 @@ class _Looking:
         found: np.ndarray[Any, Any] = torch.cat(measured).numpy()
         return found
 
-    def _moved(self, eraser: Eraser | LabelledEraser | None, erased: str) -> float:
+    def _moved(self, eraser: Eraser | LabelledEraser | None) -> float:
         """How far an eraser moves the test capture's activations, as a share of their variance."""
         if eraser is None:
             return 0.0
-        found = self._capture(self.test)
-        plain: Tensor = found.activation(erased)[found.position_table >= 0][None]  # shorter sequences have fewer samples
+        found = self._held_out
+        plain: Tensor = found.activation(self.places[0])[found.position_table >= 0][None]  # shorter sequences have fewer samples
         centred = plain - plain.mean(1)
         told = [] if isinstance(eraser, Eraser) else [found.label(self.label)[None]]
         return float((eraser(plain, *told) - plain).abs().square().sum() / centred.abs().square().sum())
