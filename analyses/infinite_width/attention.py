@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from .network import InfiniteNetwork, Kernels, NTKLinear
 
+NUMBERS = 2**20  # of an intermediate, which bounds how many matrices are drawn together
+
 
 @dataclass(frozen=True)
 class AttentionNetwork(InfiniteNetwork, kind="attention"):
@@ -26,13 +28,13 @@ class AttentionNetwork(InfiniteNetwork, kind="attention"):
     tied: whether queries and keys have the same weights. sharpness: their variance. weight_variance: w, of values and read-out.
     """
 
+    axes = ("sample", "token", "features")
+
     tied: bool = True
     sharpness: float = 2.0
     weight_variance: float = 1.0
 
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        if first.ndim != 3:
-            raise ValueError(f"attention takes inputs [sample, token, features], got {tuple(first.shape)}")
         one, other = (self._attended(inputs) for inputs in (first, second))
         nngp = self.weight_variance**2 / first.shape[2] * (one @ other.T)
         return Kernels(nngp, 2 * nngp)
@@ -77,34 +79,40 @@ class ManyHeadedAttention(InfiniteNetwork, kind="many-headed attention"):
     sharpness: the variance of queries' and keys' weights. weight_variance: w, of values and read-out.
     """
 
+    axes = ("sample", "token", "features")
+
     sharpness: float = 2.0
     weight_variance: float = 1.0
     draws: int = 4096
     seed: int = 0
 
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        if first.ndim != 3:
-            raise ValueError(f"attention takes inputs [sample, token, features], got {tuple(first.shape)}")
         generator, size = torch.Generator().manual_seed(self.seed), first.shape[2]
         nngp, moved = (torch.zeros(len(first), len(second), dtype=torch.float64) for _ in range(2))
-        for _ in range(self.draws):
-            mixing = torch.randn(size, size, generator=generator, dtype=torch.float64)
-            (one, one_slope), (other, other_slope) = (self._attended(inputs, mixing) for inputs in (first, second))
-            nngp += one @ other.T
+        together = max(1, NUMBERS // (max(len(first), len(second)) * size**2 * max(first.shape[1], size)))
+        for few in torch.arange(self.draws).split(together):
+            mixing = torch.stack([torch.randn(size, size, generator=generator, dtype=torch.float64) for _ in few])
+            one, one_slope = self._attended(first, mixing)
+            other, other_slope = (one, one_slope) if second is first else self._attended(second, mixing)
+            nngp += one.flatten(1) @ other.flatten(1).T
             moved += one_slope.flatten(1) @ other_slope.flatten(1).T
         nngp, moved = (self.weight_variance**2 / (size * self.draws) * sums for sums in (nngp, moved))
         return Kernels(nngp, 2 * nngp + 2 * moved)
 
     def _attended(self, x: Tensor, mixing: Tensor) -> tuple[Tensor, Tensor]:
-        """m_W [N, f] and dm_W / dW [N, f, f, f], of output channel c, query feature i and key feature j in this order.
+        """m_W [N, m, f] and dm_W / dW [N, m, f, f, f] of m matrices W [m, f, f], the latter of output channel c, query feature i
+        and key feature j in this order.
 
         dm_c / dW_ij = (sharpness / f) mean_a x_ai Cov_a(c, j), the covariance of x_b under what token a attends to.
         """
         scale = self.sharpness / x.shape[2]
-        pattern = (scale * x @ mixing @ x.mT).softmax(-1)
-        means = pattern @ x
-        spread = torch.einsum("nab,nbc,nbj->nacj", pattern, x, x) - means[..., :, None] * means[..., None, :]
-        return means.mean(1), scale * torch.einsum("nai,nacj->ncij", x, spread) / x.shape[1]
+        each = x[:, None]
+        pattern = (scale * each @ mixing @ each.mT).softmax(-1)  # [N, m, T, T]
+        means = pattern @ each
+        pairs = (x[..., :, None] * x[..., None, :]).flatten(2)
+        seen = (pattern @ pairs[:, None]).unflatten(-1, (x.shape[2], x.shape[2]))
+        spread = seen - means[..., :, None] * means[..., None, :]
+        return means.mean(2), scale * torch.einsum("nai,nmacj->nmcij", x, spread) / x.shape[1]
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
         """As many heads as channels a head: `width` of each."""

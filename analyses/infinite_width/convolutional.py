@@ -24,6 +24,8 @@ class ConvolutionalNetwork(InfiniteNetwork, kind="convolutional"):
         sequence is shifted. False reads every position with weights of its own, and only equal positions meet.
     """
 
+    axes = ("sample", "position", "features")
+
     depth: int = 1
     kernel_size: int = 3
     nonlinearity: Nonlinearity = ReLU()
@@ -31,8 +33,6 @@ class ConvolutionalNetwork(InfiniteNetwork, kind="convolutional"):
     pooling: bool = True
 
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        if first.ndim != 3:
-            raise ValueError(f"a convolutional network takes inputs [sample, position, features], got {tuple(first.shape)}")
         w, f, size = self.weight_variance, self.nonlinearity, first.shape[2]
         cross = w * self._average(torch.einsum("ntd,msd->nmts", first, second) / size)
         own = [w * self._average_positions(inputs.square().sum(2) / size) for inputs in (first, second)]

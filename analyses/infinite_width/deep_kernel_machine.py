@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
 from .dense import DenseNetwork, input_layer
@@ -44,6 +44,7 @@ def deep_kernel_machine(
     if targets.ndim != 2 or len(targets) != len(x) or strength <= 0 or noise <= 0:
         found = f"{tuple(targets.shape)}, {strength} and {noise}"
         raise ValueError(f"targets [{len(x)}, O], strength > 0 and noise > 0 are needed, got {found}")
+    network.check(x)
     if network.depth < 2:
         raise ValueError("a network of one hidden layer has no layer to learn; give it two or more")
     given = input_layer(x.double(), x.double(), network.weight_variance, network.bias_variance).cross
@@ -63,11 +64,12 @@ def deep_kernel_machine(
         assert at.grad is not None
         return float(value.detach()), at.grad.numpy().ravel()
 
+    def note(intermediate_result: OptimizeResult) -> None:
+        objective.append(-float(intermediate_result.fun))
+
     begin = np.zeros(len(grams) * len(x) ** 2)
     options = {"maxiter": steps, "ftol": 1e-15, "gtol": 1e-10 * max(1.0, strength)}
-    found = minimize(
-        lost, begin, jac=True, method="L-BFGS-B", callback=lambda at: objective.append(-lost(at)[0]), options=options
-    )
+    found = minimize(lost, begin, jac=True, method="L-BFGS-B", callback=note, options=options)
     with torch.no_grad():
         learned = _grams(whitening, torch.tensor(found.x.reshape(len(grams), len(x), len(x))))
         likelihood = _objective(network, learned, first, own, strength, noise)[1]

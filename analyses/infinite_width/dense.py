@@ -107,9 +107,7 @@ class _Residual(nn.Module):
 
 
 def input_layer(first: Tensor, second: Tensor, weight_variance: float, bias_variance: float) -> Layer:
-    """The first linear map, of inputs [N, d] and [M, d]. Raises ValueError for inputs of another shape."""
-    if first.ndim != 2:
-        raise ValueError(f"a dense network takes inputs [sample, features], got {tuple(first.shape)}")
+    """The first linear map, of inputs [N, d] and [M, d]."""
     size = first.shape[1]
     cross = weight_variance / size * (first @ second.T) + bias_variance
     own = [weight_variance / size * inputs.square().sum(1) + bias_variance for inputs in (first, second)]

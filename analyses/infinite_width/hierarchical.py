@@ -24,12 +24,13 @@ class HierarchicalNetwork(InfiniteNetwork, kind="hierarchical"):
     patches: of each layer, from the inputs on; their product is the number of positions.
     """
 
+    axes = ("sample", "position", "features")
+
     patches: tuple[int, ...] = (2, 2)
     nonlinearity: Nonlinearity = ReLU()
     weight_variance: float = 2.0
 
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        self._check(first)
         w, f, size = self.weight_variance, self.nonlinearity, first.shape[2]
         cross = torch.einsum("npd,mpd->nmp", first, second) / size
         own = [inputs.square().sum(2) / size for inputs in (first, second)]
@@ -49,11 +50,11 @@ class HierarchicalNetwork(InfiniteNetwork, kind="hierarchical"):
         merged: Tensor = kernel.unflatten(-1, (-1, self.patches[depth])).mean(-1)
         return merged
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[1] != prod(self.patches):
-            raise ValueError(
-                f"patches {self.patches} take inputs [sample, {prod(self.patches)} positions, features], got {tuple(x.shape)}"
-            )
+    def check(self, inputs: Tensor) -> None:
+        """Raise ValueError for inputs with other axes, or another number of positions than the patches have."""
+        super().check(inputs)
+        if inputs.shape[1] != prod(self.patches):
+            raise ValueError(f"patches {self.patches} take {prod(self.patches)} positions, got inputs {tuple(inputs.shape)}")
 
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
         return _Hierarchical(self, inputs[1], width, generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,16 @@ class InfiniteNetwork(Kinds, family="infinite network"):
 
     Every weight is drawn from N(0, 1) and multiplied by sqrt(weight_variance / fan_in) in the forward pass, every bias by
     sqrt(bias_variance) (Jacot et al. 2018, arXiv:1806.07572).
+
+    axes: of its inputs.
     """
+
+    axes: ClassVar[tuple[str, ...]] = ("sample", "features")
+
+    def check(self, inputs: Tensor) -> None:
+        """Raise ValueError for inputs with other axes than the network takes."""
+        if inputs.ndim != len(self.axes):
+            raise ValueError(f"{self.kind}: it takes inputs [{', '.join(self.axes)}], got {tuple(inputs.shape)}")
 
     @abstractmethod
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
@@ -57,10 +66,10 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     """The kernels of a network of infinite width, between two sets of inputs or of one with itself.
 
     network: such as DenseNetwork(depth=3, nonlinearity=ReLU()) or RecurrentNetwork(nonlinearity=Erf()).
-    first: [N, ...], inputs of the network's own shape: [N, features] or, for sequences, [N, time, features].
+    first: [N, ...], inputs of the network's own axes: [N, features] or, for sequences, [N, time, features].
     second: [M, ...]; left out, it is `first`.
 
-    Raises ValueError for inputs that are no real numbers, that hold NaN, or whose shapes differ.
+    Raises ValueError for inputs that are no real numbers, that hold NaN, whose shapes differ or are not the network's.
     """
     second = first if second is None else second
     for inputs in (first, second):
@@ -70,7 +79,9 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
             raise ValueError("inputs hold NaN or infinity")
     if first.shape[1:] != second.shape[1:]:
         raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
-    return network.kernels(first.double(), second.double())
+    network.check(first)
+    one = first.double()
+    return network.kernels(one, one if second is first else second.double())
 
 
 class NTKLinear(nn.Module):

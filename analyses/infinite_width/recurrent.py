@@ -26,6 +26,8 @@ class RecurrentNetwork(InfiniteNetwork, kind="recurrent"):
     It holds for sequences of one length.
     """
 
+    axes = ("sample", "time", "features")
+
     nonlinearity: Nonlinearity = ReLU()
     recurrent_variance: float = 2.0
     input_variance: float = 1.0
@@ -33,8 +35,6 @@ class RecurrentNetwork(InfiniteNetwork, kind="recurrent"):
     readout_variance: float = 1.0
 
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        if first.ndim != 3:
-            raise ValueError(f"a recurrent network takes inputs [sample, time, features], got {tuple(first.shape)}")
         r, f = self.recurrent_variance, self.nonlinearity
         layer = self._input(first[:, 0], second[:, 0])
         for t in range(1, first.shape[1]):

@@ -29,11 +29,9 @@ def sphere_eigenvalues(kernel: Callable[[Tensor], Tensor], dimension: int, degre
     points, weights = roots_jacobi(nodes, power, power)
     values = kernel(torch.as_tensor(points)).numpy() * weights
     scale = np.exp(gammaln(dimension / 2) - gammaln((dimension - 1) / 2)) / np.pi**0.5
-    found = [
-        scale * float((values * eval_gegenbauer(degree, index, points)).sum()) / float(eval_gegenbauer(degree, index, 1.0))
-        for degree in range(degrees)
-    ]
-    return torch.tensor(found, dtype=torch.float64)
+    degree = np.arange(degrees)
+    found = scale * (eval_gegenbauer(degree[:, None], index, points) @ values) / eval_gegenbauer(degree, index, 1.0)
+    return torch.from_numpy(found)
 
 
 def sphere_multiplicities(dimension: int, degrees: int) -> Tensor:

@@ -39,10 +39,9 @@ def self_distillation(
     values, vectors = torch.linalg.eigh(kernel.double())
     along = vectors.T @ targets.double()
     cross = kernel.double() if test_kernel is None else test_kernel.double()
-    duals = [
-        vectors @ (_mixed(values, ridge, weight, t)[:, None] * along / (values + ridge)[:, None]) for t in range(1, steps + 1)
-    ]
-    return Chain(torch.stack([kernel.double() @ dual for dual in duals]), torch.stack([cross @ dual for dual in duals]))
+    shares = torch.stack([_mixed(values, ridge, weight, step) for step in range(1, steps + 1)])
+    duals = vectors @ (shares[..., None] * along / (values + ridge)[:, None])  # [steps, N, O]
+    return Chain(kernel.double() @ duals, cross @ duals)
 
 
 def self_distillation_limit(kernel: Tensor, targets: Tensor, ridge: float, weight: float, test_kernel: Tensor) -> Tensor:

@@ -216,6 +216,11 @@ def test_bad_input_is_refused() -> None:
     x = SEQUENCES
     with pytest.raises(ValueError, match=r"takes inputs \[sample, features\]"):
         infinite_width_kernels(DenseNetwork(), x)
+    for kind in (RecurrentNetwork, ConvolutionalNetwork, AttentionNetwork, HierarchicalNetwork):
+        with pytest.raises(ValueError, match=rf"takes inputs \[{', '.join(kind.axes)}\]"):
+            infinite_width_kernels(kind(), x[:, 0])
+    with pytest.raises(ValueError, match=r"patches \(2, 3\) take 6 positions"):
+        infinite_width_kernels(HierarchicalNetwork((2, 3)), x[:, :5])
     with pytest.raises(ValueError, match="embed tokens first"):
         infinite_width_kernels(DenseNetwork(), torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="NaN"):
