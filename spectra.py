@@ -18,11 +18,13 @@ from .analyses.spectra.attention_measures import attention_measures
 from .analyses.spectra.by_label import spectrum_by_label
 from .analyses.spectra.circular_transport import circular_distance, circular_embedding, embedded_distance
 from .analyses.spectra.growth import product_growth
+from .analyses.spectra.lasting_directions import lasting_directions
 from .analyses.spectra.memory_horizon import memory_horizon
 from .analyses.spectra.pseudospectrum import pseudospectrum, pseudospectrum_of
 from .analyses.spectra.results.attention_measures import AttentionMeasures
 from .analyses.spectra.results.by_label import SpectrumByLabel
 from .analyses.spectra.results.growth import ProductGrowth
+from .analyses.spectra.results.lasting_directions import LastingDirections
 from .analyses.spectra.results.memory_horizon import MemoryHorizon
 from .analyses.spectra.results.pseudospectrum import Pseudospectrum
 from .analyses.spectra.results.stability import Stability
@@ -60,6 +62,7 @@ __all__ = [
     "HankelSpectrum",
     "Hessian",
     "HippoBases",
+    "LastingDirections",
     "LinearSystem",
     "MeasuredHorizon",
     "MemoryHorizon",
@@ -88,6 +91,7 @@ __all__ = [
     "hutchinson_diagonal",
     "hutchinson_trace",
     "lanczos",
+    "lasting_directions",
     "lyapunov_exponents",
     "measured_horizon",
     "memory_horizon",

@@ -11,6 +11,7 @@ import streamlit as st
 from ...analyses.automata.allowed_and_realised import allowed_and_realised
 from ...analyses.automata.requirements import tracking_requirements
 from ...analyses.spectra.by_label import spectrum_by_label
+from ...analyses.spectra.lasting_directions import lasting_directions
 from ...analyses.spectra.memory_horizon import memory_horizon
 from ...analyses.spectra.stability import stability
 from ...analyses.spectra.transition_measures import transition_measures
@@ -61,6 +62,7 @@ def _views(reading: LiveReading) -> dict[str, View]:
         "each token": ("spectra.transition_spectrum.transition_spectrum", transition_spectrum),
         "measures of each": ("spectra.transition_measures.transition_measures", transition_measures),
         "memory horizons": ("spectra.memory_horizon.memory_horizon", memory_horizon),
+        "directions that last": ("spectra.lasting_directions.lasting_directions", lasting_directions),
         "what the family allows": ("automata.allowed_and_realised.allowed_and_realised", allowed_and_realised),
         "what tracking needs": ("automata.requirements.tracking_requirements", tracking_requirements),
         "stability": ("spectra.stability.stability", stability),

@@ -13,6 +13,7 @@ class Memory(Page, kind="memory"):
     order = 14
     shows = (
         "memory_horizon",
+        "lasting_directions",
         "stability",
         "state_geometry",
         "singular_values",

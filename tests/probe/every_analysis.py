@@ -26,7 +26,14 @@ from statescope.probe.mixers.spectrum import AllowedSpectrum
 from statescope.probe.models.hooked import HookedModel
 from statescope.probe.results.result import Result
 from statescope.probe.tasks import Parity, WordProblem, generator_for
-from statescope.spectra import memory_horizon, spectrum_by_label, stability, transition_measures, window_spectrum
+from statescope.spectra import (
+    lasting_directions,
+    memory_horizon,
+    spectrum_by_label,
+    stability,
+    transition_measures,
+    window_spectrum,
+)
 
 OF_STATES: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "geometry": state_geometry,
@@ -38,6 +45,7 @@ OF_TRANSITIONS: dict[str, Callable[[HookedModel, Tensor], Result]] = {
     "by token": lambda model, tokens: spectrum_by_label(model, tokens, {"token": tokens}),
     "windows": lambda model, tokens: window_spectrum(model, tokens, 3),
     "horizon": memory_horizon,
+    "directions": lasting_directions,
     "stability": lambda model, tokens: stability(model, tokens, transitions=4),
     "singular values": lambda model, tokens: singular_values(model, tokens, of="transition"),
     "requirements": tracking_requirements,
