@@ -63,7 +63,7 @@ def directions_of(transitions: Transition, *, axis: int) -> Directions:
 
     axis: the batch axis of `transitions` that is time.
     """
-    tokens = [transitions.each(lambda part, t=t: part.select(axis, t)) for t in range(transitions.shape[axis])]
+    tokens = [transitions.each(partial(torch.select, dim=axis, index=t)) for t in range(transitions.shape[axis])]
     if transitions.rank == 0:
         return _of_channels(tokens)
     product, log_scale = tokens[0].dense(), torch.zeros_like(tokens[0].undecayed.real[..., 0])
