@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...probe.hooks.names import hook_name
 from ...probe.models.hooked import HookedModel
-from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap, sources_of
 from .results.depth_use import DepthUse
 
 PRE, POST = "hook_resid_pre", "hook_resid_post"
@@ -27,7 +27,7 @@ def depth_use(model: HookedModel, tokens: Tensor, *, groups: Tensor | None = Non
     names = [hook_name(layer, place) for layer in layers for place in (PRE, POST)]
     if not names or not set(names) <= set(model.hook_dict) or tokens.shape[1] < 2:
         raise ValueError("depth_use needs a model with a residual stream, of ours or loaded, and two positions at least")
-    sources = (torch.arange(len(tokens)) if groups is None else groups).numpy()
+    sources = sources_of(groups, len(tokens)).numpy()
     plain, cache = model.run_with_cache(tokens, names_filter=names)
     own, added = plain.double().log_softmax(-1), _contributions(cache, layers)
     size = {layer: added[layer].norm(dim=-1) / cache[hook_name(layer, PRE)].norm(dim=-1) for layer in layers}

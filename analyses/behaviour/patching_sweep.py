@@ -19,7 +19,7 @@ from ...kernels.recurrence import Edit
 from ...probe.hooks.names import layer_of, site_of
 from ...probe.models.hooked import HookedModel
 from ...probe.statistics.corrections import false_discovery_rates
-from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap, sources_of
 from ...probe.statistics.nulls import beside_null
 from ...probe.subspaces.subspace import HookFunction
 from ...probe.tasks.base import generator_for
@@ -70,7 +70,7 @@ def patching_sweep(
     stateful = any(model.has_state(layer) for layer in range(model.layers))
     names = model.matching_hooks(list(hooks), taps=[0] if stateful else None)
     runs = _Runs(model, target, source, metric, list(corrupt))
-    sources = np.arange(len(target)) if groups is None else groups.numpy()
+    sources = sources_of(groups, len(target)).numpy()
     rows: list[dict[str, Any]] = []
     for hook in names:
         activation = _Activation(runs, hook, places, by_head, method)

@@ -15,6 +15,8 @@ from torch.nn.functional import normalize
 from ...probe.captures.capture import labelled
 from ...probe.estimators.estimator import Estimator
 from ...probe.estimators.logistic import Logistic
+from ...probe.estimators.standardisation import finite_features
+from ...probe.statistics.groups import sources_of
 
 
 def parallelism(features: Tensor, label: Tensor, condition: Tensor) -> float:
@@ -46,12 +48,12 @@ def cross_condition_score(
     """
     held, present, conditions = _checked(features, label, condition)
     fitting = estimator or Logistic(penalties=(1e-2,))
-    sources = (torch.arange(len(features)) if groups is None else groups)[held]
+    sources = sources_of(groups, len(features))[held]
     features, condition = features[held], condition[held]
     scores = []
     for one in conditions:
         out = condition == one
-        probe = fitting.fit_many(features[~out], {"label": present[~out].long()}, sources[~out])["label"]
+        probe = fitting.fit(features[~out], present[~out].long(), sources[~out])
         truth = present[out].long()
         scores.append(fitting.metric.score(probe.predict(features[out]), truth, fitting.metric.baseline(truth)))
     return float(torch.tensor(scores).mean())
@@ -62,8 +64,7 @@ def _checked(features: Tensor, label: Tensor, condition: Tensor) -> tuple[Tensor
     if not len(features) == len(label) == len(condition):
         raise ValueError(f"{len(features)} samples have {len(label)} labels and {len(condition)} conditions; give one of each")
     held = labelled(label) & labelled(condition)
-    if not bool(features[held].isfinite().all()):
-        raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+    finite_features(features[held])
     label, condition = label[held], condition[held]
     values, conditions = label.unique(), condition.unique()
     if len(values) != 2 or len(conditions) < 2:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...kernels.operators.transition import Transition
 from ...probe.hooks.names import layer_of, site_of
 from ...probe.models.hooked import HookedModel
-from ...probe.statistics.groups import group_bootstrap
+from ...probe.statistics.groups import group_bootstrap, sources_of
 from .results.model_difference import ModelDifference
 
 PLACES = ("blocks.*.hook_resid_post", "blocks.*.attn.hook_state", "blocks.*.attn.hook_transition")
@@ -25,7 +25,7 @@ def model_difference(
 
     groups: [B], the unit of the intervals. Raises ValueError for models whose activations differ in shape.
     """
-    sources = (torch.arange(len(tokens)) if groups is None else groups).numpy()
+    sources = sources_of(groups, len(tokens)).numpy()
     names = [name for name in PLACES if any(_matches(one, name) for one in first.hook_dict)]
     taps: Any = "all" if PLACES[1] in names else None
     logits, ours = first.run_with_cache(tokens, names_filter=names, taps=taps)

@@ -279,10 +279,8 @@ def reading_direction(probe: Probe, features: Tensor, present: Tensor, hook: str
     """The direction along which a linear probe of two classes reads a label, counted from the mean without it, in gaps."""
     if not isinstance(probe, LinearProbe):
         raise TypeError(f"{name} is read by no linear probe, which has no direction")
-    weights = probe.weights[-1] - probe.weights[0]
-    unit = weights / weights.norm()
-    means = [features[mask].double().mean(0) for mask in (present, ~present)]
-    return Direction(unit, hook, name, scale=float(unit @ (means[0] - means[1])), origin=means[1])
+    found = Direction.along(probe.contrast, features, present, hook=hook, name=name)
+    return found.counted_from(features[~present].double().mean(0))
 
 
 def _present(seen: Capture) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -137,20 +138,11 @@ def candidates(seen: Capture, hooks: tuple[str, ...], concept: str) -> list[Dire
     for hook in hooks:
         features = seen.features(hook)
         gap = features[present].double().mean(0) - features[~present].double().mean(0)
-        origin = features[~present].mean(0)
+        about: dict[str, Any] = {"hook": hook, "name": concept, "groups": seen.sample_groups, "split": "validation"}
         for method, (finder, same) in FINDERS.items():
-            given = byte if same else None
-            own = finder.fit(
-                features, present, hook=hook, name=concept, groups=seen.sample_groups, given=given, split="validation"
-            )
-            about = dict(own.about) | {"method": method}
-            found.append(replace_scale(own, float(gap.norm()), about).counted_from(origin))
+            own = finder.fit(features, present, given=byte if same else None, method=method, **about)
+            found.append(own.with_scale(float(gap.norm())).counted_from(features[~present].mean(0)))
     return found
-
-
-def replace_scale(direction: Direction, scale: float, about: Mapping[str, object]) -> Direction:
-    """The same direction with another length of a step."""
-    return Direction(direction.vector, direction.hook, direction.name, direction.side, scale, about, direction.metric)
 
 
 def _spread(features: Tensor) -> Tensor:

@@ -290,6 +290,16 @@ def labelled(values: Tensor) -> Tensor:
     return ~values.isnan() if values.is_floating_point() else values != IGNORED
 
 
+def fully_labelled(labels: Tensor) -> Tensor:
+    """Tell which samples have a label, or every one of several: [N] booleans, of labels [N] or [N, k]."""
+    return labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
+
+
+def are_classes(labels: Tensor) -> bool:
+    """Whether labels are classes, whole numbers [N]; if not, they are numbers, [N] or [N, k]."""
+    return labels.ndim == 1 and not labels.is_floating_point()
+
+
 def pad_to(values: Tensor, size: int, fill: float) -> Tensor:
     """Fill the second axis up to a size."""
     missing = size - values.shape[1]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ...kernels.recurrence import Edit, TapRequest
 from ..models.hooked import HookedModel
-from ..statistics.groups import group_bootstrap
+from ..statistics.groups import group_bootstrap, sources_of
 from .dictionary import Dictionary, DictionaryError, as_rows, from_rows
 from .results.scores import DictionaryScores
 
@@ -47,9 +47,7 @@ def score_dictionaries(
     named = {"dictionary": dictionaries} if isinstance(dictionaries, Dictionary) else dict(dictionaries)
     batches = [part for batch in ([tokens] if isinstance(tokens, Tensor) else tokens) for part in batch.split(batch_size)]
     count = sum(map(len, batches))
-    sources = (torch.arange(count) if groups is None else groups).numpy()
-    if len(sources) != count:
-        raise ValueError(f"groups has {len(sources)} entries; there are {count} sequences")
+    sources = sources_of(groups, count).numpy()
     rows = []
     for name, dictionary in named.items():
         target = dictionary.target or dictionary.hook

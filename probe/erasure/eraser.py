@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
-from ..captures.capture import labelled
+from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Positive
 from ..plugins import Kinds
 from ..subspaces.sides import Side, change_vectors
@@ -144,7 +144,7 @@ class MomentFitter(EraserFitter):
         """The eraser of samples with these moments."""
 
     def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        if labels.ndim == 1 and not labels.is_floating_point():
+        if are_classes(labels):
             return self.fit_batches([(features, labels)], labels.unique(), hook=hook, name=name, side=side)
         return self.fit_batches([(features, labels)], hook=hook, name=name, side=side)
 
@@ -166,7 +166,7 @@ class MomentFitter(EraserFitter):
 
 def moments_of(batches: Iterable[tuple[Tensor, Tensor]], classes: Tensor | None = None) -> Moments:
     """Gather the moments of the samples that have a label. classes: all that there are; None for labels that are numbers."""
-    return reduce(add, (Moments.of(*_held(features, labels, classes)) for features, labels in batches))
+    return reduce(add, (Moments.of(*labelled_samples(features, labels, classes)) for features, labels in batches))
 
 
 def classified(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ def classified(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Ten
 
     Raises TypeError for labels that are numbers, ValueError for features that are not finite and where the labels do not differ.
     """
-    if labels.ndim != 1 or labels.is_floating_point():
+    if not are_classes(labels):
         raise TypeError(f"{name}: labels are classes, whole numbers [N]; leace and mean_projection take real numbers too")
     present = labelled(labels)
     found, own = real_features(features[present]), labels[present]
@@ -185,9 +185,12 @@ def classified(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Ten
     return found, own
 
 
-def _held(features: Tensor, labels: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The samples that have a label, with the label as columns."""
-    present = labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
+def labelled_samples(features: Tensor, labels: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The features [n, D] of the samples that have a label, and their labels as columns [n, k], one-hot where they are classes.
+
+    classes: all that there are; None for labels that are numbers.
+    """
+    present = fully_labelled(labels)
     if classes is None:
         return features[present], labels[present].reshape(int(present.sum()), -1)
     known = classes[labelled(classes)]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
-from ..captures.capture import labelled
+from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Count, Positive
 from ..plugins import Kinds
 from ..subspaces.sides import Side, change_vectors, vectors_of
 from ..subspaces.subspace import HookFunction
-from .eraser import classified, erasing_edit, moments_of
-from .moments import real_features
+from .eraser import classified, erasing_edit, labelled_samples
+from .moments import Moments, real_features
 
 if TYPE_CHECKING:
     from ..models.hooked import HookedModel
@@ -82,7 +82,7 @@ class LabelledEraser(ABC):
     def _each(self, vectors: Tensor, labels: Tensor) -> Tensor:
         flat = vectors.reshape(-1, vectors.shape[-1])
         real = real_features(flat).clone()
-        present = labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
+        present = fully_labelled(labels)
         real[present] = self.change(real[present], labels[present])
         changed = torch.view_as_complex(real.view(len(flat), -1, 2)) if vectors.is_complex() else real
         return changed.to(vectors.dtype).view(vectors.shape)
@@ -132,12 +132,10 @@ class OracleLeace(LabelledEraserFitter, kind="oracle_leace"):
     """
 
     def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> OracleEraser:
-        of_classes = labels.ndim == 1 and not labels.is_floating_point()
-        classes = labels[labelled(labels)].unique() if of_classes else None
-        moments = moments_of([(features, labels)], classes)
-        held = labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
-        z = labels[held].reshape(moments.count, -1).double() if classes is None else (labels[held][:, None] == classes).double()
-        centred = z - moments.mean_z
+        classes = labels[labelled(labels)].unique() if are_classes(labels) else None
+        x, z = labelled_samples(features, labels, classes)
+        moments = Moments.of(x, z)
+        centred = z.double() - moments.mean_z
         spread = centred.T @ centred / moments.count
         if not bool((spread != 0).any()):
             raise ValueError(f"{name}: the labels do not differ; there is nothing to erase")
@@ -206,7 +204,8 @@ class QuadraticLeace(LabelledEraserFitter, kind="quadratic_leace"):
                     "activations; give more samples, or fewer dimensions"
                 )
         centre = self._barycentre(covariances, shares)
-        maps = torch.stack([_transport(own, centre) for own in covariances])
+        roots, inverses = _power(covariances, 0.5), _power(covariances, -0.5)
+        maps = inverses @ _power(roots @ centre @ roots, 0.5) @ inverses  # each carries the covariance of a class to the centre
         means = torch.stack([part.mean(0) @ axes.T + mean for part in parts])
         within = axes @ maps @ axes.T
         outside = torch.eye(len(mean), dtype=x.dtype) - axes @ axes.T  # what does not vary stays as it is
@@ -217,7 +216,7 @@ class QuadraticLeace(LabelledEraserFitter, kind="quadratic_leace"):
         centre = torch.einsum("c,cij->ij", shares, covariances)
         for _ in range(self.iterations):
             root, inverse = _power(centre, 0.5), _power(centre, -0.5)
-            middle: Any = sum(share * _power(root @ own @ root, 0.5) for share, own in zip(shares, covariances, strict=True))
+            middle = torch.einsum("c,cij->ij", shares, _power(root @ covariances @ root, 0.5))
             moved = inverse @ middle @ middle @ inverse
             settled = (moved - centre).norm() <= self.tolerance * centre.norm()
             centre = (moved + moved.T) / 2
@@ -226,13 +225,7 @@ class QuadraticLeace(LabelledEraserFitter, kind="quadratic_leace"):
         return centre
 
 
-def _transport(from_: Tensor, to: Tensor) -> Tensor:
-    """The symmetric map that carries one covariance into another."""
-    root, inverse = _power(from_, 0.5), _power(from_, -0.5)
-    return inverse @ _power(root @ to @ root, 0.5) @ inverse
-
-
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """A power of a symmetric positive definite matrix."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * values.clamp(min=1e-300) ** exponent) @ vectors.T
+def _power(matrices: Tensor, exponent: float) -> Tensor:
+    """A power of symmetric positive definite matrices, [..., D, D]."""
+    values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
+    return (vectors * values[..., None, :].clamp(min=1e-300) ** exponent) @ vectors.mT

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..configuration import Count
-from ..estimators.estimator import Estimator, LinearProbe
+from ..estimators.estimator import Estimator
 from ..estimators.logistic import Logistic
 from ..subspaces.sides import Side
 from .eraser import Eraser, EraserFitter, classified
@@ -39,9 +39,7 @@ class Inlp(EraserFitter, kind="inlp"):
         majority = metric.score(torch.full_like(classes, int(always)), classes, always)
         for _ in range(self.rounds):
             left = centred - centred @ basis @ basis.T
-            probe = self.estimator.fit_many(left, {name: classes}, torch.arange(len(x)))[name]
-            if not isinstance(probe, LinearProbe):
-                raise TypeError(f"{self.estimator.kind} fits no linear probe, which has no direction to project off")
+            probe = self.estimator.fit_linear(left, classes)
             read = _new_directions(probe.weights.double(), basis)
             score = metric.score(probe.predict(left), classes, always)
             if score <= majority or not read.shape[1]:

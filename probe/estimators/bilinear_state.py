@@ -16,7 +16,7 @@ from .classifier import Classifier
 from .descent import descend
 from .estimator import CannotFitError, K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
-from .standardisation import real
+from .standardisation import finite_mean, real
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ class BilinearState(Classifier, PathEstimator, kind="bilinear_state"):
             )
         precise = torch.float64 if features.dtype == torch.float64 else torch.float32
         states = real(features).to(precise).reshape(len(features), self.heads, keys, self.value_size)
-        mean = states.mean(0)
-        if not bool(mean.isfinite().all()):
-            raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+        mean = finite_mean(states.mean(0))
         scale = float((states - mean).square().mean().sqrt()) or 1.0
         centred = (states - mean) / scale
         return {name: [self._fit(mean, scale, centred, target, p) for p in self.penalties] for name, target in targets.items()}

@@ -15,6 +15,7 @@ from ..captures.stored import CHUNK, Features, subset
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
+from ..statistics.groups import sources_of
 from ..statistics.metrics import Metric
 from .standardisation import real
 
@@ -94,6 +95,11 @@ class LinearProbe(ScoredProbe):
     validation: float = nan
     has_probabilities: bool = False
 
+    @property
+    def contrast(self) -> Tensor:
+        """What is looked along to tell the last of two classes from the first, or a number: [D], in the activation's units."""
+        return self.weights[-1] - self.weights[0] if len(self.weights) > 1 else self.weights[0]
+
     def scores(self, features: Tensor) -> Tensor:
         """Compute W x + b for features [n, D]: [n, C], a score of each class, or [n, 1] for a number."""
         return real(features).to(self.weights) @ self.weights.T + self.intercepts
@@ -122,6 +128,17 @@ class Estimator(Configuration, Kinds, family="estimator"):
         features [N, D], finite; targets: name -> [N], each with two values at least; groups [N]: the source of each sample, which
         no fold splits. Raises CannotFitError where these samples do not do for any target, TypeError for complex features.
         """
+
+    def fit(self, features: Tensor, target: Tensor, groups: Tensor | None = None) -> Probe:
+        """Fit a probe to one target [N]; groups: see `fit_many`, each sample a source of its own when None."""
+        return self.fit_many(features, {"target": target}, sources_of(groups, len(features)))["target"]
+
+    def fit_linear(self, features: Tensor, target: Tensor, groups: Tensor | None = None) -> LinearProbe:
+        """The same of an estimator whose probes are linear. Raises TypeError for another."""
+        probe = self.fit(features, target, groups)
+        if not isinstance(probe, LinearProbe):
+            raise TypeError(f"{self.kind} fits no linear probe, which has a direction")
+        return probe
 
     def cross_predict(
         self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor, folds: Sequence[Tensor]

@@ -54,6 +54,13 @@ def finite_mean(mean: Tensor) -> Tensor:
     return mean
 
 
+def finite_features(features: Tensor) -> Tensor:
+    """Give features [N, D] in float64. Raises TypeError for complex ones, ValueError where some are not finite."""
+    wide = real(features).double()
+    finite_mean(wide.mean(0))
+    return wide
+
+
 def real(features: Tensor) -> Tensor:
     """Give features back. Raises TypeError for complex ones, whose imaginary parts would be lost."""
     if features.is_complex():

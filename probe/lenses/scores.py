@@ -12,7 +12,7 @@ from torch import Tensor
 from ...kernels.recurrence import TapRequest
 from ..hooks.names import layer_of, site_of
 from ..hooks.positions import Positions
-from ..statistics.groups import group_bootstrap
+from ..statistics.groups import group_bootstrap, sources_of
 from .fitters import divergence
 from .lens import Lens, activations_of, batches_of
 from .results.scores import LensReading, LensScores
@@ -39,9 +39,7 @@ def score_lenses(
     lenses = [lenses] if isinstance(lenses, Lens) else list(lenses)
     batches = batches_of(tokens, batch_size)
     count = sum(map(len, batches))
-    sources = torch.arange(count) if groups is None else groups
-    if len(sources) != count:
-        raise ValueError(f"groups has {len(sources)} entries; there are {count} sequences")
+    sources = sources_of(groups, count)
     hooks = list(dict.fromkeys(hook for lens in lenses for hook in lens.hooks))
     far: dict[tuple[int, str], list[Tensor]] = {}
     alike: dict[tuple[int, str], list[Tensor]] = {}

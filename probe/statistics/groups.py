@@ -11,6 +11,18 @@ from scipy import stats
 from torch import Tensor
 
 
+def sources_of(groups: Tensor | None, count: int) -> Tensor:
+    """The source of each of `count` samples, [N]: as it is given, or the sample itself where it is None.
+
+    Raises ValueError for groups of another number of samples.
+    """
+    if groups is None:
+        return torch.arange(count)
+    if groups.shape != (count,):
+        raise ValueError(f"groups is {tuple(groups.shape)}; {count} samples need one source each")
+    return groups
+
+
 def group_folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
     """Masks [N] of the held-out samples of each fold. Raises ValueError for fewer groups than folds."""
     unique = groups.unique()

@@ -101,10 +101,6 @@ class Direction(Subspace):
         unit = (vector / norm if gap >= 0 else -vector / norm).to(kept)
         return cls(unit, hook, name, side, abs(gap) or 1.0, details, None if metric is None else metric.to(kept))
 
-    def at(self, hook: str) -> Direction:
-        """The same direction in another activation of the same kind, such as that of another layer."""
-        return Direction(self.vector, hook, self.name, self.side, self.scale, self.about, self.metric, self.origin)
-
     def cosine(self, other: Direction) -> float:
         """The cosine with a direction of the same space, under its metric."""
         self._same_space(other)

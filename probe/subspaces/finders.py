@@ -11,9 +11,11 @@ from sklearn.cluster import KMeans as TheirKMeans
 from torch import Tensor
 
 from ..configuration import Configuration, Count, Natural, Range
-from ..estimators.estimator import Estimator, LinearProbe
+from ..estimators.estimator import Estimator
 from ..estimators.logistic import Logistic
+from ..estimators.standardisation import finite_features
 from ..plugins import Kinds
+from ..statistics.groups import sources_of
 from .direction import Direction, both_sides, less_means
 from .intervals import DirectionInterval, resampled_cosines
 from .sides import Side
@@ -56,13 +58,9 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
         Raises ValueError as `both_sides` does, where no class of `given` has both, for features that are not finite and for a
         vector of no length, TypeError for complex features.
         """
-        if features.is_complex():
-            raise TypeError(f"{name}: features are complex; give their real and imaginary parts side by side")
-        wide, present = features.double(), both_sides(present, name)
-        if not bool(wide.isfinite().all()):
-            raise ValueError("features must be finite; leave out, or mend, samples with nan or infinity")
+        wide, present = finite_features(features), both_sides(present, name)
         wide = wide if given is None else less_means(wide, given)
-        found = self.vector(wide, present, torch.arange(len(wide)) if groups is None else groups)
+        found = self.vector(wide, present, sources_of(groups, len(wide)))
         details = {"method": self.kind.replace("_", " "), "metric": self.metric(wide, present), "given": given} | about
         return Direction.along(found, features, present, hook=hook, name=name, side=side, **details)
 
@@ -108,10 +106,7 @@ class Reading(DirectionFinder, kind="reading"):
     """These probes are fitted, which must be linear."""
 
     def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
-        probe = self.estimator.fit_many(features, {"concept": present.long()}, groups)["concept"]
-        if not isinstance(probe, LinearProbe):
-            raise TypeError(f"{self.estimator.kind} fits no linear probe, which has no direction")
-        return probe.weights[-1] - probe.weights[0] if len(probe.weights) > 1 else probe.weights[0]
+        return self.estimator.fit_linear(features, present.long(), groups).contrast
 
 
 @dataclass(frozen=True)
@@ -158,7 +153,7 @@ def direction_interval(
     A resample that lacks one of the two sides is drawn again. Raises ValueError where fewer than two groups have the concept, or
     fewer than two lack it somewhere: one says nothing of how groups differ.
     """
-    sources = torch.arange(len(features)) if groups is None else groups
+    sources = sources_of(groups, len(features))
     present = both_sides(present, name)
     for side_, said in ((present, "with"), (~present, "without")):
         if len(sources[side_].unique()) < 2:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..captures.capture import labelled
+from ..estimators.standardisation import finite_features
 from .subspace import Subspace
 
 
@@ -36,11 +37,9 @@ class IdealWords:
         Samples that lack a factor (-100) are left out. Raises ValueError for no factor, one of another length, of real numbers or
         with one value alone, and for features that are not finite; TypeError for complex features.
         """
-        if features.is_complex():
-            raise TypeError("features are complex; give their real and imaginary parts side by side")
-        wide = features.double()
-        if not factors or not bool(wide.isfinite().all()):
-            raise ValueError("ideal words need factors, and features that are finite")
+        wide = finite_features(features)
+        if not factors:
+            raise ValueError("ideal words need factors")
         for name, own in factors.items():
             if own.shape != (len(wide),) or own.is_floating_point():
                 raise ValueError(

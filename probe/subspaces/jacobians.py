@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..statistics.groups import sources_of
 from .intervals import SubspaceInterval, resampled_cosines
 from .subspace import Subspace
 
@@ -124,7 +125,7 @@ def activation_jacobians(
         raise ValueError(f"what is read does not depend on {hook} at these positions; read a later hook or position")
     held = [torch.zeros_like(seen["inputs"]) if own is None else own for own in each]
     matrices = torch.stack([own.flatten(1) for own in held], dim=1).cpu()
-    sources = torch.arange(len(tokens)) if groups is None else groups
+    sources = sources_of(groups, len(tokens))
     return Jacobians(matrices, seen["inputs"].detach().flatten(1).cpu(), found.detach().cpu(), sources, hook)
 
 

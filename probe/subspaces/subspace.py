@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -187,28 +187,26 @@ class Subspace:
         width = len(like.basis) if spread is None else spread.shape[1]
         drawn = torch.randn(width, like.rank, generator=generator, dtype=like.basis.dtype)
         drawn = drawn if spread is None else spread.to(drawn) @ drawn
-        return cls._of(
-            _orthonormal(drawn, like.metric),
-            hook=like.hook,
-            name="random",
-            side=like.side,
-            scale=like.scale,
-            about={"method": "random"},
-            metric=like.metric,
-            origin=like.origin,
-        )
+        changed = {"basis": _orthonormal(drawn, like.metric), "name": "random", "about": {"method": "random"}}
+        return cls._of(**like._parts | changed)
 
     def under(self, metric: Tensor | None) -> Self:
         """The same span with its angles under another metric. A direction's scale stays the length of its step in activations."""
         basis = _orthonormal(self.basis, metric)
         scale = self.scale * float(self.basis[:, 0].norm() / basis[:, 0].norm()) if self.rank == 1 else self.scale
-        where = {"hook": self.hook, "name": self.name, "side": self.side, "origin": self.origin}
-        return self._of(basis, scale=scale, about=dict(self.about), metric=metric, **where)
+        return self._of(**self._parts | {"basis": basis, "scale": scale, "metric": metric})
 
     def counted_from(self, origin: Tensor | None) -> Self:
         """The same span with its coordinates counted from another point, [D]."""
-        where = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "metric": self.metric}
-        return self._of(self.basis, about=dict(self.about), origin=origin, **where)
+        return self._of(**self._parts | {"origin": origin})
+
+    def with_scale(self, scale: float) -> Self:
+        """The same span with another length of one unit of strength, in the activation's own units."""
+        return self._of(**self._parts | {"scale": scale})
+
+    def at(self, hook: str) -> Self:
+        """The same span in another activation of the same kind, such as that of another layer."""
+        return self._of(**self._parts | {"hook": hook})
 
     def angles(self, other: Subspace) -> Tensor:
         """The principal angles with a subspace of the same space, ascending, in radians, [min(r, r')]."""
@@ -223,17 +221,20 @@ class Subspace:
     def without(self, other: Subspace) -> Self:
         """What is left of it without the span of another subspace of the same space: orthogonal to that, under the metric.
 
-        Raises ValueError where less is left than it has dimensions, as where one of its directions lies in the other.
+        Raises ValueError where less is left than it has dimensions, as where one of its directions lies in the other, and for a
+        complex subspace of a real one.
         """
         self._same_space(other)
-        left = other.remove(self.basis.mT.to(torch.promote_types(self.basis.dtype, torch.float64))).mT
+        if other.basis.is_complex() and not self.basis.is_complex():
+            raise ValueError(f"{other.name} is complex and {self.name} is real, of which something complex would be left")
+        wide = self.basis.mT.to(torch.promote_types(self.basis.dtype, torch.float64))
+        left = (wide - other.counted_from(None)._component(wide)).mT  # these are directions: no origin counts
         lengths = torch.linalg.svdvals(left)
         if not lengths[-1] > 1e-6:
             raise ValueError(f"{self.name} has a direction within {other.name}, of which nothing is left")
         basis = _orthonormal(left, self.metric).to(self.basis)
         about = dict(self.about) | {"without": [*self.about.get("without", []), other.name]}
-        rest = {"hook": self.hook, "name": self.name, "side": self.side, "scale": self.scale, "about": about}
-        return self._of(basis, **rest, metric=self.metric)
+        return self._of(**self._parts | {"basis": basis, "about": about})
 
     def _same_space(self, other: Subspace) -> None:
         same_metric = self.metric is other.metric or (
@@ -290,6 +291,11 @@ class Subspace:
             return cls._of(**found, **about)
         except UNREADABLE as error:
             raise ValueError(f"{path} holds no {cls.__name__.lower()}: {error}") from error
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What it is made of, for one that differs in some of it."""
+        return {part.name: getattr(self, part.name) for part in fields(Subspace)} | {"about": dict(self.about)}
 
     @classmethod
     def _of(cls, basis: Tensor, **rest: Any) -> Self:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..captures.capture import labelled
+from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Count
-from ..estimators.estimator import CannotFitError, Estimator, LinearProbe
+from ..estimators.estimator import CannotFitError, Estimator
 from ..estimators.logistic import Logistic
+from ..estimators.standardisation import finite_features
 from ..plugins import Kinds
+from ..statistics.groups import sources_of
 from .intervals import SubspaceInterval, resampled_cosines
 from .sides import Side
 from .subspace import Subspace
@@ -49,22 +51,18 @@ class SubspaceFinder(Configuration, Kinds, family="subspace_finder"):
         ValueError for features that are not finite, for labels of another length, where they do not differ, and where the
         features do not vary along as many directions as the rank; TypeError for complex features.
         """
-        if features.is_complex():
-            raise TypeError(f"{name}: features are complex; give their real and imaginary parts side by side")
         if features.ndim != 2 or len(labels) != len(features):
             raise ValueError(f"{name}: features are [N, D] with N labels, got {tuple(features.shape)} and {tuple(labels.shape)}")
-        held = labelled(labels).flatten(1).all(1) if labels.ndim > 1 else labelled(labels)
-        wide, own = features[held].double(), labels[held]
-        if not bool(wide.isfinite().all()):
-            raise ValueError(f"{name}: features must be finite; leave out, or mend, samples with nan or infinity")
+        held = fully_labelled(labels)
+        wide, own = finite_features(features[held]), labels[held]
         if not len(own) or bool((own == own[0]).all()):
             raise CannotFitError(f"{name}: the labels do not differ")
         centred = wide - wide.mean(0)
         varying = int(torch.linalg.matrix_rank(centred))
         if self.rank > varying:
             raise CannotFitError(f"{name}: features vary along {varying} directions, not {self.rank}; take a lower rank")
-        sources = torch.arange(len(features)) if groups is None else groups
-        found = self.basis(centred, own, sources[held]).to(torch.promote_types(features.dtype, torch.float32))
+        sources = sources_of(groups, len(features))[held]
+        found = self.basis(centred, own, sources).to(torch.promote_types(features.dtype, torch.float32))
         details = {"method": self.kind.replace("_", " "), "samples": len(own)} | about
         return Subspace(found, hook, name, side, about=details)
 
@@ -86,10 +84,7 @@ class ProjectAndProbe(SubspaceFinder, kind="project_and_probe"):
         found = features.new_zeros(features.shape[1], 0)
         for _ in range(self.rank):
             left = features - features @ found @ found.T
-            probe = self.estimator.fit_many(left, {"label": labels}, groups)["label"]
-            if not isinstance(probe, LinearProbe):
-                raise TypeError(f"{self.estimator.kind} fits no linear probe, which has no direction")
-            weights = probe.weights.double()
+            weights = self.estimator.fit_linear(left, labels, groups).weights.double()
             apart = (weights - weights.mean(0) if len(weights) > 1 else weights).T
             for _ in range(2):  # once leaves rounding
                 apart = apart - found @ (found.T @ apart)
@@ -107,8 +102,9 @@ class PartialLeastSquares(SubspaceFinder, kind="partial_least_squares"):
     """
 
     def basis(self, features: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-        of_classes = labels.ndim == 1 and not labels.is_floating_point()
-        columns = (labels[:, None] == labels.unique()).double() if of_classes else labels.reshape(len(labels), -1).double()
+        columns = (
+            (labels[:, None] == labels.unique()).double() if are_classes(labels) else labels.reshape(len(labels), -1).double()
+        )
         left, wanted, found = features, columns - columns.mean(0), []
         for number in range(self.rank):
             across = left.T @ wanted
@@ -148,9 +144,8 @@ def subspace_interval(
     A resample that lacks one of the classes, or that cannot be fitted, is drawn again. Raises ValueError for fewer than two
     groups.
     """
-    sources = torch.arange(len(features)) if groups is None else groups
-    of_classes = labels.ndim == 1 and not labels.is_floating_point()
-    known = labelled(labels)
+    sources = sources_of(groups, len(features))
+    known, of_classes = labelled(labels), are_classes(labels)
     classes = len(labels[known].unique()) if of_classes else 0
 
     def find(rows: Tensor) -> Subspace | None:

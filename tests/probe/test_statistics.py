@@ -12,7 +12,7 @@ from scipy import stats
 from statescope.probe.statistics.controls import ControlTask
 from statescope.probe.statistics.corrections import false_discovery_rates
 from statescope.probe.statistics.evidence import Answers, Evidence, ProbingTask
-from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles
+from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles, sources_of
 from statescope.probe.statistics.metrics import Accuracy, AreaUnderCurve, LogLoss, RSquared
 from statescope.probe.statistics.nulls import beside_null, share_as_large
 
@@ -126,3 +126,10 @@ def test_a_score_that_is_undefined_has_no_p_value_and_a_note_that_says_so() -> N
     told[0, 0] = -float("inf")  # a loss without end is worse than any, not better
     mixed = Answers(told, torch.arange(12) % 2, None, None, baseline, baseline, groups)
     assert Evidence(LogLoss(), 20, 20, 0).null(mixed)[1] > 0.3
+
+
+def test_samples_without_groups_are_sources_of_their_own() -> None:
+    assert sources_of(None, 3).tolist() == [0, 1, 2]
+    assert sources_of(torch.tensor([4, 4]), 2).tolist() == [4, 4]
+    with pytest.raises(ValueError, match="3 samples need one source each"):
+        sources_of(torch.tensor([4, 4]), 3)

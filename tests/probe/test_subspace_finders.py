@@ -141,6 +141,10 @@ def test_without_takes_a_span_out_and_leaves_no_first_order_effect_on_it() -> No
         assert left.about["without"] == ["b"] and left.cosine(a) > 0
         plane = Subspace.random(Subspace(torch.eye(5, dtype=torch.float64)[:, :2], "h", "c"), generator).under(measure)
         assert abs(float(plane.without(b).coordinates(b.vector).norm())) < 1e-12
+        far = torch.full_like(a.vector, 7.0)
+        moved = a.counted_from(far).without(b.counted_from(-far))  # directions have no place, and coordinates keep theirs
+        torch.testing.assert_close(moved.vector, left.vector)
+        assert torch.equal(moved.origin, far)
     with pytest.raises(ValueError, match="nothing is left"):
         first.without(Subspace(torch.stack([first.vector, second.without(first).vector], 1), "h", "c"))
     with pytest.raises(ValueError, match="different spaces"):

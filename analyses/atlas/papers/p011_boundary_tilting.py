@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ....probe.estimators.estimator import LinearProbe
 from ....probe.estimators.logistic import Logistic
 from ....probe.runs.run import Run
 from ....probe.subspaces.finders import MeanDifference, Reading
@@ -76,8 +75,7 @@ def _tilted(samples: tuple[Tensor, Tensor], penalty: float) -> tuple[float, floa
         for finder in (Reading(estimator), MeanDifference())
     )
     angle = float(found.angles(means)[0].rad2deg())
-    probe = estimator.fit_many(features[:half], {"class": present[:half].long()}, torch.arange(half))["class"]
-    assert isinstance(probe, LinearProbe)
+    probe = estimator.fit_linear(features[:half], present[:half].long())
     scores = probe.scores(features[half:])
-    distance = (scores[:, 1] - scores[:, 0]).abs().mean() / (probe.weights[1] - probe.weights[0]).norm()
+    distance = (scores[:, 1] - scores[:, 0]).abs().mean() / probe.contrast.norm()
     return angle, float(distance), float((probe.predict(features[half:]) == present[half:]).double().mean())

@@ -79,7 +79,7 @@ def _error(estimator: Estimator, size: int, count: int, correlated: bool, seed: 
     errors = []
     for number in range(DRAWS):
         x, label = _samples(size, count + TESTED, correlated, DRAWS * seed + number)
-        probe = estimator.fit_many(x[:count], {"class": label[:count]}, torch.arange(count))["class"]
+        probe = estimator.fit(x[:count], label[:count])
         errors.append((probe.predict(x[count:]) != label[count:]).double().mean())
     return float(torch.stack(errors).mean())
 

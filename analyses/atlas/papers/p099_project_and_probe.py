@@ -96,5 +96,5 @@ def _accuracy(project: Callable[[Tensor], Tensor], count: int, seed: int) -> flo
 
 def _answers(x: Tensor, label: Tensor, fitted: int) -> Tensor:
     """What a probe of the first samples answers to the others."""
-    probe = PROBE.fit_many(x[:fitted], {"label": label[:fitted]}, torch.arange(fitted))["label"]
+    probe = PROBE.fit(x[:fitted], label[:fitted])
     return probe.predict(x[fitted:])

@@ -77,5 +77,5 @@ def _cosine(eraser: Eraser, planted: Tensor) -> float:
 def _above_majority(estimator: Estimator, x: Tensor, present: Tensor) -> float:
     """Of a probe fitted to the first half, on the second, whose classes are as frequent."""
     half = SAMPLES // 2
-    probe = estimator.fit_many(x[:half], {"class": present[:half]}, torch.arange(half))["class"]
+    probe = estimator.fit(x[:half], present[:half])
     return float((probe.predict(x[half:]) == present[half:]).double().mean()) - 0.5

@@ -87,10 +87,8 @@ class Relations(Claim, kind="p163-relations"):
         ]
         along = torch.stack([one.project(subjects[others]) for one in concepts], 1)
         found.numbers[SORTED] = float((along.argmax(1) == country[others]).double().mean())
-        machine = LinearSVM(penalties=(1e-2,), folds=2).fit_many(
-            subjects[few], {"country": country[few]}, torch.arange(self.shown)
-        )
-        right = (machine["country"].predict(subjects[others]) == country[others]).double().mean()
+        machine = LinearSVM(penalties=(1e-2,), folds=2).fit(subjects[few], country[few])
+        right = (machine.predict(subjects[others]) == country[others]).double().mean()
         found.numbers[SVM] = found.numbers[SORTED] - float(right)
         wanted = (country + 1) % COUNTRIES
         steps = torch.stack(

@@ -102,5 +102,5 @@ def _sums(draw: Draw, atoms: Tensor, count: int, seed: int) -> tuple[Tensor, Ten
 def _accuracy(features: Tensor, label: Tensor) -> float:
     """Of a probe fitted to the first two thirds, on the rest."""
     fitted = 2 * len(features) // 3
-    probe = PROBE.fit_many(features[:fitted], {"label": label[:fitted]}, torch.arange(fitted))["label"]
+    probe = PROBE.fit(features[:fitted], label[:fitted])
     return float((probe.predict(features[fitted:]) == label[fitted:]).double().mean())

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ....probe.estimators.attention_pooled import AttentionPooled, PooledProbe
-from ....probe.estimators.estimator import Estimator, Probe
 from ....probe.estimators.logistic import Logistic
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
@@ -47,8 +46,8 @@ class Needle(Claim, kind="p259-needle"):
             x, label, place = _sequences(seed, length)
             fitted = slice(0, SEQUENCES // 2), slice(SEQUENCES // 2, None)
             estimator = AttentionPooled(penalties=(1e-3,), folds=2, positions=length)
-            probe = _fit(estimator, x.flatten(1)[fitted[0]], label[fitted[0]])
-            mean = _fit(Logistic(penalties=(1e-2,), folds=2), x.mean(1)[fitted[0]], label[fitted[0]])
+            probe = estimator.fit(x.flatten(1)[fitted[0]], label[fitted[0]])
+            mean = Logistic(penalties=(1e-2,), folds=2).fit(x.mean(1)[fitted[0]], label[fitted[0]])
             held = fitted[1]
             own = float((probe.predict(x.flatten(1)[held]) == label[held]).double().mean())
             others = float((mean.predict(x.mean(1)[held]) == label[held]).double().mean())
@@ -61,10 +60,6 @@ class Needle(Claim, kind="p259-needle"):
         for name, values in curves.items():
             found.curves[LENGTHS.title, name] = (lengths, values)
         return found
-
-
-def _fit(estimator: Estimator, features: Tensor, label: Tensor) -> Probe:
-    return estimator.fit_many(features, {"class": label}, torch.arange(len(features)))["class"]
 
 
 def _sequences(seed: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
