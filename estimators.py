@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from .probe.errors import CannotFitError
 from .probe.estimators.attention_pooled import AttentionPooled
 from .probe.estimators.bilinear_state import BilinearState
 from .probe.estimators.classifier import Classifier
-from .probe.estimators.estimator import CannotFitError, Estimator, LinearProbe, Probe, ScoredProbe
+from .probe.estimators.estimator import Estimator, LinearProbe, Probe, ScoredProbe
 from .probe.estimators.fitted_probes import FittedProbe, FittedProbes, SharedGroupsError
 from .probe.estimators.k_sparse import KSparse
 from .probe.estimators.linear_discriminant import LinearDiscriminant

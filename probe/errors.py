@@ -30,6 +30,10 @@ class MissingPackageError(StatescopeError, ImportError):
     """A package that one thing needs and that is not installed. Its text says the command that installs it."""
 
 
+class CannotFitError(StatescopeError, ValueError):
+    """These samples cannot be fitted, such as fewer groups than folds; the text says why."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
     names = list(known)

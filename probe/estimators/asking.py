@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..captures.stored import CHUNK, Features, subset
+from ..captures.stored import CHUNK, Features
 from ..statistics.metrics import Metric, class_shares
 from .estimator import Estimator, K, Probe, ScoredProbe, predicted
 
@@ -73,13 +73,9 @@ def cross_answers(
     if not any(own.metric.by_class for own in asking.values()):
         return estimator.cross_predict(features, targets, groups, folds)  # type: ignore[arg-type]  # where it streams
     found = {name: asking[name].baselines(None, len(groups)) for name in targets}
-    for held_out in folds:
-        seen = {name: target[~held_out] for name, target in targets.items()}
-        able = {name: target for name, target in seen.items() if estimator.metric.flaw(target) is None}
-        probes = estimator.fit_many(subset(features, ~held_out), able, groups[~held_out]) if able else {}  # type: ignore[arg-type]
-        rows = held_out.nonzero()[:, 0]
+    for rows, seen, probes in estimator.fit_without(features, targets, groups, folds):
         for name, own in found.items():
-            if name in able:
+            if name in probes:
                 own[rows] = asking[name].answers(probes[name], features, rows, len(seen[name]))
             else:
                 own[rows] = asking[name].baselines(seen[name], len(rows))

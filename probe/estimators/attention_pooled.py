@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..configuration import Count, NotEmpty, Positive
+from ..errors import CannotFitError
 from .classifier import Classifier
 from .descent import descend
-from .estimator import CannotFitError, K, Probe, ScoredProbe
+from .estimator import K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
 from .standardisation import Standardisation
 

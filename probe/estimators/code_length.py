@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..captures.stored import CHUNK, Features, subset
-from .estimator import CannotFitError, Estimator, K, Probe
+from ..errors import CannotFitError
+from .estimator import Estimator, K, Probe
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the groups, that have been sent when a block ends
 

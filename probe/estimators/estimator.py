@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..captures.stored import CHUNK, Features, subset
 from ..configuration import Configuration
-from ..errors import StatescopeError
 from ..plugins import Kinds
 from ..statistics.groups import sources_of
 from ..statistics.metrics import Metric
 from .standardisation import real
 
 K = TypeVar("K", bound=Hashable)
-
-
-class CannotFitError(StatescopeError, ValueError):
-    """These samples cannot be fitted, such as fewer groups than folds; the text says why."""
 
 
 class Probe(ABC):
@@ -149,15 +144,24 @@ class Estimator(Configuration, Kinds, family="estimator"):
         Where they have one value alone, it is the answer.
         """
         answers = {name: self.no_answers(target) for name, target in targets.items()}
+        for rows, seen, probes in self.fit_without(features, targets, groups, folds):
+            for name, own in answers.items():
+                found = predicted(probes[name], features, rows) if name in probes else seen[name][0]
+                own[rows] = found.to(own)
+        return answers
+
+    def fit_without(
+        self, features: Features, targets: Mapping[K, Tensor], groups: Tensor, folds: Sequence[Tensor]
+    ) -> Iterator[tuple[Tensor, dict[K, Tensor], dict[K, Probe]]]:
+        """For each fold its rows [n], the targets of the other samples, and the probes that are fitted to those.
+
+        Arguments: as of `cross_predict`. A target that cannot be fitted, as where it has one value alone, has no probe.
+        """
         for held_out in folds:
             seen = {name: target[~held_out] for name, target in targets.items()}
             able = {name: target for name, target in seen.items() if self.metric.flaw(target) is None}
-            probes = self.fit_many(subset(features, ~held_out), able, groups[~held_out]) if able else {}  # type: ignore[arg-type]
-            rows = held_out.nonzero()[:, 0]
-            for name, own in answers.items():
-                found = predicted(probes[name], features, rows) if name in able else seen[name][0]
-                own[held_out] = found.to(own)
-        return answers
+            others: Any = subset(features, ~held_out)  # stored features, where it streams
+            yield held_out.nonzero()[:, 0], seen, self.fit_many(others, able, groups[~held_out]) if able else {}
 
     def inputs(self, features: int) -> int:
         """How many inputs its probes have, of activations of so many features."""

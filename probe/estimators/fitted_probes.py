@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..captures.capture import Capture, labelled
-from ..captures.stored import CHUNK
+from ..captures.stored import CHUNK, Features
 from ..errors import StatescopeError, unknown_name
 from ..statistics.calibration import Calibration
 from ..statistics.controls import ControlTask
@@ -78,6 +78,19 @@ class FittedProbe:
     code_length: float
     notes: tuple[str, ...]
 
+    @property
+    def about(self) -> dict[str, float]:
+        """What a row of `ProbeScores` says of the fit."""
+        nan, chosen = float("nan"), self.probe
+        return {
+            "penalty": nan if chosen is None else chosen.penalty,
+            "validation": nan if chosen is None else chosen.validation,
+            "features": self.features,
+            "code_length": self.code_length,
+            "parameters": nan if chosen is None else float(chosen.parameters),
+            "fitted_samples": float(len(self.truth)),
+        }
+
 
 @dataclass(frozen=True)
 class FittedProbes:
@@ -131,39 +144,11 @@ class FittedProbes:
         self._refuse_shared(test, same_groups)
         contexts = None if test.tokens.is_floating_point() else test.contexts(self.sweep.control_context)
         evidence = Evidence(self.sweep.scoring, self.sweep.resamples, self.sweep.permutations, self.sweep.seed)
-        features = {hook: test.sample_features(hook) for hook in self.hooks}
-        found_at = {at != EVERYWHERE: dict(places(test, at != EVERYWHERE)) for _, at, _ in self.by_task}
         rows = []
-        for task, fitted in self.by_task.items():
-            here = found_at[task.position != EVERYWHERE].get(task.position, torch.empty(0, dtype=torch.long))
-            held = here[labelled(test.label(task.label)[here])]
-            left_out = len(here) - len(held)
+        for task, fitted, features, held, left_out in self._tested(test):
             notes = (*fitted.notes, *((f"{left_out} test samples without the label left out",) if left_out else ()))
-            own = features[task.hook]
-            control = None
-            if fitted.control is not None and fitted.control_task is not None and contexts is not None:
-                control = fitted.control, fitted.control_task
-            truth, count = test.label(task.label)[held], len(fitted.truth)
-            asking = Asking(self.sweep.scoring, torch.cat([fitted.truth, truth]).unique())
-            found = Answers(
-                None if fitted.probe is None or not len(held) else asking.answers(fitted.probe, own, held, count),
-                asking.truths(truth),
-                None if control is None or not len(held) else asking.answers(control[0], own, held, count),
-                None if control is None or contexts is None else asking.truths(control[1].labels(contexts[held])),
-                asking.baselines(fitted.truth, len(held)),
-                asking.baselines(fitted.control_truth, len(held)),
-                test.sample_groups[held],
-            )
-            chosen = fitted.probe
-            about = {
-                "penalty": float("nan") if chosen is None else chosen.penalty,
-                "validation": float("nan") if chosen is None else chosen.validation,
-                "features": fitted.features,
-                "code_length": fitted.code_length,
-                "parameters": float("nan") if chosen is None else float(chosen.parameters),
-                "fitted_samples": float(len(fitted.truth)),
-            }
-            rows.append(evidence.row(model, task, found, notes) | about)
+            found = self._answers(fitted, features, held, test, task.label, contexts)
+            rows.append(evidence.row(model, task, found, notes) | fitted.about)
         about = {
             "training_samples": len(self.train.sample_groups),
             "training_groups": len(self.train.groups.unique()),
@@ -179,12 +164,9 @@ class FittedProbes:
         """
         self._refuse_shared(test, same_groups)
         rows = []
-        for task, fitted in self.by_task.items():
-            here = dict(places(test, task.position != EVERYWHERE)).get(task.position, torch.empty(0, dtype=torch.long))
-            held = here[labelled(test.label(task.label)[here])]
+        for task, fitted, features, held, _ in self._tested(test):
             if fitted.probe is None or not len(held):
                 continue
-            features = test.sample_features(task.hook)
             found = [fitted.probe.log_probabilities(features[part]) for part in held.split(CHUNK)]
             if any(part is None for part in found):
                 raise TypeError(f"{self.sweep.estimator.kind} gives no probabilities, whose calibration could be measured")
@@ -204,6 +186,36 @@ class FittedProbes:
         if not rows:
             raise ValueError("no probe was fitted that this capture has samples for; there is nothing to calibrate")
         return Calibration(pd.DataFrame(rows), {"estimator": self.sweep.estimator.kind, "bins": bins})
+
+    def _tested(self, test: Capture) -> Iterator[tuple[ProbingTask, FittedProbe, Features, Tensor, int]]:
+        """Each task with its probes, the features of its hook, the samples [n] that have its label, and how many lack it."""
+        features = {hook: test.sample_features(hook) for hook in self.hooks}
+        kinds = {task.position != EVERYWHERE for task in self.by_task}
+        found_at = {by_position: dict(places(test, by_position)) for by_position in kinds}
+        for task, fitted in self.by_task.items():
+            here = found_at[task.position != EVERYWHERE].get(task.position, torch.empty(0, dtype=torch.long))
+            held = here[labelled(test.label(task.label)[here])]
+            yield task, fitted, features[task.hook], held, len(here) - len(held)
+
+    def _answers(
+        self, fitted: FittedProbe, features: Features, rows: Tensor, test: Capture, label: str, contexts: Tensor | None
+    ) -> Answers:
+        """What a probe and its control answer to some samples of a capture, beside what is true. contexts: of all samples."""
+        truth, control_task = test.label(label)[rows], None if contexts is None else fitted.control_task
+        asking = Asking(self.sweep.scoring, torch.cat([fitted.truth, truth]).unique())
+
+        def answers(probe: Probe | None) -> Tensor | None:
+            return None if probe is None or not len(rows) else asking.answers(probe, features, rows, len(fitted.truth))
+
+        return Answers(
+            answers(fitted.probe),
+            asking.truths(truth),
+            None if control_task is None else answers(fitted.control),
+            None if control_task is None or contexts is None else asking.truths(control_task.labels(contexts[rows])),
+            asking.baselines(fitted.truth, len(rows)),
+            asking.baselines(fitted.control_truth, len(rows)),
+            test.sample_groups[rows],
+        )
 
     def _refuse_shared(self, test: Capture, same_groups: bool) -> None:
         shared = torch.isin(test.groups, self.train.groups)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..captures.stored import subset
 from ..configuration import Count, Natural, NotEmpty, Positive
 from ..statistics.groups import group_folds
-from .estimator import CannotFitError, Estimator, K, Probe, predicted
+from .estimator import Estimator, K, Probe, predicted
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,7 @@ class PenalisedEstimator(Estimator):
 
     def inner_folds(self, groups: Tensor) -> list[Tensor]:
         """The folds that a penalty is chosen by, masks [N]. Raises CannotFitError for fewer groups than folds."""
-        try:
-            return group_folds(groups, self.folds, self.seed)
-        except ValueError as error:
-            raise CannotFitError(str(error)) from error
+        return group_folds(groups, self.folds, self.seed)
 
 
 @dataclass(frozen=True)

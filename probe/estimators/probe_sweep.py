@@ -11,6 +11,7 @@ from torch import Tensor
 from ..captures.capture import Capture, labelled
 from ..captures.stored import in_memory, subset
 from ..configuration import BadSettingError, Configuration, Count, Natural
+from ..errors import CannotFitError
 from ..statistics.controls import ControlTask
 from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.groups import group_folds
@@ -18,7 +19,7 @@ from ..statistics.metrics import METRICS, Metric
 from ..statistics.scores import ProbeScores
 from .asking import Asking, cross_answers
 from .code_length import code_lengths
-from .estimator import CannotFitError, Estimator, Probe
+from .estimator import Estimator, Probe
 from .fitted_probes import FittedProbe, FittedProbes, Target, places
 from .ridge import Ridge
 
@@ -124,7 +125,7 @@ class ProbeSweep(Configuration):
             parting: list[Tensor] = []
             asking = {name: Asking(self.scoring, values.unique()) for name, values in part.truth.items()}
             try:
-                parting = _folds(part.groups, folds, self.seed)
+                parting = group_folds(part.groups, folds, self.seed)
                 own = {target: asking[target.label] for target in part.targets}
                 answers = cross_answers(self.estimator, part.features, part.targets, part.groups, parting, own) if own else {}
             except CannotFitError as error:
@@ -258,10 +259,3 @@ def _baselines(asking: Asking, target: Tensor, folds: Sequence[Tensor]) -> Tenso
     for held_out in folds:
         found[held_out] = asking.baselines(target[~held_out], int(held_out.sum()))
     return found
-
-
-def _folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
-    try:
-        return group_folds(groups, folds, seed)
-    except ValueError as error:
-        raise CannotFitError(str(error)) from error

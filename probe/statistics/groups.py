@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from ..errors import CannotFitError
+
 
 def sources_of(groups: Tensor | None, count: int) -> Tensor:
     """The source of each of `count` samples, [N]: as it is given, or the sample itself where it is None.
@@ -24,10 +26,10 @@ def sources_of(groups: Tensor | None, count: int) -> Tensor:
 
 
 def group_folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
-    """Masks [N] of the held-out samples of each fold. Raises ValueError for fewer groups than folds."""
+    """Masks [N] of the held-out samples of each fold. Raises CannotFitError for fewer groups than folds."""
     unique = groups.unique()
     if len(unique) < folds:
-        raise ValueError(f"grouped cross-validation with {folds} folds needs as many groups, got {len(unique)}")
+        raise CannotFitError(f"grouped cross-validation with {folds} folds needs as many groups, got {len(unique)}")
     order = unique[torch.randperm(len(unique), generator=torch.Generator().manual_seed(seed))]
     return [torch.isin(groups, order[fold::folds]) for fold in range(folds)]
 

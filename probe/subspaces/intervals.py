@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ..estimators.estimator import CannotFitError
+from ..errors import CannotFitError
 from ..statistics.groups import group_resamples
 from .direction import Direction
 from .subspace import Subspace

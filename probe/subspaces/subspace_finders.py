@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Count
-from ..estimators.estimator import CannotFitError, Estimator
+from ..errors import CannotFitError
+from ..estimators.estimator import Estimator
 from ..estimators.logistic import Logistic
 from ..estimators.standardisation import finite_features
 from ..plugins import Kinds

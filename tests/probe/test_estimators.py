@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from statescope.probe.configuration import from_plain
-from statescope.probe.errors import UnknownNameError
-from statescope.probe.estimators.estimator import CannotFitError, Estimator, LinearProbe
+from statescope.probe.errors import CannotFitError, UnknownNameError
+from statescope.probe.estimators.estimator import Estimator, LinearProbe
 from statescope.probe.estimators.gram import Centred
 from statescope.probe.estimators.logistic import Logistic
 from statescope.probe.estimators.quasi_newton import Problems, solve
