@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,10 +86,8 @@ def causal_check(
 
 def join_causal_checks(parts: Sequence[CausalCheck]) -> CausalCheck:
     """Make one table of several checks, corrected as one. They must have been measured in the same way."""
-    if any(part.about != parts[0].about for part in parts):
-        raise ValueError("these causal checks were not measured in the same way; keep them apart")
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    return CausalCheck(table.assign(q_value=false_discovery_rates(table["p_value"].to_numpy())), parts[0].about)
+    whole = CausalCheck.joined(parts)
+    return replace(whole, table=whole.table.assign(q_value=false_discovery_rates(whole.table["p_value"].to_numpy())))
 
 
 class Bench:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit
-from ...probe.hooks.names import layer_of, site_of
+from ...probe.hooks.names import layer_column, site_of
 from ...probe.models.hooked import HookedModel
 from ...probe.statistics.corrections import false_discovery_rates
 from ...probe.statistics.groups import group_bootstrap, sources_of
@@ -77,7 +77,7 @@ def patching_sweep(
         for position in places:
             for head, own, random in activation.effects(position, randoms, seed):
                 low, high = group_bootstrap(own, sources, 1000, seed)
-                row = {"model": name, "hook": hook, "layer": -1 if (layer := layer_of(hook)) is None else layer}
+                row = {"model": name, "hook": hook, "layer": layer_column(hook)}
                 row |= {"site": site_of(hook), "position": position, "head": head, "method": method}
                 row |= {"effect": own.mean(), "low": low, "high": high, "recovered": own.mean() / runs.gap}
                 rows.append(row | beside_null(random, float(own.mean())) | {"samples": len(target)})

@@ -7,8 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...probe.models.hooked import HookedModel
@@ -56,18 +58,7 @@ def unlearning_layers(
         importance = size / float(parameters[layer].detach().double().norm().clamp(min=1e-300))
         rows.append({"layer": layer, "importance": importance, "conflict": conflict, "parameters": own.numel()})
     table = pd.DataFrame(rows).assign(model=name)
-    table["on_front"] = [
-        not bool(
-            (
-                (table["importance"] >= row.importance)
-                & (table["conflict"] <= row.conflict)
-                & (
-                    (table["importance"] > row.importance) | (table["conflict"] < row.conflict)
-                )  # the same layer twice is none better
-            ).any()
-        )
-        for row in table.itertuples()
-    ]
+    table["on_front"] = _on_front(table["importance"].to_numpy(), table["conflict"].to_numpy())
     return UnlearningLayers(table[list(UnlearningLayers.columns)], {"forgotten": len(forget.tokens), "kept": len(keep.tokens)})
 
 
@@ -115,6 +106,13 @@ def unlearn(
         low, high = (low, middle) if left(middle) <= until else (middle, high)
     after = left(high), _mean(found, keep, measure)
     return Unlearned(found, layer, high, (before[0], after[0]), (before[1], after[1]))
+
+
+def _on_front(importance: NDArray[np.float64], conflict: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Of which layers no other has as much importance at as little conflict, and more of the one or less of the other: [n]."""
+    more, less = importance[:, None] - importance, conflict[:, None] - conflict  # of each row's layer, beside each column's
+    beaten = (more >= 0) & (less <= 0) & ((more > 0) | (less < 0))
+    return np.logical_not(beaten.any(axis=0))
 
 
 def _gradients(model: HookedModel, batch: Batch, names: Sequence[str]) -> list[Tensor]:

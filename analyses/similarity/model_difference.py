@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ...probe.hooks.names import layer_of, site_of
+from ...probe.hooks.names import layer_column, site_of
 from ...probe.models.hooked import HookedModel
 from ...probe.statistics.groups import group_bootstrap, sources_of
 from .results.model_difference import ModelDifference
@@ -38,9 +38,8 @@ def model_difference(
         a, b = _flat(value), _flat(theirs[name])
         each = ((a - b).norm(dim=1) / a.norm(dim=1)).cpu()
         unlike = float(((a - a.roll(1, 0)).norm(dim=1) / a.norm(dim=1)).mean()) if len(a) > 1 else float("nan")
-        layer = layer_of(name)
         low, high = group_bootstrap(each.numpy(), sources, 1000, seed)
-        rows.append((name, -1 if layer is None else layer, site_of(name), float(each.mean()), low, high, unlike))
+        rows.append((name, layer_column(name), site_of(name), float(each.mean()), low, high, unlike))
     own = logits.double().log_softmax(-1)
     away = (own.exp() * (own - other.double().log_softmax(-1))).sum(-1).flatten(1).mean(1).cpu()
     low, high = group_bootstrap(away.numpy(), sources, 1000, seed)

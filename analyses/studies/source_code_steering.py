@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -77,8 +76,7 @@ class ConceptSteering:
                 choices.append(choice)
                 checks += self._check(place, concept, direction, spreads[direction.hook])
                 chosen[f"{place.name}, {concept}"] = direction
-        table = pd.concat([choice.table for choice in choices], ignore_index=True)
-        return DirectionChoice(table, choices[0].about), join_causal_checks(checks), chosen
+        return DirectionChoice.joined(choices), join_causal_checks(checks), chosen
 
     def _choose(self, place: Steered, concept: str, spreads: Mapping[str, Tensor]) -> tuple[DirectionChoice, Direction]:
         taps, absent, _ = self._where(place, self.choosing, concept)

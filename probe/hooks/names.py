@@ -13,6 +13,12 @@ def hook_name(layer: int, place: str) -> str:
     return f"blocks.{layer}.{place}"
 
 
+def layer_column(name: str) -> int:
+    """The layer of a hook as tables have it: -1 for the model's own."""
+    layer = layer_of(name)
+    return -1 if layer is None else layer
+
+
 def layer_of(name: str) -> int | None:
     """The layer of a full hook name; None for a hook of the whole model, such as "hook_embed"."""
     parts = name.split(".", 2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
-from ..hooks.names import layer_of, site_of
+from ..hooks.names import layer_column, site_of
 from ..hooks.positions import Positions
 from ..statistics.groups import group_bootstrap, sources_of
 from .fitters import divergence
@@ -63,8 +63,7 @@ def score_lenses(
     for (number, hook), parts in far.items():
         each = torch.cat(parts)
         low, high = group_bootstrap(each.mean(1).numpy(), sources.numpy(), 1000, seed)
-        layer = layer_of(hook)
-        where = (lenses[number].kind, hook, -1 if layer is None else layer, site_of(hook))
+        where = (lenses[number].kind, hook, layer_column(hook), site_of(hook))
         rows.append((*where, float(each.mean()), low, high, float(torch.cat(alike[number, hook]).mean()), constant, agreed))
     return LensScores(pd.DataFrame(rows, columns=list(LensScores.columns)), {"sequences": count, "answers": seen})
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .figure import Figure, Line, Panel
+from .figure import Figure, Panel
+from .intervals import line_of_quartiles
 from .result import Result
 
 
@@ -45,13 +46,8 @@ class Gates(Result, kind="gates"):
 
     def specification(self) -> Figure:
         """The half-life at each position, a line a layer, in the middle of heads and sequences, with the quartiles."""
-        marks = []
-        for layer, own in self.table.groupby("layer", sort=True):
-            finite = own[np.isfinite(own["half_life"]) & (own["half_life"] > 0)]
-            if finite.empty:
-                continue
-            low, middle, high = (finite.groupby("position")["half_life"].quantile(q) for q in (0.25, 0.5, 0.75))
-            x = middle.index.to_numpy()
-            marks.append(Line(x, middle.to_numpy(), f"layer {layer}", low.to_numpy(), high.to_numpy()))
+        halving = self.table[np.isfinite(self.table["half_life"]) & (self.table["half_life"] > 0)]
+        layers = halving.groupby("layer", sort=True)
+        marks = [line_of_quartiles(own, "position", "half_life", f"layer {layer}") for layer, own in layers]
         panel = Panel(marks, "token position", "half-life in tokens", y_log=True)
         return Figure(self.title, [panel], alt=f"Half-life of each layer's state over the tokens. {self.summary()}")

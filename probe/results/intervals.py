@@ -1,4 +1,4 @@
-"""The mean of some draws, such as one for each seed, with its 95% interval by Student's t."""
+"""The mean of some draws, such as one for each seed, with its 95% interval by Student's t; the median with the quartiles."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def mean_and_reach(draws: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     from scipy.stats import t as student  # what shows one draw, or means that are stored, imports none of it
 
     return x.mean(0), student.ppf((1 + LEVEL) / 2, count - 1) * x.std(0, ddof=1) / np.sqrt(count)
+
+
+def line_of_quartiles(rows: pd.DataFrame, x: str, y: str, label: str, *, markers: bool = False) -> Line:
+    """The median of the column y over the rows that share an x, between the quartiles. What is not finite has no part in it."""
+    by = rows[y].astype(float).replace([np.inf, -np.inf], np.nan).groupby(rows[x])
+    low, middle, high = (by.quantile(share) for share in (0.25, 0.5, 0.75))
+    return Line(middle.index.to_numpy(), middle.to_numpy(), label, low.to_numpy(), high.to_numpy(), markers=markers)
 
 
 def line_of_means(rows: pd.DataFrame, x: str, y: str, label: str, *, markers: bool = True) -> Line:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 
 from .figure import Figure, Line, Panel
+from .intervals import line_of_quartiles
 from .joined import join, part_of
 from .result import Result
 
@@ -19,7 +19,6 @@ GROUPS = ("layer", "place")  # columns that tell curves apart, the first of them
 PLACES = ("model", "layer", "head", "sequence", "position", "token", "place")  # columns that say where a number was measured
 ENDS = ("low", "high", "residual")  # columns that say how sure another is
 MOST_PANELS, MOST_CURVES = 6, 8
-QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,14 @@ class OverSteps(Result, kind="over_steps"):
     def _curves(self, column: str) -> list[Line]:
         group = next((name for name in GROUPS if name in self.table.columns), None)
         if group is None:
-            return [_curve(self.table, column, "")]
+            return [line_of_quartiles(self.table, "step", column, "", markers=True)]
         parts = list(self.table.groupby(group, sort=True))[:MOST_CURVES]
-        return [_curve(own, column, f"{group} {value}") for value, own in parts]
+        return [line_of_quartiles(own, "step", column, f"{group} {value}", markers=True) for value, own in parts]
 
 
 def _in_short(meaning: str) -> str:
     """What a column holds, as the title of an axis."""
     return shorten(re.split("[,;:(]", meaning)[0].strip(), 36, placeholder=" …")
-
-
-def _curve(rows: pd.DataFrame, column: str, label: str) -> Line:
-    """The middle and the quartiles of a column at each step; of numbers that are not finite there is none."""
-    values = rows.assign(**{column: rows[column].astype(float).replace([np.inf, -np.inf], np.nan)})
-    low, middle, high = (values.groupby("step")[column].quantile(share) for share in QUARTILES)
-    return Line(middle.index.to_numpy(), middle.to_numpy(), label, low.to_numpy(), high.to_numpy(), markers=True)
 
 
 def over_steps(results: Mapping[int, Result]) -> OverSteps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -68,6 +68,16 @@ class Result(Kinds, family="result"):
         missing = [name for name in self.columns if name not in self.table.columns]
         if missing:
             raise ValueError(f"{type(self).__name__} needs the columns {', '.join(missing)}")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One result of several: their rows, one after another.
+
+        Raises ValueError for none, and for those that were not measured in the same way, as `about` says it.
+        """
+        if not parts or any(part.about != parts[0].about for part in parts):
+            raise ValueError(f"{len(parts)} results ({cls.title}) were not measured in the same way; keep them apart")
+        return cls(pd.concat([part.table for part in parts], ignore_index=True), parts[0].about)
 
     def to_frame(self) -> pd.DataFrame:
         """Give the table as a copy."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..hooks.names import layer_of, site_of
+from ..hooks.names import layer_column, site_of
 from .groups import group_shuffles
 from .metrics import Metric
 from .nulls import share_as_large
@@ -68,7 +68,7 @@ class Evidence:
         return {
             "model": model,
             "hook": task.hook,
-            "layer": -1 if (layer := layer_of(task.hook)) is None else layer,
+            "layer": layer_column(task.hook),
             "site": site_of(task.hook),
             "position": task.position,
             "label": task.label,

@@ -68,9 +68,8 @@ class ProbeScores(Result, kind="probe_scores"):
     @classmethod
     def join(cls, parts: Sequence[ProbeScores]) -> ProbeScores:
         """Scores of several models in one table, corrected as one; they must have been measured in the same way."""
-        if any(part.about != parts[0].about for part in parts):
-            raise ValueError("these probe scores were not measured in the same way; keep them apart")
-        return cls(_corrected(pd.concat([part.table for part in parts], ignore_index=True)), parts[0].about)
+        whole = cls.joined(parts)
+        return replace(whole, table=_corrected(whole.table))
 
     def for_any_dependence(self) -> ProbeScores:
         """The same scores with the q-values of Benjamini and Yekutieli, which hold however the probes depend on each other.

@@ -15,6 +15,7 @@ from statescope.probe.statistics.evidence import Answers, Evidence, ProbingTask
 from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles, sources_of
 from statescope.probe.statistics.metrics import Accuracy, AreaUnderCurve, LogLoss, RSquared
 from statescope.probe.statistics.nulls import beside_null, share_as_large
+from statescope.probe.statistics.power_laws import exponent
 
 
 def test_cross_validation_never_splits_a_group() -> None:
@@ -133,3 +134,9 @@ def test_samples_without_groups_are_sources_of_their_own() -> None:
     assert sources_of(torch.tensor([4, 4]), 2).tolist() == [4, 4]
     with pytest.raises(ValueError, match="3 samples need one source each"):
         sources_of(torch.tensor([4, 4]), 3)
+
+
+def test_the_exponent_is_that_of_the_power_law() -> None:
+    x = np.array([2, 5, 11, 40])
+    assert exponent(x, 3 * x**-0.7) == pytest.approx(-0.7, abs=1e-12)
+    assert exponent(x.tolist(), np.exp(-0.7 * x)) < -2  # no power law

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from ....probe.mixers import DeltaNet
 from ....probe.models.config import ModelConfig, Parametrisation
 from ....probe.models.model import Model
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ....probe.tasks.recall import AssociativeRecall
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.nonlinearities import Erf
@@ -63,7 +63,7 @@ class FeatureLearning(Claim, kind="p016-coordinates"):
 
     def experiment(self, seed: int, run: Run) -> Findings:
         changes = [change_of_features(width, seed) for width in self.widths]
-        found = Findings({TANGENT: float(np.polyfit(np.log(self.widths), np.log(changes), 1)[0])})
+        found = Findings({TANGENT: exponent(self.widths, changes)})
         found.curves[MOVED.title, "NTK, descent"] = (self.widths, changes)
         steps = self._steps(seed)
         for what, name in ((MAXIMAL, "mup"), (STANDARD, "standard")):

@@ -7,6 +7,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...kernel_regression.activation_features import ActivationFeatures, Unit
 from ...kernel_regression.ridge import kernel_ridge
 from ...studies.findings import Axes, Findings
@@ -52,7 +53,7 @@ class NeuralNetworkKernels(Claim, kind="p024-features"):
                     own = ActivationFeatures.drawn(unit, INPUTS, size, generator)
                     squares.append(float((own.of_inputs(x) @ own.of_weights(w, b).T - own.exact(x, w, b)).square().mean()))
                 errors.append(float(np.mean(squares)) ** 0.5)
-            found.numbers[what] = float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])
+            found.numbers[what] = exponent(SIZES, errors)
             found.curves[FALLS.title, unit] = (SIZES, errors)
         several = [ActivationFeatures.drawn("sine", INPUTS, 64, generator) for _ in range(400)]
         estimates = torch.stack([(own.of_inputs(x) @ own.of_weights(w, b).T - own.exact(x, w, b)).mean() for own in several])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.network import infinite_width_kernels
 from ...infinite_width.nonlinearities import Erf
@@ -64,7 +65,7 @@ class Limit(Claim, kind="p043-limit"):
         for width in self.widths:
             drawn = [empirical_ntk(FAMILY.finite((FEATURES,), width, generator), x) for _ in range(self.draws)]
             errors.append(float(np.mean([relative_change(kernel, limit) for kernel in drawn])))
-        slope = float(np.polyfit(np.log(self.widths), np.log(errors), 1)[0])
+        slope = exponent(self.widths, errors)
         values = torch.linalg.eigvalsh(limit)
         found = Findings({SLOPE: slope, NEAR: errors[-1], LEAST: float(values[0] / values[-1])})
         found.curves[TO_THE_LIMIT.title, "drawn networks"] = (self.widths, errors)
@@ -111,7 +112,7 @@ class Dynamics(Claim, kind="p043-dynamics"):
             vectors = torch.linalg.eigh(before).eigenvectors
             left, expected = ((vectors.T @ (y - values))[..., 0] / y.norm() for values in (run_of.train, predicted))
         found.numbers = {
-            DRIFT: float(np.polyfit(np.log(self.widths), np.log(drifts), 1)[0]),
+            DRIFT: exponent(self.widths, drifts),
             MODES: float((left - expected).abs().max()),
         }
         for name, mode in (("first", -1), ("middle", len(x) // 2)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.network import infinite_width_kernels
 from ...kernel_regression.ridge import Posterior, trained_ensemble
@@ -58,7 +58,7 @@ class Permutations(Claim, kind="p059-permutations"):
             predicted = trained_on_units(several, torch.eye(bits, dtype=torch.float64))
             assert predicted.variance is not None
             worst.append(float((predicted.variance / predicted.mean[:, 0].square()).max()))
-        found.numbers[NETWORKS] = float(np.polyfit(np.log(SIZES), np.log(worst), 1)[0])
+        found.numbers[NETWORKS] = exponent(SIZES, worst)
         found.curves[NEEDED.title, "the worst input"] = (SIZES, worst)
         return found
 

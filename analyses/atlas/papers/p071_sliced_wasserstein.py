@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...similarity.sliced_wasserstein import sliced_wasserstein
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
@@ -65,7 +65,7 @@ class Distances(Claim, kind="p071-distances"):
         for count in COUNTS:
             drawn = torch.tensor([sliced_wasserstein(cloud, moved, count, generator) for _ in range(SHUFFLES)])
             spreads.append(float(drawn.std() / drawn.mean()))
-        found.numbers[ROOT] = float(np.polyfit(np.log(COUNTS), np.log(spreads), 1)[0])
+        found.numbers[ROOT] = exponent(COUNTS, spreads)
         found.curves[SPREAD.title, "a mean moved by one deviation"] = (COUNTS, spreads)
         return found
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.hierarchical import HierarchicalNetwork
 from ...infinite_width.network import infinite_width_kernels
 from ...kernel_regression.ridge import kernel_ridge
@@ -65,7 +66,7 @@ class WideConvolutions(Claim, kind="p202-locality"):
         for positions in NETWORKS:
             for name, local in (("one position", True), ("all positions", False)):
                 errors = self._errors(positions, local, generator)
-                slopes[positions, local] = float(np.polyfit(np.log(self.sizes), np.log(errors), 1)[0])
+                slopes[positions, local] = exponent(self.sizes, errors)
                 found.curves[CURVES.title, f"{name} of {positions}"] = (self.sizes, errors)
         found.numbers[STEEPER] = slopes[8, False] - slopes[8, True]
         found.numbers[SAME] = slopes[8, True] - slopes[4, True]

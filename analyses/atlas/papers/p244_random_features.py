@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.network import infinite_width_kernels
 from ...infinite_width.nonlinearities import ReLU
@@ -62,7 +63,7 @@ class MultiLayerFeatures(Claim, kind="p244-random-features"):
                 squares.append(float((read - target).square().mean()))
             errors.append(float(np.mean(squares)) ** 0.5)
         largest = float(infinite_width_kernels(FAMILY, points[:1]).nngp)
-        found.numbers[SLOPE] = float(np.polyfit(np.log(WIDTHS), np.log(errors), 1)[0])
+        found.numbers[SLOPE] = exponent(WIDTHS, errors)
         found.numbers[BOUND] = errors[-1] / (norm * (largest / WIDTHS[-1]) ** 0.5)
         found.numbers[DEGREE] = self._by_degree(points, on_sphere(draw(300, DIMENSION)), generator)
         found.curves[FALLS.title, "random layers"] = (WIDTHS, errors)

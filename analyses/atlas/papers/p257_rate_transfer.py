@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....kernels.arguments import NonFiniteError
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...lazy.parametrised import AbcNetwork, descend, one_step_optimum
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
@@ -62,7 +63,7 @@ class RateTransfer(Claim, kind="p257-linear-networks"):
         for what, name in ((MAXIMAL, "mup"), (STANDARD, "standard")):
             centres = [limit if name == "mup" else limit / width for width in self.widths]
             best = [self._best(name, width, STEPS, x, y, at, seed) for width, at in zip(self.widths, centres, strict=True)]
-            found.numbers[what] = float(np.polyfit(np.log(self.widths), np.log(best), 1)[0])
+            found.numbers[what] = exponent(self.widths, best)
             found.curves[BEST.title, name] = (self.widths, best)
         return found
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.dense import DenseNetwork
 from ...ntk.empirical_ntk import empirical_ntk, tangent_kernel
 from ...ntk.measures import relative_change
@@ -43,6 +44,6 @@ class SketchedKernel(Claim, kind="p265-sketch"):
             drawn = [tangent_kernel(model, x, method="projected", features=size, seed=DRAWS * seed + i) for i in range(DRAWS)]
             errors.append(float(np.mean([relative_change(one.values, exact) for one in drawn])))
         found = Findings({PRODUCT: difference(empirical_ntk(model, x), exact)})
-        found.numbers[SLOPE] = float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])
+        found.numbers[SLOPE] = exponent(SIZES, errors)
         found.curves[SKETCHED.title, "sketch"] = (SIZES, errors)
         return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 
 from ....probe.results.figure import Figure, Line, Panel
 from ....probe.results.intervals import line_of_means
 from ....probe.results.result import Result
+from ....probe.statistics.power_laws import exponent
 
 COLUMNS = {
     "width": "units a layer",
@@ -46,7 +46,7 @@ class LazyOrRich(Result, kind="lazy_or_rich"):
         means = own.groupby(over)[column].mean()
         if len(means) < 2:
             raise ValueError(f"a slope over {over} needs two values of it")
-        return float(np.polyfit(np.log(means.index.to_numpy(float)), np.log(means.to_numpy()), 1)[0])
+        return exponent(means.index.to_numpy(), means.to_numpy())
 
     def summary(self) -> str:
         lines = []

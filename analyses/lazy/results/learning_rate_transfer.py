@@ -11,6 +11,7 @@ import pandas as pd
 from ....probe.results.figure import Figure, Line, Panel
 from ....probe.results.intervals import line_of_means
 from ....probe.results.result import Result
+from ....probe.statistics.power_laws import exponent
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class LearningRateTransfer(Result, kind="learning_rate_transfer"):
         """The exponent of the width with which features move at the least learning rate: the coordinate check, 0 for "mup"."""
         own = self.table[self.table["parametrisation"] == parametrisation]
         means = own[own["learning_rate"] == own["learning_rate"].min()].groupby("width")["moved"].mean()
-        return float(np.polyfit(np.log(means.index.to_numpy(float)), np.log(means.to_numpy()), 1)[0])
+        return exponent(means.index.to_numpy(), means.to_numpy())
 
     def summary(self) -> str:
         lines, single = [], self.table["width"].nunique() < 2
