@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...probe.files import write_bytes
+from ...probe.results.interactive import for_notebook, page_of
 from ...probe.results.text import for_plotly
 from .state_walk import StateWalk, state_walk
 
@@ -80,15 +81,12 @@ class StateView:
         path = Path(path)
         if path.suffix != ".html":
             raise ValueError(f"{path.name}: a view that moves is saved as .html; for print, save walk.at(position).figure()")
-        page = self.to_plotly().to_html(include_plotlyjs=True, include_mathjax=False, div_id="state", auto_play=False)
-        write_bytes(path, page.encode())
+        write_bytes(path, page_of(self.to_plotly(), "state"))
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook shows."""
-        import json
-
-        return {"application/vnd.plotly.v1+json": json.loads(self.to_plotly().to_json()), "text/plain": repr(self)}
+        return {**for_notebook(self.to_plotly()), "text/plain": repr(self)}
 
 
 def state_view(model: HookedModel, text: str | Tensor, layer: int = 0, head: int = 0, *, name: str = "model") -> StateView:

@@ -15,13 +15,16 @@ from typing import Any
 import streamlit as st
 from plotly.graph_objects import Figure
 
+from ...probe.results.interactive import OPTIONS
+from ...probe.results.palette import ink_on
 from ..plotly_library import library_address
 
 WINDOW = 256  # tokens
 
-CHART = """
+CHART = (
+    f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
+    + """
 const NARROW = 560;
-const OPTIONS = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
 
 // On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar.
 function stack(figure) {
@@ -88,6 +91,7 @@ export default function(component) {
     drawn(place);
 }
 """
+)
 
 STRIP = """
 export default function(component) {
@@ -245,5 +249,5 @@ def _key(name: str) -> str:
 def _tints(values: Sequence[float], low: float, high: float) -> tuple[list[str], list[str]]:
     """A light-to-dark blue for each value between two, and an ink that reads on it."""
     shares = [(value - low) / (high - low) if high > low else 0.0 for value in values]
-    colors = [f"rgb({int(235 - 235 * s)},{int(243 - 129 * s)},{int(250 - 72 * s)})" for s in shares]
-    return colors, ["#ffffff" if share > 0.55 else "#111111" for share in shares]
+    blues = [(int(235 - 235 * share), int(243 - 129 * share), int(250 - 72 * share)) for share in shares]
+    return [f"rgb({red},{green},{blue})" for red, green, blue in blues], [ink_on(*blue) for blue in blues]

@@ -55,7 +55,9 @@ def settings(address: str, port: int) -> dict[str, Any]:
         "client.toolbarMode": "minimal",
         "logger.hideWelcomeMessage": True,
         # What is chosen is not red, which says that something is wrong. A colour for all themes would do away with the dark one.
-        "theme.light.textColor": "#101010",  # captions are six tenths of it, and have to be read
+        "theme.light.textColor": "#101010",  # captions are six tenths of it and of the next, and have to be read
+        "theme.light.codeTextColor": "#101010",
+        "theme.dark.codeTextColor": "#fafafa",
         "theme.light.primaryColor": SERIES[0],
         "theme.dark.primaryColor": SERIES[5],
     }

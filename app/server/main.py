@@ -20,6 +20,13 @@ ICON = (
 )
 
 
+# Streamlit puts the menu above all else in the side bar, where a low screen hides the run that the menu's pages are about.
+RUN_FIRST = """<style>
+[data-testid=stSidebarContent] { display: flex; flex-direction: column; reading-flow: flex-visual; }
+[data-testid=stSidebarNav] { order: 1; padding-top: 0; }
+[data-testid=stSidebarUserContent] { padding-top: 0; padding-bottom: 0.5rem; }
+[data-testid=stSidebarNavSeparator] { display: none; }
+</style>"""
 MOST_TOLD = 3
 
 
@@ -28,6 +35,7 @@ def main() -> None:
     st.set_page_config("statescope", page_icon=ICON, layout="wide")
     runs = runs_there_are()
     sound = [facts.name for facts in runs if facts.status != "damaged"]
+    st.html(RUN_FIRST)
     with st.sidebar:
         st.title("statescope")
         st.caption(f"runs in {literal(runs_folder())}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,15 +54,18 @@ class DrawnFigure:
 
             return render_for_print(self.specification, suffix, self.style)
         if suffix == "html":
-            # A fixed id: plotly would draw another one each time.
-            return self.to_plotly().to_html(include_plotlyjs=True, include_mathjax=False, div_id="figure").encode()
+            from .interactive import page_of
+
+            return page_of(self.to_plotly(), "figure")
         if suffix == "csv":
             return self.to_frame().to_csv(index=False).encode("utf-8", "replace")
         raise unknown_name("figure format", suffix, SUFFIXES)
 
     def show(self) -> None:
         """Show it in the notebook or the browser."""
-        self.to_plotly().show()
+        from .interactive import OPTIONS
+
+        self.to_plotly().show(config=OPTIONS)
 
     def to_plotly(self, *, dark: bool = False) -> PlotlyFigure:
         """Draw the figure for the screen."""
@@ -83,8 +85,10 @@ class DrawnFigure:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook shows: plotly's figure where it can, else a picture."""
+        from .interactive import for_notebook
+
         return {
-            "application/vnd.plotly.v1+json": json.loads(self.to_plotly().to_json()),
+            **for_notebook(self.to_plotly()),
             "image/png": self.render("png"),
             "text/plain": f"{self.specification.title}: {self.specification.alt}",
         }

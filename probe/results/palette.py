@@ -20,6 +20,16 @@ def color(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
+def ink_on(red: int, green: int, blue: int) -> str:
+    """Of black and white the one that is read more easily on a colour (0 to 255 each): at least 4.5 times as light or as dark, by
+    the relative luminance of WCAG 2.
+    """
+    shares = (value / 255 for value in (red, green, blue))
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
 def whole_numbers(values: NDArray[Any]) -> tuple[int, int] | None:
     """The least and the largest of a few whole numbers; None for other numbers, which have a continuous scale."""
     numbers = np.asarray(values, dtype=float)

@@ -52,10 +52,11 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
 
 
 def _spacing(panels: Sequence[Panel], columns: int) -> float:
-    """The share of the width between two columns of panels: room for the names left of those that are not the first in a row."""
-    inner = [panel for place, panel in enumerate(panels) if place % columns]
-    rows = [name for panel in inner for mark in panel.marks if isinstance(mark, Heatmap) for name in mark.rows]
-    longest = max((len(str(name)) for name in [*rows, *(name for panel in inner for name in _left_names(panel))]), default=0)
+    """The share of the width between two columns of panels: room for the names that a panel has on its own."""
+    inner = [place for place in range(len(panels)) if place % columns]
+    own = [_left_names(panels[place]) for place in inner if _left_names(panels[place]) != _left_names(panels[place - 1])]
+    rows = [mark.rows for place in inner for mark in panels[place].marks if isinstance(mark, Heatmap)]
+    longest = max((len(str(name)) for names in [*own, *rows] for name in names), default=0)
     return min(max(0.1, longest / LETTERS_ACROSS), 0.6 / columns)
 
 

@@ -15,6 +15,7 @@ from example_results import example_curve, example_scores
 from pyarrow import parquet
 
 from statescope.probe.errors import UnknownNameError
+from statescope.probe.results.palette import ink_on
 from statescope.probe.results.result import AmbiguousSelectionError, DamagedResultError, Result, UnknownResultError
 
 
@@ -158,3 +159,18 @@ def test_a_notebook_shows_a_result_shortly_and_a_figure_as_itself() -> None:
     assert "12 rows; select by model (1), label (2), layer (3)" in shown
     bundle = scores.figure()._repr_mimebundle_()
     assert bundle["application/vnd.plotly.v1+json"]["data"] and bundle["image/png"].startswith(b"\x89PNG")
+
+
+def test_no_figure_offers_to_be_sent_to_a_service() -> None:
+    """Of plotly.js that is the default."""
+    figure = example_scores().figure()
+    assert figure._repr_mimebundle_()["application/vnd.plotly.v1+json"]["config"]["showSendToCloud"] is False
+    options = figure.render("html").decode().rpartition("Plotly.newPlot(")[2]
+    assert '"showSendToCloud": false' in options and '"plotlyServerURL": ""' in options
+
+
+def test_ink_is_read_on_any_colour() -> None:
+    """At least 4.5 to 1, by colours whose contrast is known."""
+    assert ink_on(255, 255, 255) == ink_on(0, 255, 0) == ink_on(240, 228, 66) == "#000000"
+    assert ink_on(0, 0, 0) == ink_on(0, 0, 255) == ink_on(200, 0, 0) == "#ffffff"
+    assert (ink_on(117, 117, 117), ink_on(120, 120, 120)) == ("#ffffff", "#000000"), "#757575 has 4.6 on white"

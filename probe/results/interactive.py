@@ -1,0 +1,28 @@
+"""What one can do with a figure that plotly shows, in a page, a notebook or the app."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Of the buttons above a chart, none that would send it to a service of plotly's, and none that marks points to no end.
+OPTIONS: dict[str, Any] = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+}
+
+
+def page_of(figure: Figure, name: str) -> bytes:
+    """A page that shows a figure and needs no network. name: of the element; plotly would draw another one each time."""
+    page: str = figure.to_html(OPTIONS, include_plotlyjs=True, include_mathjax=False, div_id=name, auto_play=False)
+    return page.encode()
+
+
+def for_notebook(figure: Figure) -> dict[str, Any]:
+    """What a notebook that draws plotly's figures is handed."""
+    return {"application/vnd.plotly.v1+json": json.loads(figure.to_json()) | {"config": OPTIONS}}
