@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, Any] = {
     "displaylogo": False,
     "showSendToCloud": False,
-    "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d"],
 }
 

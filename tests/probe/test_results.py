@@ -166,7 +166,7 @@ def test_no_figure_offers_to_be_sent_to_a_service() -> None:
     figure = example_scores().figure()
     assert figure._repr_mimebundle_()["application/vnd.plotly.v1+json"]["config"]["showSendToCloud"] is False
     options = figure.render("html").decode().rpartition("Plotly.newPlot(")[2]
-    assert '"showSendToCloud": false' in options and '"plotlyServerURL": ""' in options
+    assert '"showSendToCloud": false' in options
 
 
 def test_ink_is_read_on_any_colour() -> None:
