@@ -81,7 +81,7 @@ class Transition(Operator):
         if keys.shape[:-1] != beta.shape or (log_decay is not None and log_decay.shape not in leads):
             raise ValueError(
                 f"keys {tuple(keys.shape)}, beta {tuple(beta.shape)} and log_decay "
-                f"{None if log_decay is None else tuple(log_decay.shape)} must agree as [..., n, K], [..., n], [...]"
+                f"{None if log_decay is None else tuple(log_decay.shape)} must agree as [..., n, K], [..., n], [...] or [..., K]"
             )
         if log_decay is not None and log_decay.ndim < beta.ndim:
             log_decay = log_decay[..., None]
