@@ -8,7 +8,8 @@ The statements, each of a model of a fixed depth in finite precision, for words 
     2  A layer whose tokens choose orthogonal maps that move as many dimensions as the elements of a group do in a faithful
        representation tracks it: n reflections a token (Siems et al. 2025, arXiv:2502.10297; `expressivity` builds them).
     3  Two layers of one reflection a token track the cyclic and the dihedral groups, of which S3 is one (the same).
-    4  A layer whose tokens choose complex numbers of modulus 1 tracks the cyclic groups: rotations of the plane.
+    4  A layer whose tokens choose complex numbers of modulus 1 tracks the cyclic groups: rotations of the plane (such as Katsch
+       2023, arXiv:2311.01927).
     5  Transitions that commute, and softmax attention, stay in TC0, so that A5 and S5, whose word problems are complete for NC1,
        are impossible unless TC0 = NC1 (Merrill, Petty and Sabharwal 2024, arXiv:2404.08819; Merrill and Sabharwal 2023).
     6  A cell of enough units is any finite automaton (Minsky 1954; Siegelmann and Sontag 1995).
@@ -29,6 +30,14 @@ from .results.allowed_and_realised import Word
 
 DIHEDRAL = ("S3",)
 NOT_SOLVABLE = ("A5", "S5")
+SOURCES = {
+    1: "Grazzi et al. 2025, arXiv:2411.12537, theorems 1 and 2",
+    2: "Siems et al. 2025, arXiv:2502.10297",
+    3: "Siems et al. 2025, arXiv:2502.10297",
+    4: "Katsch 2023, arXiv:2311.01927",
+    5: "Merrill, Petty and Sabharwal 2024, arXiv:2404.08819",
+    6: "Siegelmann and Sontag 1995",
+}  # of the statements above
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,11 @@ class GroupVerdict:
     word: Word
     reason: str
     statement: int = 0
+
+    @property
+    def source(self) -> str:
+        """Where the statement that it rests on is shown; nothing where it is open."""
+        return SOURCES.get(self.statement, "")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from every_mixer import MIXERS, label
 from foreign_models import FOREIGN
 
 from statescope import Model, ModelConfig, Run, Transition, load
-from statescope.analyses.automata.allowed_and_realised import GROUPS, AllowedAndRealised, allowed_and_realised
+from statescope.analyses.automata.allowed_and_realised import (
+    GROUPS,
+    AllowedAndRealised,
+    allowed_and_realised,
+    realised_spectrum,
+)
 from statescope.analyses.automata.allowed_groups import LayerTransitions, group_verdict
 from statescope.analyses.automata.expressivity import track, tracking_tokens
 from statescope.analyses.behaviour.state_tracking import StateTracking
@@ -32,6 +38,7 @@ from statescope.probe.mixers import (
     KimiDeltaAttention,
     Mamba2,
 )
+from statescope.probe.mixers.spectrum import AllowedSpectrum
 from statescope.probe.runs.training import Training
 from statescope.probe.tasks.base import generator_for
 from statescope.probe.tasks.word_problem import WordProblem
@@ -158,6 +165,35 @@ def test_a_trained_range_beside_the_allowed_one() -> None:
         assert (row.low, row.high, row.layer) == (-1.0, 1.0, 0)
     assert result.about["groups"]["hybrid"]["S5"] == "possible"  # by the cell
     assert len(result.specification().panels[0].marks) == 2
+
+
+def test_what_is_trained_allows_no_more_than_its_eigenvalues_do() -> None:
+    """A family that may reflect, whose weights never do: parity is possible for it, and impossible as it is."""
+    tokens, mixer = torch.randint(0, 5, (2, 9)), delta(-1.0, 2)
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=mixer)).double().eval()
+    verdicts = {}
+    for name, bias in (("still", -40.0), ("weak", -2.0), ("flips", 40.0)):
+        rate = model.mixer(0).project_beta = torch.nn.Linear(8, 4).double()
+        torch.nn.init.zeros_(rate.weight), torch.nn.init.constant_(rate.bias, bias)
+        found = allowed_and_realised(model, tokens)
+        verdicts[name] = found.about["trained"]["model"]
+        assert found.about["groups"]["model"] == {group: group_verdict(mixer, group).word for group in GROUPS}
+    assert verdicts["still"]["Z2"] == verdicts["still"]["S3"] == "impossible" and verdicts["still"]["Z3"] == "open"
+    assert verdicts["flips"] == {group: group_verdict(mixer, group).word for group in GROUPS}
+    said = found.summary()
+    assert "possible Z2, Z3, Z5, S3, A4, S4, A5; open S5" in said and "arXiv:2502.10297" in said and "as trained" in said
+
+
+def test_realised_spectra_by_hand() -> None:
+    """A flip that is halved at once counts where all of those seen do, and not where only those that last do."""
+    values = torch.tensor([[-0.4, 1.0, 1.0], [1.0, 0.5, 0.2]], dtype=torch.float64)
+    diagonal = Transition(values, values.new_zeros(2, 3, 0), values.new_zeros(2, 3, 0))
+    family = AllowedSpectrum(low=-1.0, reflections=3)
+    everything, lasting = realised_spectrum(family, diagonal), realised_spectrum(family, diagonal, 4)
+    assert (everything.low, everything.reflections, everything.turns) == (-0.4, 1, False)
+    assert (lasting.low, lasting.reflections) == (0.0, 0)
+    turned = Transition.diagonal_only(torch.tensor([[0.5j, 0j]], dtype=torch.complex128), 2)
+    assert realised_spectrum(replace(family, reflections=0), turned, 100).turns
 
 
 def test_the_study(tmp_path: Path) -> None:

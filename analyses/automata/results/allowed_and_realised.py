@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -41,9 +42,11 @@ class AllowedAndRealised(Result, kind="allowed_and_realised"):
             seen = f"{own['least'].min():.3f} to {own['largest'].max():.3f}{turned}"
             lines.append(f"{model}, layer {layer}: allowed {said}; seen from {seen}")
         for model, verdicts in self.about["groups"].items():
-            by_word = {word: [group for group, found in verdicts.items() if found == word] for word in WORDS}
-            told = "; ".join(f"{word} {', '.join(groups)}" for word, groups in by_word.items() if groups)
-            lines.append(f"{model}: of the groups, {told}")
+            lines.append(f"{model}: of the groups its family makes {_by_word(verdicts)}")
+            for statement in dict.fromkeys(self.about["statements"][model].values()):
+                named = [group for group, own in self.about["statements"][model].items() if own == statement]
+                lines.append(f"    {', '.join(named)}: {statement}")
+            lines.append(f"{model}: as trained, on these tokens, {_by_word(self.about['trained'][model])}")
         return "\n".join(lines)
 
     def specification(self) -> Figure:
@@ -59,3 +62,8 @@ class AllowedAndRealised(Result, kind="allowed_and_realised"):
             marks.append(Intervals(names, (least + largest) / 2, "seen", least, largest))
             panels.append(Panel(marks, "real part of the eigenvalues", "", str(model), level=(0.0, "0")))
         return Figure(self.title, panels, alt=f"Ranges of eigenvalues, allowed and seen. {self.summary()}")
+
+
+def _by_word(verdicts: Mapping[str, Word]) -> str:
+    by_word = {word: [group for group, found in verdicts.items() if found == word] for word in WORDS}
+    return "; ".join(f"{word} {', '.join(groups)}" for word, groups in by_word.items() if groups)
