@@ -129,7 +129,7 @@ class _Looking:
 
     @property
     def _of_state(self) -> bool:
-        return self.model.points[self.places[0]].firing == "taps"
+        return self.model.points[self.places[0]].at_taps
 
     @cached_property
     def _held_out(self) -> Capture:

@@ -159,9 +159,9 @@ def read_along(model: HookedModel, tokens: Tensor, direction: Direction) -> list
 
     Raises ValueError for a direction of which a token has several components.
     """
-    taps: dict[str, Any] = {"taps": "all"} if direction.hook.endswith(STATE_PLACE) else {}
+    taps = model.taps_for([direction.hook], "all")
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens[None], names_filter=[direction.hook], **taps)
+        _, cache = model.run_with_cache(tokens[None], names_filter=[direction.hook], taps=taps)
     along = direction.project(cache[direction.hook][0]) / direction.scale
     if along.ndim != 1:
         raise ValueError(f"{direction.name}: a token has {tuple(along.shape[1:])} components along it, and here it needs one")

@@ -128,7 +128,7 @@ class _Activation:
         self.by_head = by_head and "head" in point.axis_names
         if self.by_head and point.axis_names[2] != "head":
             raise ValueError(f"{hook} has its heads elsewhere than behind the positions: {point.axis_names}")
-        self.runs, self.hook, self.of_state = runs, hook, "tap" in point.axis_names
+        self.runs, self.hook, self.of_state = runs, hook, point.at_taps
         self.slots = {position: slot for slot, position in enumerate(sorted(set(places)))}
         self.changes = self._values(runs.source, []) - self._values(runs.target, runs.corrupt)
         self.begin, self.start = (runs.target, dict[str, Any]()) if runs.corrupt else entering(runs.model, hook, runs.target)

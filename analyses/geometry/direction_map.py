@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ...probe.hooks.names import STATE_PLACE
 from ...probe.subspaces.direction import Direction
 from .results.direction_map import DirectionCosines, DirectionProjection
 
@@ -46,9 +45,8 @@ def direction_projection(
     has many components.
     """
     hooks = sorted({direction.hook for direction in directions})
-    taps: dict[str, Any] = {"taps": "all"} if any(hook.endswith(STATE_PLACE) for hook in hooks) else {}
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens[None], names_filter=hooks, return_type=None, **taps)
+        _, cache = model.run_with_cache(tokens[None], names_filter=hooks, taps=model.taps_for(hooks, "all"), return_type=None)
     tables = []
     for direction in directions:
         along = direction.project(cache[direction.hook][0]) / direction.scale

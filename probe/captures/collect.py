@@ -163,11 +163,9 @@ def _about(batch: Batch, at: Sequence[int], most: int, longest: int) -> dict[str
 
 
 def _activations(model: HookedModel, batch: Batch, hooks: Sequence[str], at: Sequence[int]) -> dict[str, Tensor]:
-    """hook -> [B, P, ...] of one batch. Taps are set only where a hook asks for states: they cost memory, and some models have
-    none.
-    """
+    """hook -> [B, P, ...] of one batch."""
     names = model.matching_hooks(list(hooks), taps=tuple(at))
-    taps = tuple(at) if any(model.points[name].firing == "taps" for name in names) else None
+    taps = model.taps_for(names, tuple(at))
     tokens = batch.tokens.to(next(model.parameters()).device)
     _, cache = model.run_with_cache(tokens, names_filter=names, taps=taps, positions=at, return_type=None)
     found = {}

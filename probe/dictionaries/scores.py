@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...kernels.recurrence import Edit, TapRequest
+from ...kernels.recurrence import Edit
 from ..models.hooked import HookedModel
 from ..statistics.groups import group_bootstrap, sources_of
 from .dictionary import Dictionary, DictionaryError, as_rows, from_rows
@@ -87,8 +87,7 @@ def score_dictionaries(
 def activations(model: HookedModel, tokens: Tensor, hook: str) -> Tensor:
     """The activation of a hook at every position, with positions second; states after every token."""
     point = model.points[hook]
-    taps: TapRequest | None = "all" if point.firing == "taps" else None
-    _, cache = model.run_with_cache(tokens, names_filter=hook, taps=taps, return_type=None)
+    _, cache = model.run_with_cache(tokens, names_filter=hook, taps=model.taps_for([hook], "all"), return_type=None)
     if point.position_axis is None:
         raise DictionaryError(f"{hook} has no position axis: a dictionary reads an activation at a position")
     return cache[hook].movedim(point.position_axis, 1)

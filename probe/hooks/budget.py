@@ -36,7 +36,7 @@ def check_budget(model: Sized, names: Sequence[str], batch: int, length: int, ke
     if total <= budget:
         return
     largest = max(sizes, key=lambda name: sizes[name])
-    per_tap = sum(size for name, size in sizes.items() if "tap" in model.points[name].axis_names) // max(taps, 1)
+    per_tap = sum(size for name, size in sizes.items() if model.points[name].at_taps) // max(taps, 1)
     fits = ""
     if per_tap and total - per_tap * taps < budget:
         fits = f"; {(budget - total + per_tap * taps) // per_tap} taps would fit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -32,7 +32,7 @@ class Extent:
 
     def why_silent(self, name: str, point: Point) -> str | None:
         """Why a hook of the model cannot fire; None where it can."""
-        if point.firing == "taps" and not self.taps:
+        if point.at_taps and not self.taps:
             return "it shows tapped states; give taps, such as taps='last'"
         layer = layer_of(name)
         if self.first is not None and (name == "hook_embed" if layer is None else layer < self.first):
@@ -98,6 +98,10 @@ class ChoosesHooks(HookedRootModule):
                 raise self._silent(matches[0], extent)
             chosen |= dict.fromkeys(able)
         return list(chosen)
+
+    def taps_for(self, names: Iterable[str], at: TapRequest) -> TapRequest | None:
+        """What a run takes as `taps` to show these hooks: `at` where one of them shows states, which cost memory; else None."""
+        return at if any(name in self.points and self.points[name].at_taps for name in names) else None
 
     def _matches(self, entry: str | Callable[[str], bool]) -> list[str]:
         """The hooks of a name, a name with wildcards, or a function of the name."""

@@ -44,6 +44,11 @@ class Point:
         return self.access == "write" and self.firing != "steps"
 
     @property
+    def at_taps(self) -> bool:
+        """Whether it shows tapped tokens alone, as states are shown, and so fires in a run with taps and in no other."""
+        return self.firing == "taps"
+
+    @property
     def axis_names(self) -> list[str]:
         """The axes one by one, without brackets."""
         return self.axes.replace("[", "").replace("]", "").split()

@@ -138,7 +138,7 @@ def activations_of(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The activations of hooks at some positions, [B, P, features] each, and the model's own logits there."""
     names = model.matching_hooks(list(hooks), taps="last")
-    taps = positions if any(model.points[name].firing == "taps" for name in names) else None
+    taps = model.taps_for(names, positions)
     logits, cache = model.run_with_cache(tokens, names_filter=names, taps=taps, positions=positions)
     found = {}
     for name in names:

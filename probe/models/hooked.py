@@ -239,8 +239,7 @@ class HookedModel(ReadsText, ChoosesHooks):
                 if kept is None or hook.ctx["position"] in kept.of_batch:
                     steps.setdefault(name, []).append(converted(value, device, dtype))
                 return
-            of_taps = "tap" in self.points[name].axis_names
-            if of_taps and tapped is not None:
+            if self.points[name].at_taps and tapped is not None:
                 value = tapped.select_rows(value, 1)
             elif kept is not None and hook.pos_dim is not None:
                 value = kept.select(value, hook.pos_dim)

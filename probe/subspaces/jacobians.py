@@ -93,7 +93,7 @@ def activation_jacobians(
             raise model.unknown_hook(name)
     rows, length = torch.arange(len(tokens)), model.length_of(tokens)
     source, target = _positions(at, len(tokens), length, "at"), _positions(read, len(tokens), length, "read")
-    of_state = "tap" in model.points[hook].axis_names
+    of_state = model.points[hook].at_taps
     if of_state and len(source.unique()) > 1:
         raise ValueError(f"{hook} is a state, which is tapped at one position of all sequences; give one number as `at`")
     run: dict[str, Any] = {"taps": [int(source[0])]} if of_state else {}
