@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -50,19 +50,12 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
             own = torch.stack([coded[name][1] for name in names])
             weighed = torch.stack([self.sample_weights(index, size) for index in own])
             chosen = self._choose(turned, turning.variances, own, weighed, size, folds)
-            problems = Problems(
-                turned,
-                turning.variances.to(precise),
-                own,
-                weighed.to(precise),
-                torch.tensor([choice.penalty for choice in chosen], dtype=precise),
-                size,
-            )
+            problems = _problems(turning, turned, own, weighed, [choice.penalty for choice in chosen], size)
             start = torch.stack([choice.solution for choice in chosen]).to(precise)
             solutions = solve(problems, self.tolerance, self.iterations, start)
             for name, choice, solution in zip(names, chosen, solutions, strict=True):
-                weights, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))
-                found[name] = LinearProbe(weights, intercepts[0], coded[name][0], choice.penalty, choice.score, True)
+                probe = _probe(turning, solution, coded[name][0])
+                found[name] = replace(probe, penalty=choice.penalty, validation=choice.score)
         return {name: found[name] for name in targets}
 
     def _choose(
@@ -111,14 +104,24 @@ def logistic_path(
     turning = Centred(features, precise, rotate=True)
     turned = along_axes(turning, precise)
     classes, index = target.unique(return_inverse=True)
-    variances, strengths = turning.variances.to(precise), torch.tensor(penalties, dtype=precise)
-    whole = weights.to(precise).expand(len(penalties), -1)
-    problems = Problems(turned, variances, index.expand(len(penalties), -1), whole, strengths, len(classes))
-    found = []
-    for solution in solve(problems, tolerance, iterations):
-        own, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))
-        found.append(LinearProbe(own, intercepts[0], classes, has_probabilities=True))
-    return found
+    same, weighed = index.expand(len(penalties), -1), weights.expand(len(penalties), -1)
+    problems = _problems(turning, turned, same, weighed, penalties, len(classes))
+    return [_probe(turning, solution, classes) for solution in solve(problems, tolerance, iterations)]
+
+
+def _problems(
+    turning: Centred, turned: Axes, targets: Tensor, weights: Tensor, penalties: Sequence[float], classes: int
+) -> Problems:
+    """A problem for each row of targets [B, N], with the weights of its samples [B, N] and its penalty, in the axes' dtype."""
+    precise = turning.dtype
+    strengths = torch.tensor(penalties, dtype=precise)
+    return Problems(turned, turning.variances.to(precise), targets, weights.to(precise), strengths, classes)
+
+
+def _probe(turning: Centred, solution: Tensor, classes: Tensor) -> LinearProbe:
+    """The probe of a solution [C, D + 1] along the axes, as weights on the activations."""
+    weights, intercepts = turning.on_activations(*solution.T.double().split([len(solution.T) - 1, 1]))
+    return LinearProbe(weights, intercepts[0], classes, has_probabilities=True)
 
 
 class _Choice(NamedTuple):
