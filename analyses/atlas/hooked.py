@@ -35,6 +35,19 @@ def observed(model: Model, tokens: Tensor, *hooks: str, layer: int = 0) -> dict[
 
 
 @torch.no_grad()
+def logits_after_step(model: Model, tokens: Tensor, hook: str, position: int, step: Tensor) -> Tensor:
+    """The last logits [B, vocabulary] with a step [D], or one for each sequence [B, D], added to an activation at one token."""
+
+    def add(value: Tensor, hook: Any) -> Tensor:
+        changed = value.clone()
+        changed[:, position] += step.to(value)
+        return changed
+
+    logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(hook, add)])
+    return logits[:, -1]
+
+
+@torch.no_grad()
 def attention_reads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """What the package's causal softmax attention reads at each token, [B, T, H, V], where its hooks hold these: q and k
     [B, T, H, K], v [B, T, H, V], in float64, with no positions.

@@ -46,7 +46,7 @@ def logit_correlation(
         raise ValueError(f"give two families or more with one prompt an entity each; got {sizes}")
     if answers is not None and set(answers) != set(families):
         raise ValueError(f"answers are of {sorted(answers)}; the families are {sorted(families)}")
-    logits = {name: torch.stack([_last(model, prompt) for prompt in prompts]) for name, prompts in families.items()}
+    logits = {name: _last(model, prompts) for name, prompts in families.items()}
     if answers is not None:
         logits = {name: own[:, torch.as_tensor(answers[name])] for name, own in logits.items()}
     count = next(iter(sizes.values()))
@@ -71,10 +71,16 @@ def logit_correlation(
 
 
 @torch.no_grad()
-def _last(model: HookedModel, prompt: Any) -> Tensor:
-    tokens, _ = model.as_tokens(prompt if isinstance(prompt, str) else torch.as_tensor(prompt).reshape(1, -1))
-    logits: Tensor = model(tokens)[0, -1].double().cpu()
-    return logits
+def _last(model: HookedModel, prompts: Sequence[Any]) -> Tensor:
+    """The logits of the last token of each prompt, [N, vocabulary]; prompts of one length run together."""
+    given = (prompt if isinstance(prompt, str) else torch.as_tensor(prompt).reshape(1, -1) for prompt in prompts)
+    tokens = [model.as_tokens(prompt)[0] for prompt in given]
+    found: dict[int, Tensor] = {}
+    for length in {own.shape[1] for own in tokens}:
+        numbers = [number for number, own in enumerate(tokens) if own.shape[1] == length]
+        logits = model(torch.cat([tokens[number] for number in numbers]))[:, -1].double().cpu()
+        found |= dict(zip(numbers, logits, strict=True))
+    return torch.stack([found[number] for number in range(len(tokens))])
 
 
 def _hat(a: Tensor, out: Tensor, penalty: float) -> Tensor:

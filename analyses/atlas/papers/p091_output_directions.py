@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,7 +15,7 @@ from ....probe.subspaces.subspace_finders import PrincipalComponents
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
 from ..claim import Claim
-from ..hooked import drawn_tokens, small_model
+from ..hooked import drawn_tokens, logits_after_step, small_model
 from ..measurement import Scope, at_least, at_most
 
 HOOK, AT, BATCH, RANK, STEP = "blocks.0.hook_resid_post", 2, 12, 4, 1e-5
@@ -57,8 +55,8 @@ class Directions(Claim, kind="p091-output-directions"):
         directions, found = jacobians.directions(RANK), Findings()
         first = directions.basis[:, 0].double()
         predicted = jacobians.matrices.double() @ first
-        moved = _stepped(model, tokens, first) - _stepped(model, tokens, -first)
-        found.numbers[MOVED] = difference(moved / (2 * STEP), predicted)
+        ahead, behind = (logits_after_step(model, tokens, HOOK, AT, step) for step in (STEP * first, -STEP * first))
+        found.numbers[MOVED] = difference((ahead - behind) / (2 * STEP), predicted)
         one = jacobians.select(torch.tensor([0]))
         right = torch.linalg.svd(one.matrices[0].double())[2][:1].mT
         found.numbers[ALONE] = 1 - float((right.mT @ one.directions(1).basis.double()).abs())
@@ -71,19 +69,6 @@ class Directions(Claim, kind="p091-output-directions"):
         found.numbers[FACTORS] = _planted(seed)
         found.curves[GAINS.title, "singular vectors"] = (list(range(RANK)), directions.about["gains"])
         return found
-
-
-@torch.no_grad()
-def _stepped(model: Model, tokens: Tensor, step: Tensor) -> Tensor:
-    """The last logits with a small step in the stream at one token."""
-
-    def add(value: Tensor, hook: Any) -> Tensor:
-        changed = value.clone()
-        changed[:, AT] += STEP * step
-        return changed
-
-    logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])
-    return logits[:, -1]
 
 
 def _untangled(model: Model, tokens: Tensor) -> float:

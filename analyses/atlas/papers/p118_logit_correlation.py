@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ....probe.mixers import DeltaNet
 from ....probe.models.config import ModelConfig
@@ -16,6 +15,7 @@ from ...behaviour.logit_correlation import logit_correlation
 from ...studies.findings import Findings
 from ..claim import Claim, fresh_seeds
 from ..measurement import Scope, at_least, at_most
+from ..trained import learn_facts
 
 RELATIONS, CITIES, COUNTRIES, HOBBIES = 3, 12, 4, 6
 
@@ -62,18 +62,12 @@ class Composition(Claim, kind="p118-composition"):
         prompts = {name: torch.stack([torch.full_like(person, place), person], 1) for place, name in enumerate(answers)}
         model = Model(ModelConfig(first + CITIES + COUNTRIES + HOBBIES, 32, 1, DeltaNet(heads=2), seed=seed))
         tokens, targets = torch.cat(list(prompts.values())), torch.cat(list(answers.values()))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-        for _ in range(self.steps):
-            optimizer.zero_grad()
-            cross_entropy(model(tokens)[:, -1], targets).backward()
-            optimizer.step()
-        with torch.no_grad():
-            right = (model.eval()(tokens)[:, -1].argmax(-1) == targets).double().mean()
+        right = learn_facts(model, tokens, targets, self.steps)
         families = {name: own.tolist() for name, own in prompts.items()}
         said = {name: own.unique().tolist() for name, own in answers.items()}
         scores = logit_correlation(model, families, answers=said, shuffles=49, seed=seed)
         composed = {name: float(scores.value(name, pair="city to country")) for name in ("correlation", "null")}
-        found = Findings({LEARNED: float(right), COMPOSED: composed["correlation"]})
+        found = Findings({LEARNED: right, COMPOSED: composed["correlation"]})
         found.numbers |= {CHANCE: composed["correlation"] - composed["null"]}
         found.numbers[UNRELATED] = float(scores.value("correlation", pair="hobby to country"))
         return found

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ....probe.estimators.linear_svm import LinearSVM
 from ....probe.mixers import Attention
@@ -18,7 +16,9 @@ from ....probe.subspaces.jacobians import activation_jacobians
 from ....probe.subspaces.linear_relation import LinearRelation
 from ...studies.findings import Findings
 from ..claim import Claim, fresh_seeds
+from ..hooked import logits_after_step
 from ..measurement import Scope, at_least, at_most
+from ..trained import learn_facts
 
 HOOK, RELATIONS, COUNTRIES, JOBS = "blocks.0.hook_resid_pre", 2, 5, 6
 
@@ -69,9 +69,8 @@ class Relations(Claim, kind="p163-relations"):
         person = RELATIONS + torch.randperm(self.people, generator=generator)
         prompts = [torch.stack([person, torch.full_like(person, place)], 1) for place in range(RELATIONS)]
         model = Model(ModelConfig(first + COUNTRIES + JOBS, 32, 1, Attention(heads=2), seed=seed))
-        found = Findings(
-            {LEARNED: _learned(model, torch.cat(prompts), torch.cat([first + country, first + COUNTRIES + job]), self.steps)}
-        )
+        answers = torch.cat([first + country, first + COUNTRIES + job])
+        found = Findings({LEARNED: learn_facts(model, torch.cat(prompts), answers, self.steps)})
         tokens, objects = prompts[0], slice(first, first + COUNTRIES)
         few, others = slice(0, self.shown), slice(self.shown, None)
         jacobians = activation_jacobians(model, tokens[few], HOOK, at=0, output=lambda logits: logits[:, objects])
@@ -91,39 +90,11 @@ class Relations(Claim, kind="p163-relations"):
         right = (machine.predict(subjects[others]) == country[others]).double().mean()
         found.numbers[SVM] = found.numbers[SORTED] - float(right)
         wanted = (country + 1) % COUNTRIES
-        steps = torch.stack(
-            [
-                concepts[int(b)].vector * concepts[int(b)].scale - concepts[int(a)].vector * concepts[int(a)].scale
-                for a, b in zip(country, wanted, strict=True)
-            ]
-        )
+        vectors = torch.stack([one.vector * one.scale for one in concepts])
+        steps = vectors[wanted] - vectors[country]
         drawn = torch.randn(steps.shape, generator=generator).to(steps)
         drawn = drawn * steps.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)
         for what, step in ((FLIPPED, steps), (RANDOM, drawn)):
-            answers = _stepped(model, tokens[others], step[others])[:, objects].argmax(1)
-            found.numbers[what] = float((answers == wanted[others]).double().mean())
+            logits = logits_after_step(model, tokens[others], HOOK, 0, step[others])
+            found.numbers[what] = float((logits[:, objects].argmax(1) == wanted[others]).double().mean())
         return found
-
-
-def _learned(model: Model, tokens: Tensor, targets: Tensor, steps: int) -> float:
-    """Train the model on all facts, and give the share that it then has right."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        cross_entropy(model(tokens)[:, -1], targets).backward()
-        optimizer.step()
-    with torch.no_grad():
-        return float((model.eval()(tokens)[:, -1].argmax(-1) == targets).double().mean())
-
-
-@torch.no_grad()
-def _stepped(model: Model, tokens: Tensor, step: Tensor) -> Tensor:
-    """The last logits with a step added to each subject's activation."""
-
-    def add(value: Tensor, hook: Any) -> Tensor:
-        changed = value.clone()
-        changed[:, 0] += step.to(value)
-        return changed
-
-    logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(HOOK, add)])
-    return logits[:, -1]
