@@ -6,8 +6,9 @@ import json as plain
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional
 
 from ..probe.results.text import visible
@@ -49,7 +50,9 @@ def list_papers(folder: Path = RUNS, json: bool = False) -> None:
     print(f"\n{len(rows)} papers, {measurable} with claims: statescope atlas verify NUMBER")
 
 
-def verify(paper: Positional[str], folder: Path = RUNS, seeds: str | None = None) -> None:
+def verify(
+    paper: Annotated[Positional[str], tyro.conf.arg(metavar="PAPER")], folder: Path = RUNS, seeds: str | None = None
+) -> None:
     """Measure the claims of a paper, where that has not been done yet, and compare them with what the paper says.
 
     Args:

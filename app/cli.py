@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 from tyro.conf import Positional
@@ -77,7 +78,7 @@ def explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}; --debug shows the way there"
 
 
-def run(study: Positional[str]) -> None:
+def run(study: Annotated[Positional[str], tyro.conf.arg(metavar="STUDY")]) -> None:
     """Run a study: statescope run parity --seed 1 --training.steps 500
 
     `statescope run NAME --help` lists all settings of a study. The same command goes on where an earlier one stopped.
@@ -103,7 +104,7 @@ def list_runs(folder: Path = RUNS, json: bool = False) -> None:
     print_runs(folder, as_json=json)
 
 
-def show(run: Positional[str], folder: Path = RUNS, json: bool = False) -> None:
+def show(run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")], folder: Path = RUNS, json: bool = False) -> None:
     """Show a run: its settings, its numbers and its figures.
 
     Args:
@@ -117,7 +118,7 @@ def show(run: Positional[str], folder: Path = RUNS, json: bool = False) -> None:
     print_run(find_run(run, folder), as_json=json)
 
 
-def verify(run: Positional[str], folder: Path = RUNS) -> None:
+def verify(run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")], folder: Path = RUNS) -> None:
     """Compare every file of a run with the digest recorded when it was written.
 
     Args:
@@ -155,7 +156,7 @@ def demo(folder: Path = RUNS) -> None:
     print("\nLook at the runs in a browser:\n\n    make app")
 
 
-def inspect(folder: Positional[Path], tokens: int = 32) -> None:
+def inspect(folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")], tokens: int = 32) -> None:
     """What is in a checkpoint: layers, families, state sizes, hooks; and whether it runs here as in its own library.
 
     Args:
@@ -172,17 +173,23 @@ def inspect(folder: Positional[Path], tokens: int = 32) -> None:
         sys.exit(FAILED)
 
 
-def probe(checkpoint: Positional[Path], data: Positional[Path], label: str, out: Path | None = None) -> None:
+def probe(
+    checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    data: Annotated[Positional[Path], tyro.conf.arg(metavar="DATA")],
+    label: str,
+    out: Path | None = None,
+) -> None:
     """Probe a label of your own in a model of your own: statescope probe CHECKPOINT DATA.csv --label noun
 
     It is the study own-data, which has more settings: statescope run own-data --help
 
     Args:
         checkpoint: a folder with config.json and safetensors.
-        data: a CSV or Parquet table with a row a token (columns sequence, token and the label; group, for its source), or a row a
-            sequence (text or tokens, and the label).
+        data: a CSV or Parquet table. It has a row a token (columns sequence, token and the label), a row a word (sequence, word
+            and the label, which is read at the last token of the word), or a row a sequence (text or tokens, and the label). A
+            column group names the source of a sequence: folds keep a source together.
         label: the column that is probed.
-        out: the run folder.
+        out: the run folder; where it is not given, a new one in runs.
 
     """
     place = [] if out is None else ["--out", str(out)]
@@ -190,7 +197,7 @@ def probe(checkpoint: Positional[Path], data: Positional[Path], label: str, out:
 
 
 def app(
-    models: Positional[tuple[Path, ...]] = (),
+    models: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL ...]")] = (),
     folder: Path = RUNS,
     port: int = 8501,
     browser: bool = True,
@@ -240,6 +247,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def _choose(commands: dict[str, Callable[..., Any]], given: list[str], program: str, description: str) -> None:
+    for command in commands.values():  # tyro would break a line of the help wherever one of the source ends
+        command.__doc__ = re.sub(r"(?<=\S)\n {12,}(?=\S)", " ", command.__doc__ or "")
     tyro.extras.subcommand_cli_from_dict(commands, args=given, prog=program, description=description)
 
 

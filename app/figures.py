@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from tyro.conf import Positional
 
 from ..probe.errors import StatescopeError, unknown_name
@@ -24,8 +25,8 @@ class BadSelectionError(StatescopeError, ValueError):
 
 
 def figure(
-    run: Positional[str],
-    name: Positional[str],
+    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")],
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="RESULT")],
     folder: Path = RUNS,
     format: str = "pdf",
     style: str = "neurips",
@@ -36,7 +37,7 @@ def figure(
 
     Args:
         run: a run folder, or the name of one.
-        name: of the result.
+        name: of the result; statescope show RUN names them.
         folder: where runs are.
         format: pdf, svg, png for print; html; csv for the drawn numbers; zip for all of them, with the script that draws the
             figure again, where it comes from, and a caption to begin with.

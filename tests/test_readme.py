@@ -24,7 +24,7 @@ def test_python_blocks_run(index: int, tmp_path: Path) -> None:
 def test_shell_blocks_name_what_exists(index: int) -> None:
     """Targets of make, commands of statescope and files: all there. Running them is what other tests do."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    commands = {"run", "list", "show", "figure", "verify", "demo", "app", "atlas"}
+    commands = {"run", "list", "show", "figure", "verify", "demo", "app", "atlas", "probe", "inspect"}
     for line in filter(None, map(str.strip, BLOCKS[index][1].splitlines())):
         words = line.split("#")[0].split()
         if words[:1] == ["make"]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap, TapRequest
-from ..errors import unknown_name
+from ..errors import UnknownNameError, unknown_name
 from ..tasks.base import IGNORED, Batch, content_groups, group_of, is_missing
 
 
@@ -83,7 +83,10 @@ def _columns(table: pd.DataFrame, labels: Any, groups: Any) -> tuple[Any, Mappin
     """Tokens, labels and groups of a table: the columns "tokens" (or "text"), those that are named, and a column of groups."""
     column = next((name for name in ("tokens", "text") if name in table.columns), None)
     if column is None:
-        raise unknown_name("column", "tokens", map(str, table.columns))
+        raise UnknownNameError(
+            'a table has a row a sequence, and a column "tokens" (its token ids) or "text"; the columns here are '
+            f"{', '.join(map(str, table.columns))}"
+        )
     if not isinstance(labels, Mapping):
         for name in labels:
             if name not in table.columns:
@@ -100,7 +103,7 @@ def _sequence(row: Any, encode: Callable[[str], Tensor]) -> Tensor:
     """One sequence: [T] whole numbers, or [T, inputs] real ones."""
     if isinstance(row, str):
         return encode(row).cpu()
-    found = torch.as_tensor(np.asarray(row)) if not isinstance(row, Tensor) else row.cpu()
+    found = torch.as_tensor(np.array(row)) if not isinstance(row, Tensor) else row.cpu()
     if found.ndim not in (1, 2) or not len(found) or (found.ndim == 1 and found.is_floating_point()):
         raise ValueError(
             f"a sequence is a list of token ids, text, or real numbers [T, inputs]; got {tuple(found.shape)} {found.dtype}"
@@ -114,7 +117,7 @@ def _spans(mask: Any, rows: Sequence[Tensor]) -> list[slice]:
         raise ValueError(f"mask has {len(mask)} rows; there are {len(rows)} sequences")
     found = []
     for number, (own, row) in enumerate(zip(mask, rows, strict=True)):
-        real = torch.as_tensor(np.asarray(own)).bool()
+        real = torch.as_tensor(np.array(own)).bool()
         at = real.nonzero()[:, 0]
         if real.shape != row.shape[:1] or not len(at) or int(at[-1] - at[0]) + 1 != len(at):
             raise ValueError(
@@ -137,7 +140,7 @@ def _label(name: str, values: Any, lengths: Sequence[int], positions: TapRequest
         entries, names = _coded(name, entries)
     found = []
     for number, (entry, length) in enumerate(zip(entries, lengths, strict=True)):
-        value = torch.as_tensor(entry)
+        value = torch.as_tensor(entry.copy())
         value = value.double() if value.is_floating_point() else value.long()
         if np.ndim(values[number]) == 0:
             found.append(value.expand(length))

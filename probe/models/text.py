@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
@@ -71,6 +72,21 @@ class Tokenizer:
             raise TokenError("prepend_bos=True, but this tokenizer names no token that begins a text (bos_token)")
         return [self.bos, *ids] if prepend_bos and self.bos is not None else ids
 
+    def encode_words(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        """The ids of a text that is given word by word, and where among them each word ends.
+
+        The words are joined by spaces, since a tokenizer may write a word after a space otherwise than by itself. Raises
+        TokenError for a word that no token ends in.
+        """
+        encoded = self.backend.encode(" ".join(words))
+        ends = np.cumsum([len(word) + 1 for word in words]) - 1
+        word_of = np.searchsorted(ends, [end for _, end in encoded.offsets])
+        last = {int(word): at for at, word in enumerate(word_of) if encoded.offsets[at][1] > 0}
+        lost = next((word for number, word in enumerate(words) if number not in last), None)
+        if lost is not None:
+            raise TokenError(f"the tokenizer has no token that ends in the word {lost!r}; give its table a row a token instead")
+        return list(encoded.ids), [last[number] for number in range(len(words))]
+
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.backend.decode(list(ids), skip_special_tokens=False))
 
@@ -92,7 +108,7 @@ class ReadsText:
         self.tokenizer = Tokenizer.read(folder)
         return self.tokenizer
 
-    def _own_tokenizer(self) -> Tokenizer:
+    def own_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise NoTokenizerError(
                 "this model has no tokenizer to read or write text with: give token ids [batch, position], or call "
@@ -135,7 +151,7 @@ class ReadsText:
         return self._padded(self._encoded(text, prepend_bos))
 
     def _encoded(self, text: Text, prepend_bos: bool | None) -> list[list[int]]:
-        tokenizer, texts = self._own_tokenizer(), [text] if isinstance(text, str) else list(text)
+        tokenizer, texts = self.own_tokenizer(), [text] if isinstance(text, str) else list(text)
         if not texts or not all(isinstance(item, str) for item in texts):
             raise TypeError("a prompt is a text, a list of texts, or a tensor of token ids [batch, position]")
         rows = [tokenizer.encode(item, prepend_bos) for item in texts]
@@ -151,7 +167,7 @@ class ReadsText:
 
     def _padded(self, rows: list[list[int]]) -> Tensor:
         longest = max(map(len, rows))
-        pad = self._own_tokenizer().pad or 0
+        pad = self.own_tokenizer().pad or 0
         return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=self._device())
 
     def _device(self) -> torch.device:
@@ -164,7 +180,7 @@ class ReadsText:
     def to_string(self, tokens: Tensor) -> str | list[str]: ...
     def to_string(self, tokens: int | Sequence[int] | Tensor) -> str | list[str]:
         """The text of token ids [T]; a list of texts of [B, T]."""
-        tokenizer, ids = self._own_tokenizer(), torch.as_tensor(tokens)
+        tokenizer, ids = self.own_tokenizer(), torch.as_tensor(tokens)
         if ids.ndim == 2:
             return [tokenizer.decode(row) for row in ids.tolist()]
         return tokenizer.decode(ids.reshape(-1).tolist())
@@ -180,7 +196,7 @@ class ReadsText:
 
     def texts_of(self, tokens: Sequence[int]) -> list[str]:
         """The text of each token id."""
-        return [self._own_tokenizer().decode([token]) for token in tokens]
+        return [self.own_tokenizer().decode([token]) for token in tokens]
 
     def to_single_token(self, text: str) -> int:
         """The id of a text that is one token. Raises TokenError with the tokens it is, where they are several."""

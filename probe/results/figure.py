@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from .palette import REFERENCE, color
 
 Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve y(x), with a band between low and high. dashed: for what serves as a reference."""
+    """A curve y(x), with a band between low and high.
+
+    dashed: for what serves as a reference, which is grey. beside: the label of what it is a reference for, whose colour it then
+        has; a figure with several references names that of each, so that they can be told apart.
+    """
 
     x: Values
     y: Values
@@ -24,6 +30,7 @@ class Line:
     high: Values | None = None
     dashed: bool = False
     markers: bool = False
+    beside: str = ""
 
     @classmethod
     def of_rows(
@@ -129,12 +136,20 @@ def _interval(mark: Line | ByName) -> dict[str, Values]:
 
 
 NAMES_IN_A_PANEL = 14
+APART = 0.16  # of the height of a name, between two intervals of it
 Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
+
+
+def _has_numbers(mark: Mark) -> bool:
+    values = np.asarray(
+        mark.y if isinstance(mark, Line | Points) else mark.counts if isinstance(mark, Histogram) else mark.values
+    )
+    return values.size == 0 or not np.isnan(values.astype(float)).all()
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes.
+    """One pair of axes. A mark of which no number is known is left out, so that no legend names what cannot be seen.
 
     equal: one unit is as long on both axes. unit_circle: draw it, for eigenvalues in the complex plane. bare: without axes, where
         places mean nothing, as in a graph.
@@ -155,6 +170,9 @@ class Panel:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", [mark for mark in self.marks if _has_numbers(mark)])
+
     @property
     def names(self) -> list[str]:
         """The names along the axis of bars or intervals. Where all marks name the same, a name may stand there twice."""
@@ -164,9 +182,21 @@ class Panel:
         return list(dict.fromkeys(name for names in lists for name in names))
 
     def places(self, mark: ByName) -> Values:
-        """Tell where each bar or interval of a mark stands along that axis."""
+        """Tell where each bar or interval of a mark stands along that axis. Of several intervals the first is a little higher."""
         own = [str(name) for name in mark.names]
-        return np.arange(len(own)) if own == self.names else np.array([self.names.index(name) for name in own])
+        at = np.arange(len(own)) if own == self.names else np.array([self.names.index(name) for name in own])
+        beside = [other for other in self.marks if isinstance(other, Intervals)]
+        if len(beside) < 2 or isinstance(mark, Bars):
+            return at
+        place = next(place for place, other in enumerate(beside) if other is mark)
+        return at + (place - (len(beside) - 1) / 2) * min(APART, 0.8 / len(beside))
+
+
+class Series(NamedTuple):
+    """What all marks of one label have in common. number: of the label in the figure, from 0."""
+
+    number: int
+    color: str
 
 
 @dataclass(frozen=True)
@@ -179,6 +209,16 @@ class Figure:
     alt: str = ""
     caption: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def series(self) -> dict[str, Series]:
+        """The number and the colour of each label, in the order of the marks. Intervals of a reference's name have its colour."""
+        marks = [mark for panel in self.panels for mark in panel.marks]
+        labels = list(dict.fromkeys(mark.label for mark in marks))
+        references = {mark.label: mark.beside for mark in marks if isinstance(mark, Line) and mark.dashed}
+        own = {label: color(number) for number, label in enumerate(labels) if label not in references}
+        tints = own | {label: own.get(beside, REFERENCE) for label, beside in references.items()}
+        return {label: Series(number, tints[label]) for number, label in enumerate(labels)}
 
     @property
     def stretch(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +13,64 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure as Drawing
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..errors import unknown_name
 from ..files import write_bytes
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color, whole_numbers
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .line_breaks import MARGIN, break_lines
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, whole_numbers
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib, visible
 
 LINE_STYLES = ("-", "--", "-.", ":")
 MOST_TICKS = 12
+MOST_LAYOUTS = 4  # each line of a label takes a little of the room that the next layout finds
+LINE = 1.15  # from one line of a title or label to the next, in its size
+SIGN = 5.0  # of the size of the legend: the sign before a name, and the room after it
+POINTS = 72  # in an inch
 MOST_VECTOR_POINTS = 5000  # a cloud of more is a bitmap between vector axes
 UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
 def draw_for_print(figure: Figure, style: str | PrintStyle = "neurips") -> Drawing:
-    """The figure as a matplotlib figure, at the size it has on the page."""
+    """The figure as a matplotlib figure, as wide as it is on the page. A text that has no room there on one line is broken."""
     look = style_named(style)
-    columns = min(figure.columns, len(figure.panels), look.columns)
-    rows = math.ceil(len(figure.panels) / columns)
     with matplotlib.rc_context(look.settings()):
-        height = look.panel_height * rows * figure.stretch + 0.5
-        drawing = Drawing(figsize=(look.width, height), layout="constrained")
-        drawing.suptitle(for_matplotlib(figure.title), x=0.01, ha="left")
-        grid = drawing.subplots(rows, columns, squeeze=False)
-        named: dict[str, int] = {}
-        for index, panel in enumerate(figure.panels):
-            _draw_panel(drawing, grid[index // columns][index % columns], panel, named)
-        for spare in range(len(figure.panels), rows * columns):
-            grid[spare // columns][spare % columns].set_axis_off()
-        _draw_legend(drawing, grid)
-    return drawing
+        return _draw(figure, look, texts_in_lines(figure, look))[0]
+
+
+def texts_in_lines(figure: Figure, look: PrintStyle) -> list[str]:
+    """The title over the figure, then for each panel the label of its x axis, the label of its y axis and its title, with the
+    lines that they have in print. They are found in a drawing that is then thrown away: a layout depends on those before it.
+    """
+    whole = [figure.title, *(text for panel in figure.panels for text in (panel.x_label, panel.y_label, panel.title))]
+    whole = texts = [for_matplotlib(text) for text in whole]
+    with matplotlib.rc_context(look.settings()):
+        drawing, panels = _draw(figure, look, whole)
+        for _ in range(MOST_LAYOUTS):
+            before, texts = texts, break_lines(drawing, panels, whole)
+            if texts == before:
+                break
+            drawing.set_size_inches(size_of(figure, look, texts))
+    return texts
+
+
+def grid_of(figure: Figure, look: PrintStyle) -> tuple[int, int]:
+    """How many rows and columns the panels stand in."""
+    columns = min(figure.columns, len(figure.panels), look.columns)
+    return math.ceil(len(figure.panels) / columns), columns
+
+
+def size_of(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[float, float]:
+    """The width and the height of the figure in inches. A second line makes the page higher, and no panel lower."""
+    rows, columns = grid_of(figure, look)
+    title, *of_panels = (text.count("\n") for text in texts)
+    beside = [x + own for x, own in zip(of_panels[::3], of_panels[2::3], strict=True)]
+    lines = title + sum(max(beside[row * columns : (row + 1) * columns]) for row in range(rows))
+    return look.width, look.panel_height * rows * figure.stretch + 0.5 + lines * LINE * look.title_size / POINTS
 
 
 def render_for_print(figure: Figure, suffix: str, style: str | PrintStyle = "neurips") -> bytes:
@@ -66,21 +93,39 @@ def save_for_print(figure: Figure, path: str | Path) -> list[Path]:
     return written
 
 
-def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, named: dict[str, int]) -> None:
+def _draw(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[Drawing, list[Axes]]:
+    """The drawing, and the axes of its panels in their order. texts: in the order of `texts_in_lines`."""
+    title, *of_panels = texts
+    drawing = Drawing(figsize=size_of(figure, look, texts), layout="constrained")
+    drawing.suptitle(title, x=MARGIN, ha="left", linespacing=LINE)
+    grid = drawing.subplots(*grid_of(figure, look), squeeze=False)
+    places, series = list(grid.flat), figure.series
+    for axes, panel, x, y, own in zip(places, figure.panels, of_panels[::3], of_panels[1::3], of_panels[2::3], strict=False):
+        _draw_panel(drawing, axes, panel, series)
+        axes.set_xlabel(x, linespacing=LINE)
+        axes.set_ylabel(y, linespacing=LINE)
+        axes.set_title(own, linespacing=LINE)
+    for spare in places[len(figure.panels) :]:
+        spare.set_axis_off()
+    _draw_legend(drawing, grid)
+    return drawing, places[: len(figure.panels)]
+
+
+def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Series]) -> None:
     bars = [mark for mark in panel.marks if isinstance(mark, Bars)]
     for mark in panel.marks:
-        index = named.setdefault(mark.label, len(named))
         if isinstance(mark, Bars):
-            _draw_bars(axes, panel, mark, index, next(place for place, own in enumerate(bars) if own is mark), len(bars))
+            _draw_bars(
+                axes, panel, mark, series[mark.label], next(place for place, own in enumerate(bars) if own is mark), len(bars)
+            )
         else:
-            _draw_mark(drawing, axes, panel, mark, index)
+            _draw_mark(drawing, axes, panel, mark, series[mark.label])
     if panel.unit_circle:
         angle = np.linspace(0, 2 * np.pi, 181)
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
     if panel.level is not None:
         height, name = panel.level
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    axes.set(xlabel=for_matplotlib(panel.x_label), ylabel=for_matplotlib(panel.y_label), title=for_matplotlib(panel.title))
     for log, scale, axis in ((panel.x_log, axes.set_xscale, axes.xaxis), (panel.y_log, axes.set_yscale, axes.yaxis)):
         if log:
             scale("log")
@@ -103,24 +148,30 @@ def _draw_legend(drawing: Drawing, grid: Any) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     if len(named) > 1:
-        columns = min(len(named), 4 if max(map(len, named)) < 24 else 3)
+        columns = legend_columns(drawing.get_figwidth(), list(named))
         drawing.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: int) -> None:
-    tint, label = color(index), legend_label(mark.label)
+def legend_columns(width: float, labels: Sequence[str]) -> int:
+    """How many names of the legend have room beside each other on a width in inches; at most four."""
+    size = FontProperties(size=matplotlib.rcParams["legend.fontsize"])
+    longest = max((TextPath((0, 0), label, prop=size).get_extents().width for label in labels), default=0.0) / POINTS
+    signs = SIGN * size.get_size_in_points() / POINTS
+    return max(1, min(len(labels), 4, int(width / (longest + signs))))
+
+
+def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, own: Series) -> None:
+    label = legend_label(mark.label)
     if isinstance(mark, Line):
-        style: dict[str, Any] = (
-            {"color": REFERENCE, "linestyle": "--"} if mark.dashed else {"color": tint, "linestyle": LINE_STYLES[index % 4]}
-        )
+        style: dict[str, Any] = {"color": own.color, "linestyle": line_style(mark, own)}
         axes.plot(mark.x, mark.y, label=label, marker="o" if mark.markers else None, markersize=2.5, **style)
         if mark.low is not None and mark.high is not None:
-            axes.fill_between(mark.x, mark.low, mark.high, color=tint, alpha=0.18, linewidth=0)
+            axes.fill_between(mark.x, mark.low, mark.high, color=own.color, alpha=0.18, linewidth=0)
     elif isinstance(mark, Points):
         if mark.joined:
             axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
         found = None if mark.color is None else whole_numbers(mark.color)
-        look: dict[str, Any] = {"color": tint} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
+        look: dict[str, Any] = {"color": own.color} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
         if found is not None:  # a colour for each number
             look["norm"] = BoundaryNorm(np.arange(found[0], found[1] + 2) - 0.5, 256)
         cloud = axes.scatter(
@@ -130,11 +181,15 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, index: in
             ticks = None if found is None else range(found[0], found[1] + 1)
             drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label), ticks=ticks)
     elif isinstance(mark, Histogram):
-        axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=tint, label=label)
+        axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=own.color, label=label)
     elif isinstance(mark, Intervals):
-        _draw_intervals(axes, panel, mark, index)
+        _draw_intervals(axes, panel, mark, own)
     elif isinstance(mark, Heatmap):
         _draw_heatmap(drawing, axes, mark)
+
+
+def line_style(mark: Line, own: Series) -> str:
+    return "--" if mark.dashed else LINE_STYLES[own.number % len(LINE_STYLES)]
 
 
 def legend_label(label: str) -> str:
@@ -142,23 +197,23 @@ def legend_label(label: str) -> str:
     return "\u200b" + for_matplotlib(label) if label.startswith("_") else for_matplotlib(label)
 
 
-def _draw_bars(axes: Axes, panel: Panel, mark: Bars, index: int, place: int, count: int) -> None:
+def _draw_bars(axes: Axes, panel: Panel, mark: Bars, own: Series, place: int, count: int) -> None:
     width = 0.8 / count
     at, label = panel.places(mark), legend_label(mark.label)
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     shifted = at + (place - (count - 1) / 2) * width
-    axes.bar(shifted, mark.values, width=width, yerr=error, color=color(index), label=label, error_kw={"linewidth": 0.7})
+    axes.bar(shifted, mark.values, width=width, yerr=error, color=own.color, label=label, error_kw={"linewidth": 0.7})
     axes.set_xticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names], rotation=30, ha="right")
 
 
-def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, index: int) -> None:
+def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, own: Series) -> None:
     error = None
     if mark.low is not None and mark.high is not None:
         error = np.vstack([mark.values - mark.low, mark.high - mark.values])
-    look: dict[str, Any] = {"fmt": MARKERS[index % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": color(index)}
-    filled: dict[str, Any] = {} if index % 2 == 0 else {"markerfacecolor": "white"}
+    look: dict[str, Any] = {"fmt": MARKERS[own.number % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": own.color}
+    filled: dict[str, Any] = {} if own.number % 2 == 0 else {"markerfacecolor": "white"}
     axes.errorbar(mark.values, panel.places(mark), xerr=error, label=legend_label(mark.label), **look, **filled)
     axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
     axes.set_ylim(len(panel.names) - 0.5, -0.5)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, color, whole_numbers
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
 from .text import for_plotly
 
 PANEL_HEIGHT = 340
@@ -30,10 +30,10 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     titles = [for_plotly(panel.title) for panel in figure.panels]
     spacing = _spacing(figure.panels, columns)
     drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, vertical_spacing=0.3 / rows)
-    named: dict[str, int] = {}
+    series, shown = figure.series, set[str]()
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
-        _draw_panel(drawn, panel, row, column, columns, named)
+        _draw_panel(drawn, panel, row, column, columns, series, shown)
         if column > 1 and _left_names(panel) and _left_names(panel) == _left_names(figure.panels[index - 1]):
             drawn.update_yaxes(showticklabels=False, row=row, col=column)
     drawn.update_layout(
@@ -60,13 +60,15 @@ def _spacing(panels: Sequence[Panel], columns: int) -> float:
     return min(max(0.1, longest / LETTERS_ACROSS), 0.6 / columns)
 
 
-def _draw_panel(drawn: go.Figure, panel: Panel, row: int, column: int, columns: int, named: dict[str, int]) -> None:
+def _draw_panel(
+    drawn: go.Figure, panel: Panel, row: int, column: int, columns: int, series: dict[str, Series], shown: set[str]
+) -> None:
+    """shown: labels that the legend has already."""
     place = {"row": row, "col": column}
     for mark in panel.marks:
-        shown = mark.label not in named
-        index = named.setdefault(mark.label, len(named))
-        for trace in _traces(mark, index, shown, panel):
+        for trace in _traces(mark, series[mark.label], mark.label not in shown, panel):
             drawn.add_trace(trace, **place)
+        shown.add(mark.label)
     if panel.unit_circle:
         angle = np.linspace(0, 2 * np.pi, 181)
         circle = {"x": np.cos(angle), "y": np.sin(angle), "mode": "lines", "line": {"color": REFERENCE, "width": 1}}
@@ -151,14 +153,14 @@ def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:
     }
 
 
-def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
+def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     common = {"name": for_plotly(mark.label), "legendgroup": mark.label, "showlegend": shown and bool(mark.label)}
     if isinstance(mark, Line):
-        style = {"color": REFERENCE if mark.dashed else color(index), "dash": "dash" if mark.dashed else "solid"}
+        style = {"color": series.color, "dash": "dash" if mark.dashed else "solid"}
         curve = go.Scatter(x=mark.x, y=mark.y, mode="lines+markers" if mark.markers else "lines", line=style, **common)
-        return [*_band(mark, index), curve]
+        return [*_band(mark, series.color), curve]
     if isinstance(mark, Points):
-        look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": color(index)}
+        look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": series.color}
         if mark.color is not None:
             look |= {"color": mark.color, **color_scale(mark.color, mark.color_label)}
         line = {"color": REFERENCE, "width": 1}
@@ -167,17 +169,17 @@ def _traces(mark: Mark, index: int, shown: bool, panel: Panel) -> list[Any]:
         return [go.Scatter(x=mark.x, y=mark.y, mode=mode, marker=look, line=line, text=text, **common)]
     if isinstance(mark, Histogram):
         middle, width = (mark.edges[1:] + mark.edges[:-1]) / 2, np.diff(mark.edges)
-        return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": color(index), "opacity": 0.6}, **common)]
+        return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": series.color, "opacity": 0.6}, **common)]
     if isinstance(mark, Bars):
         error = None
         if mark.low is not None and mark.high is not None:
             error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
-        return [go.Bar(x=panel.places(mark), y=mark.values, error_y=error, marker={"color": color(index)}, **common)]
+        return [go.Bar(x=panel.places(mark), y=mark.values, error_y=error, marker={"color": series.color}, **common)]
     if isinstance(mark, Intervals):
         error = None
         if mark.low is not None and mark.high is not None:
             error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
-        look = {"color": color(index), "size": 9, "symbol": SYMBOLS[index % len(SYMBOLS)]}
+        look = {"color": series.color, "size": 9, "symbol": SYMBOLS[series.number % len(SYMBOLS)]}
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=error, mode="markers", marker=look, **common)]
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
@@ -222,10 +224,10 @@ def color_scale(values: NDArray[Any], label: str) -> dict[str, Any]:
     return {"colorscale": scale, "cmin": low - 0.5, "cmax": high + 0.5, "colorbar": bar | ticks}
 
 
-def _band(mark: Line, index: int) -> list[Any]:
+def _band(mark: Line, tint: str) -> list[Any]:
     if mark.low is None or mark.high is None:
         return []
-    red, green, blue = (int(color(index)[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = (int(tint[at : at + 2], 16) for at in (1, 3, 5))
     outline = {"x": np.concatenate([mark.x, mark.x[::-1]]), "y": np.concatenate([mark.high, mark.low[::-1]])}
     fill = {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.18)", "line": {"width": 0}}
     return [go.Scatter(**outline, **fill, mode="lines", legendgroup=mark.label, showlegend=False, hoverinfo="skip")]

@@ -8,11 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import matplotlib
 import pandas as pd
 
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, color, whole_numbers
-from .print import LINE_STYLES, MOST_TICKS, MOST_VECTOR_POINTS, legend_label
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .line_breaks import MARGIN
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, whole_numbers
+from .print import (
+    LINE,
+    MOST_TICKS,
+    MOST_VECTOR_POINTS,
+    grid_of,
+    legend_columns,
+    legend_label,
+    line_style,
+    size_of,
+    texts_in_lines,
+)
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib
 
@@ -43,7 +55,7 @@ def rows(panel, mark):
 def draw():
     """The figure."""
     figure = Figure(figsize={size}, layout="constrained")
-    figure.suptitle({title}, x=0.01, ha="left")
+    figure.suptitle({title}, x={margin}, ha="left", linespacing={line})
     grid = figure.subplots({grid}, squeeze=False)
 '''
 TAIL = """    named = {{}}
@@ -61,6 +73,9 @@ if __name__ == "__main__":
 """
 
 
+TEXTS = "xlabel", "ylabel", "title"  # of a panel, in the order of `texts_in_lines`
+
+
 def numbered_frame(figure: Figure) -> pd.DataFrame:
     """Every drawn number, as `Figure.to_frame` has them, with the numbers of its panel and of its mark there, from 0."""
     parts = [
@@ -74,37 +89,39 @@ def numbered_frame(figure: Figure) -> pd.DataFrame:
 def script_of(figure: Figure, style: str | PrintStyle) -> str:
     """Write the script that draws the figure again."""
     look = style_named(style)
-    columns = min(figure.columns, len(figure.panels), look.columns)
-    rows = math.ceil(len(figure.panels) / columns)
-    size = (look.width, look.panel_height * rows * figure.stretch + 0.5)
-    begin = HEAD.format(
-        settings=repr(look.settings()), size=size, title=repr(for_matplotlib(figure.title)), grid=f"{rows}, {columns}"
-    )
-    labels = list(dict.fromkeys(mark.label for panel in figure.panels for mark in panel.marks))
+    (rows, columns), texts = grid_of(figure, look), texts_in_lines(figure, look)
+    size, (title, *of_panels), series = size_of(figure, look, texts), texts, figure.series
+    fixed = {"settings": repr(look.settings()), "size": size, "title": repr(title), "grid": f"{rows}, {columns}"}
+    begin = HEAD.format(**fixed, margin=MARGIN, line=LINE)
     lines = [
         f"    {line}"
         for place, panel in enumerate(figure.panels)
-        for line in (f"axes = grid[{place // columns}][{place % columns}]", *_panel(place, panel, labels))
+        for line in (
+            f"axes = grid[{place // columns}][{place % columns}]",
+            *_panel(place, panel, series),
+            *(
+                f"axes.set_{name}({text!r}, linespacing={LINE})"
+                for name, text in zip(TEXTS, of_panels[3 * place :], strict=False)
+            ),
+        )
     ]
     spare = range(len(figure.panels), rows * columns)
     lines += [f"    grid[{place // columns}][{place % columns}].set_axis_off()" for place in spare]
-    widest = max(map(len, filter(None, labels)), default=0)
-    shown = min(max(1, sum(map(bool, labels))), 4 if widest < 24 else 3)
+    with matplotlib.rc_context(look.settings()):
+        shown = legend_columns(size[0], [legend_label(label) for label in series if label])
     return begin + "\n".join(lines) + "\n" + TAIL.format(columns=shown)
 
 
-def _panel(place: int, panel: Panel, labels: list[str]) -> Iterator[str]:
+def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]:
     bars = [mark for mark in panel.marks if isinstance(mark, Bars)]
     for number, mark in enumerate(panel.marks):
         yield f"own = rows({place}, {number})"
-        yield from _mark(panel, mark, labels.index(mark.label), bars)
+        yield from _mark(panel, mark, series[mark.label], bars)
     if panel.unit_circle:
         yield "angle = np.linspace(0, 2 * np.pi, 181)"
         yield f"axes.plot(np.cos(angle), np.sin(angle), color={REFERENCE!r}, linewidth=0.6, zorder=0)"
     if panel.level is not None:
         yield from _level(*panel.level, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    texts = (for_matplotlib(text) for text in (panel.x_label, panel.y_label, panel.title))
-    yield "axes.set(xlabel={!r}, ylabel={!r}, title={!r})".format(*texts)
     for log, name in ((panel.x_log, "x"), (panel.y_log, "y")):
         if log:
             yield f'axes.set_{name}scale("log")'
@@ -131,10 +148,10 @@ def _level(value: float, name: str, *, across: bool) -> Iterator[str]:
     yield f'axes.annotate({shown!r}, {place}, ha="right", {text})'
 
 
-def _mark(panel: Panel, mark: Mark, index: int, bars: list[Bars]) -> Iterator[str]:
-    tint, label = color(index), f"label={legend_label(mark.label)!r}"
+def _mark(panel: Panel, mark: Mark, series: Series, bars: list[Bars]) -> Iterator[str]:
+    tint, label = series.color, f"label={legend_label(mark.label)!r}"
     if isinstance(mark, Line):
-        look = f'color={REFERENCE!r}, linestyle="--"' if mark.dashed else f"color={tint!r}, linestyle={LINE_STYLES[index % 4]!r}"
+        look = f"color={tint!r}, linestyle={line_style(mark, series)!r}"
         marker = "marker='o', markersize=2.5, " if mark.markers else ""
         yield f'axes.plot(own["x"], own["y"], {marker}{look}, {label})'
         if mark.low is not None:
@@ -154,7 +171,7 @@ def _mark(panel: Panel, mark: Mark, index: int, bars: list[Bars]) -> Iterator[st
     elif isinstance(mark, Heatmap):
         yield from _heatmap(mark)
     else:
-        yield from _named(panel, mark, index, bars)
+        yield from _named(panel, mark, series, bars)
 
 
 def _tint(mark: Points, tint: str) -> str:
@@ -166,7 +183,7 @@ def _tint(mark: Points, tint: str) -> str:
     return f'c=own["color"], cmap={SEQUENTIAL!r}{norm}'
 
 
-def _named(panel: Panel, mark: Bars | Intervals, index: int, bars: list[Bars]) -> Iterator[str]:
+def _named(panel: Panel, mark: Bars | Intervals, series: Series, bars: list[Bars]) -> Iterator[str]:
     names, places = [for_matplotlib(name) for name in panel.names], panel.places(mark).tolist()
     error, label = "None", f"label={legend_label(mark.label)!r}"
     if mark.low is not None:
@@ -174,12 +191,12 @@ def _named(panel: Panel, mark: Bars | Intervals, index: int, bars: list[Bars]) -
     if isinstance(mark, Bars):
         width = 0.8 / len(bars)
         shift = (next(place for place, own in enumerate(bars) if own is mark) - (len(bars) - 1) / 2) * width
-        look = f'width={width!r}, yerr={error}, color={color(index)!r}, {label}, error_kw={{"linewidth": 0.7}}'
+        look = f'width={width!r}, yerr={error}, color={series.color!r}, {label}, error_kw={{"linewidth": 0.7}}'
         yield f'axes.bar(np.array({places}) + {shift!r}, own["value"], {look})'
         yield f'axes.set_xticks(range({len(names)}), {names!r}, rotation=30, ha="right")'
         return
-    filled = "" if index % 2 == 0 else ', markerfacecolor="white"'
-    look = f"fmt={MARKERS[index % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={color(index)!r}{filled}, {label}"
+    filled = "" if series.number % 2 == 0 else ', markerfacecolor="white"'
+    look = f"fmt={MARKERS[series.number % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={series.color!r}{filled}, {label}"
     yield f'axes.errorbar(own["value"], {places}, xerr={error}, {look})'
     yield f"axes.set_yticks(range({len(names)}), {names!r})"
     yield f"axes.set_ylim({len(names) - 0.5}, -0.5)"

@@ -27,6 +27,11 @@ class PrintStyle:
     panel_height: float = 1.9
     columns: int = 3
 
+    @property
+    def title_size(self) -> float:
+        """The size of the title over the figure in points, the largest."""
+        return self.size + 1.5
+
     def settings(self) -> dict[Any, Any]:
         """Settings of matplotlib: TrueType fonts in a PDF, text as text in an SVG, and nothing that differs between two runs."""
         family = ["STIXGeneral", "DejaVu Sans"] if self.font == "serif" else ["DejaVu Sans"]
@@ -36,7 +41,7 @@ class PrintStyle:
             "mathtext.fontset": "stix" if self.font == "serif" else "dejavusans",
             "text.usetex": False,
             "font.size": self.size,
-            "figure.titlesize": self.size + 1.5,
+            "figure.titlesize": self.title_size,
             "axes.titlesize": self.size + 0.5,
             "axes.labelsize": self.size,
             "xtick.labelsize": small,

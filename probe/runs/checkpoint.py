@@ -30,6 +30,10 @@ class Progress:
     step: int
     losses: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        fell = f", loss {self.losses[0]:.4g} at the first and {self.losses[-1]:.4g} at the last" if self.losses else ""
+        return f"Progress({self.step} steps{fell})"
+
 
 @dataclass(frozen=True)
 class Checkpoints:

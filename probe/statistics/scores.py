@@ -189,15 +189,22 @@ def _most(rows: pd.DataFrame) -> float:
 
 
 def _range(rows: pd.DataFrame) -> str:
-    """What rows of one label found: one with its interval, several as a range."""
+    """What rows of one label found: the score with its interval, or the least and the largest of several, each with its own."""
     metric, beside = rows["metric"].iloc[0], f"(majority {_span(rows['majority'])}, control {_span(rows['control'])})"
     where = f"at {rows['hook'].iloc[0]}" if rows["hook"].nunique() == 1 else f"over {rows['hook'].nunique()} hooks"
+    better = rows["low"] > rows["control"]
     if len(rows) == 1:
-        row = rows.iloc[0]
-        no = ", no better than its control" if row["low"] <= row["control"] else ""
-        return f"{metric} {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {where} {beside}{no}"
+        no = ", no better than its control" if not better.any() and rows["control"].notna().all() else ""
+        return f"{metric} {_with_interval(rows.iloc[0])} {where} {beside}{no}"
+    none = ", none better than its control" if not better.any() and rows["control"].notna().all() else ""
     places = f" and {rows['position'].nunique()} positions" if rows["position"].nunique() > 1 else ""
-    return f"{metric} {_span(rows['accuracy'])} {where}{places} {beside}"
+    least, most = rows.loc[rows["accuracy"].idxmin()], rows.loc[rows["accuracy"].idxmax()]
+    return f"{metric} {_with_interval(least)} to {_with_interval(most)} {where}{places} {beside}{none}"
+
+
+def _with_interval(row: pd.Series) -> str:
+    interval = "without an interval" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['accuracy']:.3f} {interval}"
 
 
 def _interval(low: float, high: float) -> str:

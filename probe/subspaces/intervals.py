@@ -41,6 +41,10 @@ class SubspaceInterval(Generic[S]):
         tail = stats.norm.cdf(-np.sqrt(self.groups / (self.groups - 1)) * stats.t.ppf(0.95, self.groups - 1))
         return float(np.quantile(self.cosines, tail))
 
+    def __repr__(self) -> str:
+        said = f"cosine with that of all data at least {self.low:.3f}, {len(self.cosines)} resamples of {self.groups} groups"
+        return f"{type(self).__name__}({self.found!r}, {said})"
+
 
 class DirectionInterval(SubspaceInterval[Direction]):
     """How sure a direction is; see `SubspaceInterval`."""

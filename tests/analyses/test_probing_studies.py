@@ -8,8 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
-from statescope import Model, ModelConfig, Run, Training
+from statescope import Model, ModelConfig, Run, Training, capture
 from statescope.analyses.studies.erasure import ErasureStudy
 from statescope.analyses.studies.onion import OnionStudy
 from statescope.analyses.studies.othello import OthelloStudy, _Case, _swap
@@ -21,6 +25,7 @@ from statescope.estimators import Ridge
 from statescope.probe.configuration import BadSettingError
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.estimators.estimator import LinearProbe
+from statescope.probe.models.text import NoTokenizerError, Tokenizer
 from statescope.probe.tasks.reviews import LIKED
 from statescope.tasks import SourceCode, generator_for
 
@@ -99,23 +104,47 @@ def test_own_data_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     checkpoint, data = labelled_tokens(tmp_path)
-    given = {"checkpoint": str(checkpoint), "data": str(data)}
+    given, model = {"checkpoint": str(checkpoint), "data": str(data)}, Model(ModelConfig(9, 4))
     with pytest.raises(BadSettingError, match="label is missing"):
         OwnDataStudy(**given).check()
     with pytest.raises(BadSettingError, match="nowhere does not exist"):
         OwnDataStudy(checkpoint="nowhere", data=str(data), label="odd").check()
     with pytest.raises(UnknownNameError, match="did you mean 'odd'"):
-        sequences_of(pd.read_csv(data), "ood")
+        sequences_of(pd.read_csv(data), "ood", model)
     with pytest.raises(BadSettingError, match="several groups"):
-        sequences_of(pd.read_csv(data).assign(group=range(len(pd.read_csv(data)))), "odd")
+        sequences_of(pd.read_csv(data).assign(group=range(len(pd.read_csv(data)))), "odd", model)
     with pytest.raises(BadSettingError, match='needs a column "sequence"'):
-        sequences_of(pd.read_csv(data).drop(columns="sequence"), "odd")
+        sequences_of(pd.read_csv(data).drop(columns="sequence"), "odd", model)
+    with pytest.raises(BadSettingError, match=r'a column "token" \(ids\) or "word" \(text\).*here are sentence, odd'):
+        sequences_of(pd.DataFrame({"sentence": [0], "odd": [1]}), "odd", model)
+    words = pd.DataFrame({"sequence": [0, 0], "word": ["a", "b"], "odd": [1, 0]})
+    with pytest.raises(BadSettingError, match="holds 'a'; it takes token ids. Text has the column \"word\""):
+        sequences_of(words.rename(columns={"word": "token"}), "odd", model)
+    with pytest.raises(NoTokenizerError, match="read_tokenizer"):
+        sequences_of(words, "odd", model)
     (tmp_path / "data.txt").write_text("x")
     with pytest.raises(BadSettingError, match=r"a \.csv or a \.parquet file"):
         read_table(tmp_path / "data.txt")
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(BadSettingError, match="cannot be read as a table"):
         read_table(tmp_path / "bad.parquet")
+
+
+def test_a_word_has_its_label_at_its_last_token(tmp_path: Path) -> None:
+    """Also where the tokenizer writes it in several tokens, and where it begins each text with one of its own."""
+    model = Model(ModelConfig(vocabulary=40, width=4, layers=1))
+    backend = Backend(WordPiece({"[UNK]": 0, "[CLS]": 1, "the": 2, "cat": 3, "##ty": 4, "null": 5}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    backend.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
+    model.tokenizer = Tokenizer(backend)
+    rows = [(0, "the", "other"), (0, "catty", "noun"), (0, "null", "noun"), (1, "cat", "noun"), (1, "(the)", "")]
+    pd.DataFrame(rows, columns=["sequence", "word", "kind"]).to_csv(tmp_path / "words.csv", index=False)
+    read = sequences_of(read_table(tmp_path / "words.csv"), "kind", model)
+    assert read["tokens"] == [[1, 2, 3, 4, 5], [1, 3, 0, 2, 0]]
+    first, second = read["labels"]["kind"]
+    assert first == [None, "other", None, "noun", "noun"] and second[:4] == [None, "noun", None, None] and pd.isna(second[4])
+    kept = capture(model, hooks=["blocks.0.hook_resid_post"], **read)
+    assert kept.classes["kind"] == ("noun", "other")
 
 
 def test_onion(tmp_path: Path) -> None:

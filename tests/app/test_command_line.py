@@ -16,6 +16,7 @@ import pytest
 from printed import Counting, call
 
 from statescope import Run
+from statescope.app.cli import main
 from statescope.probe.runs.run import list_runs
 
 
@@ -205,3 +206,14 @@ print("imported", sorted({HEAVY!r} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=run.parents[1])
     assert done.stdout.splitlines()[-1] == "imported []", done.stdout[-500:] + done.stderr[-500:]
+
+
+def test_the_help_names_what_stands_behind_a_command_and_breaks_no_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two things behind one command are told apart by their names; the lines of the source are none of the help."""
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"])
+    said = capsys.readouterr().out
+    assert "probe [-h] CHECKPOINT DATA" in said
+    told = said.partition("CSV or Parquet")[2].partition("--label")[0]
+    lines = [" ".join(line.strip("│╭╮╰╯─").split()) for line in told.splitlines()]
+    assert "sequence" in told and min(map(len, lines[1 : next(at for at, line in enumerate(lines) if "together" in line)])) > 30

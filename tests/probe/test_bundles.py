@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from example_results import HOSTILE, example_curve, example_figure, example_scor
 
 from statescope.probe.results.bundle import bundle
 from statescope.probe.results.drawn import DrawnFigure
+from statescope.probe.results.figure import Figure
 from statescope.probe.results.print import draw_for_print
 from statescope.probe.results.script import script_of
 from statescope.probe.results.style import STYLES
@@ -41,10 +43,19 @@ with matplotlib.rc_context(script["SETTINGS"]):
 """
 
 
-@pytest.mark.parametrize("style", ["neurips", "icml"])
-def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_path: Path, style: str) -> None:
+def _with_long_texts() -> Figure:
+    """Its texts are broken into lines, of which the script has to tell."""
+    words = "many words that cost $5 and say what is measured in this panel"
+    panels = [dataclasses.replace(panel, title=words) for panel in example_figure().panels]
+    return dataclasses.replace(example_figure(), title=f"{words}, {words}", panels=panels)
+
+
+@pytest.mark.parametrize(
+    ("figure", "style"), [(example_figure(), "neurips"), (example_figure(), "icml"), (_with_long_texts(), "neurips")]
+)
+def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_path: Path, figure: Figure, style: str) -> None:
     """Not a number, a label or a limit differs: the PDF is the same to the byte."""
-    drawn = DrawnFigure(example_figure(), style)
+    drawn = DrawnFigure(figure, style)
     folder = _unpack(bundle(example_curve(), drawn, {"seed": 3}), tmp_path / "bundle")
     alone = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
     command = [sys.executable, "-c", REDRAW, str(folder / "figure.py"), str(tmp_path / "redrawn.pdf")]
@@ -52,7 +63,7 @@ def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_
     assert done.returncode == 0, done.stderr
     held = io.BytesIO()
     with matplotlib.rc_context(STYLES[style].settings()):
-        draw_for_print(example_figure(), style).savefig(held, format="pdf", metadata={"CreationDate": None, "Title": None})
+        draw_for_print(figure, style).savefig(held, format="pdf", metadata={"CreationDate": None, "Title": None})
     assert (tmp_path / "redrawn.pdf").read_bytes() == held.getvalue()
 
 

@@ -180,3 +180,11 @@ def test_ones_own_labels_go_through_a_sweep(model: Model) -> None:
     assert [["even", "odd"][token % 2] for token in frame["token"]] == frame["parity"].tolist()
     with pytest.raises(ValueError, match="leaves one side empty"):
         whole.split(0.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_may_not_be_written_to_are_read(model: Model) -> None:
+    """Such are those of pandas; a capture owns what it holds, whatever becomes of them."""
+    tokens, labels = np.arange(6).reshape(2, 3) % 4, np.array([0, 1])
+    tokens.flags.writeable = labels.flags.writeable = False
+    assert capture(model, tokens, ["hook_embed"], labels={"kind": list(labels)}).label("kind").tolist() == [0, 0, 0, 1, 1, 1]

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from example_results import HOSTILE, example_figure, example_scores, hostile_figure
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
-from statescope.probe.results.palette import SERIES, whole_numbers
+from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
 from statescope.probe.results.script import script_of
@@ -204,8 +206,8 @@ def test_names_stand_where_they_belong() -> None:
     panel = Panel(marks, "", "")
     assert panel.names == ["a", "b", "c"]
     screen, sheet = draw_on_screen(Figure("", [panel])), draw_for_print(Figure("", [panel]))
-    assert [list(trace.y) for trace in screen.data] == [[0, 1], [1, 2]]
-    assert [container.lines[0].get_ydata().tolist() for container in sheet.axes[0].containers] == [[0, 1], [1, 2]]
+    assert [np.round(trace.y).tolist() for trace in screen.data] == [[0, 1], [1, 2]]
+    assert [container.lines[0].get_ydata().round().tolist() for container in sheet.axes[0].containers] == [[0, 1], [1, 2]]
 
 
 def test_series_stay_apart_for_readers_with_a_colour_vision_deficiency() -> None:
@@ -272,3 +274,76 @@ def test_rows_that_share_a_place_are_a_line_with_their_range() -> None:
     mean, median = (Line.of_rows(rows, "position", "norm", "x", centre=centre) for centre in ("mean", "median"))
     assert mean.x.tolist() == [0, 1] and mean.y.tolist() == [3.0, 4.0] and median.y.tolist() == [2.0, 4.0]
     assert mean.low.tolist() == [1.0, 4.0] and mean.high.tolist() == [6.0, 4.0]
+
+
+def _long_figure() -> Figure:
+    words = "a title of many words that say at length what is measured in this panel, and of which layer"
+    marks = [Line(np.arange(3.0), np.arange(3.0), "curve")]
+    long = Panel(
+        marks, "how many tokens the model has read until then, with those of the prompt", "how often the probe is right", words
+    )
+    return Figure(f"{words}, {words}", [long, Panel(marks, "x", "y", "short"), long], columns=3)
+
+
+@pytest.mark.parametrize("style", ["neurips", "icml", "slide"])
+def test_long_texts_stand_on_the_page_beside_each_other(style: str) -> None:
+    """A title or label that has no room on one line is broken between words: it leaves the page nowhere, and meets no other."""
+    figure = _long_figure()
+    with matplotlib.rc_context(STYLES[style].settings()):
+        sheet = draw_for_print(figure, style)
+        sheet.draw_without_rendering()
+    texts = [*sheet.texts, *(text for axes in sheet.axes[:3] for text in (axes.xaxis.label, axes.yaxis.label, axes.title))]
+    boxes = [text.get_window_extent() for text in texts]
+    for box in boxes:
+        assert min(box.x0, box.y0) > -0.5 and box.x1 < sheet.bbox.width + 0.5 and box.y1 < sheet.bbox.height + 0.5
+    assert not [(one, other) for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
+    written = [figure.title, *(text for panel in figure.panels for text in (panel.x_label, panel.y_label, panel.title))]
+    assert [text.get_text().replace("\n", " ") for text in texts] == written and "\n" in texts[0].get_text()
+
+
+def test_short_texts_stay_on_one_line() -> None:
+    sheet = draw_for_print(example_figure())
+    assert not [axes for axes in sheet.axes if "\n" in axes.get_title() + axes.get_xlabel() + axes.get_ylabel()]
+
+
+@pytest.mark.parametrize("style", ["neurips", "icml"])
+def test_a_legend_stands_on_the_page(style: str) -> None:
+    """Its names stand in as many columns as have room: on the width of one column of text these are fewer."""
+    names = ["Gated DeltaNet: 1 state", "Gated DeltaNet: 1 resid_post", "softmax attention: 1 resid_post"]
+    figure = Figure("names", [Panel([Line(np.arange(3.0), np.arange(3.0), name) for name in names], "x", "y")])
+    with matplotlib.rc_context(STYLES[style].settings()):
+        sheet = draw_for_print(figure, style)
+        sheet.draw_without_rendering()
+        box = sheet.legends[0].get_window_extent()
+    assert box.x0 > -0.5 and box.x1 < sheet.bbox.width + 0.5
+
+
+def test_a_reference_has_one_colour_wherever_it_is_drawn() -> None:
+    """Its line, its band and the intervals of its name are grey; one of several has the colour of what it stands beside."""
+    x = np.arange(3.0)
+    curve = [Line(x, x, "direction", x, x), Line(x, x, "random", x, x, dashed=True)]
+    taken = [Intervals(["a"], np.ones(1), "direction"), Intervals(["a"], np.ones(1), "random")]
+    figure = Figure("", [Panel(curve, "x", "y"), Panel(taken, "x", "")])
+    sheet = draw_for_print(figure)
+    assert to_hex(sheet.axes[0].collections[1].get_facecolor()[0]) == REFERENCE
+    assert sheet.axes[1].lines[-1].get_color() == REFERENCE == draw_on_screen(figure).data[-1].marker.color
+    two = [line for name in ("a", "b") for line in (Line(x, x, name), Line(x, x, f"of {name}", dashed=True, beside=name))]
+    series = Figure("", [Panel(two, "x", "y")]).series
+    assert series["of a"].color == series["a"].color != series["b"].color == series["of b"].color
+
+
+def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
+    """One of them would hide the other, and a reader could not see whether they overlap."""
+    both = [Intervals(["a", "b"], np.ones(2), label, np.zeros(2), np.full(2, 2.0)) for label in ("one", "other")]
+    panel = Panel(both, "x", "")
+    first, second = (panel.places(mark) for mark in both)
+    assert (second - first > 0.1).all() and abs((first + second) / 2 - np.arange(2)).max() < 1e-12
+    drawn = draw_on_screen(Figure("", [panel])).data
+    assert [list(trace.y) for trace in drawn] == [first.tolist(), second.tolist()]
+    assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
+
+
+def test_a_mark_without_a_number_has_no_name_in_the_legend() -> None:
+    probe, control = (Intervals(["a"], np.array([value]), name) for value, name in ((0.5, "probe"), (np.nan, "control task")))
+    figure = Figure("", [Panel([probe, control], "x", "")])
+    assert [trace.name for trace in draw_on_screen(figure).data] == ["probe"] and not draw_for_print(figure).legends

@@ -215,7 +215,9 @@ def test_the_summary_names_the_cell_that_validation_chose_and_never_the_best_of_
     assert said.startswith(f"concept, model: accuracy {scores.table['accuracy'].iloc[0]:.3f} [") and f"at {FIRST}" in said
     everywhere = ProbeSweep(by_position=True).run(planted(40, 1, strength=0.5), planted(40, 2, strength=0.5))
     values = everywhere.table[everywhere.table["hook"] == FIRST]["accuracy"]
-    assert f"accuracy {span(values)} at {FIRST} and 4 positions" in everywhere.summary()
+    ends = everywhere.table.set_index("accuracy").loc[[values.min(), values.max()]]
+    said = " to ".join(f"{row.Index:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in ends.itertuples())
+    assert f"accuracy {said} at {FIRST} and 4 positions" in everywhere.summary()
     spread = everywhere.table["accuracy"]
     assert f"all 8 probes: {span(spread)}" in everywhere.summary()
 

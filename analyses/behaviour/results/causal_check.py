@@ -41,13 +41,13 @@ class CausalCheck(Result, kind="causal_check"):
 
     def summary(self) -> str:
         """Give each direction and operation in a sentence that says whether it does more than random directions."""
-        lines = []
+        lines, measured = [], self._measured()
         for row in _strongest(self.table).itertuples():
             how = f"{row.operation} x {row.strength:g}" if row.operation == "steer" else row.operation
             said = "more than" if row.p_value <= 0.05 else "no more than"
             read = "" if np.isnan(row.accuracy) else f"; a probe reads it at {row.accuracy:.3f}"
             lines.append(
-                f"{row.model}, {row.direction} at {short_hook(row.hook)}, {how}: {row.effect:+.3f} [{row.low:+.3f}, "
+                f"{row.model}, {row.direction} at {short_hook(row.hook)}, {how}: {measured} {row.effect:+.3f} [{row.low:+.3f}, "
                 f"{row.high:+.3f}], {said} random directions ({row.null_low:+.3f} to {row.null_high:+.3f}, p = {row.p_value:.3f})"
                 + read
             )
@@ -57,11 +57,12 @@ class CausalCheck(Result, kind="causal_check"):
         """Panels for the dose and effect of steering, one for all directions or, of many, one for each; and for what takes the
         directions out, by model where there are many.
         """
-        measured = f"change of {str(self.about.get('measure', 'measure')).replace('_', ' ')}"
+        measured = self._measured()
         steered = self._by_place("steer")
         panels = []
         if 0 < len(steered) <= TOGETHER:
-            lines = [line for where, own in steered for line in _dose(own, _named(*where), f"random beside {_named(*where)}")]
+            named = [(_named(*where), own) for where, own in steered]
+            lines = [line for name, own in named for line in _dose(own, name, f"random beside {name}", name)]
             panels.append(Panel(lines, "strength", measured, "Dose and effect"))
         elif steered:
             panels += [
@@ -72,6 +73,10 @@ class CausalCheck(Result, kind="causal_check"):
         panels += [Panel(_taken_out(own, len(parts) > 1), measured, "", str(title)) for title, own in parts if len(own)]
         caption = f"{self.about.get('randoms', 0)} random directions; interval: 95%, bootstrap over groups."
         return Figure(self.title, panels, alt=f"Effect of directions beside random ones. {self.summary()}", caption=caption)
+
+    def _measured(self) -> str:
+        """What the numbers are."""
+        return f"change of {str(self.about.get('measure', 'measure')).replace('_', ' ')}"
 
     def _by_place(self, operation: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
         own = self.table[self.table["operation"] == operation]
@@ -86,12 +91,13 @@ def _titled(model: str, direction: str) -> str:
     return f"{model}: {direction.replace('_', ' ')}"
 
 
-def _dose(own: pd.DataFrame, label: str, beside: str) -> list[Line]:
-    """A direction's effect by strength, and that of random ones."""
+def _dose(own: pd.DataFrame, label: str, null_label: str, beside: str = "") -> list[Line]:
+    """A direction's effect by strength, and that of random ones, which have the colour of the line named `beside`."""
     own = own.sort_values("strength")
     x, y, low, high = (own[column].to_numpy() for column in ("strength", "effect", "low", "high"))
     null, null_low, null_high = (own[column].to_numpy() for column in ("null", "null_low", "null_high"))
-    return [Line(x, y, label, low, high, markers=True), Line(x, null, beside, null_low, null_high, dashed=True)]
+    random = Line(x, null, null_label, null_low, null_high, dashed=True, beside=beside)
+    return [Line(x, y, label, low, high, markers=True), random]
 
 
 def _taken_out(own: pd.DataFrame, of_one_model: bool) -> list[Intervals]:

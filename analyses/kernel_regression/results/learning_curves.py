@@ -55,7 +55,7 @@ class LearningCurves(Result, kind="learning_curves"):
                 measured = one["measured"].to_numpy()
                 bottom = np.maximum(low, 0.2 * measured)
                 lines.append(Line(x, measured, str(target), bottom, one["high"].to_numpy(), markers=True))
-                lines.append(Line(x, one["predicted"].to_numpy(), f"predicted, {target}", dashed=True))
+                lines.append(Line(x, one["predicted"].to_numpy(), f"predicted, {target}", dashed=True, beside=str(target)))
             title = f"{str(learner).capitalize()}"
             panels.append(Panel(lines, str(over), "test error", title, x_log=True, y_log=True))
         return Figure(self.title, panels, alt=f"Test errors and their predictions. {self.summary()}")

@@ -51,9 +51,9 @@ class RecurrenceKernel(Result, kind="recurrence_kernel"):
         lines = []
         for channels in sorted({self.table["channels"].min(), self.table["channels"].max()}):
             own = self.table[self.table["channels"] == channels]
-            measured = line_of_means(own, "step", column, f"{channels} channels", markers=False)
-            predicted = own.groupby("step")[f"predicted_{column}"].mean()
-            lines += [measured, Line(measured.x, predicted.to_numpy(), f"predicted, {channels} channels", dashed=True)]
+            label, predicted = f"{channels} channels", own.groupby("step")[f"predicted_{column}"].mean()
+            measured = line_of_means(own, "step", column, label, markers=False)
+            lines += [measured, Line(measured.x, predicted.to_numpy(), f"predicted, {label}", dashed=True, beside=label)]
         return Panel(lines, "training step", "mean squared error", title, y_log=True)
 
     def _widths(self) -> Panel:

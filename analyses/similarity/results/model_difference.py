@@ -42,7 +42,7 @@ class ModelDifference(Result, kind="model_difference"):
             x, y, low, high = (own[name].to_numpy() for name in ("layer", "difference", "low", "high"))
             marks += [
                 Line(x, y, str(site), low, high, markers=True),
-                Line(x, own["unlike"].to_numpy(), f"{site}, two texts", dashed=True),
+                Line(x, own["unlike"].to_numpy(), f"{site}, two texts", dashed=True, beside=str(site)),
             ]
         return Figure(
             self.title, [Panel(marks, "layer", "relative difference")], columns=1, alt=f"Drift by layer. {self.summary()}"

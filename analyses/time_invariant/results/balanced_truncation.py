@@ -47,10 +47,10 @@ class BalancedTruncation(Result, kind="balanced_truncation"):
             name, order = f"{model}, {_words(str(truncated))}", own["order"].to_numpy()
             losses.append(Line(order, own["loss"].to_numpy(), name, markers=True))
             if truncated == ALL:
-                losses.append(Line(order, own["full"].to_numpy(), f"{model}, whole", dashed=True))
+                losses.append(Line(order, own["full"].to_numpy(), f"{model}, whole", dashed=True, beside=name))
             elif (own["error"] > 0).all():
                 errors.append(Line(order, own["error"].to_numpy(), name, markers=True))
-                errors.append(Line(order, own["bound"].to_numpy(), f"{name}, bound", dashed=True))
+                errors.append(Line(order, own["bound"].to_numpy(), f"{name}, bound", dashed=True, beside=name))
         panels = [Panel(losses, "states kept of each system", "loss", "Task")]
         if errors:
             panels.append(Panel(errors, "states kept of each system", "gain", "Response left out", y_log=True))

@@ -57,7 +57,7 @@ class SampleCurve(Result, kind="sample_curve"):
                 x, y, low, high, control = (own[name].to_numpy() for name in ("samples", "score", "low", "high", "control"))
                 said = f"{str(estimator).replace('_', ' ')}, {short_hook(str(hook))}"
                 lines.append(Line(x, y, said, low, high, markers=True))
-                lines.append(Line(x, control, f"{said}, control task", dashed=True))
+                lines.append(Line(x, control, f"{said}, control task", dashed=True, beside=said))
             majority = rows.groupby("samples")["majority"].mean()
             lines.append(Line(majority.index.to_numpy(), majority.to_numpy(), "majority", dashed=True))
             panels.append(Panel(lines, "training samples", rows["metric"].iloc[0], str(label).replace("_", " "), x_log=True))
