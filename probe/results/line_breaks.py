@@ -24,7 +24,7 @@ def break_lines(drawing: Drawing, panels: Sequence[Axes], whole: Sequence[str]) 
     and its title. Returns them in lines, which the drawing now has too.
     """
     drawing.draw_without_rendering()
-    renderer = FigureCanvasAgg(drawing).get_renderer()
+    renderer = FigureCanvasAgg(drawing).get_renderer()  # type: ignore[no-untyped-call]
     texts = [drawing.texts[0], *(text for axes in panels for text in (axes.xaxis.label, axes.yaxis.label, axes.title))]
     for text, line, room in zip(texts, whole, _rooms(drawing, panels), strict=True):
         text.set_text(_in_lines(text, line, room * drawing.dpi, renderer))
