@@ -65,11 +65,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """The files of a checkpoint. configuration: its config.json. tensors: by name, of all its files."""
+    """The files of a checkpoint, or the one file that holds all of it. configuration: its config.json. tensors: by name."""
 
     path: Path
     configuration: dict[str, Any]
     tensors: Mapping[str, Stored]
+
+    @property
+    def described_in(self) -> Path:
+        """The file that the configuration stands in: that of the tensors itself, where it is one."""
+        return self.path / CONFIGURATION if self.path.is_dir() else self.path
 
     @property
     def bytes(self) -> int:
@@ -207,7 +212,7 @@ def check_layers(folder: CheckpointFolder) -> None:
             layers = {found[1] for tensor in folder.tensors if (found := re.search(r"\.(\d+)\.", tensor))}
             size = folder.bytes / max(len(layers), 1) * value
             raise UnreadableCheckpointError(
-                f"{folder.path}/config.json has {name} = {value:,}, some {size_text(size)} at the size of those stored; the "
+                f"{folder.described_in} has {name} = {value:,}, some {size_text(size)} at the size of those stored; the "
                 f"files hold {len(folder.tensors)} tensors, {size_text(folder.bytes)}: they are not of one checkpoint"
             )
 
@@ -246,7 +251,7 @@ def at_most(folder: CheckpointFolder) -> Iterator[None]:
 
 def _too_large(folder: CheckpointFolder, count: int) -> UnreadableCheckpointError:
     return UnreadableCheckpointError(
-        f"{folder.path}/config.json makes a model of more than {size_text(4 * count)} (in float32); the files hold "
+        f"{folder.described_in} makes a model of more than {size_text(4 * count)} (in float32); the files hold "
         f"{size_text(folder.bytes)}: they are not of one checkpoint"
     )
 

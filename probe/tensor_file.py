@@ -20,11 +20,11 @@ UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, Overflo
 
 def write_tensors(path: Path, key: str, tensors: Mapping[str, Tensor], about: Any) -> None:
     """Write the file, which appears whole or not at all. about: what JSON can say. One tensor may stand under several names."""
-    held = {name: apart(value) for name, value in tensors.items()}
+    held = {name: _apart(value) for name, value in tensors.items()}
     write_whole(path, lambda temporary: save_file(held, temporary, {key: json.dumps(about)}))
 
 
-def apart(tensor: Tensor) -> Tensor:
+def _apart(tensor: Tensor) -> Tensor:
     """A copy that shares no memory with another tensor, which safetensors refuses to write."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
@@ -33,5 +33,10 @@ def read_tensors(path: str | Path, key: str) -> tuple[dict[str, Tensor], Any]:
     """The tensors and the description. Raises one of `UNREADABLE` for what is no such file; a link or a device is none."""
     check_regular(path)
     with safe_open(str(path), framework="pt") as file:
-        about = json.loads((file.metadata() or {})[key])
+        about = described(file, key)
         return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (no dict)
+
+
+def described(file: Any, key: str) -> Any:
+    """What an opened file says under a key of its header. Raises one of `UNREADABLE`."""
+    return json.loads((file.metadata() or {})[key])

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...kernels.arguments import NonFiniteError
 from ...kernels.operators.operator import Operator
+from ...probe.checkpoint_folder import not_finite
 from ...probe.errors import StatescopeError
 from ...probe.files import DamagedFileError, check_regular, read_json, remove_leftovers, write_text, write_whole
 from .empirical_ntk import tangent_kernel
@@ -22,6 +24,7 @@ from .samples import Read, Samples, last_position
 from .task import Output
 
 MANIFEST, VERSION = "manifest.json", 1
+MOST_BLOCKS = 10**5  # of rows: the name of a tile has five digits for each
 
 
 class OtherKernelError(StatescopeError, ValueError):
@@ -46,11 +49,21 @@ class TileStore(Operator):
         manifest = read_json(self.folder / MANIFEST)
         try:
             if manifest["version"] != VERSION:
-                raise DamagedFileError(f"{self.folder / MANIFEST} is of version {manifest['version']}, not {VERSION}")
-            self.samples, self.tile, self.digest = int(manifest["samples"]), int(manifest["tile"]), str(manifest["digest"])
+                raise ValueError(f"it is of version {manifest['version']!r}, not {VERSION}")
+            self.samples: int = manifest["samples"]
+            self.tile: int = manifest["tile"]
+            self.digest: str = manifest["digest"]
+            counts = type(self.samples) is type(self.tile) is int and self.samples > 0 and self.tile > 0
+            if not counts or not isinstance(self.digest, str) or self.blocks > MOST_BLOCKS:
+                raise ValueError("it needs samples and tile (counts, which give at most 100,000 blocks) and a digest")
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{self.folder / MANIFEST} is no manifest of tiles: {error}") from error
         self.manifest: dict[str, Any] = manifest
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks of rows."""
+        return -(-self.samples // self.tile)
 
     @property
     def shape(self) -> torch.Size:
@@ -72,9 +85,8 @@ class TileStore(Operator):
 
     def places(self) -> Iterator[tuple[int, int]]:
         """All tiles on and above the diagonal, row after row, to and fro, so that one block of samples stays at hand."""
-        count = -(-self.samples // self.tile)
-        for row in range(count):
-            columns = range(row, count)
+        for row in range(self.blocks):
+            columns = range(row, self.blocks)
             yield from ((row, column) for column in (columns if row % 2 == 0 else reversed(columns)))
 
     def path(self, row: int, column: int) -> Path:
@@ -106,12 +118,18 @@ class TileStore(Operator):
         place = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
         if any(about.get(name) != said for name, said in place.items()):
             raise DamagedFileError(f"{path} is not as it was written, or another tile or kernel; delete it and fill it again")
+        here, there = self.rows(row), self.rows(column)
+        shape = here.stop - here.start, there.stop - there.start
+        if values.dtype != self.dtype or values.shape != shape or not_finite(values):
+            raise DamagedFileError(f"{path} holds no finite numbers {list(shape)} in float64; delete it and fill it again")
         checked: Tensor = values
         return checked
 
     def write(self, row: int, column: int, values: Tensor) -> None:
-        """Store a tile; it appears whole or not at all."""
+        """Store a tile; it appears whole or not at all. Raises NonFiniteError for one with NaN or infinities."""
         values = values.detach().cpu().contiguous()
+        if not_finite(values):
+            raise NonFiniteError(f"tile {row}, {column} of the kernel has NaN or infinities: the model has no finite derivatives")
         about = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
         write_whole(self.path(row, column), lambda temporary: save_file({"kernel": values}, str(temporary), about))
 
@@ -129,8 +147,7 @@ class TileStore(Operator):
 
     def diagonal(self) -> Tensor:
         """The kernel of each sample with itself, [N]."""
-        count = -(-self.samples // self.tile)
-        return torch.cat([self.read(block, block).diagonal() for block in range(count)])
+        return torch.cat([self.read(block, block).diagonal() for block in range(self.blocks)])
 
     def adjoint(self) -> TileStore:
         return self

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+import pyarrow as pa
 
 from ...probe.captures.collect import capture
 from ...probe.configuration import BadSettingError, Count
@@ -83,9 +84,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     readers = {".csv": _read_csv, ".parquet": pd.read_parquet}
     if path.suffix not in readers:
         raise BadSettingError(f"{path.name}: a table is a .csv or a .parquet file")
+    if not path.is_file():
+        raise BadSettingError(f"{path} does not exist, or is no file")
     try:
         table: pd.DataFrame = readers[path.suffix](path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError, OverflowError, pa.ArrowException) as error:
         raise BadSettingError(f"{path.name} cannot be read as a table: {error}") from error
     return table
 

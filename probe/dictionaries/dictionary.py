@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..captures.capture import Capture
+from ..checkpoint_folder import not_finite
 from ..errors import StatescopeError
 from ..subspaces.direction import Direction
 
@@ -45,6 +46,13 @@ class Dictionary:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        axes = {"encoder": 2, "encoder_bias": 1, "decoder": 2, "decoder_bias": 1}
+        for name, count in (axes if self.threshold is None else axes | {"threshold": 1}).items():
+            value = getattr(self, name)
+            if value.ndim != count or not value.is_floating_point():
+                raise DictionaryError(f"{name} is of real numbers on {count} axes, got {list(value.shape)} of {value.dtype}")
+            if not_finite(value):
+                raise DictionaryError(f"{name} holds numbers that are not finite")
         inputs, features = self.encoder.shape
         shapes = {
             "encoder_bias": (self.encoder_bias, (features,)),
@@ -58,9 +66,6 @@ class Dictionary:
                 raise DictionaryError(
                     f"{name} is {tuple(value.shape)}; it needs {shape} beside an encoder of {(inputs, features)}"
                 )
-        for name in ("encoder", *shapes):
-            if not bool(getattr(self, name).isfinite().all()):
-                raise DictionaryError(f"{name} holds numbers that are not finite")
         if self.k is not None and self.threshold is not None:
             raise DictionaryError("features are kept by k or by a threshold, not by both; give one of them")
         if self.k is not None and not 0 < self.k <= features:

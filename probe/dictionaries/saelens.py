@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -51,26 +51,50 @@ def read_saelens(folder: str | Path) -> Dictionary:
 
 
 def _dictionary(config: dict[str, Any], tensors: dict[str, Tensor], architecture: str) -> Dictionary:
-    about = config.get("metadata") or {}
-    hook = str(about.get("hook_name") or config.get("hook_name") or "")
-    given = str(about.get("hook_name_out") or "")
+    about = _setting(config, "metadata", dict) or {}
+    hook = _setting(about, "hook_name", str) or _setting(config, "hook_name", str) or ""
+    given = _setting(about, "hook_name_out", str) or ""
     transcoder = architecture.endswith("transcoder")
     if transcoder and "W_skip" in tensors:
         raise DictionaryError("it has a skip connection, which is not read")
-    known = {name: about[name] for name in ("model_name", "sae_lens_version") if isinstance(about.get(name), str)}
-    return Dictionary(
-        tensors["W_enc"].float(),
-        tensors["b_enc"].float(),
-        tensors["W_dec"].float(),
-        tensors["b_dec"].float(),
-        k=int(config["k"]) if architecture == "topk" else None,
-        threshold=tensors["threshold"].float() if architecture.startswith("jumprelu") else None,
-        subtract=bool(config.get("apply_b_dec_to_input", True)) and not transcoder,
-        by_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
+    subtract, k = _setting(config, "apply_b_dec_to_input", bool), _setting(config, "k", int)
+    if architecture == "topk" and k is None:
+        raise DictionaryError(f"{CONFIG} has no k")
+    found = Dictionary(
+        _real(tensors, "W_enc"),
+        _real(tensors, "b_enc"),
+        _real(tensors, "W_dec"),
+        _real(tensors, "b_dec"),
+        k=k if architecture == "topk" else None,
+        threshold=_real(tensors, "threshold") if architecture.startswith("jumprelu") else None,
+        subtract=subtract is not False and not transcoder,
+        by_norm=_setting(config, "rescale_acts_by_decoder_norm", bool) or False,
         hook=hook,
         target=given if transcoder else hook,
-        about=known,
+        about={name: about[name] for name in ("model_name", "sae_lens_version") if isinstance(about.get(name), str)},
     )
+    for name, size in {"d_in": len(found.encoder), "d_sae": found.features}.items():
+        if _setting(config, name, int) not in (None, size):
+            raise DictionaryError(f"{CONFIG} says {name} = {config[name]}, and the weights have {size}")
+    return found
+
+
+T = TypeVar("T")
+
+
+def _setting(config: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    """A setting of this very type, or None where there is none; a whole number is no switch, and a switch no number."""
+    value = config.get(name)
+    if value is not None and type(value) is not kind:
+        raise DictionaryError(f"{name} is a {kind.__name__}, got {value!r:.40}")
+    return value
+
+
+def _real(tensors: dict[str, Tensor], name: str) -> Tensor:
+    """A tensor in float32; complex and whole numbers are no weights of theirs."""
+    if not tensors[name].is_floating_point():
+        raise DictionaryError(f"{name} is of {tensors[name].dtype}, which is no real number")
+    return tensors[name].float()
 
 
 def write_saelens(dictionary: Dictionary, folder: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -19,19 +20,27 @@ def load_model(folder: CheckpointFolder) -> Model:
         raise UnreadableCheckpointError(
             f"{folder.path}/config.json has format {configuration.get('format')!r}; this version reads 1"
         )
-    check_layers(folder)
-    try:
-        with at_most(folder):
-            model = Model(from_plain(ModelConfig, configuration.get("config")))
-    except UnreadableCheckpointError:
-        raise
-    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise UnreadableCheckpointError(f"{folder.path}/config.json describes no model: {error}") from error
+    model = build(folder, configuration.get("config"))
     _check_fit(folder, model.state_dict())
     # The file is mapped, and takes the place of what was drawn before its numbers are read: no second copy is ever in memory.
     model.load_state_dict({name: part[...] for name, part in folder.slices().items()}, assign=True)
     refuse_not_finite(folder, model.state_dict())
     return model.eval()
+
+
+def build(folder: CheckpointFolder, config: Any) -> Model:
+    """The model that the plain form of a ModelConfig describes, as it is drawn.
+
+    Raises UnreadableCheckpointError where it describes none, or one far larger than what the files hold, which is never made.
+    """
+    check_layers(folder)
+    try:
+        with at_most(folder):
+            return Model(from_plain(ModelConfig, config))
+    except UnreadableCheckpointError:
+        raise
+    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise UnreadableCheckpointError(f"{folder.described_in} describes no model: {error}") from error
 
 
 def _check_fit(folder: CheckpointFolder, own: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from ..errors import StatescopeError, UnknownNameError, unknown_name
-from ..files import write_bytes, write_whole
+from ..files import check_regular, write_bytes, write_whole
 from ..plugins import Kinds
 from .drawn import DrawnFigure
 from .figure import Figure
@@ -183,6 +183,7 @@ class Result(Kinds, family="result"):
         its kind is known here; TypeError if it holds another kind of result than `cls`.
         """
         try:
+            check_regular(path)
             table = parquet.read_table(path, page_checksum_verification=True)
             header = _Header.read((table.schema.metadata or {}).get(_METADATA))
             frame = table.replace_schema_metadata(None).to_pandas()
@@ -209,6 +210,7 @@ class Result(Kinds, family="result"):
         is no result.
         """
         try:
+            check_regular(path)
             header = _Header.read((parquet.read_schema(path).metadata or {}).get(_METADATA))
             return header.kind, header.about
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ..results.result import Result
     from ..subspaces.direction import Direction
     from ..tasks.base import Batch, Task
-    from .checkpoint import Checkpoints, Progress
+    from .checkpoint import Checkpoints
+    from .checkpoint_file import Progress
     from .trained_model import TrainedModel
     from .training import Training
 

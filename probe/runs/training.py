@@ -16,7 +16,8 @@ from ...kernels.arguments import NonFiniteError
 from ..configuration import Configuration, Count, NotNegative, Positive
 from ..errors import StatescopeError
 from ..tasks.base import IGNORED, Batch, Task, generator_for
-from .checkpoint import Checkpoints, Progress
+from .checkpoint import Checkpoints
+from .checkpoint_file import Progress
 
 Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +129,9 @@ def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(BadSettingError, match="cannot be read as a table"):
         read_table(tmp_path / "bad.parquet")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(BadSettingError, match="is no file"):
+        read_table(tmp_path / "pipe.csv")
 
 
 def test_a_word_has_its_label_at_its_last_token(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.tile_store import OtherKernelError, TileStore, store_tangent_kernel
 from statescope.analyses.operators.lanczos import top_eigenpairs
+from statescope.kernels.arguments import NonFiniteError
 from statescope.probe.files import DamagedFileError, write_whole
 
 
@@ -107,6 +108,57 @@ def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DamagedFileError, match="no manifest"):
         TileStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"samples": value} for value in (0, -1, True, "11", 10**18, None)),
+        *({"tile": value} for value in (0, -4, 4.0, [4])),
+        *({"digest": value} for value in (None, 5)),
+        {"version": 2},
+    ],
+)
+def test_a_manifest_that_is_none(change: dict[str, object], tmp_path: Path) -> None:
+    store_tangent_kernel(network(), X, tmp_path, tile=11)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(DamagedFileError, match="is no manifest of tiles"):
+        TileStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.zeros(11, 11, dtype=torch.int64),
+        torch.zeros(11, 11),
+        torch.zeros(121, 1, dtype=torch.float64),
+        torch.full((11, 11), torch.nan, dtype=torch.float64),
+        torch.tensor(1.0, dtype=torch.float64),
+    ],
+)
+def test_a_tile_of_other_numbers_is_not_believed_whatever_its_digest(values: Tensor, tmp_path: Path) -> None:
+    store = store_tangent_kernel(network(), X, tmp_path, tile=11)
+    about = {"kernel": store.digest, "tile": "0, 0", "digest": tile_store._digest(values)}
+    save_file({"kernel": values}, store.path(0, 0), about)
+    with pytest.raises(DamagedFileError, match=r"holds no finite numbers \[11, 11\] in float64"):
+        store.dense()
+
+
+def test_a_kernel_that_is_not_finite_is_not_stored(tmp_path: Path) -> None:
+    class Root(nn.Module):
+        """Finite, without a finite derivative at 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale.sqrt()
+
+    with pytest.raises(NonFiniteError, match="tile 0, 0"):
+        store_tangent_kernel(Root(), X, tmp_path, tile=11)
+    assert not list(tmp_path.glob("tile-*"))
 
 
 def test_sequences_of_different_lengths(tmp_path: Path) -> None:

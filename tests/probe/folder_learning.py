@@ -13,7 +13,7 @@ from statescope import DeltaNet, Direction, ModelConfig, Parity, Run, Study, Tra
 from statescope.probe.configuration import Count
 from statescope.probe.results.figure import Figure, Line, Panel
 from statescope.probe.results.result import Result
-from statescope.probe.runs.checkpoint import Progress
+from statescope.probe.runs.checkpoint_file import Progress
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,30 @@ def test_files_that_are_none_say_so(tmp_path: Path) -> None:
             read_saelens(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "weights"),
+    [
+        *(({"k": k}, {}) for k in (True, 2.0, "2", None, 0, [2])),
+        *(({name: "false"}, {}) for name in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm")),
+        *(({name: 10**9}, {}) for name in ("d_in", "d_sae")),
+        *(({"metadata": about}, {}) for about in ("x", {"hook_name": 5}, {"hook_name": ["a"]})),
+        *(({}, {name: torch.ones(())}) for name in ("W_enc", "W_dec", "b_enc", "b_dec")),
+        *(({}, {name: value}) for name in ("W_enc", "b_dec") for value in ("long", "cfloat")),
+    ],
+)
+def test_settings_and_weights_of_another_kind_are_refused(
+    change: dict[str, Any], weights: dict[str, Any], tmp_path: Path
+) -> None:
+    """A switch that is text, a complex weight: nothing is taken for what it is not."""
+    write_saelens(read_saelens(ORACLES / "topk"), tmp_path)
+    own = load_file(tmp_path / "sae_weights.safetensors")
+    changed = {name: getattr(own[name], value)() if isinstance(value, str) else value for name, value in weights.items()}
+    save_file(own | changed, tmp_path / "sae_weights.safetensors")
+    (tmp_path / "cfg.json").write_text(json.dumps(json.loads((tmp_path / "cfg.json").read_text()) | change))
+    with pytest.raises(DamagedFileError, match=str(tmp_path)):
+        read_saelens(tmp_path)
+
+
 @pytest.mark.parametrize("sparsity", [{"k": 2}, {"threshold": torch.full((7,), 0.3, dtype=torch.float64)}, {}])
 def test_units_of_the_decoder_rows_are_kept(sparsity: dict[str, Any], tmp_path: Path) -> None:
     """`by_norm`: the features, what is written to a file, and what one feature adds to another are those of the same map."""

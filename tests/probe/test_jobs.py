@@ -24,7 +24,7 @@ from statescope.probe.configuration import BadSettingError, Count
 from statescope.probe.results.figure import Bars, Figure, Line, Panel, Points
 from statescope.probe.results.over_seeds import OverSeeds, over_seeds
 from statescope.probe.results.result import Result
-from statescope.probe.runs.checkpoint import Progress
+from statescope.probe.runs.checkpoint_file import Progress
 from statescope.probe.runs.job import (
     Job,
     StoredCapture,

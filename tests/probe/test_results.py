@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +87,15 @@ def test_an_odd_header_is_a_damaged_file_that_is_named(tmp_path: Path, header: o
     path = _write(tmp_path / "odd.parquet", header)
     with pytest.raises(DamagedResultError, match=r"odd\.parquet cannot be read as a result"):
         Result.load(path)
+
+
+@pytest.mark.parametrize("read", [Result.load, Result.kind_in])
+def test_a_pipe_does_not_hang_and_a_link_is_not_followed(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    (tmp_path / "link.parquet").symlink_to(example_curve().save(tmp_path / "curve.parquet"))
+    for name in ("pipe", "link"):
+        with pytest.raises(DamagedResultError, match=f"{name}.parquet cannot be read as a result"):
+            read(tmp_path / f"{name}.parquet")
 
 
 def test_a_result_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from folder_learning import FILES, Learning, Losses, digests, flip, loss
 
 from statescope import DeltaNet, Model, ModelConfig, Run, Study
 from statescope.probe.files import DiskFullError, UnwritableError
-from statescope.probe.runs.checkpoint import Checkpoints, Progress, save_checkpoint
+from statescope.probe.runs.checkpoint import Checkpoints
+from statescope.probe.runs.checkpoint_file import Progress, save_checkpoint
 from statescope.probe.runs.ledger import Ledger
 from statescope.probe.runs.manifest import AlteredFileError
 from statescope.probe.runs.progress import RunWarning

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from statescope import Batch, DeltaNet, Model, ModelConfig, Parity, Training, train
-from statescope.probe.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from statescope.probe.runs.checkpoint import Checkpoints
+from statescope.probe.runs.checkpoint_file import DamagedCheckpointError
 from statescope.probe.runs.ledger import Ledger
 from statescope.probe.runs.manifest import Manifest
 from statescope.probe.runs.training import NonFiniteLossError
@@ -95,7 +96,7 @@ def saved(path: Path, **changes: torch.Tensor) -> Path:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from statescope.probe.runs.checkpoint import Progress, save_checkpoint
+    from statescope.probe.runs.checkpoint_file import Progress, save_checkpoint
 
     save_checkpoint(path, model(), None, Progress(2, (0.5, 0.25)))
     with safe_open(path, framework="pt") as file:

@@ -14,7 +14,7 @@ from ....probe.results.figure import Bars, Figure, Line, Panel
 from ....probe.results.result import Result
 
 if TYPE_CHECKING:
-    from ....probe.runs.checkpoint import Progress
+    from ....probe.runs.checkpoint_file import Progress
 
 BITS = 1 / math.log(2)
 
