@@ -6,7 +6,7 @@ the probes' directions, and the moves that the model now thinks legal are compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -103,20 +103,25 @@ class OthelloStudy(Study, kind="othello"):
         cases = self._cases(batch, fitted, hook)
         if not cases:
             raise ValueError("no position of these games has a square that can be turned over; take more games")
+        shifts = torch.stack([_swap(fitted, hook, case) for case in cases])
+        drawn = torch.stack([torch.randn(shifts.shape[1], generator=generator_for(self.seed, 905, case.game)) for case in cases])
+        steps = {"probe": shifts, "random": drawn * shifts.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)}
+        groups = batch.groups[[case.game for case in cases]].numpy()
         rows = []
         for edit, strength in [
             ("played board", 0.0),
             ("none", 0.0),
             *((edit, dose) for dose in self.strengths for edit in ("probe", "random")),
         ]:
-            errors = np.array([self._errors(model, batch, case, fitted, hook, edit, strength) for case in cases])
-            groups = np.array([batch.groups[case.game].item() for case in cases])
+            logits = self._moved(model, batch, cases, hook, strength * steps.get(edit, shifts))
+            meant = [case.played if edit == "played board" else case.legal for case in cases]
+            errors = np.array([_wrong_moves(own, legal) for own, legal in zip(logits, meant, strict=True)])
             low, high = group_bootstrap(errors, groups, 1000, self.seed)
             rows.append((edit, strength, errors.mean(), low, high, len(cases)))
         return BoardEdits(pd.DataFrame(rows, columns=list(BoardEdits.columns)), {"hook": hook})
 
     def _cases(self, batch: Batch, fitted: FittedProbes, hook: str) -> list[_Case]:
-        """One move of each game, with a square whose turning changes what is legal."""
+        """The same move of each game, with a square whose turning changes what is legal."""
         found, size = [], self.task.board
         for game in range(len(batch.tokens)):
             drawn = torch.randperm(size**2, generator=generator_for(self.seed, 904, game)).tolist()
@@ -134,26 +139,18 @@ class OthelloStudy(Study, kind="othello"):
                     break
         return found
 
-    def _errors(
-        self, model: Model, batch: Batch, case: _Case, fitted: FittedProbes, hook: str, edit: str, strength: float
-    ) -> float:
-        """Wrong moves among the likeliest, as many as are legal on the board that is meant."""
-        tokens = batch.tokens[case.game : case.game + 1, : case.move + 1]
-        shift = strength * _swap(fitted, hook, case)
-        if edit == "random":
-            drawn = torch.randn(shift.shape, generator=generator_for(self.seed, 905, case.game))
-            shift = drawn * shift.norm() / drawn.norm()
+    def _moved(self, model: Model, batch: Batch, cases: Sequence[_Case], hook: str, shifts: Tensor) -> Tensor:
+        """The logits of each case's next move, [cases, vocabulary], with a shift [cases, D] in the last place of the hook."""
+        tokens = batch.tokens[[case.game for case in cases], : cases[0].move + 1]
 
         def change(value: Tensor, hook: object) -> Tensor:
             changed = value.clone()
-            changed[:, -1] += shift
+            changed[:, -1] += shifts
             return changed
 
         with torch.no_grad():
-            logits = model(tokens) if not strength else model.run_with_hooks(tokens, fwd_hooks=[(hook, change)])
-        legal = case.played if edit == "played board" else case.legal
-        likeliest = set(logits[0, -1, :-1].topk(len(legal)).indices.tolist())
-        return float(len(likeliest ^ set(legal)))
+            logits: Tensor = model.run_with_hooks(tokens, fwd_hooks=[(hook, change)])
+        return logits[:, -1]
 
     def _batch(self, split: Split, stream: int) -> Batch:
         return self.task.batch(self.games, self.training.length, split, generator_for(self.seed, 900 + stream), labels=True)
@@ -172,6 +169,12 @@ class _Case:
     value: int
     legal: tuple[int, ...]
     played: tuple[int, ...]
+
+
+def _wrong_moves(logits: Tensor, legal: tuple[int, ...]) -> float:
+    """Wrong moves among the likeliest, as many as are legal, and legal ones that are not among them."""
+    likeliest = set(logits[:-1].topk(len(legal)).indices.tolist())
+    return float(len(likeliest ^ set(legal)))
 
 
 def _colour(batch: Batch, game: int, move: int, square: int, size: int) -> int:
