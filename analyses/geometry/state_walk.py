@@ -25,7 +25,7 @@ from ..models import on_cpu, real_parts
 from .results.state_geometry import StateGeometry
 from .results.state_trajectory import StateTrajectory
 from .results.state_walk import HeadStates, ReadOut, StateAt
-from .state_geometry import BALANCED, interference, ranks_of
+from .state_geometry import BALANCED, interference, ranks_of, sizes_made_of
 from .state_trajectory import follow
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class StateWalk:
     """The states of one head over one sequence of T tokens, computed once and looked at token by token.
 
     states: [T, K, V], S_t after each token. written: B_t in the same shape; None where the mixer does not say, or where it keeps
-    its state on a scale of its own. tokens: "q" and "k" [T, K] and "v" [T, V], those that the head has one of at each token.
+    its state on a scale of its own, and so are the gains |A_t|, [T]. tokens: "q" and "k" [T, K] and "v" [T, V], those that the
+    head has one of at each token.
     """
 
     name: str
@@ -54,6 +55,7 @@ class StateWalk:
     texts: tuple[str, ...]
     states: Tensor
     written: Tensor | None
+    gains: Tensor | None
     tokens: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -64,6 +66,15 @@ class StateWalk:
         """The largest modulus of an entry of any state or write, which colours of all tokens are scaled to; 1 where all are 0."""
         values = [self.states] if self.written is None else [self.states, self.written]
         return max(float(value.abs().max()) for value in values) or 1.0
+
+    @cached_property
+    def ranks(self) -> dict[str, Tensor]:
+        """The norm, ranks and entropy of the state after each token, [T] each."""
+        wide, made_of = _wide(self.states), None
+        if self.written is not None and self.gains is not None:
+            told = (wide, _norms(self.written), self.gains)
+            made_of = sizes_made_of(*(part[None, :, None] for part in told))[0, :, 0]
+        return ranks_of(wide, TOLERANCE, made_of)
 
     def before(self, position: int) -> Tensor:
         """S_{t-1}; 0 before the first token."""
@@ -87,14 +98,13 @@ class StateWalk:
             entries = _real(matrix).numpy().ravel()
             tables.append(pd.DataFrame({"part": part, "key": key.ravel(), "value": value.ravel(), "entry": entries}))
         singular = torch.linalg.svdvals(_wide(self.states[position]))
-        ranks = ranks_of(_wide(self.states[position]), TOLERANCE)
         about = {
             **self._about(),
             "position": position,
             "token": self.texts[position],
             "norms": {part: float(_norms(matrix)) for part, matrix in self.parts(position).items()},
             "reach": self.reach,
-            "effective_rank": float(ranks["effective_rank"]),
+            "effective_rank": float(self.ranks["effective_rank"][position]),
             "singular_values": singular.tolist(),
         }
         return StateAt(pd.concat(tables, ignore_index=True), about)
@@ -121,9 +131,8 @@ class StateWalk:
     def geometry(self) -> StateGeometry:
         """Ranks of the state, and what is written and erased, over all tokens."""
         before = torch.cat([torch.zeros_like(self.states[:1]), self.states[:-1]])
-        measured = ranks_of(_wide(self.states), TOLERANCE)
-        missing = torch.full_like(measured["norm"], torch.nan)
-        measured |= dict.fromkeys(("written", "erased", "interference"), missing)
+        missing = torch.full_like(self.ranks["norm"], torch.nan)
+        measured = self.ranks | dict.fromkeys(("written", "erased", "interference"), missing)
         if self.written is not None:
             erased = before + self.written - self.states
             measured |= {"written": _norms(self.written), "erased": _norms(erased)}
@@ -178,14 +187,17 @@ def state_walk(model: HookedModel, tokens: Tensor, layer: int, head: int, *, nam
         raise IndexError(f"head {head} is outside the {heads} heads of layer {layer}")
     states = _matrices(found["state"][:, head], linear)
     written = _matrices(found["write"][:, head], linear) if linear else None
-    if written is not None and (transition is None or not _explains(transition, head, states, written)):
+    moved = None if transition is None else transition.each(lambda part: part[0, :, head])
+    if written is not None and (moved is None or not _explains(moved, states, written)):
         written = None
+    gains = None if written is None or moved is None else moved.double().norm()
     own = {each: found[each][:, head * found[each].shape[1] // heads] for each in TOKENS if each in found}
     sizes = {"q": states.shape[1], "k": states.shape[1]} if linear and states.shape[2] > 1 else {}
     vectors = {each: value.clone() for each, value in own.items() if value.ndim == 2 and value.shape[1] == sizes.get(each, -1)}
     if "k" in vectors and "v" in own and own["v"].shape == states[:, 0].shape:
         vectors["v"] = own["v"].clone()
-    return StateWalk(name, layer, head, tuple(texts), states.clone(), None if written is None else written.clone(), vectors)
+    told = None if written is None else written.clone()
+    return StateWalk(name, layer, head, tuple(texts), states.clone(), told, gains, vectors)
 
 
 def _run(model: HookedModel, tokens: Tensor, layer: int, taps: TapRequest, wanted: Sequence[str]) -> dict[str, Any]:
@@ -207,9 +219,8 @@ def _single(value: Tensor) -> Tensor:
     return value if value.is_complex() else value.float()
 
 
-def _explains(transition: Transition, head: int, states: Tensor, written: Tensor) -> bool:
-    """Whether S_t = A_t S_{t-1} + B_t holds with what the hooks show; not for a state on a scale of its own."""
-    own = transition.each(lambda part: part[0, :, head])
+def _explains(own: Transition, states: Tensor, written: Tensor) -> bool:
+    """Whether S_t = A_t S_{t-1} + B_t holds with what the hooks show of a head, [T]; not for a state on a scale of its own."""
     before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
     made = own.matmat(before.to(torch.promote_types(before.dtype, own.dtype))) + written
     return bool((states - made).abs().max() <= BALANCED * states.abs().max().clamp(min=1e-30))

@@ -12,7 +12,8 @@ from foreign_models import FOREIGN
 
 from statescope import DeltaNet, Model, ModelConfig, load
 from statescope.analyses.geometry.singular_values import singular_values
-from statescope.analyses.geometry.state_geometry import interference, ranks_of, state_geometry
+from statescope.analyses.geometry.state_geometry import interference, ranks_of, sizes_made_of, state_geometry
+from statescope.analyses.geometry.state_walk import state_walk
 from statescope.analyses.models import writes_of
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import Attention, GatedLinearAttention
@@ -71,6 +72,23 @@ def test_what_is_known_of_a_delta_rule() -> None:
     for (b, t, h), value in np.ndenumerate(erased.detach().numpy()):
         assert rows.loc[(b, t + 1, h), "erased"] == pytest.approx(value, rel=1e-6, abs=1e-9)
         assert rows.loc[(b, t + 1, h), "interference"] == pytest.approx(float(share[b, t, h]), rel=1e-6, abs=1e-9)
+
+
+def test_what_cancels_leaves_no_rank_to_rounding() -> None:
+    """One token again and again, beta = 2: the state is 2 k v^T, 0, 2 k v^T, ... and 0 is known to rounding alone."""
+    model = small(DeltaNet(heads=2, key_size=4, value_size=6, short_convolution=0)).float()
+    rate = model.mixer(0).project_beta = torch.nn.Linear(12, 2)
+    torch.nn.init.zeros_(rate.weight), torch.nn.init.constant_(rate.bias, 40.0)
+    tokens = torch.full((1, 9), 3)
+    table = state_geometry(model, tokens).table.query("head == 0").sort_values("position")
+    assert table["rank"].tolist() == [1, 0] * 4 + [1]
+    np.testing.assert_allclose(table["effective_rank"], [1, 0] * 4 + [1], atol=1e-6)
+    walk = state_walk(model, tokens[0], 0, 0, name="m", texts=["x"] * 9)
+    assert walk.geometry().table["rank"].tolist() == table["rank"].tolist()
+    decaying = sizes_made_of(
+        torch.tensor([4.0, 0.0, 0.0, 1.0]).reshape(1, 4, 1, 1, 1), torch.zeros(1, 4, 1), torch.full((1, 4, 1), 0.5)
+    )
+    assert decaying.flatten().tolist() == [4.0, 2.0, 1.0, 1.0]
 
 
 def test_an_empty_state_has_no_rank_and_orthogonal_keys_do_not_interfere() -> None:

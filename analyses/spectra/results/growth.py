@@ -36,10 +36,13 @@ class ProductGrowth(Result, kind="product_growth"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """The norm by tokens."""
-        lines = [
-            Line(own["tokens"].to_numpy(), own["norm"].to_numpy(), f"{family}, K = {channels}, {period} tokens repeated")
-            for (family, channels, period), own in self.table.groupby(["family", "channels", "period"], sort=False)
-        ]
-        panel = Panel(lines, "tokens", "norm of the product", y_log=True, level=(1.0, "no growth"))
-        return Figure(self.title, [panel], columns=1, alt=f"Norms of repeated products of transitions. {self.summary()}")
+        """The norm by tokens, a panel for each number of channels."""
+        panels = []
+        for channels, of_size in self.table.groupby("channels", sort=False):
+            lines = [
+                Line(own["tokens"].to_numpy(), own["norm"].to_numpy(), f"{family}, {period} tokens repeated")
+                for (family, period), own in of_size.groupby(["family", "period"], sort=False)
+            ]
+            title = f"{channels} channels"
+            panels.append(Panel(lines, "tokens", "norm of the product", title, y_log=True, level=(1.0, "no growth")))
+        return Figure(self.title, panels, columns=3, alt=f"Norms of repeated products of transitions. {self.summary()}")
