@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from ...kernels.recurrence import Edit
 from ...probe.hooks.names import STATE_PLACE, hook_name
+from ...probe.models.frozen import frozen
 from ...probe.results.result import Result
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import Split, generator_for
@@ -169,10 +170,7 @@ def fit_edit(
     In each of `batch` pairs of sequences of the validation split every token is replaced with a chance of a half.
     """
     optimizer = torch.optim.Adam(edit.parameters(), lr=learning_rate)
-    frozen = [parameter for parameter in stored.model.parameters() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
+    with frozen(stored.model):
         for step in range(steps):
             pair = stored.pair(batch, "validation", 10_000 + stream * 100_000 + step)
             replaced = _half(pair.old, stored.seed, step)
@@ -186,9 +184,6 @@ def fit_edit(
             optimizer.step()
             if report is not None:
                 report(step + 1, f"loss {loss.item():.3f}")
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
     return edit
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ..configuration import Configuration
 from ..files import with_ending
+from ..models.frozen import frozen
 from ..models.hooked import HookedModel
 from ..runs.training import Training, train
 from ..subspaces.direction import Direction
@@ -107,7 +107,7 @@ class BiasSteering(Configuration):
         """
         names = model.matching_hooks(list(self.hooks))
         vectors = {name: nn.Parameter(vector) for name, vector in self._zeros(model, task, names, seed).items()}
-        with _frozen(model):
+        with frozen(model):
             hooks = [(name, _adding(vector, None)) for name, vector in vectors.items()]
             train(model, task, self.training, seed=seed, parameters=vectors.values(), hooks=hooks)
         about = {"method": "trained bias", "task": task.kind, "steps": self.training.steps, "seed": seed}
@@ -126,20 +126,6 @@ class BiasSteering(Configuration):
         with torch.no_grad():
             model.run_with_hooks(tokens, fwd_hooks=[(name, look) for name in names])
         return found
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """A model whose parameters take no gradient, and take it again afterwards; training or not, as it was."""
-    held, was_training = [(value, value.requires_grad) for value in model.parameters()], model.training
-    try:
-        for value, _ in held:
-            value.requires_grad_(False)
-        yield
-    finally:
-        for value, wanted in held:
-            value.requires_grad_(wanted)
-        model.train(was_training)
 
 
 def _adding(vector: Tensor, positions: Tensor | None) -> Callable[..., Tensor]:
