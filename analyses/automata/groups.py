@@ -183,18 +183,22 @@ def _named(values: list[Tensor]) -> dict[str, Tensor]:
     return named
 
 
+def irreducible_projections(group: str) -> dict[str, Tensor]:
+    """For each irreducible representation the projection [order, order] of functions on the group on what they have of it.
+
+    f_rho(g) = (d_rho / |G|) sum_h chi_rho(g h^-1) f(h); the f_rho of all representations add up to f.
+    """
+    table, inverse = multiplication(group), inverses(group)
+    quotient = table[torch.arange(len(table))[:, None], inverse]  # g h^-1 at [g, h]
+    return {name: character[0].real / len(table) * character[quotient] for name, character in characters(group).items()}
+
+
 def irreducible_power(maps: Tensor, group: str) -> dict[str, float]:
     """The share of sum_g |f(g)|^2 in each irreducible representation, for a function f on the group, maps [order, ...].
 
-    f_rho(g) = (d_rho / |G|) sum_h chi_rho(g h^-1) f(h); the shares add up to 1 (Plancherel).
+    The shares add up to 1 (Plancherel).
     """
-    table, inverse = multiplication(group), inverses(group)
-    flat = maps.flatten(1)
-    flat = flat if flat.is_complex() else flat.to(torch.complex128)
+    flat = maps.flatten(1).to(torch.complex128)
     total = flat.abs().square().sum()
-    quotient = table[torch.arange(len(table))[:, None], inverse]  # g h^-1 at [g, h]
-    found = {}
-    for name, character in characters(group).items():
-        part = character[0].real / len(table) * character[quotient] @ flat
-        found[name] = float(part.abs().square().sum() / total)
-    return found
+    parts = {name: projection @ flat for name, projection in irreducible_projections(group).items()}
+    return {name: float(part.abs().square().sum() / total) for name, part in parts.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...probe.tasks.word_problem import multiplication
-from ..automata.groups import characters, inverses
+from ..automata.groups import irreducible_projections
 from .results.modes import KernelModes
 
 
@@ -66,23 +66,17 @@ def irrep_modes(elements: Tensor, group: str) -> dict[str, Tensor]:
     elements: [N], the index of each sample's group element, such as the product of its tokens. group: a name that the word
     problem knows, "S3", "A5", .. ("Z7" has one mode a frequency, see `fourier_modes`). A complex representation stands with its
     conjugate.
-
-    The projection on the mode of a character chi is f -> (d / |G|) sum_h chi(g h^-1) f(h).
     """
     if group.startswith("Z"):
         return fourier_modes(elements, len(multiplication(group)))
-    table, inverse = multiplication(group), inverses(group)
-    quotient = table[torch.arange(len(table))[:, None], inverse]  # g h^-1 at [g, h]
     found: dict[str, Tensor] = {}
     seen: list[Tensor] = []
-    for name, character in characters(group).items():
-        if any(bool((character.conj() - other).abs().max() < 1e-6) for other in seen):
+    for name, projection in irreducible_projections(group).items():
+        if any(bool((projection.conj() - other).abs().max() < 1e-6) for other in seen):
             continue
-        seen.append(character)
-        size = float(character[0].real) / len(table)
-        turned = float(character.imag.abs().max()) > 1e-6
-        projection = (1 + turned) * size * character.real[quotient]
-        values, vectors = torch.linalg.eigh(projection)
+        seen.append(projection)
+        turned = float(projection.imag.abs().max()) > 1e-6
+        values, vectors = torch.linalg.eigh((1 + turned) * projection.real)
         found[name] = vectors[:, values > 0.5][elements]
     return found
 

@@ -105,9 +105,10 @@ def menu(run: Run | None) -> dict[str, list[st.Page]]:
 def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:
     """The names of the results of a run that a page shows."""
     claimed = {kind for other in pages for kind in other.shows}
-    wanted = [name for name, kind in kinds_of(run).items() if (kind not in claimed if page.kind == REST else kind in page.shows)]
+    kinds = kinds_of(run)
+    wanted = [name for name, kind in kinds.items() if (kind not in claimed if page.kind == REST else kind in page.shows)]
     order = {kind: place for place, kind in enumerate(page.shows)}
-    return sorted(wanted, key=lambda name: order.get(kinds_of(run)[name] or "", 0))
+    return sorted(wanted, key=lambda name: order.get(kinds[name] or "", 0))
 
 
 def entries(run: Run) -> list[st.Page]:

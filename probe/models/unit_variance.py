@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def unit_variance_(
     not vary or are not finite, and where `most` rescalings do not suffice.
     """
     layers = {module: name for name, module in model.named_modules() if isinstance(module, LAYERS)}
-    order = list(_variances(model, inputs, list(layers)))
+    order = list(output_variances(model, inputs, list(layers)))
     if not order or len(order) < len(layers):
         missed = [name for module, name in layers.items() if module not in order]
         raise ValueError(f"no layer to scale, or not called on these inputs: {', '.join(missed) or 'none'}")
@@ -37,7 +38,7 @@ def unit_variance_(
     for module in order:
         _set(module, _orthonormal(module.weight, generator))
         for taken in range(most + 1):
-            variance = _variances(model, inputs, [module])[module]
+            variance = output_variances(model, inputs, [module])[module]
             if abs(variance - 1) < tolerance:
                 break
             if not 0 < variance < float("inf") or taken == most:
@@ -47,7 +48,7 @@ def unit_variance_(
     return rescaled
 
 
-def _variances(model: nn.Module, inputs: tuple[Any, ...], modules: list[nn.Module]) -> dict[Any, float]:
+def output_variances(model: nn.Module, inputs: tuple[Any, ...], modules: Iterable[nn.Module]) -> dict[Any, float]:
     """The variance of all numbers that each module gives in a pass, in the order of their first calls."""
     kept: dict[nn.Module, list[Tensor]] = {}
 

@@ -85,7 +85,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p270-initial-rate", result_of(f"{PAPERS}.p270_initial_rate", "largest_initial_rate", lambda rate: 1 / rate)),
     (
         "p338-unit-variance",
-        result_of("probe.models.unit_variance", "_variances", lambda own: {layer: 4 * value for layer, value in own.items()}),
+        result_of("probe.models.unit_variance", "output_variances", lambda own: {layer: 4 * one for layer, one in own.items()}),
     ),
     ("p001-forms", chunk_terms("delta_rule", 3)),
     ("p001-capacity", chunk_terms("delta_rule", 3)),

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ....probe.runs.run import Run
 from ....probe.tasks.word_problem import multiplication
-from ...automata.groups import characters, irreducible_power, representation
+from ...automata.groups import characters, irreducible_projections, representation
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
 from ..claim import Claim, fresh_seeds
@@ -176,6 +176,6 @@ def _specialised(network: _TwoLayers, group: str) -> float:
     """
     weights = torch.cat([network.first, network.second], 1).double()
     weights = weights - weights.mean(0)
-    shares = torch.tensor([max(irreducible_power(unit[:, None], group).values()) for unit in weights.T])
-    power = weights.square().sum(0)
-    return float((shares * power).sum() / power.sum())
+    projections = irreducible_projections(group).values()
+    powers = torch.stack([(projection @ weights.to(projection)).abs().square().sum(0) for projection in projections])
+    return float(powers.amax(0).sum() / weights.square().sum())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ....probe.runs.run import Run
+from ....probe.statistics.power_laws import exponent
 from ...infinite_width.nonlinearities import ReLU
 from ...lazy.parametrised import AbcNetwork, half_squared_error
 from ...lazy.sharpness import hessian_sharpness, largest_initial_rate
@@ -76,7 +77,7 @@ class InitialRate(Claim, kind="p270-initial-rate"):
         slope, offset = np.polyfit(x_log, y_log, 1)
         found = Findings({SLOPE: float(slope)})
         found.numbers[EXPLAINED] = float(1 - (y_log - slope * x_log - offset).var() / y_log.var())
-        found.numbers[SHARP] = float(np.polyfit(x_log, np.log(sharp), 1)[0])
+        found.numbers[SHARP] = exponent(sizes, sharp)
         order = np.argsort(sizes)
         found.curves[BY_SIZE.title, "networks"] = (np.array(sizes)[order].tolist(), np.array(rates)[order].tolist())
         return found

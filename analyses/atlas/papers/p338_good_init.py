@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ....probe.mixers import DeltaNet
 from ....probe.models.config import ModelConfig
 from ....probe.models.model import Model
-from ....probe.models.unit_variance import unit_variance_
+from ....probe.models.unit_variance import output_variances, unit_variance_
 from ....probe.runs.run import Run
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
@@ -93,17 +93,9 @@ class GoodInit(Claim, kind="p338-unit-variance"):
 
 def variances(model: nn.Module, x: Tensor) -> list[float]:
     """The variance of what each linear map gives, in the order of calls."""
-    kept: list[float] = []
-    handles = [
-        module.register_forward_hook(lambda module, args, out: kept.append(float(out.double().var())))
-        for module in model.modules()
-        if isinstance(module, nn.Linear)
-    ]
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     with torch.no_grad():
-        model(x)
-    for handle in handles:
-        handle.remove()
-    return kept
+        return list(output_variances(model, (x,), linear).values())
 
 
 def trained(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
