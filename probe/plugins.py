@@ -59,6 +59,11 @@ class Kinds:
             cls.known[kind] = cls
 
     @classmethod
+    def kind_name(cls) -> str:
+        """The kind as texts have it; the name of the class, where it has none."""
+        return getattr(cls, "kind", cls.__name__)
+
+    @classmethod
     def of_kind(cls, kind: str) -> type[Self]:
         """The class of a kind, imported if it has not been.
 

@@ -25,13 +25,13 @@ def accuracy_by_length(
     Raises ValueError for a task of real numbers, whose targets no answer hits, and for a sequence without a target.
     """
     if task.inputs:
-        raise ValueError(f"{task.kind} has real targets, which have no accuracy; measure the squared error with task_loss")
+        raise ValueError(f"{task.kind_name()} has real targets, which have no accuracy; measure the squared error with task_loss")
     rows = []
     for length in lengths:
         batch = task.batch(sequences, length, "test", generator_for(seed, length))
         counted = batch.targets != IGNORED
         if not bool(counted.any(1).all()):
-            raise ValueError(f"{task.kind} gives sequences of length {length} without a target, which have no accuracy")
+            raise ValueError(f"{task.kind_name()} gives sequences of length {length} without a target, which have no accuracy")
         for name, model in models.items():
             with torch.no_grad():
                 right = (model(batch.tokens).argmax(-1).cpu() == batch.targets).double()

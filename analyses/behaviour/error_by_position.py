@@ -27,7 +27,7 @@ def error_by_position(
     Raises ValueError for a task of whole numbers, see `accuracy_by_length`, and for a model that takes tokens, as loaded ones do.
     """
     if not task.inputs:
-        raise ValueError(f"{task.kind} has whole numbers as targets; measure accuracy_by_length")
+        raise ValueError(f"{task.kind_name()} has whole numbers as targets; measure accuracy_by_length")
     batch = task.batch(sequences, length, "test", generator_for(seed, length))
     said: dict[str, tuple[Tensor, bool]] = {}
     for name, model in models.items():

