@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
 from ..captures.capture import are_classes, fully_labelled, labelled
+from ..captures.stored import CHUNK, Features
 from ..configuration import Configuration, Positive
 from ..plugins import Kinds
 from ..subspaces.sides import Side, change_vectors
@@ -132,8 +133,8 @@ class EraserFitter(Configuration, Kinds, family="eraser"):
 
 @dataclass(frozen=True)
 class MomentFitter(EraserFitter):
-    """Base of what fits erasers to the moments of features and labels. `fit` takes all samples at once; `fit_batches` takes them
-    as they come, and keeps none.
+    """Base of what fits erasers to the moments of features and labels. `fit` takes all samples, of a tensor or of rows that are
+    read a part at a time (`Capture.sample_features`); `fit_batches` takes them as they come. Neither keeps more than a part.
     """
 
     tolerance: Positive = 1e-10
@@ -143,10 +144,13 @@ class MomentFitter(EraserFitter):
     def eraser(self, moments: Moments, *, hook: str, name: str, side: Side = "vector") -> Eraser:
         """The eraser of samples with these moments."""
 
-    def fit(self, features: Tensor, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
-        if are_classes(labels):
-            return self.fit_batches([(features, labels)], labels.unique(), hook=hook, name=name, side=side)
-        return self.fit_batches([(features, labels)], hook=hook, name=name, side=side)
+    def fit(self, features: Features, labels: Tensor, *, hook: str, name: str, side: Side = "vector") -> Eraser:
+        if len(features) != len(labels):
+            raise ValueError(f"{name}: {len(features)} samples have {len(labels)} labels; give each sample one")
+        held = fully_labelled(labels).nonzero()[:, 0]
+        batches = ((features[part], labels[part]) for part in held.split(CHUNK))
+        classes = labels.unique() if are_classes(labels) else None
+        return self.fit_batches(batches, classes, hook=hook, name=name, side=side)
 
     def fit_batches(
         self,

@@ -162,14 +162,13 @@ def back(residuals: Tensor, axes: Axes) -> Tensor:
 
 
 class FoldedSums:
-    """The sums of each fold of standardised features against targets [N, M]. folds: masks [N], which part the samples.
+    """The sums of each fold of standardised features against targets [M, N]. folds: masks [N], which part the samples.
 
     parts: the sums of each fold; total: of all.
     """
 
     def __init__(self, features: Centred, targets: Tensor, folds: Sequence[Tensor]) -> None:
-        self.features = features
-        self.targets = torch.cat([targets.new_ones(len(targets), 1), targets], dim=1).to(features.dtype).T.contiguous()
+        self.features, self.targets = features, targets
         self.folds = [fold.nonzero()[:, 0] for fold in folds]
         parts = [_sum(self._sums(rows, part) for rows, part in features.rows(index)) for index in self.folds]
         total = _sum(iter(parts))
@@ -180,9 +179,9 @@ class FoldedSums:
         self.parts, self.total = [part.over(self.scale) for part in parts], total.over(self.scale)
 
     def _sums(self, rows: Tensor, part: Tensor) -> Sums:
-        own = self.targets.index_select(1, rows)
+        own = self.targets.index_select(1, rows).to(part.dtype)
         across = (own @ part).double()  # of centred features nothing is lost: their sum is near 0
-        return Sums(len(rows), across[0], own[1:].double().sum(1), square(part), across[1:].T)
+        return Sums(len(rows), part.sum(0).double(), own.double().sum(1), square(part), across.T)
 
     def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Tensor:
         """Compute the scores [P, M, n] of a fold's samples, for weights [P, D, M] and intercepts [P, M]."""
@@ -203,7 +202,7 @@ def square(x: Tensor) -> Tensor:
 
 
 def _column_sums(chunk: Tensor) -> Tensor:
-    """The sums over rows [D], in float64; from those in the chunk's own precision, which will do to centre by, if they are finite."""
+    """The sums over rows [D], in float64; those of a chunk in float32, if they are finite, will do to centre by."""
     own = chunk.sum(0)
     return own.double() if own.dtype == torch.float32 and bool(own.isfinite().all()) else chunk.double().sum(0)
 

@@ -60,8 +60,8 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
         return torch.float32 if features.dtype != torch.float64 and min(self.penalties) >= 1e-5 else torch.float64
 
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Encode a target [N] as (classes or None, columns [N, C])."""
-        return None, target[:, None].double()
+        """Encode a target [N] as (classes or None, columns [C, N])."""
+        return None, target[None].double()
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Ridge(RidgeRegression, kind="ridge"):
     metric: ClassVar[Metric] = Accuracy()
 
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
-        classes, index = target.unique(return_inverse=True)
-        return classes, torch.nn.functional.one_hot(index, len(classes))
+        classes = target.unique()
+        return classes, target == classes[:, None]
 
 
 class _Problem:
@@ -83,7 +83,7 @@ class _Problem:
         self.encoded = {name: estimator.encode(target) for name, target in targets.items()}
         self.sums = FoldedSums(
             Centred(features, estimator.precision(features)),
-            torch.cat([columns for _, columns in self.encoded.values()], dim=1),
+            torch.cat([columns for _, columns in self.encoded.values()]),
             folds,
         )
         self.folded = self.sums.folds
@@ -123,7 +123,7 @@ class _Problem:
 
     def _split(self, columns: Tensor, dim: int = -1) -> dict[Any, tuple[Tensor | None, Tensor]]:
         """Of columns [..., M], or M on another axis, those of each target, with its classes."""
-        parts = columns.split([own.shape[1] for _, own in self.encoded.values()], dim=dim)
+        parts = columns.split([len(own) for _, own in self.encoded.values()], dim=dim)
         return {name: (classes, part) for (name, (classes, _)), part in zip(self.encoded.items(), parts, strict=True)}
 
 

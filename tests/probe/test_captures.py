@@ -30,7 +30,8 @@ from statescope.probe.captures.capture import Capture
 from statescope.probe.captures.collect import plan_capture
 from statescope.probe.captures.store import COMMIT, CaptureWriter, DamagedCaptureError, open_capture
 from statescope.probe.captures.stored import StoredActivation, StoredFeatures
-from statescope.probe.erasure.linear_erasers import Leace
+from statescope.probe.erasure.eraser import MomentFitter
+from statescope.probe.erasure.linear_erasers import Leace, MeanProjection
 from statescope.probe.errors import UnknownNameError
 
 HOOKS = ["blocks.0.attn.hook_state", "blocks.*.hook_resid_post"]
@@ -291,6 +292,25 @@ def test_weights_of_a_store_are_those_of_memory(
 
 def _refused(*_: object) -> None:
     raise AssertionError("an activation was read whole")
+
+
+@pytest.mark.parametrize("fitter", [Leace(), MeanProjection()], ids=lambda fitter: fitter.kind)
+def test_erasers_are_fitted_to_rows_that_are_read_a_part_at_a_time(
+    fitter: MomentFitter, stored: tuple[Capture, Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, disk = stored
+    hook, read, plain = HOOKS[0], list[int](), StoredFeatures.__getitem__
+    monkeypatch.setattr("statescope.probe.erasure.eraser.CHUNK", 16)
+    monkeypatch.setattr(StoredFeatures, "__getitem__", lambda self, index: read.append(len(index)) or plain(self, index))
+    rows, labels = disk.sample_features(hook), disk.label("parity").clone()
+    labels[::7] = -100
+    found = fitter.fit(rows, labels, hook=hook, name="parity")
+    assert max(read) <= 16 and sum(read) == int((labels >= 0).sum())
+    held = labels >= 0
+    whole = fitter.fit_batches([(memory.features(hook)[held], labels[held])], labels.unique(), hook=hook, name="parity")
+    torch.testing.assert_close(found.left @ found.right, whole.left @ whole.right, rtol=1e-6, atol=1e-8)
+    with pytest.raises(ValueError, match="give each sample one"):
+        fitter.fit(rows, labels[1:], hook=hook, name="parity")
 
 
 def test_erasers_of_a_store_are_fitted_by_batches(stored: tuple[Capture, Capture]) -> None:

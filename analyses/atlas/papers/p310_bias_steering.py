@@ -35,7 +35,7 @@ class AskedTrait(Task):
     """A word that tells one trait and a word that tells another, and at the end the trait that is asked for."""
 
     mixed: bool = True
-    """If true, either trait is asked for, and half of the questions do not say which; if false, none says, and it is the first."""
+    """If true, either trait is asked for, and half of the questions do not say which. If false, none says; it is the first."""
 
     traits = TwoTraits()
 
