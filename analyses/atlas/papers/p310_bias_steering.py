@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Generator
@@ -107,5 +107,6 @@ class Biases(Claim, kind="p310-biases"):
 
 @torch.no_grad()
 def _right(model: Model, batch: Batch, vectors: SteeringVectors | None = None) -> float:
-    logits = model.run_with_hooks(batch.tokens, fwd_hooks=[] if vectors is None else vectors.hooks())
+    hooks: list[Any] = [] if vectors is None else vectors.hooks()
+    logits = model.run_with_hooks(batch.tokens, fwd_hooks=hooks)
     return float((logits[:, -1].argmax(-1) == batch.targets[:, -1]).double().mean())
