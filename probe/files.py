@@ -171,6 +171,13 @@ def check_regular(path: str | Path) -> None:
     open_regular(Path(path)).close()
 
 
+def check_regular_folder(path: Path) -> None:
+    """Raise OSError naming what is neither file nor folder at any depth of a folder: for readers that open them themselves."""
+    for inner in path.rglob("*"):
+        if not stat.S_ISDIR(inner.lstat().st_mode) and not stat.S_ISREG(inner.lstat().st_mode):
+            raise OSError(errno.EINVAL, f"{inner.relative_to(path)} is a link, or no file")
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 

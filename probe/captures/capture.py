@@ -57,6 +57,8 @@ class Capture:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.positions, Tensor) and (self.positions.ndim != 2 or len(self.positions) != len(self.tokens)):
+            raise ValueError(f"positions is {tuple(self.positions.shape)}; {len(self.tokens)} sequences need some each, [N, P]")
         if isinstance(self.positions, Tensor) and len(self.positions):
             shared = (self.positions == self.positions[:1]) & (self.positions >= 0)
             if bool(shared.all()):

@@ -14,15 +14,11 @@ import zarr
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from ..files import DamagedFileError, explaining_failed_writes, read_json, write_text
+from ..files import check_regular_folder, explaining_failed_writes, read_json, write_text
 from .capture import Capture, from_columns
-from .stored import StoredActivation
+from .stored import DamagedCaptureError, StoredActivation
 
 COMMIT = "commit.json"
-
-
-class DamagedCaptureError(DamagedFileError):
-    """A stored capture that cannot be read, or was not finished."""
 
 
 class CaptureWriter:
@@ -140,16 +136,27 @@ def open_capture(path: str | Path) -> Capture:
     path = Path(path)
     try:
         counter = read_json(path / COMMIT)
+        check_regular_folder(path)
         group: Any = zarr.open_group(path, mode="r", zarr_format=3)
         if counter["written"] != counter["sequences"]:
             raise ValueError(f"{counter['written']} of {counter['sequences']} sequences were written")
         columns = {f"hooks/{name}": group[f"hooks/{name}"] for name in sorted(_names(group, "hooks"))}
+        wrong = [name for name, array in columns.items() if array.dtype.kind not in "fc"]
+        if wrong or not columns:
+            raise ValueError(f"{', '.join(wrong)} is of no real or complex numbers" if wrong else "it holds no activation")
         small = [f"labels/{name}" for name in sorted(_names(group, "labels"))] + ["tokens", "groups", "positions"]
         columns = {name: StoredActivation(array) for name, array in columns.items()}
-        columns |= {name: torch.from_numpy(np.asarray(group[name][:])) for name in small}
+        columns |= {name: _written(name, np.asarray(group[name][:])) for name in small}
         return from_columns(columns, {name: tuple(map(str, own)) for name, own in counter.get("classes", {}).items()})
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise DamagedCaptureError(f"{path} cannot be read as a capture: {error}") from error
+
+
+def _written(name: str, values: np.ndarray[Any, Any]) -> Tensor:
+    """What is small enough to be held. Raises ValueError where a part of it was never written, or is gone."""
+    if values.dtype.kind == "i" and bool((values == _nothing(values.dtype)).any()):
+        raise ValueError(f"a part of {name} is missing")
+    return torch.from_numpy(values)
 
 
 def _names(group: Any, part: str) -> list[str]:

@@ -11,9 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files import DamagedFileError
+
 DENSE = 8  # times as many sequences are read in one piece as are wanted, rather than one by one
 TORCH = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64, "complex64": torch.float32}
 CHUNK = 4096  # samples that are read at a time
+
+
+class DamagedCaptureError(DamagedFileError):
+    """A stored capture that cannot be read, or was not finished."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,28 @@ class StoredActivation:
         return StoredActivation(self.array, every[sequences])
 
     def read(self, sequences: Tensor | None = None) -> Tensor:
-        """The activation of some of its sequences [n, P, ...], by number or mask; of all when None."""
+        """The activation of some of its sequences [n, P, ...], by number or mask; of all when None.
+
+        Raises DamagedCaptureError where what is on disk is not as it was written.
+        """
         wanted = self.sequences if sequences is None else self.select(sequences).sequences
         if wanted is None:
-            return torch.from_numpy(np.asarray(self.array[:]))
+            return self._numbers(self.array, slice(None))
         if not len(wanted):
-            return torch.from_numpy(np.asarray(self.array[:0]))
+            return self._numbers(self.array, slice(0))
         low, high = int(wanted.min()), int(wanted.max()) + 1
         if high - low <= DENSE * len(wanted):
-            return torch.from_numpy(np.asarray(self.array[low:high]))[wanted - low]
+            return self._numbers(self.array, slice(low, high))[wanted - low]
         unique, place = wanted.unique(return_inverse=True)
-        return torch.from_numpy(np.asarray(self.array.oindex[unique.numpy()]))[place]
+        return self._numbers(self.array.oindex, unique.numpy())[place]
+
+    def _numbers(self, view: Any, index: Any) -> Tensor:
+        try:
+            return torch.from_numpy(np.asarray(view[index]))
+        except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+            raise DamagedCaptureError(
+                f"{self.array.store_path} cannot be read: {error}; delete the capture and make it again"
+            ) from error
 
 
 def _names_sequences(index: Any) -> bool:
@@ -138,11 +155,11 @@ Features = Tensor | StoredFeatures
 def feature_rows(values: Tensor, hook: str) -> Tensor:
     """Values [S, ...] as rows [S, D] in float32, or float64 where they are; a complex number is two features side by side.
 
-    Raises ValueError for values that are not finite.
+    Raises DamagedCaptureError for values that are not finite.
     """
     rows = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
     if not bool(rows.isfinite().all()):
-        raise ValueError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
+        raise DamagedCaptureError(f"the capture of {hook} holds values that are not finite; it is damaged or was not finished")
     return rows.flatten(1).to(torch.promote_types(rows.dtype, torch.float32))
 
 
