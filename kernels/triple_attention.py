@@ -37,23 +37,24 @@ def triple_attention(
 
     Raises ValueError for shapes that disagree, entries that are not finite, and a degree below 0.
     """
+    if degree is not None and degree < 0:
+        raise ValueError(f"degree must be at least 0, got {degree}")
     check_finite(q=q, k=k, p=p, v=v, w=w)
     check_shapes({}, q=(q, "B T H K"), k=(k, "B T H K"), p=(p, "B T H K"), v=(v, "B T H V"), w=(w, "B T H V"))
     scaled = widened(q) * (1 / q.shape[-1] if scale is None else scale)
     k, p, v, w = (widened(x) for x in (k, p, v, w))
-    if degree is None:
-        return torch.stack([_read(scaled[:, t], *(x[:, : t + 1] for x in (k, p, v, w))) for t in range(q.shape[1])], 1).to(
-            q.dtype
-        )
-    if degree < 0:
-        raise ValueError(f"degree must be at least 0, got {degree}")
-    return _by_polynomial(scaled, k, p, v, w, degree).to(q.dtype)
+    found = _by_pairs(scaled, k, p, v, w) if degree is None else _by_polynomial(scaled, k, p, v, w, degree)
+    return found.to(q.dtype)
 
 
-def _read(q: Tensor, k: Tensor, p: Tensor, v: Tensor, w: Tensor) -> Tensor:
-    """What one token reads, [B, H, V], of the pairs of those before it and itself."""
-    weights = _scores(q, k, p).flatten(2).softmax(-1).unflatten(2, (k.shape[1], p.shape[1]))
-    return torch.einsum("bhjl,bjhv,blhv->bhv", weights, v, w)
+def _by_pairs(q: Tensor, k: Tensor, p: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    """What each token reads of the pairs up to it, a token at a time, of which the weights [B, H, t, t] are held."""
+    read = []
+    for t in range(q.shape[1]):
+        keys, others, values, beside = (x[:, : t + 1] for x in (k, p, v, w))
+        weights = _scores(q[:, t], keys, others).flatten(2).softmax(-1).unflatten(2, (t + 1, t + 1))
+        read.append(torch.einsum("bhjl,bjhv,blhv->bhv", weights, values, beside))
+    return torch.stack(read, 1)
 
 
 def _scores(q: Tensor, k: Tensor, p: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from ..operators.precise import precise_tensors
+
 
 class Reconstruction(NamedTuple):
     """Candidates that the optimisation ended at.
@@ -25,12 +27,10 @@ def gradient_features(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The function from points [M, D] to the gradients of a model's one output by its parameters [M, P], differentiable in the
     points, in float64; the model stays as it is.
     """
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    double = {name: value.detach().double() if value.is_floating_point() else value for name, value in held.items()}
-    parameters = {name: double.pop(name) for name, value in model.named_parameters() if value.requires_grad}
+    parameters, others = precise_tensors(model)
 
     def output(theta: dict[str, Tensor], point: Tensor) -> Tensor:
-        value: Tensor = functional_call(model, {**double, **theta}, (point[None],))[0, 0]
+        value: Tensor = functional_call(model, {**others, **theta}, (point[None],))[0, 0]
         return value
 
     def features(points: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...kernels.operators.operator import Operator
+from .precise import precise_tensors
 
 Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
 Product = Callable[[Tensor], Tensor]  # from a vector [P] to the operator times it
@@ -40,14 +41,9 @@ class OfParameters(Operator):
         if not batches:
             raise ValueError("curvature needs at least one batch")
         self.model, self.batches = model, list(batches)
-        every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        double = {name: value.detach().double() if value.is_floating_point() else value for name, value in every.items()}
-        self.leaves = {
-            name: double[name].clone().requires_grad_() for name, value in model.named_parameters() if value.requires_grad
-        }
-        if not self.leaves:
-            raise ValueError("no parameter of the model has requires_grad")
-        self.tensors = double | self.leaves
+        trained, others = precise_tensors(model)
+        self.leaves = {name: value.requires_grad_() for name, value in trained.items()}
+        self.tensors = others | self.leaves
         self.total = sum(len(inputs) for inputs, _ in self.batches)
 
     @property
