@@ -10,7 +10,7 @@ from ...analyses.automata.model_automaton import model_automaton
 from ...analyses.geometry.recall_by_age import recall_by_age
 from ...analyses.geometry.state_walk import StateWalk, head_states
 from .choose import choose
-from .figure import is_dark, show
+from .figure import is_dark, offer, show
 from .kept_chart import kept_chart
 from .path_chart import path_chart
 from .reading import LiveReading
@@ -23,8 +23,12 @@ AUTOMATON = "from statescope.analyses.automata.model_automaton import model_auto
 BELOW = ("path in the plane", "path in space", "over all tokens", "read-out", "all heads", "recall by age", "automaton")
 
 
-def show_below(reading: LiveReading, walk: StateWalk, position: int, colour: tuple[str, Sequence[float]], below: str) -> None:
-    """The chart that was chosen, one of BELOW. colour: what tokens are coloured by, and its value after each of them."""
+def show_below(
+    reading: LiveReading, walk: StateWalk, position: int, colour: tuple[str, Sequence[float]], below: str, *, more: bool
+) -> None:
+    """The chart that was chosen, one of BELOW. colour: what tokens are coloured by, and its value after each of them. more: with
+    the exports of a chart that is drawn anew at each step.
+    """
     label, values = colour
     if below in BELOW[:2]:
         path = reading.compute("path", lambda: walk.trajectory(values, label), walk.layer, walk.head, label)
@@ -34,6 +38,9 @@ def show_below(reading: LiveReading, walk: StateWalk, position: int, colour: tup
         kept_chart(chart, f"live-path-{where}-{space}", f"Path of the state of {where} up to token {position}.")
         share = next(iter(path.about["explained"].values()))
         caption(f"Three axes hold {share:.1%} of the variance. The last 32 tokens in full; named are those that changed it most.")
+        if more:
+            figure, origin = path.figure(), origin_of(reading, walk, f".trajectory({list(values)!r}, {label!r})")
+            offer(origin, "path", path, figure, figure.to_frame(), {})
     elif below == "over all tokens":
         ranks = reading.compute("geometry", walk.geometry, walk.layer, walk.head)
         show(origin_of(reading, walk, ".geometry()"), "over-tokens", ranks, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,26 +49,25 @@ def _facts(path: Path) -> RunFacts | None:
         stamp = (path / FILE).stat()
     except OSError as error:
         return RunFacts(path.name, "damaged", note=f"no {FILE}: {error.strerror}") if os.path.lexists(path / LOCK) else None
-    read = _read(path, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
-    if isinstance(read, str):
-        return RunFacts(path.name, "damaged", note=read)
-    unfinished = "running" if read.outcome == "unfinished" and is_locked(path) else "interrupted"
-    status, note, done = read.outcome if read.outcome != "unfinished" else unfinished, read.error or "", None
-    if status == "running":
-        progress = read_progress(path) or {}
-        note, total = str(progress.get("stage", "starting")), progress.get("total")
-        done = min(1.0, progress["done"] / total) if total else None
+    facts = _read(path, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
+    if facts.status != "interrupted" or not is_locked(path):
+        return facts
+    progress = read_progress(path) or {}
+    total = progress.get("total")
+    done = min(1.0, progress["done"] / total) if total else None
+    return replace(facts, status="running", note=str(progress.get("stage", "starting")), done=done)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, changed: int, size: int, inode: int) -> RunFacts:
+    """What a manifest says of its run, as it was when its file had this time and size. One that has not ended is interrupted."""
+    try:
+        read = Manifest.read(path)
+    except DamagedRunError as error:
+        return RunFacts(path.name, "damaged", note=str(error))
+    status = "interrupted" if read.outcome == "unfinished" else read.outcome
     results = sum(name.startswith("results/") for name in read.files)
     kinds = tuple((name, record.kind) for name, record in read.results.items() if f"results/{name}.parquet" in read.files)
     seconds = sum(read.seconds.values())
     seed = read.subject[1][0] if len(read.subject[1]) == 1 else None
-    return RunFacts(path.name, status, read.title, read.created, seed, seconds, results, done, note, kinds)
-
-
-@lru_cache(maxsize=4096)
-def _read(path: Path, changed: int, size: int, inode: int) -> Manifest | str:
-    """The manifest of a folder as it was when its file had this time and size, or what is wrong with it."""
-    try:
-        return Manifest.read(path)
-    except DamagedRunError as error:
-        return str(error)
+    return RunFacts(path.name, status, read.title, read.created, seed, seconds, results, note=read.error or "", kinds=kinds)

@@ -81,13 +81,15 @@ def scrub(reading: LiveReading, walk: StateWalk, label: str, values: list[float]
         norm = now.about["norms"].get(part)
         column.metric(words, "not told" if norm is None else f"{norm:.4g}")
     origin = origin_of(reading, walk, f".at({position})")
-    _kept(origin, "state", now)
+    more = st.toggle("Export, numbers and code", key="export-live", help="They take longer than a step through the tokens.")
+    if more:
+        show(origin, "state", now, {}, words=False)
+    else:
+        _kept(origin, "state", now)
     try:
-        show_below(reading, walk, position, (label, values), below)
+        show_below(reading, walk, position, (label, values), below, more=more)
     except SENTENCES as error:
         st.info(f"There is nothing to show below: {literal(error)}", icon=":material/info:")
-    if st.toggle("Export this state", key="export-live"):
-        show(origin, "state", now, {}, words=False)
 
 
 def _kept(origin: LiveReading, name: str, result: Result) -> None:
