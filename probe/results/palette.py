@@ -21,7 +21,7 @@ def color(index: int) -> str:
 
 
 def ink_on(red: int, green: int, blue: int) -> str:
-    """Of black and white the one that is read more easily on a colour (0 to 255 each): at least 4.5 times as light or as dark, by
+    """Choose black or white, whichever is read more easily on a colour (0 to 255 each): at least 4.5 times as light or as dark, by
     the relative luminance of WCAG 2.
     """
     shares = (value / 255 for value in (red, green, blue))
