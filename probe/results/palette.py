@@ -21,8 +21,8 @@ def color(index: int) -> str:
 
 
 def ink_on(red: int, green: int, blue: int) -> str:
-    """Choose black or white, whichever is read more easily on a colour (0 to 255 each): at least 4.5 times as light or as dark, by
-    the relative luminance of WCAG 2.
+    """Choose black or white, whichever is read more easily on a colour (0 to 255 each): it is at least 4.5 times as light or as
+    dark, by the relative luminance of WCAG 2.
     """
     shares = (value / 255 for value in (red, green, blue))
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
