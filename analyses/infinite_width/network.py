@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ...probe.plugins import Kinds
+
+TILE = 128  # rows and columns of a tile, of inputs without positions
 
 
 class Kernels(NamedTuple):
@@ -55,7 +58,7 @@ class InfiniteNetwork(Kinds, family="infinite network"):
 
     @abstractmethod
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
-        """The kernels between inputs [N, ...] and [M, ...], in float64."""
+        """The kernels between inputs [N, ...] and [M, ...], in float64, each entry from its two inputs alone."""
 
     @abstractmethod
     def finite(self, inputs: tuple[int, ...], width: int, generator: torch.Generator) -> nn.Module:
@@ -71,17 +74,30 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
 
     Raises ValueError for inputs that are no real numbers, that hold NaN, whose shapes differ or are not the network's.
     """
-    second = first if second is None else second
-    for inputs in (first, second):
+    for inputs in (first, first if second is None else second):
         if inputs.is_complex() or inputs.dtype in (torch.bool, torch.long, torch.int):
             raise ValueError(f"inputs must be real numbers, got {inputs.dtype}; embed tokens first")
         if not bool(inputs.isfinite().all()):
             raise ValueError("inputs hold NaN or infinity")
-    if first.shape[1:] != second.shape[1:]:
+    if second is not None and first.shape[1:] != second.shape[1:]:
         raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
     network.check(first)
-    one = first.double()
-    return network.kernels(one, one if second is first else second.double())
+    return _by_tiles(network, first.double(), None if second is None or second is first else second.double())
+
+
+def _by_tiles(network: InfiniteNetwork, first: Tensor, second: Tensor | None) -> Kernels:
+    """The kernels tile by tile, each of which stays in a processor's cache; of one set with itself the upper half alone.
+
+    What a network says of two inputs depends on no other input, so a tile is a call of its own.
+    """
+    size = max(1, TILE // prod(first.shape[1:-1]))
+    rows = first.split(size)
+    columns = rows if second is None else second.split(size)
+    found: list[list[Kernels]] = []
+    for i, row in enumerate(rows):
+        below = [Kernels(*(kernel.mT for kernel in found[j][i])) for j in range(i)] if second is None else []
+        found.append(below + [network.kernels(row, column) for column in columns[len(below) :]])
+    return Kernels(*(torch.cat([torch.cat([tile[which] for tile in row], 1) for row in found]) for which in range(2)))
 
 
 class NTKLinear(nn.Module):

@@ -16,7 +16,7 @@ these counts. Positions at which nothing arrives, as all but the last in what fo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
@@ -26,6 +26,7 @@ from torch import Tensor
 
 LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
 GATHERED = 2**22  # numbers of gradients that are gathered from several outputs
+BLOCKS = 4  # of rows of a symmetric matrix: 10 of 16 parts are computed
 AT_ONCE = 32  # columns: so many directions in the parameters are held
 
 
@@ -155,6 +156,8 @@ class Outer(Factor):
 
     def alive(self) -> Outer:
         """The same without the positions at which one side is zero in every sample."""
+        if all(bool((side[..., 0] != 0).any(0).all()) for side in (self.left, self.right)):
+            return self  # one channel says it of most
         kept = (self.left != 0).any(-1).any(0) & (self.right != 0).any(-1).any(0)
         return self if bool(kept.all()) else Outer(self.left[:, kept], self.right[:, kept])
 
@@ -249,7 +252,7 @@ def inner(first: Factor, second: Factor) -> Tensor:
         else:
             first, second = first.alive(), second.alive()
         if gram_is_cheaper(first, second):
-            return torch.cat(list(_gram_tiles(first, second)))
+            return _gram(first, second)
     if isinstance(first, Scattered) and isinstance(second, Scattered):
         tokens = first.ids.shape[1] * second.ids.shape[1]
         if first.samples * second.samples * tokens <= LARGEST_TILE and tokens < first.count:
@@ -257,7 +260,8 @@ def inner(first: Factor, second: Factor) -> Tensor:
             found: Tensor = (torch.tensordot(first.gradient, second.gradient, ([2], [2])) * same).sum((1, 3))
             return found
     rows = first.dense()
-    return rows @ (rows if first is second else second.dense()).mT
+    columns = rows if first is second else second.dense()
+    return _blocks(lambda one, other: rows[one] @ columns[other].mT, first, second)
 
 
 def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
@@ -285,13 +289,33 @@ def gram_is_cheaper(first: Outer, second: Outer, outputs: int = 1) -> bool:
     return gram <= rows
 
 
-def _gram_tiles(first: Outer, second: Outer) -> Iterator[Tensor]:
-    """Rows of the matrix, as many at a time as keep a tile [n, T, M, S] small."""
-    step = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
-    for start in range(0, first.samples, step):
-        rows = slice(start, start + step)
-        left = torch.tensordot(first.left[rows], second.left, ([2], [2]))
-        yield left.mul_(torch.tensordot(first.right[rows], second.right, ([2], [2]))).sum((1, 3))
+def _gram(first: Outer, second: Outer) -> Tensor:
+    """The gram route, as many rows of the matrix at a time as keep a tile [n, T, M, S] small."""
+
+    def product(rows: slice, columns: slice) -> Tensor:
+        left = torch.tensordot(first.left[rows], second.left[columns], ([2], [2]))
+        return left.mul_(torch.tensordot(first.right[rows], second.right[columns], ([2], [2]))).sum((1, 3))
+
+    most = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
+    return _blocks(product, first, second, most)
+
+
+def _blocks(product: Callable[[slice, slice], Tensor], first: Factor, second: Factor, most: int | None = None) -> Tensor:
+    """A matrix [N, M] from its products of rows and columns; of a symmetric one the upper half, of which the lower is a copy.
+
+    most: rows of the matrix at a time.
+    """
+    n, m, same = first.samples, second.samples, first is second
+    step = min(most or n, -(-n // BLOCKS) if same else n)
+    if step == n:
+        return product(slice(n), slice(m))
+    found = torch.empty(n, m, dtype=torch.float64, device=first.device)
+    for start in range(0, n, step):
+        rows, columns = slice(start, start + step), slice(start if same else 0, m)
+        found[rows, columns] = block = product(rows, columns)
+        if same:
+            found[columns, rows] = block.mT
+    return found
 
 
 def as_real(rows: Tensor) -> Tensor:

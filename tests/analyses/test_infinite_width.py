@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
+from statescope.analyses.infinite_width import network as infinite_network
 from statescope.analyses.infinite_width.attention import AttentionNetwork
 from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
 from statescope.analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
@@ -169,6 +170,17 @@ def test_kernels_are_symmetric_positive_and_the_same_in_parts(network: InfiniteN
         torch.testing.assert_close(kernel, kernel.T)
         torch.testing.assert_close(kernel[:2, 2:], corner)
         assert torch.linalg.eigvalsh(kernel)[0] > -1e-12 * torch.linalg.eigvalsh(kernel)[-1]
+
+
+@pytest.mark.parametrize(("network", "x"), FAMILIES, ids=lambda value: getattr(value, "kind", ""))
+def test_tiles_make_the_kernels(network: InfiniteNetwork, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tiles of one input and of two or three, the last of them cut; of one set the lower half is the upper one's transpose."""
+    more = torch.cat([x, 0.5 * x.flip(0)[:3]])
+    whole, part = network.kernels(more, more), network.kernels(more, x)
+    for size in (1, 3 * math.prod(x.shape[1:-1]) - 1):
+        monkeypatch.setattr(infinite_network, "TILE", size)
+        torch.testing.assert_close(infinite_width_kernels(network, more), whole, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(infinite_width_kernels(network, more, x), part, rtol=1e-12, atol=1e-13)
 
 
 def test_a_wrong_recursion_is_seen_by_the_widths() -> None:
