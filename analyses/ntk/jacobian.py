@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...probe.errors import unknown_name
+from ..operators.precise import precise
 from .factors import Dense, Factor, as_real, together
 from .rules import watching
 from .samples import Read, Samples, read_outputs
@@ -82,8 +83,9 @@ class Jacobian:
         One parameter comes after another, so that the rows of only one need be formed at a time. One backward pass, and no
         forward-mode differentiation: it goes through whatever has a gradient, custom kernels included.
         """
-        for name, factors in self._by_parameter(self._at_uses(self.values[:, index].sum())).items():
-            if self.routes[name] == "structured":
+        others = {name for name, route in self.routes.items() if route != "structured"}
+        for name, factors in self._by_parameter(self._at_uses(self.values[:, index].sum()), others).items():
+            if name not in others:
                 yield name, together(factors)
         alone = {name: self.leaves[name] for name, route in self.routes.items() if route == "alone"}
         if alone:
@@ -109,10 +111,11 @@ class Jacobian:
         found = torch.autograd.grad(total, [*edges, *self.leaves.values()], retain_graph=True, allow_unused=True)
         return list(found[: len(edges)]), _by_name(self.leaves, found[len(edges) :])
 
-    def _by_parameter(self, gradients: list[Tensor | None]) -> dict[str, list[Factor]]:
+    def _by_parameter(self, gradients: list[Tensor | None], others: set[str]) -> dict[str, list[Factor]]:
+        """What the uses say of each parameter; those of the others alone are not asked, whose first axis may be anything."""
         found: dict[str, list[Factor]] = {}
         for use, gradient in zip(self.uses, gradients, strict=True):
-            if gradient is not None:
+            if gradient is not None and not use.weight.leaves.keys() <= others:
                 for name, factor in use.factors(gradient, len(self.samples)):
                     found.setdefault(name, []).append(factor)
         return found
@@ -128,7 +131,7 @@ class Jacobian:
             return {name: "unused" if gradient is None else "alone" for name, gradient in whole.items()}
         rounding = _Rounding(lambda: self._tolerance(weighted, whole))
         mixed = self._mixed(self._at_uses((self.values @ mix).sum()), at_uses, weight, rounding)
-        factors = self._by_parameter(at_uses) if len(mixed) < len(self.leaves) else {}
+        factors = self._by_parameter(at_uses, mixed)
         scales = {name: sum(float(factor.bound()) for factor in own) for name, own in factors.items()}
         floor = NOTHING * max(scales.values(), default=0.0)
         routes: dict[str, Route] = {}
@@ -217,9 +220,9 @@ def chosen(model: nn.Module, parameters: Parameters) -> list[str]:
 def double_tensors(model: nn.Module, parameters: Parameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Float64 copies of the parameters that are counted, which take gradients, and of all else that a model holds."""
     own = dict(model.named_parameters())
-    leaves = {name: _double(own[name]).requires_grad_() for name in chosen(model, parameters)}
+    leaves = {name: precise(own[name]).requires_grad_() for name in chosen(model, parameters)}
     still = {name: value for name, value in own.items() if name not in leaves} | dict(model.named_buffers())
-    return leaves, {name: _double(value) for name, value in still.items()}
+    return leaves, {name: precise(value) for name, value in still.items()}
 
 
 def _gradients(total: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
@@ -233,13 +236,6 @@ def _by_name(leaves: Mapping[str, Tensor], found: Sequence[Tensor | None]) -> di
 
 def _filled(gradient: Tensor | None, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _double(value: Tensor) -> Tensor:
-    """A copy in float64 or complex128; whole numbers as they are."""
-    if value.is_floating_point() or value.is_complex():
-        return value.detach().to(torch.promote_types(value.dtype, torch.float64), copy=True)
-    return value.detach()
 
 
 def refuse_coupled_modules(model: nn.Module) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operators.precise import precise
+
 Read = Callable[[Any], Tensor]
 
 
@@ -49,9 +51,8 @@ class Samples:
         return Samples(*(value[rows] for value in self.inputs), positions=positions)
 
     def double(self) -> Samples:
-        """The same with real numbers in float64, detached, and usable by autograd."""
-        copies = [value.detach().double() if value.is_floating_point() else value.detach().clone() for value in self.inputs]
-        return Samples(*copies, positions=self.positions)
+        """The same with numbers in float64 or complex128, whole ones as they are; detached, and usable by autograd."""
+        return Samples(*map(precise, self.inputs), positions=self.positions)
 
 
 def read_outputs(output: Any, samples: Samples, read: Read) -> Tensor:

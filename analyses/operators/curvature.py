@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...kernels.operators.operator import Operator
-from .precise import precise_tensors
+from .precise import precise, precise_tensors
 
 Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
 Product = Callable[[Tensor], Tensor]  # from a vector [P] to the operator times it
@@ -21,8 +21,8 @@ Product = Callable[[Tensor], Tensor]  # from a vector [P] to the operator times 
 class OfParameters(Operator):
     """An operator on the model's parameters that require gradients, one after another as one vector [P], in float64.
 
-    parameters: the name and the place of each in the vector. It is a mean over all batches, each weighted by its size, as one
-    large batch has it.
+    parameters: the name and the place of each in the vector; a complex one has two numbers an entry. It is a mean over all
+    batches, each weighted by its size, as one large batch has it.
     """
 
     self_adjoint = True
@@ -42,7 +42,9 @@ class OfParameters(Operator):
             raise ValueError("curvature needs at least one batch")
         self.model, self.batches = model, list(batches)
         trained, others = precise_tensors(model)
-        self.leaves = {name: value.requires_grad_() for name, value in trained.items()}
+        self._complex = {name for name, own in trained.items() if own.is_complex()}
+        pairs = {name: torch.view_as_real(trained[name].resolve_conj()) for name in self._complex}
+        self.leaves = {name: pairs.get(name, own).requires_grad_() for name, own in trained.items()}
         self.tensors = others | self.leaves
         self.total = sum(len(inputs) for inputs, _ in self.batches)
 
@@ -84,9 +86,9 @@ class OfParameters(Operator):
         """The batch's own operator. What all vectors share, such as the gradient, is differentiated once."""
 
     def _outputs(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        inputs, pairs = precise(inputs), {name: torch.view_as_complex(self.leaves[name]) for name in self._complex}
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-            outputs: Tensor = functional_call(self.model, self.tensors, (inputs,))
+            outputs: Tensor = functional_call(self.model, self.tensors | pairs, (inputs,))
         return outputs
 
     def _gradients(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> list[Tensor]:

@@ -71,6 +71,39 @@ def test_each_holds_what_every_operator_must(kind: Any) -> None:
     check_operator(operator)
 
 
+class Turned(nn.Module):
+    """The real part of a complex diagonal between real maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward, self.turn = nn.Linear(2, 3), nn.Parameter(torch.randn(3, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.inward(x) * self.turn.exp()).real
+
+
+def test_a_complex_parameter_counts_by_its_two_parts() -> None:
+    """Against the same function of real numbers in pairs, and by the spectrum that it shares with the tangent kernel."""
+    model, x, y = Turned(), torch.randn(2, 2), torch.randn(2, 3)
+    real = {name: value.detach().double() for name, value in model.named_parameters() if name != "turn"}
+    pairs = torch.view_as_real(model.turn.detach().to(torch.complex128))
+
+    def loss(vector: Tensor) -> Tensor:
+        turn, weight, bias = vector[:6].reshape(3, 2), vector[6:12].reshape(3, 2), vector[12:]
+        size, angle = turn[:, 0].exp(), turn[:, 1]
+        return half_square((x.double() @ weight.T + bias) * size * angle.cos(), y.double())
+
+    at = torch.cat([pairs.flatten(), real["inward.weight"].flatten(), real["inward.bias"]])
+    operator = Hessian(model, half_square, [(x, y)])
+    assert operator.shape == (15, 15)
+    assert operator.parameters["turn"] == slice(0, 6)
+    torch.testing.assert_close(operator.matmat(torch.eye(15, dtype=torch.float64)), hessian(loss)(at), rtol=1e-9, atol=1e-11)
+    newton = GaussNewton(model, half_square, [(x, y)]).matmat(torch.eye(15, dtype=torch.float64))
+    kernel = empirical_ntk(model, x, output="full").reshape(6, 6)
+    torch.testing.assert_close(torch.linalg.eigvalsh(newton)[-6:], torch.linalg.eigvalsh(kernel) / 2, rtol=1e-9, atol=1e-11)
+    check_operator(operator)
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, half_square])
 def test_gauss_newton_is_the_hessian_of_the_linearised_model(loss: Any) -> None:
     model, x, y = recurrent()

@@ -178,6 +178,17 @@ class Padded(nn.Module):
         return self.out(self.embed(x)).mul_(2).tanh()
 
 
+class OneByOne(nn.Module):
+    """Samples run one after another, so that a use has no axis of samples, but for a gain behind all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.gain = nn.Linear(3, 2), nn.Parameter(torch.randn(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.layer(row).tanh() for row in x.unbind()]) * self.gain
+
+
 TOKENS, SEQUENCES, VECTORS = (4, 7), (4, 4, 3), (4, 3)
 ODD = [
     (Positions, TOKENS, {"places.weight": "structured", "tokens.weight": "structured"}),
@@ -187,6 +198,7 @@ ODD = [
     (TimeFirst, SEQUENCES, {"a.weight": "alone", "b.bias": "alone"}),
     (Gained, SEQUENCES, {"gain": "structured", "angle": "alone", "layer.weight": "structured", "idle.weight": "unused"}),
     (Padded, TOKENS, {"embed.weight": "structured"}),
+    (OneByOne, VECTORS, {"layer.weight": "alone", "layer.bias": "alone", "gain": "structured"}),
     (lambda: nn.Linear(3, 2), VECTORS, {"weight": "structured", "bias": "structured"}),
     (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2)), VECTORS, {"2.weight": "structured"}),
 ]
@@ -205,6 +217,28 @@ def test_a_module_whose_first_axis_or_weights_mislead_the_rules(make: Any, shape
     torch.testing.assert_close(found.values, exact, rtol=1e-10, atol=1e-12)
     assert routes.items() <= found.routes.items()
     assert set(found.routes) == {name for name, _ in model.named_parameters()}
+
+
+class Modulus(nn.Module):
+    """|x W|^2 of complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 2, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.weight).abs().square()
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_complex_samples_are_taken_to_double_precision(samples: int) -> None:
+    """|x . w|^2 has the gradient 2 (x . w) conj(x), as real numbers in pairs."""
+    model, x = Modulus(), torch.randn(samples, 3, dtype=torch.complex64)
+    exact_x, exact_weight = x.to(torch.complex128), model.weight.detach().to(torch.complex128)
+    rows = 2 * exact_x.conj()[:, :, None] * (exact_x @ exact_weight)[:, None]
+    of_each = (rows[:, None].conj() * rows).sum(2).real  # an output depends on a column of its own
+    exact = torch.diag_embed(of_each, dim1=1, dim2=3)
+    torch.testing.assert_close(empirical_ntk(model, x, output="full"), exact, rtol=1e-12, atol=1e-12)
 
 
 def test_parameters_without_gradient_are_not_counted() -> None:
