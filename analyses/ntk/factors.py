@@ -294,7 +294,8 @@ def _gram(first: Outer, second: Outer) -> Tensor:
 
     def product(rows: slice, columns: slice) -> Tensor:
         left = torch.tensordot(first.left[rows], second.left[columns], ([2], [2]))
-        return left.mul_(torch.tensordot(first.right[rows], second.right[columns], ([2], [2]))).sum((1, 3))
+        found: Tensor = left.mul_(torch.tensordot(first.right[rows], second.right[columns], ([2], [2]))).sum((1, 3))
+        return found
 
     most = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
     return _blocks(product, first, second, most)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,9 +107,9 @@ class Jacobian:
 
     def _at_uses_and_whole(self, total: Tensor) -> tuple[list[Tensor | None], dict[str, Tensor | None]]:
         """The gradients at the uses and those that autograd has for the parameters, by one backward pass."""
-        edges = [use.edge for use in self.uses]
-        found = torch.autograd.grad(total, [*edges, *self.leaves.values()], retain_graph=True, allow_unused=True)
-        return list(found[: len(edges)]), _by_name(self.leaves, found[len(edges) :])
+        places: list[Any] = [*(use.edge for use in self.uses), *self.leaves.values()]
+        found = torch.autograd.grad(total, places, retain_graph=True, allow_unused=True)
+        return list(found[: len(self.uses)]), _by_name(self.leaves, found[len(self.uses) :])
 
     def _by_parameter(self, gradients: list[Tensor | None], others: set[str]) -> dict[str, list[Factor]]:
         """What the uses say of each parameter; those of the others alone are not asked, whose first axis may be anything."""
