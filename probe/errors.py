@@ -26,6 +26,10 @@ class LayerError(StatescopeError, IndexError, KeyError):
         return str(self.args[0])
 
 
+class NotEnoughMemoryError(StatescopeError, MemoryError):
+    """What is asked for does not fit into the memory that it may take. Its text says how much it takes and what would fit."""
+
+
 class MissingPackageError(StatescopeError, ImportError):
     """A package that one thing needs and that is not installed. Its text says the command that installs it."""
 

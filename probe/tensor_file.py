@@ -19,9 +19,14 @@ UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, Overflo
 
 
 def write_tensors(path: Path, key: str, tensors: Mapping[str, Tensor], about: Any) -> None:
-    """Write the file, which appears whole or not at all. about: what JSON can say. One tensor may stand under several names."""
+    """Write the file, with `about` in JSON under one key: several stand in no fixed order, and the same should be one file."""
+    write_plain(path, tensors, {key: json.dumps(about)})
+
+
+def write_plain(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str] | None = None) -> None:
+    """Write tensors alone; the file appears whole or not at all. One tensor may stand under several names."""
     held = {name: _apart(value) for name, value in tensors.items()}
-    write_whole(path, lambda temporary: save_file(held, temporary, {key: json.dumps(about)}))
+    write_whole(path, lambda temporary: save_file(held, temporary, header))
 
 
 def _apart(tensor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import TapRequest
-from ...probe.errors import unknown_name
+from ...probe.errors import NotEnoughMemoryError, unknown_name
 from ...probe.hooks.names import hook_name
 from ..models import on_cpu, real_parts
 from .results.state_geometry import StateGeometry
@@ -36,7 +36,7 @@ TOLERANCE = 1e-5
 TOKENS = ("q", "k", "v")
 
 
-class TooLargeError(MemoryError):
+class TooLargeError(NotEnoughMemoryError):
     """States that would not fit into the memory that is given to them."""
 
 

@@ -10,17 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probe.errors import StatescopeError, unknown_name
+from ...probe.errors import NotEnoughMemoryError, unknown_name
 from .factors import AT_ONCE, LARGEST_TILE
 from .jacobian import double_tensors, refuse_coupled_modules, run_model
 from .rules import watching
 from .task import KernelTask
 
 NUMBER = 8  # bytes in float64
-
-
-class NotEnoughMemoryError(StatescopeError, MemoryError):
-    """A kernel whose plan does not fit; the text has the plan and what would fit."""
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...kernels.arguments import NonFiniteError
 from ...kernels.operators.operator import Operator
 from ...probe.checkpoint_folder import not_finite
 from ...probe.errors import StatescopeError
-from ...probe.files import DamagedFileError, check_regular, read_json, remove_leftovers, write_text, write_whole
+from ...probe.files import DamagedFileError, read_json, remove_leftovers, write_text
+from ...probe.tensor_file import UNREADABLE, read_tensors, write_tensors
 from .empirical_ntk import tangent_kernel
 from .jacobian import Parameters, chosen
 from .samples import Read, Samples, last_position
 from .task import Output
 
-MANIFEST, VERSION = "manifest.json", 1
+MANIFEST, VERSION, TILE = "manifest.json", 2, "tile"
 MOST_BLOCKS = 10**5  # of rows: the name of a tile has five digits for each
 
 
@@ -110,13 +109,11 @@ class TileStore(Operator):
                 f"{path} is missing; call store_tangent_kernel with the same arguments to fill what is missing"
             )
         try:
-            check_regular(path)
-            with safe_open(str(path), "pt") as file:
-                values, about = file.get_tensor("kernel"), file.metadata() or {}
-        except (OSError, SafetensorError) as error:
+            tensors, about = read_tensors(path, TILE)
+            values = tensors["kernel"]
+        except UNREADABLE as error:
             raise DamagedFileError(f"{path} is damaged ({error}); delete it and fill it again") from error
-        place = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
-        if any(about.get(name) != said for name, said in place.items()):
+        if about != {"kernel": self.digest, "tile": [row, column], "digest": _digest(values)}:
             raise DamagedFileError(f"{path} is not as it was written, or another tile or kernel; delete it and fill it again")
         here, there = self.rows(row), self.rows(column)
         shape = here.stop - here.start, there.stop - there.start
@@ -130,8 +127,8 @@ class TileStore(Operator):
         values = values.detach().cpu().contiguous()
         if not_finite(values):
             raise NonFiniteError(f"tile {row}, {column} of the kernel has NaN or infinities: the model has no finite derivatives")
-        about = {"kernel": self.digest, "tile": f"{row}, {column}", "digest": _digest(values)}
-        write_whole(self.path(row, column), lambda temporary: save_file({"kernel": values}, str(temporary), about))
+        about = {"kernel": self.digest, "tile": [row, column], "digest": _digest(values)}
+        write_tensors(self.path(row, column), TILE, {"kernel": values}, about)
 
     def matmat(self, x: Tensor) -> Tensor:
         """Theta @ x for x [N, m], each tile read once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import shutil
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..errors import NotEnoughMemoryError
+from ..files import DiskFullError
 from ..hooks.budget import activation_bytes
 from ..models.hooked import HookedModel
 from .inputs import Inputs
@@ -60,21 +63,23 @@ class CapturePlan:
         return f"<div><b>{html.escape(repr(self))}</b>{self.to_frame().to_html(index=False)}</div>"
 
     def check_memory(self, budget: int) -> None:
-        """Raise MemoryError for a plan over a budget in bytes."""
+        """Raise NotEnoughMemoryError for a plan over a budget in bytes."""
         if self.total_bytes > budget:
-            raise MemoryError(
+            raise NotEnoughMemoryError(
                 f"{self!r} is over the budget of {_size(budget)}; give store=FOLDER to write it to disk, keep fewer hooks or "
                 "positions, or raise budget_bytes"
             )
 
     def check_disk(self, store: str | Path) -> None:
-        """Raise OSError where the disk of a store has less room than the plan takes uncompressed."""
+        """Raise DiskFullError where the disk of a store has less room than the plan takes uncompressed."""
         folder = Path(store).absolute()
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free
         if self.total_bytes > free:
-            raise OSError(f"{self!r} does not fit the {_size(free)} that are free at {folder}; keep fewer hooks or positions")
+            raise DiskFullError(
+                errno.ENOSPC, f"{self!r} does not fit the {_size(free)} that are free at {folder}; keep fewer hooks or positions"
+            )
 
 
 def _size(count: int) -> str:

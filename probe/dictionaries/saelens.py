@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..files import DamagedFileError, check_regular, read_json, write_text, write_whole
+from ..files import DamagedFileError, check_regular, read_json, write_text
+from ..tensor_file import write_plain
 from .dictionary import Dictionary, DictionaryError
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -116,7 +117,7 @@ def write_saelens(dictionary: Dictionary, folder: str | Path) -> Path:
     tensors["b_dec"] = dictionary.decoder_bias
     if dictionary.threshold is not None:
         tensors["threshold"] = dictionary.threshold
-    held = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    held = {name: tensor.to("cpu", torch.float32) for name, tensor in tensors.items()}
     metadata: dict[str, Any] = {"hook_name": dictionary.hook}
     if dictionary.is_transcoder:
         metadata["hook_name_out"] = dictionary.target
@@ -126,6 +127,6 @@ def write_saelens(dictionary: Dictionary, folder: str | Path) -> Path:
         config["d_out"] = len(dictionary.decoder_bias)
     if dictionary.k is not None:
         config |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": dictionary.by_norm}
-    write_whole(folder / WEIGHTS, lambda temporary: save_file(held, temporary))
+    write_plain(folder / WEIGHTS, held)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     return folder

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Protocol
 
+from ..errors import NotEnoughMemoryError
 from .names import STATE_PLACE, TRANSITION_PLACE, hook_name, layer_of
 from .points import Point
 
@@ -30,7 +31,7 @@ def activation_bytes(model: Sized, name: str, batch: int, length: int, kept: int
 
 
 def check_budget(model: Sized, names: Sequence[str], batch: int, length: int, kept: int, taps: int, budget: int) -> None:
-    """Raise MemoryError, with the arithmetic and what would fit, if the hooks would hold more than `budget` bytes."""
+    """Raise NotEnoughMemoryError, with the arithmetic and what would fit, if the hooks would hold more than `budget` bytes."""
     sizes = {name: activation_bytes(model, name, batch, length, kept, taps) for name in names}
     total = sum(sizes.values())
     if total <= budget:
@@ -40,7 +41,7 @@ def check_budget(model: Sized, names: Sequence[str], batch: int, length: int, ke
     fits = ""
     if per_tap and total - per_tap * taps < budget:
         fits = f"; {(budget - total + per_tap * taps) // per_tap} taps would fit"
-    raise MemoryError(
+    raise NotEnoughMemoryError(
         f"the cache would hold {_size(total)}, over the budget of {_size(budget)}: {len(names)} hooks, the largest {largest} "
         f"with {_size(sizes[largest])} [{model.points[largest].axes}]{fits}. Keep fewer hooks, positions or taps, or raise "
         "budget_bytes"

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from statescope import DeltaNet, Mamba, Model, ModelConfig, empirical_ntk
 from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
 from statescope.analyses.ntk.operator import TangentKernelOperator
-from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
-from statescope.probe.errors import UnknownNameError
+from statescope.probe.errors import NotEnoughMemoryError, UnknownNameError
 
 
 class Block(nn.Module):

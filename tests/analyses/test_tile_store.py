@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from statescope import DeltaNet, Model, ModelConfig, empirical_ntk
 from statescope.analyses.ntk import tile_store
-from statescope.analyses.ntk.plan import NotEnoughMemoryError
 from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.tile_store import OtherKernelError, TileStore, store_tangent_kernel
 from statescope.analyses.operators.lanczos import top_eigenpairs
 from statescope.kernels.arguments import NonFiniteError
+from statescope.probe.errors import NotEnoughMemoryError
 from statescope.probe.files import DamagedFileError, write_whole
+from statescope.probe.tensor_file import write_tensors
 
 
 def network() -> nn.Module:
@@ -63,6 +64,14 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(calls) == 4 + 3
     assert all(path.stat().st_mtime_ns == then for path, then in written.items())
     torch.testing.assert_close(store.dense(), empirical_ntk(network(), X, output=1), rtol=1e-12, atol=1e-12)
+
+
+def test_the_same_kernel_is_the_same_bytes(tmp_path: Path) -> None:
+    """Whoever fills a folder: a header of several keys would stand in another order each time."""
+    for name in ("one", "other"):
+        store_tangent_kernel(network(), X, tmp_path / name, tile=2)
+    found = {path.relative_to(tmp_path / "one"): path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert len(found) > 20 and all((tmp_path / "other" / name).read_bytes() == data for name, data in found.items())
 
 
 def test_another_kernel_is_refused(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
         *({"samples": value} for value in (0, -1, True, "11", 10**18, None)),
         *({"tile": value} for value in (0, -4, 4.0, [4])),
         *({"digest": value} for value in (None, 5)),
-        {"version": 2},
+        {"version": 1},
     ],
 )
 def test_a_manifest_that_is_none(change: dict[str, object], tmp_path: Path) -> None:
@@ -139,8 +148,8 @@ def test_a_manifest_that_is_none(change: dict[str, object], tmp_path: Path) -> N
 )
 def test_a_tile_of_other_numbers_is_not_believed_whatever_its_digest(values: Tensor, tmp_path: Path) -> None:
     store = store_tangent_kernel(network(), X, tmp_path, tile=11)
-    about = {"kernel": store.digest, "tile": "0, 0", "digest": tile_store._digest(values)}
-    save_file({"kernel": values}, store.path(0, 0), about)
+    about = {"kernel": store.digest, "tile": [0, 0], "digest": tile_store._digest(values)}
+    write_tensors(store.path(0, 0), tile_store.TILE, {"kernel": values}, about)
     with pytest.raises(DamagedFileError, match=r"holds no finite numbers \[11, 11\] in float64"):
         store.dense()
 

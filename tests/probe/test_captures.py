@@ -26,6 +26,7 @@ from statescope import (
     capture,
     generator_for,
 )
+from statescope.app.cli import explain
 from statescope.estimators import Estimator, LinearDiscriminant, Logistic, Ridge
 from statescope.probe.captures.capture import Capture
 from statescope.probe.captures.collect import plan_capture
@@ -33,7 +34,8 @@ from statescope.probe.captures.store import COMMIT, CaptureWriter, DamagedCaptur
 from statescope.probe.captures.stored import StoredActivation, StoredFeatures
 from statescope.probe.erasure.eraser import MomentFitter
 from statescope.probe.erasure.linear_erasers import Leace, MeanProjection
-from statescope.probe.errors import UnknownNameError
+from statescope.probe.errors import NotEnoughMemoryError, UnknownNameError
+from statescope.probe.files import DiskFullError
 
 HOOKS = ["blocks.0.attn.hook_state", "blocks.*.hook_resid_post"]
 
@@ -422,11 +424,12 @@ def test_a_plan_says_how_large_a_capture_is_before_it_runs(model: Model, batches
     model.float()
     with monkeypatch.context() as patch:
         patch.setattr(type(model), "forward", _refused)
-        with pytest.raises(MemoryError, match="give store=FOLDER"):
+        with pytest.raises(NotEnoughMemoryError, match="give store=FOLDER") as short:
             capture(model, batches, HOOKS, positions=[2, 9], budget_bytes=plan.total_bytes - 1)
         patch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": plan.total_bytes - 1}))
-        with pytest.raises(OSError, match="does not fit"):
+        with pytest.raises(DiskFullError, match="does not fit") as full:
             capture(model, batches, HOOKS, positions=[2, 9], store="no/such/folder")
+    assert [explain(error.value) for error in (short, full)] == [str(short.value), str(full.value)], "what a command shows"
 
 
 def test_a_notebook_shows_a_capture_as_text(model: Model) -> None:

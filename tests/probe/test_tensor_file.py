@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from statescope import DeltaNet, Model, ModelConfig, load
+from statescope.dictionaries import Dictionary, read_saelens, write_saelens
 from statescope.directions import SteeringVectors
 from statescope.lenses import Lens
 from statescope.probe.files import DamagedFileError
@@ -74,3 +76,13 @@ def test_one_tensor_under_several_names_is_written(tmp_path: Path) -> None:
     assert torch.equal(again.vectors["a"], vector) and torch.equal(again.vectors["b"], vector)
     lens = Lens("tuned", {"a": Translator(EYE, None), "b": Translator(EYE, vector)}).save(tmp_path / "lens")
     assert torch.equal(Lens.load(lens).translators["b"].weight, EYE)
+
+
+def test_tied_weights_of_a_model_and_of_a_dictionary_are_written(tmp_path: Path) -> None:
+    model = Model(ModelConfig(vocabulary=3, width=4, layers=1, mixer=DeltaNet(heads=2)))
+    model.unembed.weight = model.embed.weight
+    again = load(model.save(tmp_path / "model"))
+    assert torch.equal(again.embed.weight, model.embed.weight) and torch.equal(again.unembed.weight, model.embed.weight)
+    zeros = torch.zeros(3)
+    dictionary = Dictionary(EYE, zeros, EYE, zeros, hook="h")
+    assert torch.equal(read_saelens(write_saelens(dictionary, tmp_path / "sae")).decoder, EYE)
