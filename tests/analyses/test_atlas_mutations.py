@@ -169,6 +169,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p151-one-dimension", result_of_method("probe.erasure.adversarial_projection", "_Game", "play", lambda own: own.flip(0))),
     ("p163-relations", result_of_method("probe.subspaces.linear_relation", "LinearRelation", "inverse", lambda own: -own)),
     ("p191-causal-geometry", euclidean),
+    ("p191-one-geometry", euclidean),
     ("p235-task-geometry", result_of_method(ALIGNMENT, "CentredKernelAlignment", "of", lambda own: -own)),
     ("p258-sparse-features", dense_features),
     ("p259-needle", result_of("probe.estimators.attention_pooled", "_attention", torch.ones_like)),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations, product
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from ....probe.configuration import Count
 from ....probe.runs.run import Run
 from ....probe.subspaces.causal_inner_product import CausalInnerProduct
 from ....probe.subspaces.direction import Direction
+from ...geometry.latent_concepts import LatentConcepts, steering_vectors, train_embeddings
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim
@@ -22,7 +26,13 @@ CAUSAL, EUCLIDEAN = "mean |cosine| of different concepts, causal", "mean |cosine
 LEFT_OUT = "share of (concept pair, random pair) in which the concept's own direction tells the concept pair (AUC)"
 MOVED = "log-odds that steering moves of other concepts, over those of its own, causal"
 MOVED_PLAIN = "the same, steering along the unembedding's own direction"
+MET, MET_PLAIN = (
+    f"mean cosine of the direction that a concept's contexts move along with {what}"
+    for what in ("C^-1 times its tokens' one, causal", "its tokens' one, Euclidean")
+)
+MET_OTHERS = "mean |cosine| of the direction of a concept's contexts with C^-1 times that of another's tokens, causal"
 STEERED = Axes("steering along one concept", "concept whose log-odds are read", "log-odds moved, over the largest")
+PAIRED = Axes("directions of two concepts in the unembedding", "pair of concepts", "|cosine|")
 
 
 class CausalGeometry(Claim, kind="p191-causal-geometry"):
@@ -69,9 +79,69 @@ class CausalGeometry(Claim, kind="p191-causal-geometry"):
         return found
 
 
+@dataclass(frozen=True)
+class OneGeometry(Claim, kind="p191-one-geometry"):
+    """Vectors of contexts and tokens are trained on latent concepts, and written in a skewed basis that changes no output."""
+
+    seeds: tuple[int, ...] = tuple(range(6, 14))
+    """These seeds are others than 0 to 5, on which the settings and the number of seeds were tried out."""
+    concepts: Count = 4
+    """There are this many binary concepts, and vectors have as many numbers."""
+    steps: Count = 3000
+    """Gradient descent takes this many steps."""
+
+    paper, scope = "P191", Scope.TRAINED
+    statement = (
+        "What tells a concept in tokens, along which it is read, and what contexts change by it, along which it is steered, are "
+        "one direction under the causal inner product, in whatever basis the model is written, and two in most as vectors."
+    )
+    measurements = (
+        at_least(MET, 0.95, "cosine"),
+        at_most(MET_PLAIN, 0.7, "cosine"),
+        at_most(MET_OTHERS, 0.1, "cosine"),
+        at_most(CAUSAL, 0.1, "cosine"),
+        at_least(EUCLIDEAN, 0.25, "cosine"),
+        at_least(LEFT_OUT, 0.75, "AUC"),
+    )
+    panels = (PAIRED,)
+
+    def small(self) -> Self:
+        return replace(self, concepts=3)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        world, draw, size = LatentConcepts(self.concepts, seed=seed), seeded(seed), self.concepts
+        learned = train_embeddings(world.probabilities, size, steps=self.steps, seed=seed)
+        turns = [torch.linalg.qr(draw(size, size)).Q for _ in range(2)]
+        basis = turns[0] * torch.logspace(-0.6, 0.6, size, dtype=torch.float64) @ turns[1]
+        unembedding = basis @ learned.tokens.mT
+        contexts = steering_vectors(learned.contexts @ torch.linalg.inv(basis), world.contexts)
+        causal = CausalInnerProduct.of(unembedding)
+        pairs = [_pairs(world.tokens, concept) for concept in range(size)]
+        read = [causal.concept(unembedding, own, hook="unembedding", name=str(i)) for i, own in enumerate(pairs)]
+        steered = [causal.steering(one) for one in read]
+        moved = [_along(contexts[i].mean(0), causal.dual, str(i)) for i in range(size)]
+        found = Findings({MET: _mean([a.cosine(b) for a, b in zip(steered, moved, strict=True)])})
+        found.numbers[MET_PLAIN] = _mean([a.under(None).cosine(b.under(None)) for a, b in zip(read, moved, strict=True)])
+        found.numbers[MET_OTHERS] = _mean([abs(steered[i].cosine(moved[j])) for i, j in permutations(range(size), 2)])
+        found.numbers |= {CAUSAL: _overlap(read), EUCLIDEAN: _overlap([one.under(None) for one in read])}
+        found.numbers[LEFT_OUT] = _told_apart(causal, unembedding, pairs, seed)
+        for name, own in (("causal", read), ("Euclidean", [one.under(None) for one in read])):
+            cosines = [abs(own[i].cosine(own[j])) for i, j in combinations(range(size), 2)]
+            found.curves[PAIRED.title, name] = (list(range(len(cosines))), cosines)
+        return found
+
+
+def _along(vector: Tensor, metric: Tensor, name: str) -> Direction:
+    return Direction(vector / (vector @ metric @ vector).sqrt(), "unembedding", name, metric=metric)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _pairs(tokens: Tensor, concept: int) -> list[tuple[int, int]]:
     """The tokens without and with a concept that agree in all others."""
-    step = 2 ** (CONCEPTS - 1 - concept)
+    step = 2 ** (tokens.shape[1] - 1 - concept)
     return [(place, place + step) for place in range(len(tokens)) if tokens[place, concept] == 0]
 
 
