@@ -9,7 +9,7 @@ et al. 2024, arXiv:2408.10920). Both edits are fitted alike, to what the network
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from torch.nn import functional
 from ...kernels.recurrence import Edit
 from ...probe.hooks.names import STATE_PLACE, hook_name
 from ...probe.models.frozen import frozen
-from ...probe.results.result import Result
 from ...probe.statistics.groups import group_bootstrap
 from ...probe.tasks.base import Split, generator_for
 from ...probe.tasks.recall import Repeat
@@ -235,11 +234,6 @@ def stored_layers(stored: StoredSequences, onion: OnionEdit, *, sequences: int =
     scales = onion.scales().detach().square().mean(1).sqrt()
     rows = [(name, place, *map(float, own)) for place, own in enumerate(zip(sizes, cosines, scales, strict=True))]
     return StoredLayers(pd.DataFrame(rows, columns=list(StoredLayers.columns)), {"sequences": sequences, "seed": stored.seed})
-
-
-def joined(parts: Sequence[Result]) -> Any:
-    """One result of those of several networks."""
-    return type(parts[0])(pd.concat([part.table for part in parts], ignore_index=True), parts[0].about)
 
 
 def _half(like: Tensor, seed: int, stream: int) -> Tensor:

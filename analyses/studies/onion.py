@@ -7,7 +7,7 @@ embeddings, at the scale that belongs to the position, makes the network repeat 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ...probe.captures.capture import Capture
@@ -26,13 +26,13 @@ from ...probe.runs.training import Training
 from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Split, generator_for
 from ...probe.tasks.recall import Repeat
+from ..behaviour.results.sequence_edits import SequenceEdits, StoredLayers
 from ..behaviour.results.training_curve import TrainingCurve
 from ..behaviour.sequence_edits import (
     OnionEdit,
     StoredSequences,
     SubspaceSwap,
     fit_edit,
-    joined,
     sequence_edits,
     stored_layers,
 )
@@ -111,6 +111,8 @@ class OnionStudy(Study, kind="onion"):
             for said, edit in (("magnitude edit", onion), ("subspace swap", swap)):
                 with run.stage(f"{said}: {name}", self.fit_steps):
                     fit_edit(stored, edit, steps=self.fit_steps, report=run.reporter.advance)
-            edits.append(sequence_edits(stored, onion, swap, sequences=self.sequences, name=name))
-            layers.append(stored_layers(stored, onion, name=name))
-        return {"sequence_edits": joined(edits), "stored_layers": joined(layers)}
+            about = {"seed": self.seed}  # each network counts its own from there
+            edits.append(replace(sequence_edits(stored, onion, swap, sequences=self.sequences, name=name), about=about))
+            measured = stored_layers(stored, onion, name=name)
+            layers.append(replace(measured, about={**measured.about, **about}))
+        return {"sequence_edits": SequenceEdits.joined(edits), "stored_layers": StoredLayers.joined(layers)}

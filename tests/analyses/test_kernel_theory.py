@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 from statescope.analyses.infinite_width.dense import DenseNetwork
 from statescope.analyses.infinite_width.network import infinite_width_kernels
 from statescope.analyses.infinite_width.nonlinearities import Erf
-from statescope.analyses.kernel_regression.activation_features import ActivationFeatures
+from statescope.analyses.kernel_regression.activation_features import ActivationFeatures, GaussianFeatures, SineFeatures
 from statescope.analyses.kernel_regression.reconstruction import gradient_features, reconstruct
 from statescope.analyses.kernel_regression.ridge import kernel_ridge, trained_ensemble
 from statescope.analyses.kernel_regression.self_distillation import (
@@ -124,17 +124,17 @@ def test_an_ensemble_of_trained_networks_against_linear_models_that_are_trained(
     torch.testing.assert_close(same, bayesian, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("unit", ["sine", "gaussian"])
-def test_features_of_inputs_and_weights_average_to_the_unit(unit: str) -> None:
+@pytest.mark.parametrize("kind", [SineFeatures, GaussianFeatures])
+def test_features_of_inputs_and_weights_average_to_the_unit(kind: type[ActivationFeatures]) -> None:
     generator = torch.Generator().manual_seed(0)
     x, w = (0.5 * torch.nn.functional.normalize(torch.randn(6, 4, generator=generator, dtype=torch.float64)) for _ in range(2))
     b = torch.randn(6, generator=generator, dtype=torch.float64)
-    own = ActivationFeatures.drawn(unit, 4, 200_000, generator)  # type: ignore[arg-type]
+    own = kind.drawn(4, 200_000, generator)
     exact = own.exact(x, w, b)
     estimate = own.of_inputs(x) @ own.of_weights(w, b).T
     assert (estimate - exact).abs().max() < 0.02
     assert (own.of_inputs(x) @ own.of_weights(w, -b).T - exact).abs().max() > 0.1
-    if unit == "gaussian":
+    if kind is GaussianFeatures:
         with pytest.raises(ValueError, match="below 0.5"):
             own.of_inputs(2 * x)
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from ....probe.runs.run import Run
 from ....probe.statistics.power_laws import exponent
-from ...kernel_regression.activation_features import ActivationFeatures, Unit
+from ...kernel_regression.activation_features import ActivationFeatures, GaussianFeatures, SineFeatures
 from ...kernel_regression.ridge import kernel_ridge
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
@@ -17,7 +17,7 @@ from ..measurement import Scope, at_most, equals
 
 INPUTS, SAMPLES, UNITS, DRAWS, RIDGE = 6, 40, 30, 6, 0.1
 SIZES = (16, 64, 256, 1024, 4096)
-KINDS: tuple[Unit, ...] = ("sine", "gaussian")
+KINDS: dict[str, type[ActivationFeatures]] = {"sine": SineFeatures, "gaussian": GaussianFeatures}
 
 SLOPES = {unit: f"{unit} units: exponent of the number of features in the error" for unit in KINDS}
 BIAS = "sine units: mean over 400 draws of 64 features against the units themselves, in standard errors"
@@ -50,15 +50,15 @@ class NeuralNetworkKernels(Claim, kind="p024-features"):
             for size in SIZES:
                 squares = []
                 for _ in range(DRAWS):
-                    own = ActivationFeatures.drawn(unit, INPUTS, size, generator)
+                    own = KINDS[unit].drawn(INPUTS, size, generator)
                     squares.append(float((own.of_inputs(x) @ own.of_weights(w, b).T - own.exact(x, w, b)).square().mean()))
                 errors.append(float(np.mean(squares)) ** 0.5)
             found.numbers[what] = exponent(SIZES, errors)
             found.curves[FALLS.title, unit] = (SIZES, errors)
-        several = [ActivationFeatures.drawn("sine", INPUTS, 64, generator) for _ in range(400)]
+        several = [SineFeatures.drawn(INPUTS, 64, generator) for _ in range(400)]
         estimates = torch.stack([(own.of_inputs(x) @ own.of_weights(w, b).T - own.exact(x, w, b)).mean() for own in several])
         found.numbers[BIAS] = float(estimates.mean().abs() / (estimates.std() / 400**0.5))
-        own = ActivationFeatures.drawn("sine", INPUTS, 32, generator)
+        own = SineFeatures.drawn(INPUTS, 32, generator)
         features, y, test = own.of_inputs(x), x[:, :1].sin() + 0.1 * draw(SAMPLES, 1), own.of_inputs(0.5 * x.flip(0))
         bundled = kernel_ridge(features @ features.T, y, test @ features.T, RIDGE).mean
         fitted = Ridge(alpha=RIDGE, fit_intercept=False, solver="cholesky").fit(features.numpy(), y.numpy()[:, 0])
