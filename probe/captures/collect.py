@@ -62,8 +62,9 @@ def capture(
     advance: called with the number of batches done.
 
     Raises UnknownNameError for a hook or column that does not exist, ValueError for a hook without a position, no sequence, or
-    labels that do not fit, IndexError for a position outside a sequence, MemoryError over the budget, OSError without room on the
-    disk, and FileExistsError where the store holds a finished capture, or with `resume` that of another call.
+    labels that do not fit, IndexError for a position outside a sequence, NotEnoughMemoryError over the budget, DiskFullError
+    without room on the disk, and FileExistsError where the store holds a capture, finished or not, or with `resume` that of
+    another call.
     """
     inputs = _inputs(model, tokens, labels, groups, mask, positions, batch_size)
     resolved = [Tap.of(positions).resolve(batch.tokens.shape[1]) for batch in inputs.batches]

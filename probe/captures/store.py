@@ -44,7 +44,12 @@ class CaptureWriter:
             self.sequences, self.classes, self.done = sequences, dict(classes or {}), int(begun["written"])
             self.group = zarr.open_group(self.path, mode="r+", zarr_format=3)
             return
-        if (self.path / COMMIT).exists():
+        there = _counter(self.path)
+        if there is not None and there["written"] < there["sequences"]:
+            went = f"{there['written']} of {there['sequences']} sequences of a capture that stopped"
+            on = ", or give resume=True to go on" if there.get("request") else "; with resume=True from the start it goes on"
+            raise FileExistsError(f"{self.path} holds {went}; delete it{on}")
+        if there is not None:
             raise FileExistsError(f"{self.path} holds a capture already; delete it or choose another store")
         if os.path.lexists(self.path) and not _is_unfinished(self.path):
             raise FileExistsError(f"{self.path} is no capture of ours, and writing one would delete it; choose another store")

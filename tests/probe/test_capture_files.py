@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from statescope import DeltaNet, Model, ModelConfig, Parity, capture, generator_for
 from statescope.probe.captures.store import DamagedCaptureError, open_capture
+from statescope.probe.files import DiskFullError
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -91,6 +93,34 @@ def test_an_array_that_says_what_it_is_not(name: str, change: dict[str, Any], st
 def test_nested_without_end(where: str, store: Path) -> None:
     (store / where).write_text("[" * 100_000)
     refused(store)
+
+
+class OneByOne:
+    """Writes of the system that fail at the n-th, as on a disk that is full by then."""
+
+    def __init__(self, last: int) -> None:
+        self.left, self.real = last, os.open
+
+    def __call__(self, path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return self.real(path, flags, *rest, **more)
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_full_disk_is_a_sentence_and_the_capture_goes_on(last: int, made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    model = Model(ModelConfig(2, 8, 1, DeltaNet(heads=2)))
+    batches = [Parity().batch(4, 6, "test", generator_for(0, stream)) for stream in range(2)]
+    store, call = tmp_path / "own.zarr", {"hooks": [HOOK], "positions": [2, 5], "resume": True}
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", OneByOne(last))  # what writes the counter; the first is that of the first batch
+        with pytest.raises(DiskFullError, match="no room to write"):
+            capture(model, batches, store=store, **call)
+    again, whole = capture(model, batches, store=store, **call), open_capture(made)
+    assert (again.activations[HOOK][:] == whole.activations[HOOK][:]).all()
+    assert not list(store.rglob("*.part"))
 
 
 @pytest.mark.parametrize("change", [{"written": 7}, {"written": None}, {"classes": [1]}, {"classes": {"parity": 5}}])

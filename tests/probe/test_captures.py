@@ -391,6 +391,8 @@ def test_an_interrupted_capture_goes_on_behind_its_last_batch(model: Model, batc
     store, call = tmp_path / "store.zarr", {"hooks": HOOKS, "positions": [2, 9], "resume": True}
     with pytest.raises(Interrupted):
         capture(model, batches, store=store, advance=stop, **call)
+    with pytest.raises(FileExistsError, match="6 of 12 sequences of a capture that stopped; delete it, or give resume=True to"):
+        capture(model, batches, store=store, **call | {"resume": False})
     runs: list[int] = []
     plain = type(model).run_with_cache
 
