@@ -60,21 +60,21 @@ def erasure_effect(
     if len(places) != 1:
         raise ValueError(f"erasers are of one activation; these are of {', '.join(sorted(places)) or 'none'}")
     erased = places.pop()
-    looking = _Looking(model, train, test, label, list(dict.fromkeys([erased, *hooks])), positions, estimators, measure, seed)
-    rows = looking.rows(None, NOTHING)
+    check = _ErasureCheck(model, train, test, label, list(dict.fromkeys([erased, *hooks])), positions, estimators, measure, seed)
+    rows = check.rows(None, NOTHING)
     for said, eraser in erasers.items():
-        rows += looking.rows(eraser, said)
+        rows += check.rows(eraser, said)
     plain = [eraser for eraser in erasers.values() if isinstance(eraser, Eraser)]
     for rank, like in {eraser.rank: eraser for eraser in reversed(plain)}.items():
         drawn = [Eraser.random(like, generator_for(seed, 41, rank, index)) for index in range(randoms)]
-        rows += _mean([looking.rows(one, f"random, rank {rank}") for one in drawn])
+        rows += _mean([check.rows(one, f"random, rank {rank}") for one in drawn])
     table = pd.DataFrame(rows).assign(model=name, label=label, erased=erased)
     about = {"measure": getattr(measure, "__name__", "measure"), "randoms": randoms, "seed": seed}
     return ErasureEffect(table[list(ErasureEffect.columns)], about)
 
 
 @dataclass(frozen=True)
-class _Looking:
+class _ErasureCheck:
     """How what is left of a label is looked at. places: the hooks that probes read, the erased one first."""
 
     model: HookedModel

@@ -56,7 +56,7 @@ from ..ntk.results.spectrum import TangentSpectrum
 from ..ntk.spectrum import tangent_spectrum
 from ..spectra.results.transition_spectrum import TransitionSpectrum
 from ..spectra.transition_spectrum import transition_spectrum
-from .source_code_steering import ConceptSteering, Steered
+from .source_code_steering import ConceptSteering, SteeringPlace
 
 GATED_DELTA_NET, SOFTMAX_ATTENTION = "Gated DeltaNet", "softmax attention"
 BRACKETS = "in_brackets"
@@ -249,9 +249,9 @@ class SourceCodeStudy(Study, kind="source-code"):
         places = []
         for name, model in models.items():
             seen, states = self._capture(model, self._hooks(model), 5), _states(model)
-            places.append(Steered(f"{name}, stream", model, self._streams(), seen, of_states=False))
+            places.append(SteeringPlace(f"{name}, stream", model, self._streams(), seen, of_states=False))
             if states:
-                places.append(Steered(f"{name}, state once", model, states, seen, of_states=True))
+                places.append(SteeringPlace(f"{name}, state once", model, states, seen, of_states=True))
         with run.stage("steering"):
             choice, check, chosen = steering.run(places, self.concepts)
         for name, direction in chosen.items():

@@ -33,7 +33,7 @@ REACH = 32  # bytes behind an edit of the state in which it is measured
 
 
 @dataclass(frozen=True)
-class Steered:
+class SteeringPlace:
     """A place where concepts are steered: activations of a model, at every byte, or once, of states, from where they go on.
 
     hooks: among these one is chosen. seen: a capture of them on validation data.
@@ -66,7 +66,9 @@ class ConceptSteering:
         present = self.written.labels[concept].flatten() > 0
         return concept_score(log_odds(self.written.targets.flatten(), present, self.vocabulary))
 
-    def run(self, places: list[Steered], concepts: tuple[str, ...]) -> tuple[DirectionChoice, CausalCheck, dict[str, Direction]]:
+    def run(
+        self, places: list[SteeringPlace], concepts: tuple[str, ...]
+    ) -> tuple[DirectionChoice, CausalCheck, dict[str, Direction]]:
         """Choose a direction of each concept at each place, and check it against random ones on the test data."""
         choices, checks, chosen = [], [], {}
         for place in places:
@@ -78,7 +80,7 @@ class ConceptSteering:
                 chosen[f"{place.name}, {concept}"] = direction
         return DirectionChoice.joined(choices), join_causal_checks(checks), chosen
 
-    def _choose(self, place: Steered, concept: str, spreads: Mapping[str, Tensor]) -> tuple[DirectionChoice, Direction]:
+    def _choose(self, place: SteeringPlace, concept: str, spreads: Mapping[str, Tensor]) -> tuple[DirectionChoice, Direction]:
         taps, absent, _ = self._where(place, self.choosing, concept)
         return direction_choice(
             place.model,
@@ -92,7 +94,7 @@ class ConceptSteering:
             seed=self.seed,
         )
 
-    def _check(self, place: Steered, concept: str, direction: Direction, spread: Tensor) -> list[CausalCheck]:
+    def _check(self, place: SteeringPlace, concept: str, direction: Direction, spread: Tensor) -> list[CausalCheck]:
         """Steer where the concept is absent, and take it out where it is present."""
         taps, absent, present = self._where(place, self.testing, concept)
         found = []
@@ -114,7 +116,7 @@ class ConceptSteering:
                 found.append(check)
         return found
 
-    def _where(self, place: Steered, batch: Batch, concept: str) -> tuple[TapRequest | None, Tensor, Tensor]:
+    def _where(self, place: SteeringPlace, batch: Batch, concept: str) -> tuple[TapRequest | None, Tensor, Tensor]:
         """The taps at which a state is changed, and the positions that count where the concept is absent and where present."""
         holds = batch.labels[concept] > 0
         if not place.of_states:

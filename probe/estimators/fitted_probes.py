@@ -19,7 +19,7 @@ from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.metrics import Metric
 from ..statistics.reliability import calibration_rows
 from ..statistics.scores import ProbeScores
-from .asking import Asking
+from .answer_form import AnswerForm
 from .estimator import Estimator, Probe
 
 EVERYWHERE = -1  # the position of a probe for all positions
@@ -202,18 +202,18 @@ class FittedProbes:
     ) -> Answers:
         """What a probe and its control answer to some samples of a capture, beside what is true. contexts: of all samples."""
         truth, control_task = test.label(label)[rows], None if contexts is None else fitted.control_task
-        asking = Asking(self.sweep.scoring, torch.cat([fitted.truth, truth]).unique())
+        form = AnswerForm(self.sweep.scoring, torch.cat([fitted.truth, truth]).unique())
 
         def answers(probe: Probe | None) -> Tensor | None:
-            return None if probe is None or not len(rows) else asking.answers(probe, features, rows, len(fitted.truth))
+            return None if probe is None or not len(rows) else form.answers(probe, features, rows, len(fitted.truth))
 
         return Answers(
             answers(fitted.probe),
-            asking.truths(truth),
+            form.truths(truth),
             None if control_task is None else answers(fitted.control),
-            None if control_task is None or contexts is None else asking.truths(control_task.labels(contexts[rows])),
-            asking.baselines(fitted.truth, len(rows)),
-            asking.baselines(fitted.control_truth, len(rows)),
+            None if control_task is None or contexts is None else form.truths(control_task.labels(contexts[rows])),
+            form.baselines(fitted.truth, len(rows)),
+            form.baselines(fitted.control_truth, len(rows)),
             test.sample_groups[rows],
         )
 

@@ -17,7 +17,7 @@ from ..statistics.evidence import Answers, Evidence, ProbingTask
 from ..statistics.groups import group_folds
 from ..statistics.metrics import METRICS, Metric
 from ..statistics.scores import ProbeScores
-from .asking import Asking, cross_answers
+from .answer_form import AnswerForm, cross_answers
 from .code_length import code_lengths
 from .estimator import Estimator, Probe
 from .fitted_probes import FittedProbe, FittedProbes, Target, places
@@ -123,10 +123,10 @@ class ProbeSweep(Configuration):
             answers: dict[Target, Tensor] = {}
             flaw: tuple[str, ...] = ()
             parting: list[Tensor] = []
-            asking = {name: Asking(self.scoring, values.unique()) for name, values in part.truth.items()}
+            forms = {name: AnswerForm(self.scoring, values.unique()) for name, values in part.truth.items()}
             try:
                 parting = group_folds(part.groups, folds, self.seed)
-                own = {target: asking[target.label] for target in part.targets}
+                own = {target: forms[target.label] for target in part.targets}
                 answers = cross_answers(self.estimator, part.features, part.targets, part.groups, parting, own) if own else {}
             except CannotFitError as error:
                 flaw = (f"cannot be fitted: {error}",)
@@ -134,15 +134,15 @@ class ProbeSweep(Configuration):
             for label in part.labels:
                 truth, notes = part.truth[label], (*part.notes[label], *flaw)
                 guess, control = (answers.get(Target(label, is_control)) for is_control in (False, True))
-                drawn, asked = part.targets.get(Target(label, True)), asking[label]
-                baseline = _baselines(asked, truth, parting)
+                drawn, form = part.targets.get(Target(label, True)), forms[label]
+                baseline = _baselines(form, truth, parting)
                 found = Answers(
                     guess,
-                    asked.truths(truth),
+                    form.truths(truth),
                     control,
-                    None if drawn is None else asked.truths(drawn),
+                    None if drawn is None else form.truths(drawn),
                     baseline,
-                    baseline if drawn is None else _baselines(asked, drawn, parting),
+                    baseline if drawn is None else _baselines(form, drawn, parting),
                     part.groups,
                 )
                 about = {
@@ -253,9 +253,9 @@ class _Part:
         return list(self.truth)
 
 
-def _baselines(asking: Asking, target: Tensor, folds: Sequence[Tensor]) -> Tensor:
+def _baselines(form: AnswerForm, target: Tensor, folds: Sequence[Tensor]) -> Tensor:
     """For each sample, what the samples of other folds answer without activations, [n] or [n, C]."""
-    found = asking.baselines(None, len(target)).clone()
+    found = form.baselines(None, len(target)).clone()
     for held_out in folds:
-        found[held_out] = asking.baselines(target[~held_out], int(held_out.sum()))
+        found[held_out] = form.baselines(target[~held_out], int(held_out.sum()))
     return found

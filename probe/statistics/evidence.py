@@ -31,7 +31,7 @@ class Answers:
 
     guess, truth: of the label, [n]; no guess where there is no probe. control, control_truth: of the control task. baseline,
     control_baseline: the answers without the activations, [n]. groups: the source of each sample, [n]. Where the metric takes a
-    score of each class, answers are [n, C], and truths [n] the numbers of classes (`Asking`).
+    score of each class, answers are [n, C], and truths [n] the numbers of classes (`AnswerForm`).
     """
 
     guess: Tensor | None

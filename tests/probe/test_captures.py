@@ -256,7 +256,7 @@ def test_probes_of_a_store_read_a_part_at_a_time_and_find_the_same(
 ) -> None:
     """No part is larger than asked for, and each number is that of the capture in memory."""
     memory, disk = stored
-    for module in ("captures.stored", "estimators.gram", "estimators.estimator", "estimators.asking", "estimators.code_length"):
+    for module in ("captures.stored", *(f"estimators.{name}" for name in ("gram", "estimator", "answer_form", "code_length"))):
         monkeypatch.setattr(f"statescope.probe.{module}.CHUNK", 16)
     read: list[int] = []
     plain = StoredFeatures.__getitem__

@@ -12,7 +12,7 @@ from torch import Tensor
 from statescope import ProbeSweep
 from statescope.estimators import AreaUnderCurve, Logistic, LogLoss, Ridge
 from statescope.probe.configuration import BadSettingError
-from statescope.probe.estimators.asking import Asking, cross_answers
+from statescope.probe.estimators.answer_form import AnswerForm, cross_answers
 from statescope.probe.estimators.fitted_probes import SharedGroupsError
 from statescope.probe.statistics.calibration import Calibration
 from statescope.probe.statistics.metrics import class_shares
@@ -169,9 +169,9 @@ def test_shares_count_each_class_once_more_and_folds_answer_by_the_others() -> N
     values, counted = torch.tensor([0, 1, 5]), torch.tensor([0, 0, 1])
     torch.testing.assert_close(class_shares(counted, values).exp(), torch.tensor([3, 2, 1]).double() / 6)
     targets, first = torch.tensor([0, 1, 0, 1, 1, 1, 1, 1]), torch.arange(8) < 4
-    asking = {"y": Asking(LogLoss(), targets.unique())}
+    forms = {"y": AnswerForm(LogLoss(), targets.unique())}
     x = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
-    found = cross_answers(PROBE, x, {"y": targets}, torch.arange(8), [first, ~first], asking)["y"]
+    found = cross_answers(PROBE, x, {"y": targets}, torch.arange(8), [first, ~first], forms)["y"]
     torch.testing.assert_close(found[0].exp(), torch.tensor([1, 5]).double() / 6)  # the other fold has one class alone
 
 

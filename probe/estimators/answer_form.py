@@ -1,4 +1,4 @@
-"""What a probe is asked about held-out samples: its class or number, or a score of each class, as the metric wants it."""
+"""The form in which probes answer to held-out samples: a class or a number, or a score of each class, as the metric takes it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .estimator import Estimator, K, Probe, ScoredProbe, predicted
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How probes of one target are asked.
+class AnswerForm:
+    """The form of answers to one target, of probes and of what is known without them.
 
-    metric: what their answers are scored by. values: the C classes that training and held-out samples have, ascending; they count
+    metric: what the answers are scored by. values: the C classes that training and held-out samples have, ascending; they count
     where the metric takes a score of each.
     """
 
@@ -64,19 +64,19 @@ def cross_answers(
     targets: Mapping[K, Tensor],
     groups: Tensor,
     folds: Sequence[Tensor],
-    asking: Mapping[K, Asking],
+    forms: Mapping[K, AnswerForm],
 ) -> dict[K, Tensor]:
     """What probes answer to samples that they have not seen: name -> [N], or [N, C]. Arguments: as of `Estimator.cross_predict`.
 
     Where the other folds have one value alone, the answer is what is known without activations.
     """
-    if not any(own.metric.by_class for own in asking.values()):
+    if not any(own.metric.by_class for own in forms.values()):
         return estimator.cross_predict(features, targets, groups, folds)  # type: ignore[arg-type]  # where it streams
-    found = {name: asking[name].baselines(None, len(groups)) for name in targets}
+    found = {name: forms[name].baselines(None, len(groups)) for name in targets}
     for rows, seen, probes in estimator.fit_without(features, targets, groups, folds):
         for name, own in found.items():
             if name in probes:
-                own[rows] = asking[name].answers(probes[name], features, rows, len(seen[name]))
+                own[rows] = forms[name].answers(probes[name], features, rows, len(seen[name]))
             else:
-                own[rows] = asking[name].baselines(seen[name], len(rows))
+                own[rows] = forms[name].baselines(seen[name], len(rows))
     return found
