@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class ConvolutionalNetwork(InfiniteNetwork, kind="convolutional"):
     """
 
     axes = ("sample", "position", "features")
+
+    least: ClassVar[dict[str, int]] = {"depth": 1, "kernel_size": 1}
 
     depth: int = 1
     kernel_size: int = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ class ResidualNetwork(InfiniteNetwork, kind="residual"):
     follow the differential equations dS/dt = branch w V(S), dT/dt = branch w (V(S) + V'(S) T) over t in [0, 1] (Hayou et
     al. 2021, arXiv:2010.12859). A linear map reads the stream out at the end.
     """
+
+    least: ClassVar[dict[str, int]] = {"depth": 1}
 
     depth: int = 8
     branch: float = 1.0

@@ -24,7 +24,10 @@ def susceptibilities(nonlinearity: Nonlinearity, variance: float, weight_varianc
     """The two susceptibilities of a layer whose pre-activations z have this variance K (Roberts et al. 2021, arXiv:2106.10165).
 
     parallel = w d E[f(z)^2] / dK, perpendicular = w E[f'(z)^2] (equations 5.8 and 5.9 there, in this notation).
+    variance: positive, for the first is a slope in it. Raises ValueError for another.
     """
+    if not 0 < variance < float("inf"):
+        raise ValueError(f"the variance must be positive, got {variance}; near 0 take a small one")
     at = torch.tensor(variance, dtype=torch.float64)
     width = 1e-4 * variance
     parallel = (nonlinearity.variance(at + width) - nonlinearity.variance(at - width)) / (2 * width)

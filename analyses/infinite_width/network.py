@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, fields
+from math import inf, prod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -50,6 +50,14 @@ class InfiniteNetwork(Kinds, family="infinite network"):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("sample", "features")
+    least: ClassVar[dict[str, int]] = {}
+    """The fields that must be at least so much; every number must at least not be negative."""
+
+    def __post_init__(self) -> None:
+        numbers = {one.name: getattr(self, one.name) for one in fields(self) if isinstance(getattr(self, one.name), int | float)}
+        for name, value in numbers.items():
+            if not self.least.get(name, 0) <= value < inf:
+                raise ValueError(f"{self.kind}: {name}={value} must be at least {self.least.get(name, 0)}, and finite")
 
     def check(self, inputs: Tensor) -> None:
         """Raise ValueError for inputs with other axes than the network takes."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..operators.precise import positive_kernel, precise_numbers
+
 
 class Predictions(NamedTuple):
     """Predictions over time: train [steps, N, O], test [steps, M, O]."""
@@ -16,8 +18,11 @@ class Predictions(NamedTuple):
 
 
 def largest_stable_step(kernel: Tensor) -> float:
-    """2 / lambda_max: above this step gradient descent on 1/2 |f - y|^2 diverges. kernel: [N, N]."""
-    return float(2 / torch.linalg.eigvalsh(kernel.double())[-1])
+    """2 / lambda_max: above this step gradient descent on 1/2 |f - y|^2 diverges. kernel: [N, N].
+
+    Infinite for a kernel of zeros. Raises what `positive_kernel` raises.
+    """
+    return float(2 / torch.linalg.eigvalsh(positive_kernel(kernel))[-1])
 
 
 def gradient_descent(
@@ -41,18 +46,26 @@ def gradient_descent(
     at l = 0 both take their limits, step t and t (Lee et al. 2019, arXiv:1902.06720). Nothing is inverted, so a kernel of
     deficient rank is as good as any.
 
-    Raises ValueError for shapes that do not fit, for a step above `largest_stable_step`, where training diverges, and for times
-    between two steps where a step overshoots.
+    Raises ValueError for a step above `largest_stable_step`, where training diverges, and one that is not positive, for times
+    below zero, and between two steps where a step overshoots; else what `precise_numbers` and `positive_kernel` raise.
     """
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or targets.shape[0] != len(kernel) or targets.ndim != 2:
-        raise ValueError(f"kernel [N, N] and targets [N, O] are needed, got {tuple(kernel.shape)} and {tuple(targets.shape)}")
-    kernel, targets, times = kernel.double(), targets.double(), times.double()
-    start = torch.zeros_like(targets) if initial is None else initial.double()
-    cross = kernel if test_kernel is None else test_kernel.double()
+    kernel, targets, times, test_kernel, initial, test_initial = precise_numbers(
+        kernel=(kernel, "N N"),
+        targets=(targets, "N O"),
+        times=(times, "S"),
+        test_kernel=(test_kernel, "M N"),
+        initial=(initial, "N O"),
+        test_initial=(test_initial, "N O" if test_kernel is None else "M O"),
+    )
+    if bool((times < 0).any()) or (step is not None and not step > 0):
+        raise ValueError(f"times from 0 on and a positive step are needed, got {float(times.min()):.4g} and {step}")
+    kernel = positive_kernel(kernel)
+    start = torch.zeros_like(targets) if initial is None else initial
+    cross = kernel if test_kernel is None else test_kernel
     if test_initial is None:
-        test_start = start if test_kernel is None else torch.zeros(len(cross), targets.shape[1], dtype=torch.float64)
+        test_start = start if test_kernel is None else targets.new_zeros(len(cross), targets.shape[1])
     else:
-        test_start = test_initial.double()
+        test_start = test_initial
     values, vectors = torch.linalg.eigh(kernel)
     if step is not None and step * float(values[-1]) > 2:
         raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")

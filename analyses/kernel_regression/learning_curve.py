@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from torch import Tensor
 
+from ..operators.precise import precise_numbers
+
 
 @dataclass(frozen=True)
 class LearningCurvePoint:
@@ -40,11 +42,11 @@ def learning_curve_point(
 
     Raises ValueError where there are no more modes than samples and no ridge: then every mode is learnt, and kappa is 0.
     """
-    values, target = eigenvalues.double(), coefficients.double()
-    if values.shape != target.shape or values.ndim != 1 or bool((values <= 0).any()):
-        raise ValueError("eigenvalues and coefficients must be [modes], the eigenvalues positive")
-    if ridge < 0 or samples < 1:
-        raise ValueError(f"ridge must not be negative and samples at least 1, got {ridge} and {samples}")
+    values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
+    if bool((values <= 0).any()):
+        raise ValueError(f"eigenvalues must be positive, the least is {float(values.min()):.4g}")
+    if not (ridge >= 0 and noise >= 0) or samples < 1:
+        raise ValueError(f"ridge and noise must not be negative and samples at least 1, got {ridge}, {noise} and {samples}")
     if ridge == 0 and samples >= len(values):
         raise ValueError(f"{samples} samples determine {len(values)} modes exactly; give a ridge or more modes")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from torch import Tensor
 
+from ..operators.precise import precise_numbers
+
 
 @dataclass(frozen=True)
 class RandomFeaturesPoint:
@@ -41,11 +43,12 @@ def random_features_point(
     eigenvalues, coefficients: [modes] l_i and v_i. ridge: positive, added to the kernel matrix's diagonal.
     Raises ValueError for shapes that do not fit or numbers that are not positive.
     """
-    values, target = eigenvalues.double(), coefficients.double()
-    if values.shape != target.shape or values.ndim != 1 or bool((values <= 0).any()):
-        raise ValueError("eigenvalues and coefficients must be [modes], the eigenvalues positive")
-    if ridge <= 0 or samples < 1 or features < 1:
-        raise ValueError(f"ridge, samples and features must be positive, got {ridge}, {samples} and {features}")
+    values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
+    if bool((values <= 0).any()):
+        raise ValueError(f"eigenvalues must be positive, the least is {float(values.min()):.4g}")
+    if not (ridge > 0 and noise >= 0) or samples < 1 or features < 1:
+        given = f"{ridge}, {samples}, {features} and {noise}"
+        raise ValueError(f"ridge, samples and features must be positive and noise not negative, got {given}")
 
     def learnt(log_gamma: float) -> float:
         return float((values / (values + math.exp(log_gamma))).sum())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.nystrom import NotPositiveError
+from ..operators.precise import precise_numbers
 
 
 class Posterior(NamedTuple):
@@ -28,14 +29,14 @@ def kernel_ridge(
 
     kernel: [N, N]. targets: [N, O]. test_kernel: [M, N]. test_variance: [M], each test point's kernel with itself.
 
-    Raises ValueError for shapes that do not fit, and NotPositiveError for a system that is not positive definite within rounding.
+    Raises ValueError for a negative ridge, what `precise_numbers` raises, and NotPositiveError for a system that is not positive
+    definite within rounding.
     """
-    if kernel.shape != (len(targets), len(targets)) or targets.ndim != 2 or test_kernel.shape[-1] != len(kernel):
-        shapes = [tuple(value.shape) for value in (kernel, targets, test_kernel)]
-        raise ValueError(f"kernel [N, N], targets [N, O] and test_kernel [M, N] are needed, got {shapes}")
-    if ridge < 0:
+    kernel, targets, cross, test_variance = precise_numbers(
+        kernel=(kernel, "N N"), targets=(targets, "N O"), test_kernel=(test_kernel, "M N"), test_variance=(test_variance, "M")
+    )
+    if not ridge >= 0:
         raise ValueError(f"ridge={ridge} must not be negative")
-    kernel, targets, cross = kernel.double(), targets.double(), test_kernel.double()
     system = kernel + ridge * torch.eye(len(kernel), dtype=torch.float64, device=kernel.device)
     factor, failed = torch.linalg.cholesky_ex(system)
     if int(failed):
@@ -45,7 +46,7 @@ def kernel_ridge(
     if test_variance is None:
         return Posterior(mean, None)
     explained = torch.linalg.solve_triangular(factor, cross.mT, upper=False).square().sum(0)
-    return Posterior(mean, test_variance.double() - explained)
+    return Posterior(mean, test_variance - explained)
 
 
 def trained_ensemble(
@@ -60,9 +61,14 @@ def trained_ensemble(
     nngp, ntk: [N, N]. targets: [N, O]. test_nngp, test_ntk: [M, N]. test_variance: [M], each test point's NNGP with itself.
     Raises what `kernel_ridge` raises.
     """
+    own, ntk, targets, cross, test_ntk, test_variance = precise_numbers(
+        nngp=(nngp, "N N"),
+        ntk=(ntk, "N N"),
+        targets=(targets, "N O"),
+        test_nngp=(test_nngp, "M N"),
+        test_ntk=(test_ntk, "M N"),
+        test_variance=(test_variance, "M"),
+    )
     weights = kernel_ridge(ntk, torch.eye(len(ntk), dtype=torch.float64, device=ntk.device), test_ntk, ridge).mean
-    cross, own = test_nngp.double(), nngp.double()
-    if cross.shape != weights.shape or own.shape != ntk.shape:
-        raise ValueError(f"both kernels need the same points, got {tuple(own.shape)} and {tuple(ntk.shape)}")
-    variance = test_variance.double() - 2 * (weights * cross).sum(1) + ((weights @ own) * weights).sum(1)
-    return Posterior(weights @ targets.double(), variance)
+    variance = test_variance - 2 * (weights * cross).sum(1) + ((weights @ own) * weights).sum(1)
+    return Posterior(weights @ targets, variance)

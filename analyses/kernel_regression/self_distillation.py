@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..operators.precise import positive_kernel, precise_numbers
 from .ridge import kernel_ridge
 
 
@@ -30,18 +31,19 @@ def self_distillation(
     kernel: [N, N]. targets: [N, O]. ridge: positive, or nothing changes from fit to fit. weight: of the targets, from 0 to 1.
     test_kernel: [M, N]; left out, the test points are the training points.
 
-    Raises ValueError for shapes that do not fit and numbers outside these ranges.
+    Raises ValueError for numbers outside these ranges, and what `precise_numbers` and `positive_kernel` raise.
     """
-    if kernel.shape != (len(targets), len(targets)) or targets.ndim != 2:
-        raise ValueError(f"kernel [N, N] and targets [N, O] are needed, got {tuple(kernel.shape)} and {tuple(targets.shape)}")
-    if ridge <= 0 or not 0 <= weight <= 1 or steps < 1:
+    kernel, targets, test_kernel = precise_numbers(
+        kernel=(kernel, "N N"), targets=(targets, "N O"), test_kernel=(test_kernel, "M N")
+    )
+    if not ridge > 0 or not 0 <= weight <= 1 or steps < 1:
         raise ValueError(f"ridge > 0, weight in [0, 1] and steps >= 1 are needed, got {ridge}, {weight} and {steps}")
-    values, vectors = torch.linalg.eigh(kernel.double())
-    along = vectors.T @ targets.double()
-    cross = kernel.double() if test_kernel is None else test_kernel.double()
+    values, vectors = torch.linalg.eigh(positive_kernel(kernel))
+    along = vectors.T @ targets
+    cross = kernel if test_kernel is None else test_kernel
     shares = torch.stack([_mixed(values, ridge, weight, step) for step in range(1, steps + 1)])
     duals = vectors @ (shares[..., None] * along / (values + ridge)[:, None])  # [steps, N, O]
-    return Chain(kernel.double() @ duals, cross @ duals)
+    return Chain(kernel @ duals, cross @ duals)
 
 
 def self_distillation_limit(kernel: Tensor, targets: Tensor, ridge: float, weight: float, test_kernel: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def inverse_gamma_scales(shape: float, rate: float, count: int, generator: torch
     ValueError for another shape, and numbers that are not positive.
     """
     degrees = round(2 * shape)
-    if shape <= 0 or rate <= 0 or abs(degrees - 2 * shape) > 1e-12:
+    if not (shape > 0 and rate > 0) or abs(degrees - 2 * shape) > 1e-12:
         raise ValueError(f"2 shape must be a positive whole number and rate positive, got shape={shape} and rate={rate}")
     return rate / (0.5 * torch.randn(count, degrees, generator=generator, dtype=torch.float64).square().sum(1))
 
@@ -54,7 +54,7 @@ def student_process(
     targets: [N, O]. test_kernel: [M, N]. test_variance: [M], each test point's kernel with itself. shape, rate: positive.
     Raises ValueError for numbers that are not positive, and what `kernel_ridge` raises.
     """
-    if shape <= 0 or rate <= 0:
+    if not (shape > 0 and rate > 0):
         raise ValueError(f"shape and rate must be positive, got {shape} and {rate}")
     gaussian = kernel_ridge(kernel, targets, test_kernel, 0.0, test_variance)
     assert gaussian.variance is not None

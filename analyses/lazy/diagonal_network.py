@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..operators.precise import precise_numbers
+
 MOST_STEPS = 200
 
 
@@ -16,12 +18,13 @@ def diagonal_network_limit(inputs: Tensor, targets: Tensor, scale: float) -> Ten
     Newton's method on the convex dual sum_i scale^2 cosh(4 X^T nu)_i / 2 - y . nu.
 
     inputs: X [N, D] of rank N. targets: [N]. scale: positive. Returns beta [D] in float64.
-    Raises ValueError for shapes that do not fit or fewer directions than samples, and RuntimeError where Newton does not end.
+    Raises ValueError for fewer directions than samples, what `precise_numbers` raises, and RuntimeError where Newton does not
+    end.
     """
-    x, y = inputs.double(), targets.double()
-    if x.ndim != 2 or y.shape != x.shape[:1] or len(x) > x.shape[1]:
-        raise ValueError(f"inputs [N, D] with N <= D and targets [N] are needed, got {tuple(x.shape)} and {tuple(y.shape)}")
-    if scale <= 0:
+    x, y = precise_numbers(inputs=(inputs, "N D"), targets=(targets, "N"))
+    if len(x) > x.shape[1]:
+        raise ValueError(f"inputs [N, D] with N <= D are needed, got {tuple(x.shape)}")
+    if not scale > 0:
         raise ValueError(f"scale={scale} must be positive")
     dual = torch.zeros_like(y)
     for _ in range(MOST_STEPS):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...kernels.arguments import NonFiniteError
 from ...probe.errors import unknown_name
 from ..infinite_width.nonlinearities import Identity, Nonlinearity
+from ..operators.precise import precise_numbers
 
 
 class Exponents(NamedTuple):
@@ -143,9 +144,10 @@ def one_step_optimum(x: Tensor, targets: Tensor, layers: int) -> float:
 
     x: [m, d]. targets: [m, 1]. layers: L, 1 or more. Raises ValueError for other shapes, or targets that K does not reach.
     """
-    if targets.shape != (len(x), 1) or layers < 1:
+    x, targets = precise_numbers(x=(x, "m d"), targets=(targets, "m O"))
+    if targets.shape[1] != 1 or layers < 1:
         raise ValueError(f"targets [{len(x)}, 1] and layers >= 1 are needed, got {tuple(targets.shape)} and {layers}")
-    reached = x.double() @ (x.double().T @ targets.double()) / x.shape[1]
+    reached = x @ (x.T @ targets) / x.shape[1]
     if float(reached.norm()) == 0:
         raise ValueError("no step of a linear network moves it towards these targets: x^T y = 0")
-    return float(len(x) * (targets.double() * reached).sum() / (layers * reached.square().sum()))
+    return float(len(x) * (targets * reached).sum() / (layers * reached.square().sum()))

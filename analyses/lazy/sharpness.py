@@ -31,7 +31,7 @@ def stability_threshold(step: float, momentum: float = 0.0, *, nesterov: bool = 
     step: the learning rate, positive. momentum: from 0 to below 1, of the velocity without dampening. Raises ValueError
     otherwise.
     """
-    if step <= 0 or not 0 <= momentum < 1:
+    if not step > 0 or not 0 <= momentum < 1:
         raise ValueError(f"step > 0 and momentum in [0, 1) are needed, got {step} and {momentum}")
     return (2 + 2 * momentum) / (step * (1 + 2 * momentum if nesterov else 1))
 

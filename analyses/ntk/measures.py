@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ...kernels.arguments import FLOATING
+from ..operators.nystrom import NotPositiveError
+from ..operators.precise import positive_kernel, precise_numbers
+
 
 class Decay(NamedTuple):
     """A fitted power law, eigenvalue_i ~ i^-exponent, and the share of the variance of the logarithms that it explains."""
@@ -47,9 +51,11 @@ def decay_exponent(eigenvalues: Tensor, first: int = 2, last: int | None = None)
     """Fit log eigenvalue = c - exponent * log i by least squares over the ranks from `first` to `last`, counted from 1.
 
     last: left out, half of them, since the least eigenvalues of a finite sample fall faster than those of the kernel's operator.
-    Raises ValueError for fewer than three eigenvalues in that range, or one that is not positive.
+    Raises ValueError for fewer than three eigenvalues in that range, or one that is not positive, and what `precise_numbers`
+    raises.
     """
-    values = eigenvalues.double().sort(descending=True).values.numpy()
+    (eigenvalues,) = precise_numbers(eigenvalues=(eigenvalues, "ranks"))
+    values = eigenvalues.sort(descending=True).values.cpu().numpy()
     last = max(first + 2, len(values) // 2) if last is None else last
     chosen = values[first - 1 : last]
     if len(chosen) < 3 or (chosen <= 0).any():
@@ -64,8 +70,9 @@ def kernel_target_alignment(kernel: Tensor, targets: Tensor) -> float:
     """The alignment <K_c, Y Y^T> / (|K_c| |Y Y^T|), K_c and Y centred over the samples (Cortes et al. 2012, arXiv:1203.0550).
 
     targets: [N] classes, or [N, O] numbers. Between -1 and 1, and NaN where there is one class alone: nothing is left of Y.
+    Raises ValueError for targets of other samples, and for [N] that are no classes.
     """
-    y = _centred_columns(_numbers(targets))
+    y = _centred_columns(_numbers(targets, len(kernel)))
     gram, middle = y @ y.T, centred(kernel)
     return _cosine(middle, gram)
 
@@ -74,8 +81,9 @@ def label_gradient_alignment(kernel: Tensor, classes: Tensor) -> float:
     """The correlation of a kernel's entries with 1 within a class and -1 between two (Mok et al. 2022, arXiv:2203.14577).
 
     The mean of all entries is taken off both, so that one number is subtracted and not the means of rows. classes: [N].
-    NaN where there is one class alone.
+    NaN where there is one class alone. Raises ValueError for classes that are not [N] whole numbers.
     """
+    _check_classes(classes, len(kernel))
     same = (classes[:, None] == classes[None]).to(kernel) * 2 - 1
     return _cosine(kernel - kernel.mean(), same - same.mean())
 
@@ -96,9 +104,14 @@ def coding_rate(kernel: Tensor, precision: float) -> float:
     """R = 1/2 log det(I + K / precision), in nats: how many numbers of this precision tell the samples apart.
 
     precision: n eps^2 / d of the paper, positive (Luo et al. 2023, arXiv:2307.07942).
+    Raises NotPositiveError where I + K / precision is not positive definite, and what `precise_numbers` raises.
     """
-    identity = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
-    return 0.5 * float(torch.linalg.slogdet(identity + kernel / _positive(precision)).logabsdet)
+    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
+    system = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device) + kernel / _positive(precision)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if int(failed):
+        raise NotPositiveError(f"I + K / precision has the eigenvalue {float(torch.linalg.eigvalsh(system)[0]):.3g}")
+    return float(factor.diagonal().log().sum())
 
 
 def choose_by_coding_rate(kernel: Tensor, count: int, precision: float) -> Selection:
@@ -106,7 +119,9 @@ def choose_by_coding_rate(kernel: Tensor, count: int, precision: float) -> Selec
 
     What sample i adds is 1/2 log(1 + K_{i|S} / precision), with K_{i|S} what the chosen ones S, observed with noise of variance
     `precision`, leave of its variance: one column of a Cholesky factor a step. It never rises from a step to the next.
+    Raises ValueError for a count not from 1 to N, and what `positive_kernel` raises.
     """
+    kernel = positive_kernel(kernel)
     if not 1 <= count <= len(kernel):
         raise ValueError(f"count={count} must lie between 1 and {len(kernel)}")
     noise, left = _positive(precision), kernel.diagonal().clone()
@@ -129,8 +144,23 @@ def centred(kernel: Tensor) -> Tensor:
     return kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
 
 
-def _numbers(targets: Tensor) -> Tensor:
-    return one_hot(targets, int(targets.max()) + 1).double() if targets.ndim == 1 else targets.double()
+def _numbers(targets: Tensor, samples: int) -> Tensor:
+    if targets.ndim == 1:
+        _check_classes(targets, samples)
+        return one_hot(targets, int(targets.max()) + 1).double()
+    (numbers,) = precise_numbers(targets=(targets, "N O"))
+    if len(numbers) != samples:
+        raise ValueError(f"targets are of {len(numbers)} samples, the kernel is of {samples}")
+    found: Tensor = numbers
+    return found
+
+
+def _check_classes(classes: Tensor, samples: int) -> None:
+    whole = classes.dtype not in (torch.bool, *FLOATING) and not classes.is_complex()
+    if classes.shape != (samples,) or not whole or (samples and int(classes.min()) < 0):
+        raise ValueError(
+            f"classes must be [{samples}] whole numbers from 0, got {list(classes.shape)} {classes.dtype}; numbers are [N, O]"
+        )
 
 
 def _centred_columns(values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...probe.tasks.word_problem import multiplication
 from ..automata.groups import irreducible_projections
+from ..operators.precise import precise_numbers
 from .results.modes import KernelModes
 
 
@@ -28,9 +29,10 @@ def kernel_modes(kernel: Tensor, modes: Mapping[str, Tensor], count: int) -> Ker
 
     Raises ValueError for a count not from 1 to N, and for a mode of another number of samples or that is zero on all of them.
     """
+    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
     if not 1 <= count <= len(kernel):
         raise ValueError(f"count={count} must lie between 1 and {len(kernel)}")
-    values, vectors = torch.linalg.eigh(kernel.double().cpu())
+    values, vectors = torch.linalg.eigh(kernel.cpu())
     values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
     tables = []
     for name, columns in modes.items():
@@ -52,7 +54,11 @@ def fourier_modes(numbers: Tensor, modulus: int) -> dict[str, Tensor]:
     """The functions of a number modulo m by frequency k: cos and sin of 2 pi k n / m, for k from 0 to m / 2.
 
     numbers: [N] whole numbers, such as the count of each sample. Each mode is [N, 1 or 2].
+    Raises ValueError for other numbers, and a modulus below 1.
     """
+    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.is_complex() or modulus < 1:
+        given = f"{list(numbers.shape)} {numbers.dtype} and {modulus}"
+        raise ValueError(f"whole numbers [N] and a modulus from 1 are needed, got {given}")
     angle, found = 2 * math.pi * numbers.double() / modulus, {}
     for k in range(modulus // 2 + 1):
         both = [torch.cos(k * angle)] if 2 * k % modulus == 0 else [torch.cos(k * angle), torch.sin(k * angle)]
@@ -65,10 +71,13 @@ def irrep_modes(elements: Tensor, group: str) -> dict[str, Tensor]:
 
     elements: [N], the index of each sample's group element, such as the product of its tokens. group: a name that the word
     problem knows, "S3", "A5", .. ("Z7" has one mode a frequency, see `fourier_modes`). A complex representation stands with its
-    conjugate.
+    conjugate. Raises IndexError for elements that the group has not.
     """
+    order = len(multiplication(group))
+    if len(elements) and not (int(elements.min()) >= 0 and int(elements.max()) < order):
+        raise IndexError(f"the elements of {group} are 0 .. {order - 1}, got {int(elements.min())} .. {int(elements.max())}")
     if group.startswith("Z"):
-        return fourier_modes(elements, len(multiplication(group)))
+        return fourier_modes(elements, order)
     found: dict[str, Tensor] = {}
     seen: list[Tensor] = []
     for name, projection in irreducible_projections(group).items():

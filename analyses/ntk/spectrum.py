@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..operators.nystrom import NotPositiveError
+from ..operators.precise import precise_numbers
 from .results.spectrum import TangentSpectrum
 
 
@@ -20,7 +21,7 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
     the alignment is <K_c, Y Y^T> / (|K_c| |Y Y^T|) with K_c the centred kernel (Cortes et al. 2012). The share of the
     targets up to eigenvector i of K_c is sum_{j<=i} |u_j^T Y|^2 / |Y|^2.
 
-    Raises NotPositiveError for a kernel with an eigenvalue below -1e-6 of the largest.
+    Raises NotPositiveError for a kernel with an eigenvalue below -1e-6 of the largest, and what `precise_numbers` raises.
     """
     targets = targets.cpu()
     one_hot = torch.nn.functional.one_hot(targets, int(targets.max()) + 1).double()
@@ -28,7 +29,7 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
     gram = centred @ centred.T
     tables = []
     for (model, when), given in kernels.items():
-        kernel = given.cpu()
+        (kernel,) = precise_numbers(**{f"the kernel of {model} ({when})": (given.cpu(), "N N")})
         values = torch.linalg.eigvalsh(kernel).flip(0)
         if float(values[-1]) < -1e-6 * float(values[0]):
             raise NotPositiveError(

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from ...kernels.arguments import check_finite, check_shapes
+from .nystrom import NotPositiveError
+
+ROUNDING = 1e-6  # of the largest eigenvalue, or of the kernel's norm: what a kernel computed in float32 is off by
 
 
 def precise(value: Tensor) -> Tensor:
     """A detached copy in float64 or complex128; whole numbers as they are."""
     inexact = value.is_floating_point() or value.is_complex()
     return value.detach().to(torch.promote_types(value.dtype, torch.float64) if inexact else value.dtype, copy=True)
+
+
+def precise_numbers(**arguments: tuple[Tensor | None, str]) -> list[Any]:
+    """Real numbers in float64, of named arguments (tensor or None, its dimensions as a string such as "N O").
+
+    What has one letter has one size; None stays None. Raises TypeError for what is no tensor and for complex numbers, whose
+    imaginary part float64 would drop, ValueError for shapes that do not fit, and NonFiniteError, with the place, for NaN and
+    infinity.
+    """
+    found: dict[str, tuple[Tensor | None, str]] = {}
+    for name, (value, dimensions) in arguments.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+        if value is not None and value.is_complex():
+            raise TypeError(f"{name} is complex; this formula is of real numbers")
+        found[name] = None if value is None else value.double(), dimensions
+    check_shapes({}, **found)
+    check_finite(**{name: value for name, (value, _) in found.items()})
+    return [value for value, _ in found.values()]
+
+
+def positive_kernel(kernel: Tensor) -> Tensor:
+    """A kernel [N, N] in float64, which is symmetric and has no eigenvalue below zero, both within rounding.
+
+    Raises NotPositiveError where it has one, ValueError where it is not symmetric, and what `precise_numbers` raises.
+    """
+    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
+    if float((kernel - kernel.mT).norm()) > ROUNDING * float(kernel.norm()):
+        raise ValueError("the kernel is not symmetric: is it one between two sets of samples?")
+    values = torch.linalg.eigvalsh(kernel)
+    if len(values) and float(values[0]) < -ROUNDING * float(values.abs().max()):
+        raise NotPositiveError(f"the kernel has the eigenvalue {float(values[0]):.3g}; compute it in float64")
+    return kernel
 
 
 def precise_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ def batch_noise_edge(noise: float, size: int, batch: int) -> float:
     A batch's Hessian is taken as the true one plus a symmetric matrix [size, size] of independent entries with variance
     noise^2 / batch (Granziol, Zohren and Roberts 2022, arXiv:2006.09092). Raises ValueError for numbers that are not positive.
     """
-    if noise <= 0 or size < 1 or batch < 1:
+    if not noise > 0 or size < 1 or batch < 1:
         raise ValueError(f"noise, size and batch must be positive, got {noise}, {size} and {batch}")
     return 2 * noise * math.sqrt(size / batch)
 
@@ -27,7 +27,7 @@ def batch_outlier(eigenvalue: float, noise: float, size: int, batch: int) -> flo
     positive: outliers below the bulk are those of minus the matrix.
     """
     edge = batch_noise_edge(noise, size, batch)
-    if eigenvalue <= 0:
+    if not eigenvalue > 0:
         raise ValueError(f"the eigenvalue must be positive, got {eigenvalue}")
     return eigenvalue + edge**2 / (4 * eigenvalue) if eigenvalue > edge / 2 else edge
 
@@ -48,7 +48,7 @@ def covariance_edges(ratio: float) -> tuple[float, float]:
     the edges are those of the others. A Gauss-Newton matrix of independent gradients is such a matrix. Raises ValueError for a
     ratio that is not positive.
     """
-    if ratio <= 0:
+    if not ratio > 0:
         raise ValueError(f"the ratio of dimensions to samples must be positive, got {ratio}")
     return (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
 
@@ -62,6 +62,6 @@ def covariance_outlier(eigenvalue: float, ratio: float) -> float:
     eigenvalue: l, above 1. ratio: of dimensions to samples. Raises ValueError for others.
     """
     _, edge = covariance_edges(ratio)
-    if eigenvalue <= 1:
+    if not eigenvalue > 1:
         raise ValueError(f"the eigenvalue must be above the variance 1 of the others, got {eigenvalue}")
     return eigenvalue * (1 + ratio / (eigenvalue - 1)) if eigenvalue > 1 + math.sqrt(ratio) else edge

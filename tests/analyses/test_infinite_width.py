@@ -239,7 +239,7 @@ def test_bad_input_is_refused() -> None:
         infinite_width_kernels(DenseNetwork(), x[:, 0] / 0)
     with pytest.raises(ValueError, match="cannot be compared"):
         infinite_width_kernels(RecurrentNetwork(), x, x[:, :3])
-    with pytest.raises(ValueError, match=r"must be \[channel\]"):
+    with pytest.raises(ValueError, match="write .* must be 2"):
         diagonal_recurrence_ntk(torch.ones(2), torch.ones(3), torch.ones(2), x[:, :, 0])
     silent = torch.cat([torch.zeros_like(x[:1]), x[:1]])
     assert infinite_width_kernels(replace(RecurrentNetwork(), bias_variance=0.0), silent).ntk.isfinite().all()
@@ -275,3 +275,19 @@ def test_the_kurtosis_of_a_deep_linear_network() -> None:
     assert measured == pytest.approx(deep_linear_kurtosis(width, layers), rel=0.06)
     assert measured != pytest.approx(deep_linear_kurtosis(width, layers - 1), rel=0.06)
     assert deep_linear_kurtosis(10**6, layers) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_network_without_a_variance_or_a_layer_is_refused(value: float) -> None:
+    for make in (DenseNetwork, ResidualNetwork, ConvolutionalNetwork, HierarchicalNetwork, AttentionNetwork):
+        with pytest.raises(ValueError, match="weight_variance"):
+            make(weight_variance=value)
+    for make in (ResidualNetwork, ConvolutionalNetwork):
+        with pytest.raises(ValueError, match="depth=0 must be at least 1"):
+            make(depth=0)
+    with pytest.raises(ValueError, match="depth=-1"):
+        DenseNetwork(depth=-1)
+    with pytest.raises(ValueError, match="must be positive"):
+        susceptibilities(Tanh(), 0.0, 1.0)
+    with pytest.raises(TypeError, match="decay is complex"):
+        diagonal_recurrence_ntk(torch.tensor([0.5 + 0.5j]), torch.ones(1), torch.ones(1), torch.ones(2, 3))

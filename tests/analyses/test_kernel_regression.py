@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from torch import Tensor
 from statescope.analyses.infinite_width.dense import DenseNetwork
 from statescope.analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from statescope.analyses.kernel_regression.learning_curve import learning_curve_point
+from statescope.analyses.kernel_regression.ridge import kernel_ridge
+from statescope.analyses.kernel_regression.self_distillation import self_distillation
+from statescope.analyses.operators.nystrom import NotPositiveError
+from statescope.kernels.arguments import NonFiniteError
 
 
 def problem(samples: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,3 +146,31 @@ def test_between_two_steps_that_overshoot_there_are_no_predictions() -> None:
         gradient_descent(kernel, targets, times, step=0.4)
     assert bool(gradient_descent(kernel, targets, times, step=0.2).train.isfinite().all())
     assert bool(gradient_descent(kernel, targets, torch.tensor([1.0, 3.0]), step=0.4).train.isfinite().all())
+
+
+KERNEL, TARGETS, TIMES = torch.eye(2), torch.ones(2, 1), torch.tensor([1.0])
+NAN = float("nan")
+REFUSED = [
+    (lambda: gradient_descent(torch.diag(torch.tensor([1.0, -0.5])), TARGETS, TIMES), NotPositiveError, "eigenvalue -0.5"),
+    (lambda: gradient_descent(torch.tensor([[1.0, 0.9], [0.0, 1.0]]), TARGETS, TIMES), ValueError, "not symmetric"),
+    (lambda: gradient_descent(NAN * KERNEL, TARGETS, TIMES), NonFiniteError, r"kernel is nan at index \(0, 0\)"),
+    (lambda: gradient_descent(KERNEL, TARGETS, -TIMES), ValueError, "times from 0"),
+    (lambda: gradient_descent(KERNEL, TARGETS, TIMES, step=-0.1), ValueError, "positive step"),
+    (lambda: gradient_descent(KERNEL, TARGETS, TIMES, test_kernel=torch.ones(3, 5)), ValueError, "must be 2"),
+    (lambda: largest_stable_step(NAN * KERNEL), NonFiniteError, "kernel"),
+    (lambda: kernel_ridge(KERNEL + 0j, TARGETS, KERNEL), TypeError, "kernel is complex"),
+    (lambda: kernel_ridge(KERNEL, NAN * TARGETS, KERNEL), NonFiniteError, "targets"),
+    (lambda: kernel_ridge(KERNEL, TARGETS, torch.ones(3, 2), 0.1, torch.ones(1)), ValueError, "test_variance .* must be 3"),
+    (lambda: learning_curve_point(torch.ones(3), torch.ones(3), 2, noise=-1.0), ValueError, "noise"),
+    (lambda: learning_curve_point(torch.tensor([1.0, NAN]), torch.ones(2), 1), NonFiniteError, "eigenvalues"),
+    (lambda: learning_curve_point(torch.ones(3), torch.ones(3), 2, ridge=NAN), ValueError, "ridge"),
+    (lambda: self_distillation(NAN * KERNEL, TARGETS, 1.0, 0.5, 2), NonFiniteError, "kernel"),
+    (lambda: self_distillation(-KERNEL, TARGETS, 1.0, 0.5, 2), NotPositiveError, "eigenvalue -1"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "match"), REFUSED, ids=range(len(REFUSED)))
+def test_what_is_no_kernel_and_what_does_not_fit_is_refused(call: Any, error: type[Exception], match: str) -> None:
+    """Each would be a number otherwise: NaN, a divergence, what is broadcast, or what is left of a complex number."""
+    with pytest.raises(error, match=match):
+        call()

@@ -29,6 +29,8 @@ from statescope.analyses.ntk.measures import (
 from statescope.analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from statescope.analyses.ntk.motion import WHOLE, tangent_motion
 from statescope.analyses.ntk.state import StateReadout, state_tangent
+from statescope.analyses.operators.nystrom import NotPositiveError
+from statescope.kernels.arguments import NonFiniteError
 from statescope.probe.tasks.word_problem import multiplication
 
 DOUBLE = torch.float64
@@ -255,3 +257,24 @@ def test_times_couple() -> None:
         from statescope import Attention
 
         StateReadout(Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=Attention(heads=2))), 0, [0], torch.ones(1, 8))
+
+
+INDEFINITE = torch.diag(torch.tensor([1.0, -3.0, 2.0]))
+REFUSED = [
+    (lambda: coding_rate(INDEFINITE, 1.0), NotPositiveError, "eigenvalue -2"),
+    (lambda: choose_by_coding_rate(INDEFINITE, 3, 1.0), NotPositiveError, "eigenvalue -3"),
+    (lambda: coding_rate(torch.full((2, 2), float("nan")), 1.0), NonFiniteError, "kernel is nan"),
+    (lambda: decay_exponent(torch.tensor([1.0, 0.5, 0.25, float("nan"), 0.1, 0.05])), NonFiniteError, "eigenvalues"),
+    (lambda: kernel_target_alignment(torch.eye(3), torch.tensor([1.0, 2.0, 3.0])), ValueError, "numbers are"),
+    (lambda: kernel_target_alignment(torch.eye(3), torch.tensor([-100, 0, 1])), ValueError, "whole numbers from 0"),
+    (lambda: kernel_target_alignment(torch.eye(3), torch.ones(2, 1)), ValueError, "of 2 samples"),
+    (lambda: label_gradient_alignment(torch.eye(3), torch.eye(3)), ValueError, "whole numbers from 0"),
+    (lambda: fourier_modes(torch.tensor([0.5, 1.0]), 3), ValueError, "whole numbers"),
+    (lambda: irrep_modes(torch.tensor([0, -1]), "S3"), IndexError, r"0 \.\. 5"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "match"), REFUSED, ids=range(len(REFUSED)))
+def test_what_is_no_kernel_or_class_is_refused(call: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        call()
