@@ -149,6 +149,7 @@ def hooks_of(
             found[layer] = places
     if not found:
         raise ValueError(f"no layer of this model has the hooks {', '.join(names)} (its mixers: {model.mixer_kinds})")
+    length_of(tokens)
     wanted = [place for places in found.values() for place in places.values()]
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=wanted, return_type=None, taps=taps)
@@ -174,6 +175,13 @@ def real_parts(values: Tensor) -> Tensor:
     return torch.view_as_real(values.resolve_conj()).flatten(-2) if values.is_complex() else values
 
 
+def length_of(tokens: Tensor) -> int:
+    """The tokens T of each sequence. Raises ValueError for one sequence without an axis of sequences."""
+    if tokens.ndim < 2:
+        raise ValueError(f"tokens have shape {list(tokens.shape)}; give sequences, [B, T], one alone as tokens[None]")
+    return tokens.shape[1]
+
+
 def _shown(
     model: HookedModel, tokens: Tensor, place: str, what: str, layers: Sequence[int] | None = None, **run: Any
 ) -> Iterator[tuple[int, Any]]:
@@ -181,6 +189,7 @@ def _shown(
     found = {layer: name for layer, name in hooks.items() if name in model.hook_dict}
     if not found:
         raise ValueError(f"no layer of this model has a {what} (its mixers: {model.mixer_kinds})")
+    length_of(tokens)
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=list(found.values()), return_type=None, **run)
     for layer, name in found.items():

@@ -31,8 +31,8 @@ def lyapunov_exponents(transitions: Transition, *, count: int | None = None, eve
     -inf along directions that a singular token (see `Transition.log_abs_det`) erases. Where `every` tokens spread directions
     further apart than by 1e4, QR follows each half of them, down to single tokens.
 
-    Raises ValueError where `every` is over 16 or there is no time axis; UnresolvedError where one regular token alone spreads
-    the directions asked for further apart than float64 resolves.
+    Raises ValueError where `every` is over 16, `count` over K, or there is no token; UnresolvedError where one regular token
+    alone spreads the directions asked for further apart than float64 resolves.
     """
     if not 1 <= every <= REORTHONORMALISE:
         raise ValueError(f"every={every} must lie in 1 to {REORTHONORMALISE}: later the basis has lost its small directions")
@@ -40,6 +40,10 @@ def lyapunov_exponents(transitions: Transition, *, count: int | None = None, eve
         raise ValueError(f"transitions have shape {tuple(transitions.left.shape)}; they need a time axis, [..., T, K, r]")
     *lead, length, size, _ = transitions.shape
     count = size if count is None else count
+    if not 1 <= count <= size or not length:
+        raise ValueError(
+            f"count={count} must lie in 1 to the {size} directions that there are, of 1 token or more ({length} given)"
+        )
     if transitions.rank == 0:
         growth = transitions.double().log_gain.expand(*lead, length, size).mean(-2)
         return growth.sort(dim=-1, descending=True).values[..., :count]

@@ -38,8 +38,10 @@ def expressivity(
 
     Where they are too few, each element has the first of its own that there are; with eigenvalues in [0, 1] each reflection is
     the projection that is nearest to it. A construction that fails shows what this one lacks; that no other does better is said
-    above, where it is known.
+    above, where it is known. Raises ValueError for no group and for fewer than one reflection.
     """
+    if not groups or min(householders, default=0) < 1:
+        raise ValueError(f"give a group or more, and one reflection a token or more; got {list(groups)} and {list(householders)}")
     rows = []
     for group in groups:
         needed = reflections_needed(group)

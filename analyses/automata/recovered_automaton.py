@@ -45,10 +45,16 @@ def recovered_automaton(
     true: the automaton of the task, to compare with.
     seed: of k-means. Half of the sequences make the automaton, the others judge it.
 
-    Raises ValueError for shapes that disagree, fewer than 4 sequences, and states that are not finite.
+    Raises ValueError for shapes that disagree, fewer than 4 sequences, states that are not finite, tokens or answers below 0, and
+    tokens that the true automaton does not read.
     """
     if states.shape[:2] != tokens.shape or answers.shape != tokens.shape:
         raise ValueError(f"states {list(states.shape)}, tokens {list(tokens.shape)} and answers {list(answers.shape)} disagree")
+    if most < 1 or not 0 <= tolerance < 1:
+        raise ValueError(f"most={most} must be at least 1, and tolerance={tolerance} from 0 to less than 1")
+    known = np.inf if true is None else true.table.shape[1]
+    if bool((tokens < 0).any() | (answers < 0).any()) or int(tokens.max()) >= known:
+        raise ValueError(f"tokens and answers must be from 0 on, and tokens be of the {known} that the true automaton reads")
     if len(tokens) < 4:
         raise ValueError(f"half of the sequences judge what the others make; {len(tokens)} are too few")
     flat = real_parts(states.detach().flatten(2)).double().numpy()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ..models import Models, named_models, transitions_of
+from ..models import Models, length_of, named_models, transitions_of
 from ..spectra.memory_horizon import half_life
 from ..spectra.window_spectrum import product_eigenvalues
 from .results.requirements import TrackingRequirements
@@ -36,7 +36,7 @@ def tracking_requirements(models: Models, tokens: Tensor) -> TrackingRequirement
 
     Raises ValueError for a model without linear transitions, and for sequences of one token.
     """
-    if tokens.shape[1] < 2:
+    if length_of(tokens) < 2:
         raise ValueError("products of tokens need sequences of two or more")
     rows = []
     for name, model in named_models(models).items():

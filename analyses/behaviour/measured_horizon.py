@@ -1,9 +1,10 @@
 """How a disturbance of the state fades, measured, beside what the Lyapunov exponents of the transitions predict.
 
 A state is disturbed once, after one token, along a random direction, and the model is run on. Its distance from the undisturbed
-state after n more tokens is |A_n ... A_1 E| for a linear recurrence. With the exponents l_1 >= l_2 .. of these very tokens it
-falls as e^{n l_1} in the end, and faster at first, while other directions fade too. The exponent that is measured is the slope
-of the logarithm of the distance over the second half of the tokens.
+state after n more tokens is |A_n ... A_1 E| for a linear recurrence. With the finite-time exponents l_1 >= l_2 .. of these very
+tokens (see `lasting_directions`) it falls as e^{n l_1} in the end, and faster at first, while other directions fade too. The
+exponent that is measured is the slope of the logarithm of the distance over the second half of the tokens; beside it stands that
+of the direction that lasts longest over the same half.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...kernels.products import lyapunov_exponents
+from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import Edit, Tap
 from ...probe.hooks.names import hook_name
 from ...probe.models.hooked import HookedModel
 from ...probe.tasks.base import generator_for
-from ..models import Models, named_models, transitions_of
+from ..models import Models, length_of, named_models, transitions_of
+from ..spectra.lasting_directions import directions_of
 from .results.measured_horizon import FADED, MeasuredHorizon
 
 SIZE = 1e-3  # of the disturbance, beside the state: far above rounding, and the recurrence is linear
@@ -34,7 +36,7 @@ def measured_horizon(models: Models, tokens: Tensor, *, position: int = 0, seed:
 
     Raises ValueError for a model without linear transitions, and for fewer tokens.
     """
-    length = tokens.shape[1] - position - 1
+    length = length_of(tokens) - position - 1
     if position < 0 or length < 8:
         raise ValueError(f"position={position} leaves {length} of {tokens.shape[1]} tokens; at least 8 must follow")
     tables = []
@@ -42,11 +44,26 @@ def measured_horizon(models: Models, tokens: Tensor, *, position: int = 0, seed:
         for layer, transition in transitions_of(model, tokens):
             logs = _followed(model, tokens, layer, position, seed)
             along = transition.each(lambda part: part.movedim(1, 2)[:, :, position + 1 :])
-            halves = (along, along.each(lambda part: part[:, :, length // 2 :]))
-            whole, second = (lyapunov_exponents(part, count=1)[..., 0].mean(0).numpy() for part in halves)
+            whole, second = (exponent.mean(0).numpy() for exponent in _largest(along, length // 2))
             tables.append(_table(logs, whole, second, model=name, layer=layer))
     about = {"position": position, "sequences": len(tokens), "tokens": tokens.shape[1]}
     return MeasuredHorizon(pd.concat(tables, ignore_index=True)[list(MeasuredHorizon.columns)], about)
+
+
+def _largest(along: Transition, half: int) -> tuple[Tensor, Tensor]:
+    """The largest finite-time exponent of transitions [B, H, T] over all tokens, and that of the direction which has it over the
+    tokens behind the first `half`, each [B, H].
+    """
+    length = along.shape[-3]
+    logs, _, v = directions_of(along, axis=2)
+    direction, passed = v[..., :1], torch.zeros_like(logs[..., 0])
+    for t in range(half):
+        direction = along[:, :, t].matmat(direction)
+        size = torch.linalg.vector_norm(direction, dim=(-2, -1))
+        direction, passed = direction / size.clamp(min=1e-300)[..., None, None], passed + size.log()
+    whole = logs[..., 0]
+    rest = (whole - passed) / (length - half)
+    return whole / length, torch.where(whole.isfinite(), rest, -torch.inf)
 
 
 def _followed(model: HookedModel, tokens: Tensor, layer: int, position: int, seed: int) -> Tensor:

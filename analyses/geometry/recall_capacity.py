@@ -82,10 +82,12 @@ def recall_capacity(
 
     rules: by name; those of `RULES` where it is None. pairs: how many to write. states: drawn for each.
 
-    Orthonormal keys are tried up to K pairs. Raises ValueError for a count below 1.
+    Orthonormal keys are tried up to K pairs. Raises ValueError for a count or size below 1.
     """
-    if min(pairs, default=0) < 1 or states < 2:
-        raise ValueError(f"pairs={list(pairs)} must be 1 or more each, and states={states} at least 2")
+    if min(pairs, default=0) < 1 or states < 2 or min(key_size, value_size) < 1:
+        raise ValueError(
+            f"pairs={list(pairs)}, key_size={key_size} and value_size={value_size} must be at least 1, and states={states} 2"
+        )
     rows = []
     for name, rule in (RULES if rules is None else rules).items():
         for kind, (draw, theory, fits) in KEYS.items():

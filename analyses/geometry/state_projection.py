@@ -35,9 +35,9 @@ def state_projection(
     labels: [B, T] whole numbers, the task state after each token; -100 leaves a token out. label: what they are called.
     neighbours: of each state, how many UMAP keeps near it; left out, there is no map by UMAP, which takes its time.
 
-    Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class, for fewer than 2
-    neighbours or no fewer than there are states, and for a model without a state; MissingPackageError for a map by UMAP where
-    umap-learn is not installed.
+    Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class or with a class for each
+    state, for fewer than 2 neighbours or no fewer than there are states, and for a model without a state; MissingPackageError for
+    a map by UMAP where umap-learn is not installed.
     """
     if neighbours is not None and neighbours < 2:
         raise ValueError(f"neighbours must be at least 2, got {neighbours}")
@@ -54,6 +54,11 @@ def state_projection(
             known, true = (labels.numpy()[part][kept[part]] for part in (slice(half), slice(half, None)))
             if len(np.unique(known)) < 2:
                 raise ValueError("the half of the sequences that axes are fitted on has one class")
+            if len(known) <= len(np.unique(known)):
+                raise ValueError(
+                    f"the half of the sequences that axes are fitted on has {len(known)} states of as many classes; give more or "
+                    "longer sequences"
+                )
             finder = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(fitted, known)
             principal = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
             sequence, position = np.nonzero(kept[half:])

@@ -16,6 +16,7 @@ from .results.state_trajectory import StateTrajectory
 
 AXES = 3
 MOST_FITTED = 1024
+STILL = 1e-6  # of the largest entry: less is rounding
 
 
 def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], labels: Tensor, label: str) -> StateTrajectory:
@@ -27,22 +28,25 @@ def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], la
     labels: [T], a number for each token; label: their name.
 
     Principal axes are those of the head's own T states, centred. A complex state [n] counts as the 2n real numbers that are its
-    real and imaginary parts, and `about["complex"]` names where; norms are the same either way. Raises ValueError for a model
+    real and imaginary parts, and `about["complex"]` names where; norms are the same either way. Where a state never changes,
+    `about["still"]` names it, and it has no axes. Raises ValueError for a model
     without a state, and for texts or labels that are not one a token.
     """
     for what, given in (("texts", texts), ("labels", labels)):
         if len(given) != len(tokens):
             raise ValueError(f"{what} has {len(given)} entries for {len(tokens)} tokens")
-    tables, explained, turned = [], {}, []
+    tables, explained, turned, still = [], {}, [], []
     for name, model in named_models(models).items():
         for layer, states in states_of(model, tokens[None], Tap(every=1)):
             for head in range(states.shape[2]):
                 place = f"{name}, layer {layer}, head {head}"
                 table, explained[place] = follow(real_parts(states[0, :, head].flatten(1)))
                 turned += [place] if states.is_complex() else []
+                moved = (states[0, :, head] - states[0, :1, head]).abs().max()
+                still += [place] if bool(moved <= STILL * states[0, :, head].abs().max()) else []
                 where = {"model": name, "layer": layer, "head": head, "position": range(len(tokens))}
                 tables.append(table.assign(**where, token=list(texts), label=labels.tolist()))
-    about = {"label": label, "explained": explained, "complex": turned}
+    about = {"label": label, "explained": explained, "complex": turned, "still": still}
     return StateTrajectory(pd.concat(tables, ignore_index=True), about)
 
 

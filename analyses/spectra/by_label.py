@@ -28,7 +28,8 @@ def spectrum_by_label(
     texts: name -> the classes of a label as text; without it they are their numbers.
     jacobians: take cells too, as in `transition_spectrum`.
 
-    Raises ValueError for no label, for a label of another shape or of real numbers, and for a model without linear transitions.
+    Raises ValueError for no label, for a label of another shape or of real numbers, or that leaves every token out, for classes
+    without a text where texts are given, and for a model without linear transitions.
     """
     if not labels:
         raise ValueError('give a label to tell tokens apart by, such as {"token": tokens}')
@@ -41,6 +42,12 @@ def spectrum_by_label(
         classes = values.cpu().numpy()[spectrum["sequence"], spectrum["position"]]
         own = spectrum.assign(label=name, **{"class": classes})[classes != -100]
         words = (texts or {}).get(name)
+        if own.empty:
+            raise ValueError(f"label {name!r} leaves every token out")
+        if words is not None and not 0 <= own["class"].min() <= own["class"].max() < len(words):
+            raise ValueError(
+                f"label {name!r} has classes from {own['class'].min()} to {own['class'].max()}, and {len(words)} texts for them"
+            )
         own["class"] = [str(value) if words is None else words[value] for value in own["class"]]
         tables.append(own.sort_values("class", key=lambda column: column.map(_numeric), kind="stable"))
     found = pd.concat(tables, ignore_index=True)[list(SpectrumByLabel.columns)]

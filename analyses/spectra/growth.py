@@ -34,8 +34,12 @@ def product_growth(
     """Search for the tokens whose repeated product grows most, and follow its norm.
 
     channels: sizes K. periods: tokens that are repeated. steps: of gradient ascent, from 48 starts. The radius found is a lower
-    bound of what the family allows.
+    bound of what the family allows. Raises ValueError for none of them, and for one below 1.
     """
+    if min(channels, default=0) < 1 or min(periods, default=0) < 1 or tokens < 1 or steps < 0:
+        raise ValueError(
+            f"channels={channels} and periods={periods} need a number each, and all of them and tokens={tokens} be at least 1"
+        )
     rows = []
     for family in ("rwkv7", "delta rule"):
         for size in channels:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ..models import Models, named_models, transitions_of
+from ..models import Models, length_of, named_models, transitions_of
 from .memory_horizon import half_life
 from .results.lasting_directions import AFTER, BEFORE, LastingDirections
 
@@ -43,7 +43,7 @@ def lasting_directions(
     Raises ValueError for a stretch that is not within the sequence, for a count below 1, and for a model without a layer that has
     a linear transition.
     """
-    length = tokens.shape[1]
+    length = length_of(tokens)
     window = length - start if window is None else window
     if not 0 <= start < start + window <= length:
         raise ValueError(f"{window} tokens from token {start} on must lie within the {length} tokens of a sequence")

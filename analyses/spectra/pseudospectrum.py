@@ -79,6 +79,8 @@ def pseudospectrum_of(
     """The pseudospectrum of one transition without batch dimensions; see `pseudospectrum`."""
     if transition.left.ndim != 2:
         raise ValueError(f"one transition is needed, without batch dimensions; this is of {list(transition.shape[:-2])}")
+    if points < 2:
+        raise ValueError(f"points={points} of a grid must be at least 2 along each axis")
     matrix, elsewhere = moved_block(transition.double())
     values, conditions = eigenvalue_conditions(matrix)
     boundary = numerical_range(matrix, elsewhere)

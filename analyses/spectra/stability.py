@@ -34,8 +34,11 @@ def stability(models: Models, tokens: Tensor, *, transitions: int = 16, longest:
         a contraction is of all that were seen.
     longest: products of 1 .. longest of them are tried, each order.
 
-    Raises ValueError for a model without linear transitions, and where there are more than 20,000 products.
+    Raises ValueError for a model without linear transitions, for fewer than one transition or length, and where there are more
+    than 20,000 products.
     """
+    if transitions < 1 or longest < 1:
+        raise ValueError(f"transitions={transitions} and longest={longest} must be at least 1")
     if transitions**longest > MOST_PRODUCTS:
         raise ValueError(
             f"{transitions}^{longest} products are more than {MOST_PRODUCTS}; take fewer transitions or shorter ones"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
-from ..models import Models, named_models, transitions_of
+from ..models import Models, length_of, named_models, transitions_of
 from .results.window_spectrum import WindowSpectrum
 
 RESOLVED = 1e-12  # of the product's norm: an eigenvalue below is rounding
@@ -27,7 +27,7 @@ def window_spectrum(models: Models, tokens: Tensor, window: int, *, jacobians: b
     n W; diagonal transitions multiply channel by channel, as logarithms. Raises ValueError for a window that is not from 1 to T,
     and for a model without a layer that has a linear transition.
     """
-    length = tokens.shape[1]
+    length = length_of(tokens)
     if not 1 <= window <= length:
         raise ValueError(f"window {window} must be from 1 to the {length} tokens of a sequence")
     named, tables = named_models(models), []

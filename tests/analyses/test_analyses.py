@@ -84,7 +84,12 @@ def test_the_trajectory_keeps_the_distances_between_states() -> None:
     torch.testing.assert_close(torch.cdist(found, found), torch.cdist(states, states), atol=1e-9, rtol=1e-9)
     np.testing.assert_allclose(own["norm"], states.norm(dim=1))
     np.testing.assert_allclose(own["change"].iloc[1:], states.diff(dim=0).norm(dim=1))
-    assert own["token"].tolist() == list("abcdefghi")
+    assert own["token"].tolist() == list("abcdefghi") and result.about["still"] == []
+    with torch.no_grad():
+        model.blocks[0].attn.project_beta.weight.fill_(0)  # beta = 1: a token that comes again changes nothing
+    still = state_trajectory(model, tokens[:1].expand(4), texts=list("abcd"), labels=tokens[:4], label="odd")
+    assert len(still.about["still"]) == 2 and "the state is the same after every token" in still.summary()
+    assert "three axes" not in still.summary()
 
 
 class Known(torch.nn.Module):

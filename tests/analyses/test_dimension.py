@@ -94,6 +94,8 @@ def test_states_that_are_told_apart_and_labels_that_are_not() -> None:
     drawn = torch.randint(0, 5, tokens.shape, generator=torch.Generator().manual_seed(4))
     within, between, accuracy = state_projection(model, tokens, drawn).about["distances"]["model, layer 0"]
     assert within == pytest.approx(between, rel=0.05) and accuracy < 0.35
+    with pytest.raises(ValueError, match="2 states of as many classes"):
+        state_projection(model, tokens[:4, :1], torch.arange(4)[:, None])
     for labels, message in ((tokens[:, :3], "tokens need whole numbers"), (torch.ones_like(tokens), "has one class")):
         with pytest.raises(ValueError, match=message):
             state_projection(model, tokens, labels)

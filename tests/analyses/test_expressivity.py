@@ -61,4 +61,7 @@ def test_the_table_says_which_are_possible_and_measures_it() -> None:
             assert row.accuracy < 0.8
     assert set(result.table.query("possible")["group"]) == {"Z2", "S3", "S4"}
     assert result.value("possible", group="S4", householders=1, largest_beta=2.0) is False
+    for wrong in ({"groups": ()}, {"householders": ()}, {"householders": (0,)}):
+        with pytest.raises(ValueError, match="give a group or more"):
+            expressivity(**wrong)
     assert "S4, 2 reflections, beta up to 2: exact" in result.summary() and len(result.specification().panels) == 2

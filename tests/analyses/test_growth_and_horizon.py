@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from statescope import Model, ModelConfig
-from statescope.analyses.behaviour.measured_horizon import measured_horizon
+from statescope import Model, ModelConfig, Transition, lyapunov_exponents
+from statescope.analyses.behaviour.measured_horizon import _largest, measured_horizon
 from statescope.analyses.behaviour.recall_memory import bytes_behind
 from statescope.analyses.behaviour.results.recall_memory import RecallMemory
 from statescope.analyses.models import transitions_of
@@ -43,6 +44,9 @@ def test_the_norm_grows_as_the_radius_says(tmp_path: Path) -> None:
     assert "rwkv7, 3 channels, 2 tokens repeated" in result.summary() and result.specification().panels[0].y_log
     again = product_growth((3,), (2,), tokens=80, steps=120).select(family="rwkv7")
     np.testing.assert_allclose(again.table["norm"], own["norm"])
+    for wrong in ({"channels": ()}, {"channels": (0,)}, {"periods": ()}, {"tokens": 0}):
+        with pytest.raises(ValueError, match="be at least 1"):
+            product_growth(**wrong)
 
 
 def small(mixer: Any) -> Model:
@@ -72,6 +76,17 @@ def test_a_disturbance_is_the_product_of_the_transitions() -> None:
         assert float(singular[-1]) <= distance <= float(singular[0]) * (1 + 1e-6)
     table = result.table[result.table["layer"] == 0]
     assert (table["tokens"].max(), table["distance"].min() > 0) == (54, True)
+
+
+def test_the_second_half_goes_on_with_the_direction_that_the_first_has_found() -> None:
+    """The first token erases all but one direction, which every later one shrinks by the same; no other says anything."""
+    basis = torch.linalg.qr(torch.tensor([[1.0, 2.0], [1.0, -1.0]], dtype=torch.float64)).Q
+    keys = basis.T[[0, 1, 1, 1]].reshape(1, 1, 4, 1, 2)
+    along = Transition.householders(keys, torch.tensor([1.0, 0.5, 0.5, 0.25], dtype=torch.float64).reshape(1, 1, 4, 1))
+    whole, second = (float(value) for value in _largest(along, 2))
+    assert second == pytest.approx((math.log(0.5) + math.log(0.75)) / 2)
+    assert whole == pytest.approx((2 * math.log(0.5) + math.log(0.75)) / 4)
+    assert lyapunov_exponents(along[:, :, 2:], count=1).item() > second + 0.1  # a direction of its own is shrunk less
 
 
 @pytest.mark.parametrize("mixer", [GatedLinearAttention(heads=2), DeltaNet(heads=2)])

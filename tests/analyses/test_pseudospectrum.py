@@ -133,6 +133,8 @@ def test_what_is_refused() -> None:
             pseudospectrum(model, TOKENS, **how)
     with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
         pseudospectrum(small(Attention(heads=2)), TOKENS)
+    with pytest.raises(ValueError, match="points=1 of a grid must be at least 2"):
+        pseudospectrum(model, TOKENS, points=1)
     with pytest.raises(ValueError, match="without batch dimensions"):
         pseudospectrum_of(Transition(torch.ones(2, 3), torch.zeros(2, 3, 0), torch.zeros(2, 3, 0)))
 

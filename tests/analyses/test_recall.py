@@ -52,8 +52,9 @@ def test_the_delta_rule_holds_as_many_orthonormal_pairs_as_key_channels() -> Non
     assert held.loc[("additive", "random"), "expected"] == 2 and held.loc[("delta rule", "random"), "expected"] >= 5
     assert "delta rule, orthonormal keys: 7 of the pairs tried are held, 7 by theory" in result.summary()
     assert len(result.specification().panels) == 2
-    with pytest.raises(ValueError, match="must be 1 or more each"):
-        recall_capacity(pairs=(0,))
+    for wrong in ({"pairs": (0,)}, {"pairs": ()}, {"key_size": 0}, {"value_size": 0}, {"states": 1}):
+        with pytest.raises(ValueError, match="must be at least 1, and states="):
+            recall_capacity(**wrong)
     with pytest.raises(ValueError, match="beta=3 must be from 0 to 2"):
         WriteRule(3)
 

@@ -93,6 +93,11 @@ def test_what_does_not_fit_is_refused() -> None:
         recovered_automaton(states[:3], tokens[:3], tokens[:3])
     with pytest.raises(ValueError, match="not finite"):
         recovered_automaton(states * torch.nan, tokens, tokens)
+    with pytest.raises(ValueError, match="most=0 must be at least 1"):
+        recovered_automaton(states, tokens, tokens, most=0)
+    for wrong in ((tokens - 1, tokens), (tokens, tokens - 1), (tokens + 2, tokens)):
+        with pytest.raises(ValueError, match="of the 2 that the true automaton reads"):
+            recovered_automaton(states, *wrong, true=group_automaton(torch.tensor([[0, 1], [1, 0]])))
     constant = recovered_automaton(torch.ones(6, 5, 2, dtype=torch.complex64), tokens, tokens)
     assert constant.automaton is not None and len(constant.automaton.answers) == 1
 

@@ -15,7 +15,9 @@ from statescope.analyses.spectra.by_label import spectrum_by_label
 from statescope.analyses.spectra.memory_horizon import half_life, memory_horizon
 from statescope.analyses.spectra.transition_measures import measures_of, transition_measures
 from statescope.analyses.spectra.window_spectrum import product_eigenvalues, window_spectrum
+from statescope.geometry import recall_by_age, state_geometry, tracking_requirements
 from statescope.probe.mixers import LRU, Attention, Elman, RetNet
+from statescope.spectra import lasting_directions, measured_horizon
 
 
 def small(mixer: Any, **changes: Any) -> Model:
@@ -118,10 +120,24 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         spectrum_by_label(small(DeltaNet(heads=2)), tokens, {"x": tokens[:, :5]})
     with pytest.raises(ValueError, match="float32; tokens need whole numbers"):
         spectrum_by_label(small(DeltaNet(heads=2)), tokens, {"x": tokens.float()})
+    with pytest.raises(ValueError, match="label 'x' leaves every token out"):
+        spectrum_by_label(small(DeltaNet(heads=2)), tokens, {"x": torch.full_like(tokens, -100)})
+    with pytest.raises(ValueError, match="classes from 0 to 3, and 2 texts"):
+        spectrum_by_label(
+            small(DeltaNet(heads=2)), tokens.clamp(max=0), {"x": 3 * (tokens * 0 + torch.arange(6) % 2)}, texts={"x": "ab"}
+        )
     for mixer in (Attention(heads=2), Elman(heads=2)):
         with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
             spectrum_by_label(small(mixer), tokens, {"token": tokens})
     assert spectrum_by_label(small(LRU(state_size=4)), tokens, {"token": tokens}).table["imaginary"].abs().max() > 0.1
+
+
+def test_one_sequence_without_its_axis_is_told_how_to_have_it() -> None:
+    model, tokens = small(DeltaNet(heads=2)), torch.randint(0, 5, (6,))
+    analyses: list[Any] = [transition_measures, memory_horizon, lambda *given: window_spectrum(*given, 2), tracking_requirements]
+    for analyse in (*analyses, lasting_directions, measured_horizon, state_geometry, recall_by_age):
+        with pytest.raises(ValueError, match=r"tokens have shape \[6\]; give sequences.*tokens\[None\]"):
+            analyse(model, tokens)
 
 
 LINEAR = [mixer for mixer in MIXERS if mixer.kind not in ("attention", "elman", "gru", "lstm", "slstm")]

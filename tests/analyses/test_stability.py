@@ -76,3 +76,6 @@ def test_a_model_that_grows_has_a_witness_of_its_own_tokens() -> None:
         assert row.verdict == ("grows" if row.low > 1 + 1e-9 else "open") and row.norm > 1
     with pytest.raises(ValueError, match="more than 20000; take fewer"):
         stability(model, tokens, transitions=40)
+    for wrong in ({"transitions": 0}, {"longest": 0}):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            stability(model, tokens, **wrong)

@@ -16,7 +16,7 @@ from statescope.analyses.geometry.state_geometry import interference, ranks_of, 
 from statescope.analyses.geometry.state_walk import state_walk
 from statescope.analyses.models import writes_of
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.mixers import Attention, GatedLinearAttention
+from statescope.probe.mixers import GRU, Attention, GatedLinearAttention
 
 CELLS = ("elman", "gru", "lstm", "slstm")
 
@@ -110,6 +110,9 @@ def test_a_model_without_a_state_is_refused_and_a_scaled_one_is_said(monkeypatch
         {"a": small(GatedLinearAttention(heads=2)), "b": small((DeltaNet(heads=2), Attention(heads=2)), layers=2)}, tokens
     )
     assert set(zip(both.table["model"], both.table["layer"], strict=True)) == {("a", 0), ("b", 0)}
+    assert "writes" in both.summary() and "of the stored" in both.summary()
+    for silent in (state_geometry(small(GRU(heads=2)), tokens), state_geometry(small(DeltaNet(heads=2)), tokens[:, :1])):
+        assert "nan" not in silent.summary() and "after the last token" in silent.summary()
     doubled = lambda *given: ((layer, 2 * write) for layer, write in writes_of(*given))  # noqa: E731
     monkeypatch.setattr("statescope.analyses.geometry.state_geometry.writes_of", doubled)
     scaled = state_geometry(small(GatedLinearAttention(heads=2)), tokens)

@@ -163,3 +163,10 @@ def test_complex_transitions() -> None:
     exponents = lyapunov_exponents(general)
     assert not exponents.is_complex()
     assert exponents.sum().item() == pytest.approx(general.log_abs_det().mean().item(), rel=1e-12)
+
+
+def test_directions_that_there_are_not() -> None:
+    transitions = Transition.diagonal_only(torch.zeros(4, 1), 3)
+    for wrong in (0, 4):
+        with pytest.raises(ValueError, match=f"count={wrong} must lie in 1 to the 3 directions"):
+            lyapunov_exponents(transitions, count=wrong)

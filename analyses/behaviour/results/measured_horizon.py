@@ -22,9 +22,9 @@ class MeasuredHorizon(Result, kind="measured_horizon"):
         "head": "head of the token mixer",
         "tokens": "since the disturbance",
         "distance": "of the disturbed state from the other, beside the disturbance; mean of the logs over sequences",
-        "predicted": "e^(n l_1), from the largest Lyapunov exponent of these tokens",
+        "predicted": "e^(n l_1), from the largest finite-time exponent of these tokens",
         "measured_exponent": "slope of the log of the distance over the second half, in nats a token; nan where it has faded",
-        "exponent": "largest Lyapunov exponent of the tokens of the second half, in nats a token",
+        "exponent": "of the direction that lasts longest, over the second half, in nats a token",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
 

@@ -41,10 +41,16 @@ class StateGeometry(Result, kind="state_geometry"):
         lines = []
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
             last = own[own["position"] == own["position"].max()]
+            means = own[["written", "erased", "interference"]].mean()
+            told = [
+                f"{word} {means[name]:.3g}" for name, word in (("written", "writes"), ("erased", "erases")) if means[name] >= 0
+            ]
+            said = f"; a token {' and '.join(told)}" if told else ""
+            if means["interference"] >= 0:
+                said += f", with {means['interference']:.1%} of the stored where it writes"
             lines.append(
                 f"{model}, layer {layer}: effective rank {last['effective_rank'].mean():.2f} and norm {last['norm'].mean():.3g} "
-                f"after the last token; a token writes {own['written'].mean():.3g} and erases {own['erased'].mean():.3g}, with "
-                f"{own['interference'].mean():.1%} of the stored where it writes"
+                f"after the last token{said}"
             )
         lines += [
             f"{where}: the state is kept on a scale of its own, so what is erased is not told" for where in self.about["scaled"]

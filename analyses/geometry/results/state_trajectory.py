@@ -31,9 +31,11 @@ class StateTrajectory(Result, kind="state_trajectory"):
 
     def summary(self) -> str:
         explained = self.about.get("explained", {})
-        turned = set(self.about.get("complex", ()))
+        turned, still = (set(self.about.get(name, ())) for name in ("complex", "still"))
         lines = [
             f"{where}: three axes hold {share:.1%} of the variance" + " of real and imaginary parts" * (where in turned)
+            if where not in still
+            else f"{where}: the state is the same after every token"
             for where, share in explained.items()
         ]
         return "\n".join(lines) or f"{len(self.table)} states"
