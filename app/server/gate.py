@@ -55,10 +55,18 @@ class Gate:
             return f"this server answers to {', '.join(sorted(self.names))} only"
         if not origins:
             return "a connection needs the Origin of the page that opens it" if connection else None
-        parts = urlsplit(origins[0])
-        if len(origins) != 1 or parts.scheme not in ("http", "https") or parts.netloc.lower() != hosts[0].lower():
+        if len(origins) != 1 or _host_of(origins[0]) != hosts[0].lower():
             return "this server answers its own pages only"
         return None
+
+
+def _host_of(origin: str) -> str | None:
+    """The name and port in an Origin header, or None for what is no origin of a page."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else None
 
 
 def _name(host: str) -> str | None:

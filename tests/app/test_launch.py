@@ -133,6 +133,8 @@ def test_another_address_is_reached_under_its_own_name_alone() -> None:
     assert refusal("lab.example:8501", "file://lab.example:8501")
     for odd in ("lab.example:x", "lab.example:99999", "u@lab.example", "lab.example/x", "lab.example?x", "[", "[fe80::1", ""):
         assert refusal(odd, f"http://{odd}"), odd
+    for odd in ("http://[", "null", "http://lab.example:8501@evil.example", "http://lab.example:8501.evil", "//x"):
+        assert refusal("lab.example:8501", odd, connection=False), odd
     assert gate_of("a")("a", connection=False) is None
 
 
