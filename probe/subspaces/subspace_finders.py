@@ -12,6 +12,7 @@ from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Count
 from ..errors import CannotFitError
 from ..estimators.estimator import Estimator
+from ..estimators.gram import square
 from ..estimators.logistic import Logistic
 from ..estimators.standardisation import finite_features
 from ..plugins import Kinds
@@ -59,7 +60,8 @@ class SubspaceFinder(Configuration, Kinds, family="subspace_finder"):
         if not len(own) or bool((own == own[0]).all()):
             raise CannotFitError(f"{name}: the labels do not differ")
         centred = wide - wide.mean(0)
-        varying = int(torch.linalg.matrix_rank(centred))
+        variances = torch.linalg.eigvalsh(square(centred if len(centred) >= centred.shape[1] else centred.T))
+        varying = int((variances > 1e-12 * variances[-1]).sum())
         if self.rank > varying:
             raise CannotFitError(f"{name}: features vary along {varying} directions, not {self.rank}; take a lower rank")
         sources = sources_of(groups, len(features))[held]
