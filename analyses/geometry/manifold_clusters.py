@@ -116,7 +116,8 @@ def coding_rate_within(z: Tensor, membership: Tensor, *, precision: float = 0.5)
         raise ValueError("a row of a membership is not negative and adds up to 1")
     count, size = z.shape
     sizes = membership.sum(0)
-    moments = torch.einsum("ik,id,ie->kde", membership, z, z)
+    pairs = (z[:, :, None] * z[:, None]).flatten(1)
+    moments = (membership.mT @ pairs).unflatten(1, (size, size))  # one product for all parts
     scale = size / (sizes.clamp_min(torch.finfo(z.dtype).eps) * precision**2)
     coded = torch.eye(size, dtype=z.dtype, device=z.device) + scale[:, None, None] * moments
     rates: Tensor = torch.linalg.cholesky(coded).diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -134,18 +134,21 @@ def tangent_field(space: TangentSpace, observed: NDArray[np.bool_], vectors: Val
     if not size_of > 0:
         raise ValueError("the observed vectors have no part along the surface, so that no field can be fitted to them")
 
-    def lost(logs: Values) -> float:
-        amplitude, reach, noise = np.exp(logs)
+    def factored(amplitude: float, reach: float, noise: float) -> tuple[Values, bool]:
+        """The Cholesky factor of the covariance of what was observed."""
         covariance = _covariance(seen, seen, space.eigenvalues, amplitude, reach)
-        factor = cho_factor(covariance + noise**2 * np.eye(len(values)), lower=True)
+        factor: tuple[Values, bool] = cho_factor(covariance + noise**2 * np.eye(len(values)), lower=True)
+        return factor
+
+    def lost(logs: Values) -> float:
+        factor = factored(*np.exp(logs))
         return float(values @ cho_solve(factor, values) / 2 + np.log(np.diag(factor[0])).sum())
 
     start = np.log([size_of, 1.0, 0.1 * size_of])
     bounds = [(one - 7, one + 7) for one in start[:2]] + [(np.log(1e-4 * size_of), np.log(2 * size_of))]
     found = minimize(lost, start, method="L-BFGS-B", bounds=bounds)
     amplitude, reach, noise = np.exp(found.x)
-    covariance = _covariance(seen, seen, space.eigenvalues, amplitude, reach)
-    factor = cho_factor(covariance + noise**2 * np.eye(len(values)), lower=True)
+    factor = factored(amplitude, reach, noise)
     across = _covariance(space.modes, seen, space.eigenvalues, amplitude, reach)
     mean = across @ cho_solve(factor, values)
     prior = (space.modes**2) @ _spectrum(space.eigenvalues, amplitude, reach)
