@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .palette import REFERENCE, color
+from .palette import REFERENCE, color, whole_numbers
 
 Values = NDArray[Any]
 
@@ -57,6 +57,11 @@ class Points:
     color_label: str = ""
     text: Sequence[str] | None = None
     joined: bool = False
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """The least and the largest of a few whole numbers, which have a colour each; None where the scale is continuous."""
+        return None if self.color is None else whole_numbers(self.color)
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a point."""
@@ -123,6 +128,11 @@ class Heatmap:
         known = np.abs(self.values[np.isfinite(self.values)])
         reach = float(known.max(initial=0.0)) or 1.0
         return -reach, reach
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """The least and the largest of a few whole numbers, which have a colour each; None where the scale is continuous."""
+        return whole_numbers(self.values) if self.scale is None else None
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a cell."""

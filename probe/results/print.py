@@ -21,7 +21,7 @@ from ..errors import unknown_name
 from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .line_breaks import MARGIN, break_lines
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, whole_numbers
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib, visible
 
@@ -170,16 +170,13 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, own: Seri
     elif isinstance(mark, Points):
         if mark.joined:
             axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
-        found = None if mark.color is None else whole_numbers(mark.color)
         look: dict[str, Any] = {"color": own.color} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
-        if found is not None:  # a colour for each number
-            look["norm"] = BoundaryNorm(np.arange(found[0], found[1] + 2) - 0.5, 256)
+        look |= _stepped(mark.steps)
         cloud = axes.scatter(
             mark.x, mark.y, s=5, alpha=0.75, label=label, rasterized=len(mark.x) > MOST_VECTOR_POINTS, zorder=2, **look
         )
         if mark.color is not None:
-            ticks = None if found is None else range(found[0], found[1] + 1)
-            drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label), ticks=ticks)
+            drawing.colorbar(cloud, ax=axes, label=for_matplotlib(mark.color_label), ticks=_ticks(mark.steps))
     elif isinstance(mark, Histogram):
         axes.stairs(mark.counts, mark.edges, fill=True, alpha=0.5, color=own.color, label=label)
     elif isinstance(mark, Intervals):
@@ -231,18 +228,23 @@ def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
         axes.annotate(for_matplotlib(name), (1, value), xycoords=("axes fraction", "data"), ha="right", **text)
 
 
+def _stepped(steps: tuple[int, int] | None) -> dict[str, Any]:
+    """The argument that gives each of a few whole numbers a colour; none where the scale is continuous."""
+    return {} if steps is None else {"norm": BoundaryNorm(np.arange(steps[0], steps[1] + 2) - 0.5, 256)}
+
+
+def _ticks(steps: tuple[int, int] | None) -> range | None:
+    return None if steps is None else range(steps[0], steps[1] + 1)
+
+
 def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
     look: dict[str, Any] = {"cmap": SEQUENTIAL}
     if mark.diverging:
         look = {"cmap": f"{DIVERGING}_r"}
     if mark.scale is not None:
         look |= dict(zip(("vmin", "vmax"), mark.scale, strict=True))
-    found = None if mark.diverging or mark.scale is not None else whole_numbers(mark.values)
-    if found is not None:  # a colour for each number
-        look["norm"] = BoundaryNorm(np.arange(found[0], found[1] + 2) - 0.5, 256)
-    image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look)
-    ticks_of = None if found is None else range(found[0], found[1] + 1)
-    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label), ticks=ticks_of)
+    image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look, **_stepped(mark.steps))
+    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label), ticks=_ticks(mark.steps))
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         ticks(range(0, len(labels), step), [for_matplotlib(label) for label in labels[::step]])

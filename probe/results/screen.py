@@ -184,7 +184,7 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
         look |= {"colorscale": DIVERGING, "reversescale": True}
-    elif mark.scale is None and whole_numbers(mark.values) is not None:  # a colour for each number
+    elif mark.steps is not None:  # a colour for each number
         steps = color_scale(mark.values, mark.label)
         look = {"colorscale": steps["colorscale"], "zmin": steps["cmin"], "zmax": steps["cmax"], "colorbar": steps["colorbar"]}
     if mark.scale is not None:

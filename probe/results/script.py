@@ -13,7 +13,7 @@ import pandas as pd
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .line_breaks import MARGIN
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, whole_numbers
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
 from .print import (
     LINE,
     MOST_TICKS,
@@ -162,9 +162,7 @@ def _mark(panel: Panel, mark: Mark, series: Series, bars: list[Bars]) -> Iterato
         look = f"rasterized={len(mark.x) > MOST_VECTOR_POINTS}, zorder=2, {_tint(mark, tint)}, {label}"
         yield f'cloud = axes.scatter(own["x"], own["y"], s=5, alpha=0.75, {look})'
         if mark.color is not None:
-            found = whole_numbers(mark.color)
-            ticks = "" if found is None else f", ticks=range({found[0]}, {found[1] + 1})"
-            yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r}{ticks})"
+            yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r}{_ticks(mark.steps)})"
     elif isinstance(mark, Histogram):
         edges = 'np.append(own["from"].to_numpy(), own["to"].iloc[-1])'
         yield f'axes.stairs(own["y"].to_numpy(), {edges}, fill=True, alpha=0.5, color={tint!r}, {label})'
@@ -178,9 +176,16 @@ def _tint(mark: Points, tint: str) -> str:
     """The colours of a cloud, as arguments."""
     if mark.color is None:
         return f"color={tint!r}"
-    found = whole_numbers(mark.color)
-    norm = "" if found is None else f", norm=BoundaryNorm(np.arange({found[0]}, {found[1] + 2}) - 0.5, 256)"
-    return f'c=own["color"], cmap={SEQUENTIAL!r}{norm}'
+    return f'c=own["color"], cmap={SEQUENTIAL!r}{_stepped(mark.steps)}'
+
+
+def _stepped(steps: tuple[int, int] | None) -> str:
+    """The argument that gives each of a few whole numbers a colour; none where the scale is continuous."""
+    return "" if steps is None else f", norm=BoundaryNorm(np.arange({steps[0]}, {steps[1] + 2}) - 0.5, 256)"
+
+
+def _ticks(steps: tuple[int, int] | None) -> str:
+    return "" if steps is None else f", ticks=range({steps[0]}, {steps[1] + 1})"
 
 
 def _named(panel: Panel, mark: Bars | Intervals, series: Series, bars: list[Bars]) -> Iterator[str]:
@@ -208,12 +213,9 @@ def _heatmap(mark: Heatmap) -> Iterator[str]:
     look = f'cmap="{DIVERGING}_r"' if mark.diverging else f"cmap={SEQUENTIAL!r}"
     if mark.scale is not None:
         look += ", vmin={!r}, vmax={!r}".format(*mark.scale)
-    found = None if mark.diverging or mark.scale is not None else whole_numbers(mark.values)
-    if found is not None:
-        look += f", norm=BoundaryNorm(np.arange({found[0]}, {found[1] + 2}) - 0.5, 256)"
-    ticks = "" if found is None else f", ticks=range({found[0]}, {found[1] + 1})"
+    look += _stepped(mark.steps)
     yield f'image = axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
-    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r}{ticks})"
+    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r}{_ticks(mark.steps)})"
     for name, labels in (("x", mark.columns), ("y", mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         yield f"axes.set_{name}ticks(range(0, {len(labels)}, {step}), {[for_matplotlib(one) for one in labels[::step]]!r})"
