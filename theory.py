@@ -38,6 +38,7 @@ from .analyses.ntk.operator import TangentKernelOperator
 from .analyses.ntk.results.modes import KernelModes
 from .analyses.ntk.results.spectrum import TangentSpectrum
 from .analyses.ntk.samples import Samples
+from .analyses.ntk.selection import choose_by_largest_cluster
 from .analyses.ntk.spectrum import tangent_spectrum
 from .analyses.ntk.state import state_tangent
 from .analyses.ntk.tile_store import TileStore, store_tangent_kernel
@@ -65,6 +66,7 @@ __all__ = [
     "batch_outlier",
     "by_layer",
     "choose_by_coding_rate",
+    "choose_by_largest_cluster",
     "coding_rate",
     "covariance_outlier",
     "decay_exponent",

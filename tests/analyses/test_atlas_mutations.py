@@ -126,7 +126,11 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p200-more-is-better", result_of("analyses.atlas.papers.p200_random_features", "random_features_point", worse_features)),
     ("p203-criticality", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "variance", lambda own: 0.99 * own)),
     ("p203-criticality", result_of("analyses.atlas.papers.p203_effective_theory", "deep_linear_kurtosis", lambda own: own**0.5)),
-    ("p265-sketch", result_of("analyses.ntk.factors", "_gram_tiles", lambda tiles: [1.01 * tile for tile in tiles])),
+    ("p265-sketch", result_of("analyses.ntk.factors", "_gram", lambda kernel: 1.01 * kernel)),
+    (
+        "p265-selection",
+        result_of(f"{PAPERS}.p265_batch_selection", "choose_by_largest_cluster", lambda own: list(range(60, 60 + len(own)))),
+    ),
     ("p300-orders", result_of_method(NONLINEARITIES, "ReLU", "expectations", lambda pair: (1.05 * pair[0], pair[1]))),
     ("p315-commute", result_of_method(NONLINEARITIES, "ReLU", "expectations", lambda pair: (1.05 * pair[0], pair[1]))),
     ("p171-circular-transport", result_of("analyses.spectra.circular_transport", "_cut", lambda cut: 0 * cut)),

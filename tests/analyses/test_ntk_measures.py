@@ -28,6 +28,7 @@ from statescope.analyses.ntk.measures import (
 )
 from statescope.analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from statescope.analyses.ntk.motion import WHOLE, tangent_motion
+from statescope.analyses.ntk.selection import choose_by_largest_cluster
 from statescope.analyses.ntk.state import StateReadout, state_tangent
 from statescope.analyses.operators.nystrom import NotPositiveError
 from statescope.kernels.arguments import NonFiniteError
@@ -257,6 +258,39 @@ def test_times_couple() -> None:
         from statescope import Attention
 
         StateReadout(Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=Attention(heads=2))), 0, [0], torch.ones(1, 8))
+
+
+def largest_cluster(points: np.ndarray, labelled: list[int], count: int) -> list[int]:
+    """The rule of `choose_by_largest_cluster`, written out from points."""
+    centres = list(labelled)
+    for _ in range(count):
+        clusters: dict[int, list[tuple[float, int]]] = {centre: [] for centre in centres}
+        for index in set(range(len(points))) - set(centres):
+            away = [((points[index] - points[centre]) ** 2).sum() for centre in centres]
+            clusters[centres[int(np.argmin(away))]].append((min(away), index))
+        most = max((own for own in clusters.values() if own), key=lambda own: sum(away for away, _ in own))
+        centres.append(max(most)[1])
+    return centres[len(labelled) :]
+
+
+@pytest.mark.parametrize("samples", [5, 40])
+def test_the_farthest_of_the_largest_cluster_is_chosen(samples: int) -> None:
+    points = np.random.default_rng(0).standard_normal((samples, 3)) * np.linspace(0.1, 2, samples)[:, None]
+    kernel = torch.tensor(points @ points.T)
+    chosen = choose_by_largest_cluster(kernel, [1, 3], samples - 2 if samples == 5 else 12)
+    assert chosen == largest_cluster(points, [1, 3], len(chosen))
+
+
+def test_many_that_no_label_is_near_to_come_before_one_far_away() -> None:
+    """On a line: 30 points about 3, one at 6, the label at 0."""
+    places = torch.cat([torch.zeros(1), torch.linspace(2.9, 3.1, 30), torch.tensor([6.0])]).double()
+    first, second = choose_by_largest_cluster(torch.outer(places, places), [0], 2)
+    assert first == 31  # the farthest of the one cluster there is
+    assert 2.8 < float(places[second]) < 3.2  # whose centres are now 0 and 6: these lie nearer to 0
+    with pytest.raises(ValueError, match="between 1 and 31"):
+        choose_by_largest_cluster(torch.outer(places, places), [0], 32)
+    with pytest.raises(ValueError, match="different indices below 32"):
+        choose_by_largest_cluster(torch.outer(places, places), [0, 0], 2)
 
 
 INDEFINITE = torch.diag(torch.tensor([1.0, -3.0, 2.0]))

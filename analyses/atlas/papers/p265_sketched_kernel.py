@@ -32,7 +32,7 @@ class SketchedKernel(Claim, kind="p265-sketch"):
     )
     measurements = (at_most(PRODUCT, 1e-12), equals(SLOPE, -0.5, 0.15, "exponent"))
     panels = (SKETCHED,)
-    note = "Places and signs are hashed in place of the paper's products of Gaussians; selection of batches is not measured."
+    note = "Places and signs are hashed in place of the paper's products of Gaussians."
 
     def experiment(self, seed: int, run: Run) -> Findings:
         generator = torch.Generator().manual_seed(seed)
