@@ -55,7 +55,8 @@ def _errors(seed: int) -> tuple[float, float]:
     waves = torch.randn(FEATURES, 3, generator=generator, dtype=torch.float64) / FEATURES**0.5
 
     def target(x: Tensor) -> Tensor:
-        return (x @ waves).sin().sum(1, keepdim=True) + x.norm(dim=1, keepdim=True)
+        values: Tensor = (x @ waves).sin().sum(1, keepdim=True) + x.norm(dim=1, keepdim=True)
+        return values
 
     def trained(places: list[int]) -> nn.Module:
         model = DenseNetwork(2, bias_variance=0.1).finite((FEATURES,), WIDTH, torch.Generator().manual_seed(seed))
