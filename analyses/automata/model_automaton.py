@@ -50,11 +50,17 @@ def model_automaton(
     tokens: [T], one sequence; see `sequences_from`. task: that the model was trained on, where that is known. most: states at
     most. Raises ValueError for a layer without a state, and as `sequences_from` and `recovered_automaton` do.
     """
-    batch = sequences_from(tokens, task, seed=seed)
-    found = dict(states_of(model, batch, Tap(every=1)))
+    return automaton_behind(model, sequences_from(tokens, task, seed=seed), layer, task=task, most=most, seed=seed)
+
+
+def automaton_behind(
+    model: HookedModel, tokens: Tensor, layer: int, *, task: Task | None = None, most: int = 8, seed: int = 0
+) -> RecoveredAutomaton:
+    """The same on sequences [B, T] that are given."""
+    found = dict(states_of(model, tokens, Tap(every=1)))
     if layer not in found:
         raise ValueError(f"layer {layer} has no state; of these there are {', '.join(map(str, found))}")
     with torch.no_grad():
-        answers = model(batch).argmax(-1).cpu()
+        answers = model(tokens).argmax(-1).cpu()
     true = None if task is None else automaton_of(task)
-    return recovered_automaton(found[layer], batch, answers, most=most, true=true, seed=seed)
+    return recovered_automaton(found[layer], tokens, answers, most=most, true=true, seed=seed)

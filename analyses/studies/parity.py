@@ -26,8 +26,7 @@ from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.parity import Parity
 from ..automata.allowed_and_realised import allowed_and_realised
-from ..automata.model_automaton import automaton_of
-from ..automata.recovered_automaton import recovered_automaton
+from ..automata.model_automaton import automaton_behind
 from ..automata.requirements import tracking_requirements
 from ..automata.results.allowed_and_realised import AllowedAndRealised
 from ..automata.results.recovered_automaton import RecoveredAutomaton
@@ -40,7 +39,6 @@ from ..geometry.results.state_trajectory import StateTrajectory
 from ..geometry.state_geometry import state_geometry
 from ..geometry.state_projection import state_projection
 from ..geometry.state_trajectory import state_trajectory
-from ..models import states_of
 from ..spectra.by_label import spectrum_by_label
 from ..spectra.memory_horizon import memory_horizon
 from ..spectra.results.by_label import SpectrumByLabel
@@ -144,10 +142,7 @@ class ParityStudy(Study, kind="parity"):
     def _automaton(self, model: Model) -> RecoveredAutomaton:
         """The automaton behind the states of all heads together, beside that of parity."""
         batch = Parity().batch(64, self.training.length, "test", generator_for(self.seed, 3))
-        [(_, states)] = states_of(model, batch.tokens, "all")
-        with torch.no_grad():
-            answers = model(batch.tokens).argmax(-1).cpu()
-        return recovered_automaton(states, batch.tokens, answers, most=8, true=automaton_of(Parity()), seed=self.seed)
+        return automaton_behind(model, batch.tokens, 0, task=Parity(), seed=self.seed)
 
     def _states(self, model: Model, split: Split) -> Capture:
         """States and residual stream at eight positions of sequences that no other part of the study sees."""
