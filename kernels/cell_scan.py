@@ -16,6 +16,7 @@ from .dispatch import choose
 from .precision import outside_autocast, widened
 from .recurrence import Edit, RecurrenceOutput, TapRequest
 from .reference import cells
+from .shown import with_shapes
 from .triton.configurations import LARGEST_CELL
 
 CellName = Literal["elman", "gru", "lstm", "slstm"]
@@ -31,6 +32,8 @@ class Cell:
     step: Callable[[cells.Parts, Tensor, Tensor], cells.Parts]
     gates: tuple[str, ...]
     parts: tuple[str, ...]
+
+    __repr__ = with_shapes
 
 
 CELLS: dict[str, Cell] = {

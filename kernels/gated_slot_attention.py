@@ -16,6 +16,7 @@ from .dispatch import ImplementationRequest
 from .gated_linear_attention import gated_linear_attention
 from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, TapRequest
+from .shown import with_shapes
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class SlotOutput:
     value_states: Tensor | None
     tap_positions: tuple[int, ...]
     implementation: str
+
+    __repr__ = with_shapes
 
     def carried(self) -> dict[str, Tensor]:
         """The keywords with which another call goes on behind the last token."""

@@ -16,6 +16,7 @@ from .effective_attention import effective_attention
 from .linear_attention import linear_attention, with_ones
 from .precision import outside_autocast, widened
 from .recurrence import Edit, Precision, RecurrenceOutput, TapRequest
+from .shown import with_shapes
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class MLSTMOutput(RecurrenceOutput):
 
     max_state: Tensor
     final_max: Tensor
+
+    __repr__ = with_shapes
 
     def carried(self) -> dict[str, Tensor]:
         """The state and its maximum, by the names of the arguments that continue from them."""

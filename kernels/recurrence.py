@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .arguments import can_read_values, check_finite
+from .shown import with_shapes
 
 Operation = Literal["set", "add", "scale", "project_out_key", "reflect_key", "project_out_value"]
 Verb = Literal["propagate", "readout"]
@@ -111,6 +112,8 @@ class Edit:
     value: Tensor
     heads: tuple[int, ...] | None = None
     verb: Verb = "propagate"
+
+    __repr__ = with_shapes
 
     if TYPE_CHECKING:  # where hooks are named, one edit may stand for several positions: it is made one at each
 
@@ -216,6 +219,8 @@ class RecurrenceOutput:
     states: Tensor | None
     tap_positions: tuple[int, ...]
     implementation: str
+
+    __repr__ = with_shapes
 
     def carried(self) -> dict[str, Tensor]:
         """The keywords with which another call goes on behind the last token."""

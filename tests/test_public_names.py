@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections import defaultdict
 from importlib import import_module
@@ -46,6 +47,19 @@ def test_a_name_of_two_subjects_is_one_thing() -> None:
         for name in module.__all__:
             assert found.setdefault(name, getattr(module, name)) is getattr(module, name), f"{subject}.{name} is another"
             assert getattr(statescope, name) is getattr(module, name), f"statescope.{name} is not that of {subject}"
+
+
+def test_what_holds_arrays_shows_their_shapes_at_a_prompt() -> None:
+    """The text that `dataclass` makes of an object has every number of its arrays: pages of them."""
+    holding = [
+        thing
+        for _, _, thing in public_names()
+        if isinstance(thing, type)
+        and dataclasses.is_dataclass(thing)
+        and any(re.search("Tensor|Array|ndarray|Values|DataFrame", str(one.type)) for one in dataclasses.fields(thing))
+    ]
+    assert len(holding) > 20
+    assert not [thing.__name__ for thing in holding if hasattr(thing.__repr__, "__wrapped__")]
 
 
 def is_sentence(text: str) -> bool:

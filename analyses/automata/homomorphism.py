@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ...probe.tasks.base import generator_for
 from ...probe.tasks.word_problem import WordProblem, multiplication
 from ..models import Models, named_models, transitions_of
@@ -40,6 +41,8 @@ class GroupMap:
     inside: Tensor
     basis: Tensor
     power: dict[str, float] = field(default_factory=dict)
+
+    __repr__ = with_shapes
 
 
 def compose_as(maps: Tensor, group: str, *, identity: float = IDENTITY) -> GroupMap:

@@ -20,6 +20,8 @@ import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor, nn
 
+from ...kernels.shown import with_shapes
+
 
 @dataclass(frozen=True)
 class WideRecurrence:
@@ -35,6 +37,8 @@ class WideRecurrence:
     biases: Tensor
     outputs: Tensor
     offsets: Tensor
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         """Raises ValueError for sizes that do not fit, and for sums that could be negative or grow without end."""

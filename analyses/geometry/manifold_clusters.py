@@ -24,6 +24,8 @@ from sklearn.cluster import SpectralClustering
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ...kernels.shown import with_shapes
+
 HIDDEN, LEARNING_RATE, BESIDE = 64, 3e-3, 20.0  # BESIDE weighs the cosine of two copies against R at the start
 
 
@@ -39,6 +41,8 @@ class ManifoldClusters:
     features: Tensor
     membership: Tensor
     reductions: list[float]
+
+    __repr__ = with_shapes
 
 
 def manifold_clusters(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...kernels.operators.transition import Transition
 from ...kernels.recurrence import TapRequest
+from ...kernels.shown import with_shapes
 from ...probe.errors import NotEnoughMemoryError, unknown_name
 from ...probe.hooks.names import hook_name
 from ..models import on_cpu, real_parts
@@ -57,6 +58,8 @@ class StateWalk:
     written: Tensor | None
     gains: Tensor | None
     tokens: dict[str, Tensor] = field(default_factory=dict)
+
+    __repr__ = with_shapes
 
     def __len__(self) -> int:
         return len(self.states)

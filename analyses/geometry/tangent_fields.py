@@ -22,6 +22,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from sklearn.neighbors import NearestNeighbors
 
+from ...kernels.shown import with_shapes
+
 Values = NDArray[np.float64]
 
 
@@ -37,6 +39,8 @@ class TangentSpace:
     frames: Values
     eigenvalues: Values
     modes: Values
+
+    __repr__ = with_shapes
 
     def coordinates(self, vectors: Values) -> Values:
         """The part along the surface of vectors [n, D], in the frames: [n, d]."""
@@ -113,6 +117,8 @@ class TangentField:
     amplitude: float
     reach: float
     noise: float
+
+    __repr__ = with_shapes
 
 
 def tangent_field(space: TangentSpace, observed: NDArray[np.bool_], vectors: Values) -> TangentField:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..operators.precise import precise_numbers
 
 
@@ -25,6 +26,8 @@ class LearningCurvePoint:
     train_error: float
     resolution: float
     overfitting: float
+
+    __repr__ = with_shapes
 
 
 def learning_curve_point(

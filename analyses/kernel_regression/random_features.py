@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..operators.precise import precise_numbers
 
 
@@ -24,6 +25,8 @@ class RandomFeaturesPoint:
     train_error: float
     gamma: float
     kappa: float
+
+    __repr__ = with_shapes
 
 
 def random_features_point(

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ...kernels.shown import with_shapes
 from ...probe.errors import unknown_name
 from .ghost import ghost_kernel
 from .jacobian import Parameters, Route, chosen
@@ -58,6 +59,8 @@ class TangentKernel:
     parts: dict[str, Tensor]
     plan: Plan
     standard_error: Tensor | None = None
+
+    __repr__ = with_shapes
 
     def summary(self) -> str:
         """How many parameters were counted by which engine, which sample by sample, and the memory that was foreseen."""

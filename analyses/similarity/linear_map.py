@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...kernels.shown import with_shapes
 from .measure import centred
 
 
@@ -21,6 +22,8 @@ class LinearMap:
 
     weight: Tensor
     offset: Tensor
+
+    __repr__ = with_shapes
 
     @classmethod
     def least_squares(cls, first: Tensor, second: Tensor, *, penalty: float = 0.0) -> Self:

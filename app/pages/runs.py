@@ -83,7 +83,7 @@ def _table(shown: Sequence[RunFacts], tags: Mapping[str, Sequence[str]]) -> pd.D
             "status": [f"{SIGNS[facts.status]} {facts.status}" for facts in shown],
             "study": [visible(facts.study) for facts in shown],
             "created": pd.to_datetime([facts.created or None for facts in shown], utc=True, errors="coerce", format="ISO8601"),
-            "seed": pd.array([facts.seed for facts in shown], dtype="Int64"),
+            "seed": ["" if facts.seed is None else str(facts.seed) for facts in shown],
             "results": [facts.results for facts in shown],
             "time": [facts.seconds for facts in shown],
             "done": [facts.done for facts in shown],

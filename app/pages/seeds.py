@@ -33,7 +33,16 @@ class SeedsPage(FolderPage, kind="seeds"):
     def draw(self) -> None:
         st.header(self.title)
         chosen = st.session_state.get("run")
-        runs = {} if chosen is None else runs_alike(Run(runs_folder() / chosen))
+        run = None if chosen is None else Run(runs_folder() / chosen)
+        held = () if run is None else run.manifest.subject[1]
+        if len(held) > 1:
+            st.info(
+                f"The chosen run holds the seeds {in_short(held)} itself: its own pages, above in the menu, show means and "
+                "intervals over them. This page joins runs of one seed each.",
+                icon=":material/info:",
+            )
+            return
+        runs = {} if run is None else runs_alike(run)
         if len(runs) < 2:
             st.info(
                 "The chosen run is the only one of its settings. Start the same study with other seeds, or with several at once: "

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..dense_scan import dense_scan
 from ..precision import widened
+from ..shown import with_shapes
 
 DOUBLINGS = 60  # of the sum of a Gramian: 2^60 tokens
 
@@ -43,6 +44,8 @@ class LinearSystem:
     a: Tensor
     b: Tensor
     c: Tensor
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         heads, size = self.b.shape[:2] if self.b.ndim == 3 else (0, 0)

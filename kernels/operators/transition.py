@@ -13,6 +13,7 @@ from torch import Tensor
 from ..arguments import can_read_values
 from ..chunked.triangular import unit_lower_inverse
 from ..precision import widened, working_dtype
+from ..shown import with_shapes
 from .low_rank import log_abs_det, moved_eigenvalues, moved_singular_values, overlaps
 from .operator import Operator
 
@@ -39,6 +40,8 @@ class Transition(Operator):
     left: Tensor
     reads: Tensor
     log_decay: Tensor | None = None
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         lead = self.left.shape[:-2]

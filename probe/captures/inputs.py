@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Tap, TapRequest
+from ...kernels.shown import with_shapes
 from ..errors import UnknownNameError, unknown_name
 from ..tasks.base import IGNORED, Batch, content_groups, group_of, is_missing
 
@@ -28,6 +29,8 @@ class Inputs:
     batches: list[Batch]
     rows: list[Tensor]
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    __repr__ = with_shapes
 
     @classmethod
     def of_batches(cls, batches: Sequence[Batch]) -> Inputs:

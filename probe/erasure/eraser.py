@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
+from ...kernels.shown import with_shapes
 from ..captures.capture import are_classes, fully_labelled, labelled
 from ..captures.stored import CHUNK, Features
 from ..configuration import Configuration, Positive
@@ -44,6 +45,8 @@ class Eraser:
     hook: str
     name: str
     side: Side = "vector"
+
+    __repr__ = with_shapes
 
     @property
     def rank(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
+from ...kernels.shown import with_shapes
 from ..captures.capture import are_classes, fully_labelled, labelled
 from ..configuration import Configuration, Count, Positive
 from ..plugins import Kinds
@@ -108,6 +109,8 @@ class OracleEraser(LabelledEraser):
     mean: Tensor
     classes: Tensor | None
 
+    __repr__ = with_shapes
+
     @property
     def size(self) -> int:
         return len(self.coefficients)
@@ -151,6 +154,8 @@ class QuadraticEraser(LabelledEraser):
     means: Tensor
     mean: Tensor
     classes: Tensor
+
+    __repr__ = with_shapes
 
     @property
     def size(self) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -20,6 +22,8 @@ class Moments:
     mean_z: Tensor
     scatter_xx: Tensor
     scatter_xz: Tensor
+
+    __repr__ = with_shapes
 
     @classmethod
     def of(cls, x: Tensor, z: Tensor) -> Moments:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...kernels.shown import with_shapes
 from ..configuration import Count, NotEmpty, Positive
 from ..errors import CannotFitError
 from .classifier import Classifier
@@ -35,6 +36,8 @@ class PooledProbe(ScoredProbe):
     positions: int
     penalty: float = nan
     validation: float = nan
+
+    __repr__ = with_shapes
 
     def attention(self, features: Tensor) -> Tensor:
         """How much each position of sequences [n, positions * D] is looked at, [n, positions]; 0 where there is none."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...kernels.shown import with_shapes
 from ..configuration import Count, Natural, NotEmpty, Positive
 from ..errors import CannotFitError
 from .classifier import Classifier
@@ -36,6 +37,8 @@ class BilinearProbe(ScoredProbe):
     labels: Tensor
     penalty: float = nan
     validation: float = nan
+
+    __repr__ = with_shapes
 
     @property
     def parameters(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..captures.stored import CHUNK, Features, subset
 from ..configuration import Configuration
 from ..plugins import Kinds
@@ -89,6 +90,8 @@ class LinearProbe(ScoredProbe):
     penalty: float = nan
     validation: float = nan
     has_probabilities: bool = False
+
+    __repr__ = with_shapes
 
     @property
     def contrast(self) -> Tensor:

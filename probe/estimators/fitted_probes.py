@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..captures.capture import Capture, labelled
 from ..captures.stored import CHUNK, Features
 from ..errors import StatescopeError, unknown_name
@@ -77,6 +78,8 @@ class FittedProbe:
     features: int
     code_length: float
     notes: tuple[str, ...]
+
+    __repr__ = with_shapes
 
     @property
     def about(self) -> dict[str, float]:

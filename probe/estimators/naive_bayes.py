@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from .classifier import Classifier
 from .estimator import K, Probe, ScoredProbe
 from .penalised import PathEstimator, coded
@@ -30,6 +31,8 @@ class NormalProbe(ScoredProbe):
     labels: Tensor
     penalty: float = nan
     validation: float = nan
+
+    __repr__ = with_shapes
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the log-density of each class times its share, for features [n, D]: [n, C]."""

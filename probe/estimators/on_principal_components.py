@@ -9,6 +9,7 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..configuration import Count
 from ..statistics.metrics import Metric
 from .estimator import Estimator, K, LinearProbe, Probe
@@ -58,6 +59,8 @@ class ComponentProbe(Probe):
     axes: Tensor
     penalty: float
     validation: float
+
+    __repr__ = with_shapes
 
     @property
     def classes(self) -> Tensor:

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..configuration import Count, NotEmpty, Positive
 from ..statistics.metrics import Metric, RSquared
 from .classifier import Classifier
@@ -35,6 +36,8 @@ class PerceptronProbe(ScoredProbe):
     labels: Tensor | None
     penalty: float = nan
     validation: float = nan
+
+    __repr__ = with_shapes
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the network's output for features [n, D]: [n, C]."""

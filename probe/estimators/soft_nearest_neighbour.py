@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..configuration import NotEmpty, Positive
 from .classifier import Classifier
 from .estimator import K, Probe, ScoredProbe
@@ -33,6 +34,8 @@ class NeighbourProbe(ScoredProbe):
     width: float
     penalty: float = nan
     validation: float = nan
+
+    __repr__ = with_shapes
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the log of each class's weight around features [n, D]: [n, C]."""

@@ -8,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
+
 ROUNDINGS = 16  # of a number, that may have gone into a feature
 
 
@@ -19,6 +21,8 @@ class Standardisation:
 
     mean: Tensor
     scale: Tensor
+
+    __repr__ = with_shapes
 
     @classmethod
     def of(cls, features: Tensor) -> Self:

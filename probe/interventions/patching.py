@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Tap
+from ...kernels.shown import with_shapes
 from ..hooks.names import hook_name
 from ..hooks.positions import PositionRequest
 from ..mixers.base import Memory, Snapshots, StateRequest
@@ -40,6 +41,8 @@ class Patching:
     source: float
     layers: tuple[int, ...]
     positions: tuple[int, ...]
+
+    __repr__ = with_shapes
 
 
 def last_logit_difference(right: int, wrong: int) -> Metric:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ...kernels.shown import with_shapes
 from ..configuration import Configuration
 from ..files import with_ending
 from ..models.frozen import frozen
@@ -32,6 +33,8 @@ class SteeringVectors:
 
     vectors: Mapping[str, Tensor]
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         if not isinstance(self.about, Mapping):

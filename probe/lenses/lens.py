@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import TapRequest
+from ...kernels.shown import with_shapes
 from ..errors import StatescopeError, unknown_name
 from ..files import DamagedFileError
 from ..hooks.names import hook_name
@@ -33,6 +34,8 @@ class Translator:
 
     weight: Tensor | None
     bias: Tensor | None
+
+    __repr__ = with_shapes
 
     @property
     def flaw(self) -> str:

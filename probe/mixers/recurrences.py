@@ -25,6 +25,7 @@ from ...kernels.mlstm import mlstm, mlstm_effective_attention, scaled_gates
 from ...kernels.operators.transition import Transition, householder_write
 from ...kernels.precision import widened
 from ...kernels.recurrence import RecurrenceOutput
+from ...kernels.shown import with_shapes
 
 Tokens = dict[str, Any]  # of tensors
 
@@ -49,6 +50,8 @@ class Recurrence:
     shows: Mapping[str, str] = field(default_factory=dict)
     applied: Callable[[Tokens, Tokens], Tokens] | None = None
     state: str = "initial_state"
+
+    __repr__ = with_shapes
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...kernels.shown import with_shapes
 from .palette import REFERENCE, color, whole_numbers
 
 Values = NDArray[Any]
@@ -31,6 +33,8 @@ class Line:
     dashed: bool = False
     markers: bool = False
     beside: str = ""
+
+    __repr__ = with_shapes
 
     @classmethod
     def of_rows(
@@ -58,6 +62,8 @@ class Points:
     text: Sequence[str] | None = None
     joined: bool = False
 
+    __repr__ = with_shapes
+
     @property
     def steps(self) -> tuple[int, int] | None:
         """The least and the largest of a few whole numbers, which have a colour each; None where the scale is continuous."""
@@ -77,6 +83,8 @@ class Histogram:
     counts: Values
     label: str = ""
 
+    __repr__ = with_shapes
+
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a bin."""
         return pd.DataFrame({"series": self.label, "from": self.edges[:-1], "to": self.edges[1:], "y": self.counts})
@@ -91,6 +99,8 @@ class ByName:
     label: str = ""
     low: Values | None = None
     high: Values | None = None
+
+    __repr__ = with_shapes
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a name."""
@@ -120,6 +130,8 @@ class Heatmap:
     diverging: bool = False
     limits: tuple[float, float] | None = None
 
+    __repr__ = with_shapes
+
     @property
     def scale(self) -> tuple[float, float] | None:
         """The least and the largest number that has a colour of its own; None for those of the values."""
@@ -146,6 +158,7 @@ def _interval(mark: Line | ByName) -> dict[str, Values]:
 
 
 NAMES_IN_A_PANEL = 14
+NAME_OF_LEVEL = 0.9  # of the height of a name, above the first: there the name of a level stands
 APART = 0.16  # of the height of a name, between two intervals of it
 Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
 
@@ -190,6 +203,37 @@ class Panel:
         if all(names == lists[0] for names in lists):
             return lists[0] if lists else []
         return list(dict.fromkeys(name for names in lists for name in names))
+
+    def decades(self, axis: Literal["x", "y"]) -> float:
+        """How many powers of ten the drawn numbers span along an axis; 0 where none is positive."""
+        least, most = self._positive(axis)
+        return math.log10(most / least)
+
+    def ticks_between_powers(self, axis: Literal["x", "y"]) -> list[float] | None:
+        """The ticks of a logarithmic axis over less than two decades: 1, 2 and 5 times powers of ten.
+
+        None over more decades, where powers of ten alone say enough; over fewer there would be one, or none.
+        """
+        least, most = self._positive(axis)
+        if not 0 < math.log10(most / least) < 2:
+            return None
+        powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+        return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
+
+    def _positive(self, axis: Literal["x", "y"]) -> tuple[float, float]:
+        """The least and the largest positive number along an axis; 1 and 1 where there is none."""
+        drawn = [getattr(mark, axis) for mark in self.marks if isinstance(mark, Line | Points)]
+        drawn += [mark.values for mark in self.marks if isinstance(mark, Intervals if axis == "x" else Bars)]
+        banded = Intervals if axis == "x" else Line | Bars
+        drawn += [edge for mark in self.marks if isinstance(mark, banded) for edge in (mark.low, mark.high) if edge is not None]
+        values = np.concatenate([*(np.asarray(one, float) for one in drawn), np.empty(0)])
+        values = values[np.isfinite(values) & (values > 0)]
+        return (float(values.min()), float(values.max())) if values.size else (1.0, 1.0)
+
+    @property
+    def name_range(self) -> tuple[float, float]:
+        """The lower and the upper end of the axis of intervals, on which the first name stands at 0, above the others."""
+        return len(self.names) - 0.5, -0.5 - (0.0 if self.level is None else NAME_OF_LEVEL)
 
     def places(self, mark: ByName) -> Values:
         """Tell where each bar or interval of a mark stands along that axis. Of several intervals the first is a little higher."""

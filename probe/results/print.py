@@ -11,11 +11,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure as Drawing
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
 
 from ..errors import unknown_name
 from ..files import write_bytes
@@ -126,11 +127,13 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
     if panel.level is not None:
         height, name = panel.level
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    for log, scale, axis in ((panel.x_log, axes.set_xscale, axes.xaxis), (panel.y_log, axes.set_yscale, axes.yaxis)):
+    for log, name, scale, axis in (
+        (panel.x_log, "x", axes.set_xscale, axes.xaxis),
+        (panel.y_log, "y", axes.set_yscale, axes.yaxis),
+    ):
         if log:
             scale("log")
-            axis.set_major_locator(LogLocator(numticks=5))
-            axis.set_minor_formatter(NullFormatter())
+            _set_log_ticks(axis, panel.ticks_between_powers(name))
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
@@ -139,6 +142,15 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
         axes.set_axis_off()
     if panel.equal:
         axes.set_aspect("equal", adjustable="datalim")
+
+
+def _set_log_ticks(axis: Axis, between_powers: list[float] | None) -> None:
+    if between_powers is None:
+        axis.set_major_locator(LogLocator(numticks=5))
+    else:
+        axis.set_major_locator(FixedLocator(between_powers))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_legend(drawing: Drawing, grid: Any) -> None:
@@ -213,19 +225,20 @@ def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, own: Series) -> N
     filled: dict[str, Any] = {} if own.number % 2 == 0 else {"markerfacecolor": "white"}
     axes.errorbar(mark.values, panel.places(mark), xerr=error, label=legend_label(mark.label), **look, **filled)
     axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
-    axes.set_ylim(len(panel.names) - 0.5, -0.5)
+    axes.set_ylim(*panel.name_range)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
 
 
 def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
     style: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 0.8}
-    text: dict[str, Any] = {"fontsize": SMALLEST, "color": REFERENCE, "va": "bottom"}
+    text: dict[str, Any] = {"fontsize": SMALLEST, "color": REFERENCE}
     if across:
         axes.axvline(value, **style)
-        axes.annotate(for_matplotlib(name), (value, 0), xycoords=("data", "axes fraction"), rotation=90, ha="right", **text)
+        beside = {"xytext": (2, 0), "textcoords": "offset points"}
+        axes.annotate(for_matplotlib(name), (value, 1), xycoords=("data", "axes fraction"), ha="left", va="top", **beside, **text)
     else:
         axes.axhline(value, **style)
-        axes.annotate(for_matplotlib(name), (1, value), xycoords=("axes fraction", "data"), ha="right", **text)
+        axes.annotate(for_matplotlib(name), (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", **text)
 
 
 def _stepped(steps: tuple[int, int] | None) -> dict[str, Any]:

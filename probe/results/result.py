@@ -64,6 +64,14 @@ class Result(Kinds, family="result"):
     selected_by: ClassVar[tuple[str, ...] | None] = None
     """These columns tell one measurement from another, in the order in which a reader chooses; None takes all of text."""
 
+    def __init_subclass__(cls, **declared: Any) -> None:
+        super().__init_subclass__(**declared)
+        if "__repr__" not in cls.__dict__:  # `dataclass` would give each class one that prints the table
+            cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {len(self.table)} rows:\n{self.summary()}"
+
     def __post_init__(self) -> None:
         missing = [name for name in self.columns if name not in self.table.columns]
         if missing:

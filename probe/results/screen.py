@@ -18,7 +18,7 @@ from .text import for_plotly
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
-LETTERS_ACROSS, ROWS_DOWN = 100, 20  # that stand beside each other at the width and height of a figure on a page
+LETTERS_ACROSS, ROWS_DOWN = 80, 20  # that stand beside each other at the width and height of a figure on a page
 MOST_POWERS = 6  # of ten, along an axis
 CLEAR = "rgba(0,0,0,0)"
 
@@ -97,8 +97,7 @@ def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: 
     if across:
         drawn.add_vline(value, line=line, **place)
         at = math.log10(value) if panel.x_log else value
-        above = "top" if panel.title else "bottom"  # the title stands above the axes
-        drawn.add_annotation(x=at, y=1, yref="y domain", xanchor="left", yanchor=above, **text, **place)
+        drawn.add_annotation(x=at, y=1, yref="y domain", xanchor="left", yanchor="top", **text, **place)
     else:
         drawn.add_hline(value, line=line, **place)
         at = math.log10(value) if panel.y_log else value
@@ -112,17 +111,9 @@ def _scale(panel: Panel, axis: str) -> dict[str, Any]:
     """
     if not (panel.x_log if axis == "x" else panel.y_log):
         return {}
-    drawn = [getattr(mark, axis) for mark in panel.marks if isinstance(mark, Line | Points)]
-    drawn += [mark.values for mark in panel.marks if isinstance(mark, Intervals) and axis == "x"]
-    banded = Line if axis == "y" else Intervals
-    drawn += [edge for mark in panel.marks if isinstance(mark, banded) for edge in (mark.low, mark.high) if edge is not None]
-    values = np.concatenate([*(np.asarray(one, float) for one in drawn), np.empty(0)])
-    values = values[np.isfinite(values) & (values > 0)]
-    decades = math.log10(values.max() / values.min()) if values.size else MOST_POWERS
-    if decades >= 2:
-        return {"type": "log", "dtick": math.ceil(decades / MOST_POWERS), "exponentformat": "power"}
-    powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
-    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    decades, ticks = panel.decades(axis), panel.ticks_between_powers(axis)
+    if ticks is None:
+        return {"type": "log", "dtick": math.ceil((decades or MOST_POWERS) / MOST_POWERS), "exponentformat": "power"}
     return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
@@ -137,7 +128,7 @@ def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], columns: i
         if isinstance(mark, Bars):
             drawn.update_xaxes(**_ticks(panel.names), **place)
         elif isinstance(mark, Intervals):
-            drawn.update_yaxes(**_ticks(panel.names), range=[len(panel.names) - 0.5, -0.5], **place)
+            drawn.update_yaxes(**_ticks(panel.names), range=panel.name_range, **place)
         elif isinstance(mark, Heatmap):
             longest = max((len(str(name)) for name in mark.columns), default=1)
             drawn.update_xaxes(**_ticks(mark.columns, LETTERS_ACROSS // (columns * (longest + 1))), **place)

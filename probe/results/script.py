@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
 
 HERE = Path(__file__).resolve().parent
 DATA = pd.read_csv(HERE / "data.csv")
@@ -125,7 +125,10 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
     for log, name in ((panel.x_log, "x"), (panel.y_log, "y")):
         if log:
             yield f'axes.set_{name}scale("log")'
-            yield f"axes.{name}axis.set_major_locator(LogLocator(numticks=5))"
+            ticks = panel.ticks_between_powers(name)
+            yield f"axes.{name}axis.set_major_locator({'LogLocator(numticks=5)' if ticks is None else f'FixedLocator({ticks})'})"
+            if ticks is not None:
+                yield f'axes.{name}axis.set_major_formatter(FormatStrFormatter("%g"))'
             yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
     for limits, name in ((panel.x_range, "x"), (panel.y_range, "y")):
         if limits is not None:
@@ -137,15 +140,16 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
 
 
 def _level(value: float, name: str, *, across: bool) -> Iterator[str]:
-    style, text = f'color={REFERENCE!r}, linestyle=":", linewidth=0.8', f'fontsize={SMALLEST}, color={REFERENCE!r}, va="bottom"'
+    style, text = f'color={REFERENCE!r}, linestyle=":", linewidth=0.8', f"fontsize={SMALLEST}, color={REFERENCE!r}"
     shown = for_matplotlib(name)
     if across:
         yield f"axes.axvline({float(value)!r}, {style})"
-        place = f'({float(value)!r}, 0), xycoords=("data", "axes fraction"), rotation=90'
+        place = f'({float(value)!r}, 1), xycoords=("data", "axes fraction"), xytext=(2, 0), textcoords="offset points"'
+        place += ', ha="left", va="top"'
     else:
         yield f"axes.axhline({float(value)!r}, {style})"
-        place = f'(1, {float(value)!r}), xycoords=("axes fraction", "data")'
-    yield f'axes.annotate({shown!r}, {place}, ha="right", {text})'
+        place = f'(1, {float(value)!r}), xycoords=("axes fraction", "data"), ha="right", va="bottom"'
+    yield f"axes.annotate({shown!r}, {place}, {text})"
 
 
 def _mark(panel: Panel, mark: Mark, series: Series, bars: list[Bars]) -> Iterator[str]:
@@ -204,7 +208,7 @@ def _named(panel: Panel, mark: Bars | Intervals, series: Series, bars: list[Bars
     look = f"fmt={MARKERS[series.number % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={series.color!r}{filled}, {label}"
     yield f'axes.errorbar(own["value"], {places}, xerr={error}, {look})'
     yield f"axes.set_yticks(range({len(names)}), {names!r})"
-    yield f"axes.set_ylim({len(names) - 0.5}, -0.5)"
+    yield f"axes.set_ylim{panel.name_range}"
     yield 'axes.grid(axis="y", linewidth=0.3, alpha=0.6)'
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..tasks.base import content_groups
 
 
@@ -23,6 +24,8 @@ class ControlTask:
     values: Tensor
     reach: Tensor
     seed: int
+
+    __repr__ = with_shapes
 
     @classmethod
     def of(cls, labels: Tensor, seed: int) -> ControlTask:

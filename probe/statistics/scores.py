@@ -199,7 +199,8 @@ def _range(rows: pd.DataFrame) -> str:
     none = ", none better than its control" if not better.any() and rows["control"].notna().all() else ""
     places = f" and {rows['position'].nunique()} positions" if rows["position"].nunique() > 1 else ""
     least, most = rows.loc[rows["accuracy"].idxmin()], rows.loc[rows["accuracy"].idxmax()]
-    return f"{metric} {_with_interval(least)} to {_with_interval(most)} {where}{places} {beside}{none}"
+    ends = dict.fromkeys(map(_with_interval, (least, most)))  # one where both are written alike
+    return f"{metric} {' to '.join(ends)} {where}{places} {beside}{none}"
 
 
 def _with_interval(row: pd.Series) -> str:

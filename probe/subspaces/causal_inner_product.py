@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from .direction import Direction
 
 
@@ -24,6 +25,8 @@ class CausalInnerProduct:
     """
 
     covariance: Tensor
+
+    __repr__ = with_shapes
 
     @classmethod
     def of(cls, unembedding: Tensor) -> Self:

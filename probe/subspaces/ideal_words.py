@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..captures.capture import labelled
 from ..estimators.standardisation import finite_features
 from .subspace import Subspace
@@ -29,6 +30,8 @@ class IdealWords:
     words: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
     hook: str = ""
+
+    __repr__ = with_shapes
 
     @classmethod
     def fit(cls, features: Tensor, factors: Mapping[str, Tensor], *, hook: str = "") -> Self:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from ..statistics.groups import sources_of
 from .intervals import SubspaceInterval, resampled_cosines
 from .subspace import Subspace
@@ -31,6 +32,8 @@ class Jacobians:
     outputs: Tensor
     groups: Tensor
     hook: str
+
+    __repr__ = with_shapes
 
     def select(self, rows: Tensor) -> Jacobians:
         """Keep some samples alone, by number or mask."""

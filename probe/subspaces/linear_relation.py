@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
 from .direction import Direction
 from .intervals import DirectionInterval, resampled_cosines
 from .jacobians import Jacobians
@@ -28,6 +29,8 @@ class LinearRelation:
     bias: Tensor
     hook: str
     samples: int
+
+    __repr__ = with_shapes
 
     @classmethod
     def of(cls, jacobians: Jacobians) -> LinearRelation:

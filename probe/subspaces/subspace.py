@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.recurrence import Edit, Verb
+from ...kernels.shown import with_shapes
 from ..errors import unknown_name
 from ..files import with_ending
 from ..tensor_file import UNREADABLE, read_tensors, write_tensors
@@ -62,6 +63,8 @@ class Subspace:
     about: Mapping[str, Any] = field(default_factory=dict)
     metric: Tensor | None = None
     origin: Tensor | None = None
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         if not (isinstance(self.hook, str) and isinstance(self.name, str) and isinstance(self.about, Mapping)):

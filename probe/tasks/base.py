@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor
 
+from ...kernels.shown import with_shapes
 from ..configuration import Configuration
 from ..errors import StatescopeError
 from ..plugins import Kinds
@@ -42,6 +43,8 @@ class Batch:
     targets: Tensor
     labels: dict[str, Tensor] = field(default_factory=dict)
     groups: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    __repr__ = with_shapes
 
     def __post_init__(self) -> None:
         if not len(self.groups):

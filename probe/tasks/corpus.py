@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from ...kernels.shown import with_shapes
 from ..errors import StatescopeError
 from ..files import sha256
 from .base import SHARES, Split, check_request, group_of
@@ -40,6 +41,8 @@ class Document:
 
     path: str
     data: NDArray[np.uint8]
+
+    __repr__ = with_shapes
 
 
 D = TypeVar("D", bound=Document)

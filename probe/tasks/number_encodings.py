@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ...kernels.shown import with_shapes
+
 EncodingName = Literal["P10", "P1000", "B1999", "FP15"]
 LOWEST, EXPONENTS = -8, 16
 LEAST, MOST = 10.0 ** (LOWEST + 2), 9.995 * 10.0 ** (LOWEST + EXPONENTS + 1)
@@ -29,6 +31,8 @@ class NumberEncoding:
     sizes: tuple[int, ...]
     split: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
     join: Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+    __repr__ = with_shapes
 
     @property
     def vocabulary(self) -> int:

@@ -347,3 +347,17 @@ def test_a_mark_without_a_number_has_no_name_in_the_legend() -> None:
     probe, control = (Intervals(["a"], np.array([value]), name) for value, name in ((0.5, "probe"), (np.nan, "control task")))
     figure = Figure("", [Panel([probe, control], "x", "")])
     assert [trace.name for trace in draw_on_screen(figure).data] == ["probe"] and not draw_for_print(figure).legends
+
+
+def test_a_logarithmic_axis_over_few_decades_has_more_than_one_number_in_print() -> None:
+    """Powers of ten alone would leave a half-life between 4 and 50 with one tick."""
+    line = Line(np.arange(3.0), np.array([4.0, 11.0, 50.0]))
+    sheet = draw_for_print(Figure("", [Panel([line], "x", "y", y_log=True)]))
+    sheet.draw_without_rendering()
+    low, high = sheet.axes[0].get_ylim()
+    shown = [
+        text.get_text()
+        for place, text in zip(sheet.axes[0].get_yticks(), sheet.axes[0].get_yticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert shown == ["5", "10", "20", "50"]

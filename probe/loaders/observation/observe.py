@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ....kernels.operators.transition import Transition
 from ....kernels.recurrence import TapRequest
+from ....kernels.shown import with_shapes
 from ...errors import StatescopeError, UnknownNameError, unknown_name
 from ...models.hooked import HookedModel
 from ...results.gates import Gates
@@ -103,6 +104,8 @@ class ObservedRun:
     parts: dict[int, list[dict[str, Tensor]]] = field(default_factory=dict)
     fixed: dict[int, dict[str, Any]] = field(default_factory=dict)
     gates: dict[int, list[dict[str, Tensor]]] = field(default_factory=dict)
+
+    __repr__ = with_shapes
 
     @property
     def tokens(self) -> Tensor | None:
