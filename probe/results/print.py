@@ -127,13 +127,12 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
     if panel.level is not None:
         height, name = panel.level
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    for log, name, scale, axis in (
-        (panel.x_log, "x", axes.set_xscale, axes.xaxis),
-        (panel.y_log, "y", axes.set_yscale, axes.yaxis),
-    ):
-        if log:
-            scale("log")
-            _set_log_ticks(axis, panel.ticks_between_powers(name))
+    if panel.x_log:
+        axes.set_xscale("log")
+        _set_log_ticks(axes.xaxis, panel.ticks_between_powers("x"))
+    if panel.y_log:
+        axes.set_yscale("log")
+        _set_log_ticks(axes.yaxis, panel.ticks_between_powers("y"))
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
@@ -234,7 +233,7 @@ def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
     text: dict[str, Any] = {"fontsize": SMALLEST, "color": REFERENCE}
     if across:
         axes.axvline(value, **style)
-        beside = {"xytext": (2, 0), "textcoords": "offset points"}
+        beside: dict[str, Any] = {"xytext": (2, 0), "textcoords": "offset points"}
         axes.annotate(for_matplotlib(name), (value, 1), xycoords=("data", "axes fraction"), ha="left", va="top", **beside, **text)
     else:
         axes.axhline(value, **style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -104,7 +104,7 @@ def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: 
         drawn.add_annotation(x=1, xref="x domain", y=at, xanchor="right", yanchor="bottom", **text, **place)
 
 
-def _scale(panel: Panel, axis: str) -> dict[str, Any]:
+def _scale(panel: Panel, axis: Literal["x", "y"]) -> dict[str, Any]:
     """A logarithmic axis has ticks at powers of ten, or over less than two decades at 1, 2 and 5 times these.
 
     plotly by itself would write the 2 and the 5 alone, and small.

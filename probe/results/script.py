@@ -122,14 +122,10 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
         yield f"axes.plot(np.cos(angle), np.sin(angle), color={REFERENCE!r}, linewidth=0.6, zorder=0)"
     if panel.level is not None:
         yield from _level(*panel.level, across=any(isinstance(mark, Intervals) for mark in panel.marks))
-    for log, name in ((panel.x_log, "x"), (panel.y_log, "y")):
-        if log:
-            yield f'axes.set_{name}scale("log")'
-            ticks = panel.ticks_between_powers(name)
-            yield f"axes.{name}axis.set_major_locator({'LogLocator(numticks=5)' if ticks is None else f'FixedLocator({ticks})'})"
-            if ticks is not None:
-                yield f'axes.{name}axis.set_major_formatter(FormatStrFormatter("%g"))'
-            yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
+    if panel.x_log:
+        yield from _log_axis("x", panel.ticks_between_powers("x"))
+    if panel.y_log:
+        yield from _log_axis("y", panel.ticks_between_powers("y"))
     for limits, name in ((panel.x_range, "x"), (panel.y_range, "y")):
         if limits is not None:
             yield f"axes.set_{name}lim{tuple(map(float, limits))!r}"
@@ -137,6 +133,16 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
         yield "axes.set_axis_off()"
     if panel.equal:
         yield 'axes.set_aspect("equal", adjustable="datalim")'
+
+
+def _log_axis(name: str, ticks: list[float] | None) -> Iterator[str]:
+    yield f'axes.set_{name}scale("log")'
+    if ticks is None:
+        yield f"axes.{name}axis.set_major_locator(LogLocator(numticks=5))"
+    else:
+        yield f"axes.{name}axis.set_major_locator(FixedLocator({ticks}))"
+        yield f'axes.{name}axis.set_major_formatter(FormatStrFormatter("%g"))'
+    yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
 
 
 def _level(value: float, name: str, *, across: bool) -> Iterator[str]:
