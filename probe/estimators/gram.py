@@ -183,11 +183,12 @@ class FoldedSums:
         across = (own @ part).double()  # of centred features nothing is lost: their sum is near 0
         return Sums(len(rows), part.sum(0).double(), own.double().sum(1), square(part), across.T)
 
-    def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """Compute the scores [P, M, n] of a fold's samples, for weights [P, D, M] and intercepts [P, M]."""
+    def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Iterator[Tensor]:
+        """Compute the scores [P, M, n] of a fold's samples, in chunks, for weights [P, D, M] and intercepts [P, M]."""
         below_each_other = (weights / self.scale[:, None]).mT.flatten(0, 1).to(self.features.dtype)
-        found = torch.cat([below_each_other @ part.T for _, part in self.features.rows(self.folds[fold])], dim=1)
-        return found.view(*intercepts.shape, -1).add_(intercepts.to(found)[..., None])
+        for _, part in self.features.rows(self.folds[fold]):
+            found = below_each_other @ part.T
+            yield found.view(*intercepts.shape, -1).add_(intercepts.to(found)[..., None])
 
     def on_activations(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [D, M] and intercepts [M] of a solution, as weights [M, D] on the activations themselves."""

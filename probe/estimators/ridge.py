@@ -104,10 +104,9 @@ class _Problem:
         totals = {name: torch.zeros(2, len(penalties), dtype=torch.float64) for name in self.targets}
         baselines = {name: metric.baseline(target) for name, target in self.targets.items()}
         for fold, solution in zip(folds, tried, strict=True):
-            scores = self.sums.scores(fold, *solution)
-            for name, (classes, own) in self._split(scores, dim=1).items():
+            for name, answers in self._answers(fold, solution).items():
                 truth = self.targets[name][self.folded[fold]]
-                for index, answer in enumerate(_read(classes, own)):
+                for index, answer in enumerate(answers):
                     parts = metric.parts(answer, truth, baselines[name])
                     totals[name][:, index] += torch.stack([part.sum() for part in parts])
         values = {name: [metric.of_ratio(float(a / b)) for a, b in zip(*total, strict=True)] for name, total in totals.items()}
@@ -120,6 +119,14 @@ class _Problem:
             raw, offset = self.sums.on_activations(chosen[:-1], chosen[-1])
             found[name] = LinearProbe(raw, offset, classes, penalties[best[name]], values[name][best[name]])
         return found
+
+    def _answers(self, fold: int, solution: tuple[Tensor, Tensor]) -> dict[Any, Tensor]:
+        """What the probes of a solution answer to a fold's samples, [P, n] for each target; of scores only a chunk is held."""
+        found: dict[Any, list[Tensor]] = {name: [] for name in self.targets}
+        for scores in self.sums.scores(fold, *solution):
+            for name, (classes, own) in self._split(scores, dim=1).items():
+                found[name].append(_read(classes, own))
+        return {name: torch.cat(parts, dim=1) for name, parts in found.items()}
 
     def _split(self, columns: Tensor, dim: int = -1) -> dict[Any, tuple[Tensor | None, Tensor]]:
         """Of columns [..., M], or M on another axis, those of each target, with its classes."""

@@ -157,6 +157,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ),
     ("p026-two-regimes", result_of("probe.estimators.naive_bayes", "coded", shifted_classes)),
     ("p051-matching", result_of("analyses.similarity.unit_matching", "_correlations", lambda own: 0.9 * own)),
+    ("p051-two-seeds", result_of("analyses.similarity.unit_matching", "_correlations", lambda own: 0.9 * own)),
     ("p071-distances", result_of("analyses.atlas.papers.p071_sliced_wasserstein", "sliced_wasserstein", lambda own: own + 0.01)),
     ("p075-concept-ablation", result_of_method("probe.subspaces.subspace", "Subspace", "_component", lambda own: 0.9 * own)),
     ("p091-output-directions", result_of_method("probe.subspaces.jacobians", "Jacobians", "directions", turned_basis)),
