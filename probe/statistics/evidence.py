@@ -105,7 +105,7 @@ class Evidence:
         if answers.guess is None or not self.permutations or len(answers.groups.unique()) < 2:
             return NAN, NAN
         shuffles = group_shuffles(answers.groups.numpy(), self.permutations, self.seed)
-        found = [self.metric.score(answers.guess, answers.truth[shuffle], answers.baseline) for shuffle in shuffles]
+        found = self.metric.scores(answers.guess, (answers.truth[shuffle] for shuffle in shuffles), answers.baseline)
         own = self.metric.score(answers.guess, answers.truth, answers.baseline)
         sign = 1.0 if self.metric.larger_is_better else -1.0
         return float(np.mean(found)), share_as_large(sign * np.array(found), sign * own)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .groups import expanded_interval, group_bootstrap, group_weights
@@ -50,6 +52,10 @@ class Metric(ABC):
         """The score of all samples together."""
         above, below = self.parts(guess, truth, baseline)
         return self.of_ratio(float(above.sum() / below.sum()))
+
+    def scores(self, guess: Tensor, truths: Iterable[Tensor], baseline: float | Tensor) -> list[float]:
+        """The scores of the same guesses against several truths, such as permuted ones."""
+        return [self.score(guess, truth, baseline) for truth in truths]
 
     def interval(
         self, guess: Tensor, truth: Tensor, baseline: float | Tensor, groups: Tensor, resamples: int, seed: int
@@ -156,42 +162,50 @@ class AreaUnderCurve(LogLoss):
         raise TypeError("the AUC compares samples with each other; it has no parts by sample")
 
     def score(self, guess: Tensor, truth: Tensor, baseline: float | Tensor) -> float:
-        areas = [curve.area(np.ones(len(truth))) for curve in _curves(guess, truth)]
-        return float(np.nanmean(areas)) if areas else float("nan")
+        return self.scores(guess, [truth], baseline)[0]
+
+    def scores(self, guess: Tensor, truths: Iterable[Tensor], baseline: float | Tensor) -> list[float]:
+        ranks, even = _Ranks(guess), np.ones(len(guess))
+        found = (ranks.areas(truth.numpy(), even) for truth in truths)
+        return [float(np.nanmean(areas)) if len(areas) else float("nan") for areas in found]
 
     def interval(
         self, guess: Tensor, truth: Tensor, baseline: float | Tensor, groups: Tensor, resamples: int, seed: int
     ) -> tuple[float, float]:
-        count, curves = len(groups.unique()), _curves(guess, truth)
-        if count < 2 or not curves:
+        count, ranks, classes = len(groups.unique()), _Ranks(guess), truth.numpy()
+        if count < 2:
             return float("nan"), float("nan")
-        drawn = (np.array([curve.area(own) for curve in curves]) for own in group_weights(groups.numpy(), resamples, seed))
+        drawn = (ranks.areas(classes, own) for own in group_weights(groups.numpy(), resamples, seed))
         found = np.array([np.nanmean(areas) for areas in drawn if not np.isnan(areas).all()])
         return expanded_interval(found, count) if len(found) else (float("nan"), float("nan"))
 
 
-class _Curve:
-    """The scores of samples for one class, in order, so that each resample costs a pass over them."""
+class _Ranks:
+    """The scores of samples for each class, in order, so that a truth or a resample costs a pass over them.
 
-    def __init__(self, scores: Tensor, own: Tensor) -> None:
-        _, level = np.unique(scores.double().numpy(), return_inverse=True)
-        self.level, self.own, self.levels = level, own.numpy(), int(level.max()) + 1
+    Of two classes one is ranked, by how much higher its score is, as the other has the same area.
+    """
 
-    def area(self, weights: np.ndarray) -> float:
-        """The area where samples weigh so much, [n]; nan where one of the sides weighs nothing."""
-        above, below = (np.bincount(self.level, weights * side, self.levels) for side in (self.own, ~self.own))
-        if not (above.sum() and below.sum()):
-            return float("nan")
-        lower = np.cumsum(below) - below / 2
-        return float((above * lower).sum() / (above.sum() * below.sum()))
+    def __init__(self, guess: Tensor) -> None:
+        self.numbers = [1] if guess.shape[1] == 2 else list(range(guess.shape[1]))
+        scores = [guess[:, 1] - guess[:, 0]] if guess.shape[1] == 2 else guess.unbind(1)
+        self.levels = [np.unique(own.double().numpy(), return_inverse=True)[1] for own in scores]
+
+    def areas(self, truth: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The area of each class that some samples have and some lack, where samples weigh so much, [n]; nan where one of the
+        sides weighs nothing.
+        """
+        sides = [(level, truth == number) for level, number in zip(self.levels, self.numbers, strict=True)]
+        return np.array([_area(level, own, weights) for level, own in sides if own.any() and not own.all()])
 
 
-def _curves(guess: Tensor, truth: Tensor) -> list[_Curve]:
-    """One for each class that some samples have and some lack; for two classes one, as the other is the same."""
-    held = [number for number in range(guess.shape[1]) if 0 < int((truth == number).sum()) < len(truth)]
-    if guess.shape[1] == 2:
-        return [_Curve(guess[:, 1] - guess[:, 0], truth == 1)] if held else []
-    return [_Curve(guess[:, number], truth == number) for number in held]
+def _area(level: NDArray[np.int64], own: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+    """The probability that one of a class's own samples is on a higher level than another, of which ties count half."""
+    above, below = (np.bincount(level, weights * side, int(level.max()) + 1) for side in (own, ~own))
+    if not (above.sum() and below.sum()):
+        return float("nan")
+    lower = np.cumsum(below) - below / 2
+    return float((above * lower).sum() / (above.sum() * below.sum()))
 
 
 def class_shares(targets: Tensor, values: Tensor) -> Tensor:

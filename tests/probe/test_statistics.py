@@ -136,6 +136,17 @@ def test_samples_without_groups_are_sources_of_their_own() -> None:
         sources_of(torch.tensor([4, 4]), 3)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_scores_of_several_truths_are_those_of_each(classes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    guess = torch.randn(40, classes, generator=generator, dtype=torch.float64).round(decimals=1)
+    truths = [torch.randint(0, classes, (40,), generator=generator) for _ in range(5)]
+    each = [AreaUnderCurve().score(guess, truth, 0.0) for truth in truths]
+    assert AreaUnderCurve().scores(guess, truths, 0.0) == each and len(set(each)) == 5
+    alone = torch.zeros(40, dtype=torch.long)
+    assert math.isnan(AreaUnderCurve().scores(guess, [alone], 0.0)[0])
+
+
 def test_the_exponent_is_that_of_the_power_law() -> None:
     x = np.array([2, 5, 11, 40])
     assert exponent(x, 3 * x**-0.7) == pytest.approx(-0.7, abs=1e-12)
