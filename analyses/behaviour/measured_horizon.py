@@ -25,7 +25,7 @@ from ..models import Models, length_of, named_models, transitions_of
 from ..spectra.lasting_directions import directions_of
 from .results.measured_horizon import FADED, MeasuredHorizon
 
-SIZE = 1e-3  # of the disturbance, beside the state: far above rounding, and the recurrence is linear
+SIZE = 1e4  # of the disturbance, beside the state, to whose rounding it fades: the recurrence is linear, whatever the size
 
 
 def measured_horizon(models: Models, tokens: Tensor, *, position: int = 0, seed: int = 0) -> MeasuredHorizon:
@@ -69,15 +69,16 @@ def _largest(along: Transition, half: int) -> tuple[Tensor, Tensor]:
 def _followed(model: HookedModel, tokens: Tensor, layer: int, position: int, seed: int) -> Tensor:
     """The mean over sequences of log |difference| beside the disturbance, [H, n]; -inf where it has faded into rounding."""
     place = hook_name(layer, "attn.hook_state")
-    taps = Tap(tuple(range(position, tokens.shape[1])))
+    run: dict[str, Any] = {"names_filter": place, "return_type": None, "stop_at_layer": layer + 1}
+    run["taps"] = Tap(tuple(range(position, tokens.shape[1])))
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens, names_filter=place, return_type=None, taps=taps)
+        _, cache = model.run_with_cache(tokens, **run)
         before = cache[place]
         change = torch.randn(before[:, 0].shape, generator=generator_for(seed), dtype=torch.float64).to(before.real)
         change = change * SIZE * before[:, 0].abs().mean().clamp(min=1e-6)
         change = change.to(before.dtype)
         edits = {place: [Edit(position, "add", change)]}
-        _, cache = model.run_with_cache(tokens, names_filter=place, return_type=None, taps=taps, edits=edits)
+        _, cache = model.run_with_cache(tokens, edits=edits, **run)
     gap = (cache[place] - before).to(torch.promote_types(before.dtype, torch.float64)).flatten(3)
     sizes = gap.norm(dim=-1) / change.flatten(2).norm(dim=-1)[:, None].to(torch.float64)
     logs: Tensor = sizes.log().mean(0).T.cpu()
