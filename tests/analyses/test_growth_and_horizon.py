@@ -70,6 +70,10 @@ def test_a_disturbance_is_followed_down_to_a_billionth_in_float32() -> None:
     table = measured_horizon(model, TOKENS).table
     np.testing.assert_allclose(table["measured_exponent"], -0.3, rtol=2e-3)
     np.testing.assert_allclose(np.log(table["distance"]), -0.3 * table["tokens"], atol=0.05)
+    for layer in range(2):
+        model.mixer(layer).log_decay.copy_(torch.tensor([-0.3, -5.0]))
+    faded = measured_horizon(model, TOKENS)
+    assert "layer 1, nats a token by head, measured (predicted): -0.3 (-0.3), faded before the second half" in faded.summary()
 
 
 def test_a_disturbance_is_the_product_of_the_transitions() -> None:

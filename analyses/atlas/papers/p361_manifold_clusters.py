@@ -34,7 +34,7 @@ REDUCTION = Axes("rate reduction", "step", "nats")
 class CurvesAreToldApart(Claim, kind="p361-manifold-clusters"):
     """Curves on the unit sphere of R^10, with noise."""
 
-    seeds: tuple[int, ...] = tuple(range(14, 22))
+    seeds: tuple[int, ...] = tuple(range(14, 17))
     """These seeds are others than 0 to 13, on which the settings were tried out and the spread was seen."""
     points: int = 120
     """Each curve has this many points."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from ....probe.results.figure import Figure, Line, Panel
 from ....probe.results.result import Result
 
@@ -31,9 +33,13 @@ class MeasuredHorizon(Result, kind="measured_horizon"):
     def summary(self) -> str:
         lines = []
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            heads = own.groupby("head").first().dropna(subset="measured_exponent")
-            pairs = [f"{row.measured_exponent:.3f} ({row.exponent:.3f})" for row in heads.itertuples()]
-            said = ", ".join(pairs) if pairs else "the disturbance fades in every head before half of the tokens"
+            heads = own.groupby("head")[["measured_exponent", "exponent"]].first().itertuples()
+            said = ", ".join(
+                "faded before the second half"
+                if np.isnan(head.measured_exponent)
+                else f"{head.measured_exponent:.2g} ({head.exponent:.2g})"
+                for head in heads
+            )
             lines.append(f"{model}, layer {layer}, nats a token by head, measured (predicted): {said}")
         return "\n".join(lines)
 
@@ -47,4 +53,10 @@ class MeasuredHorizon(Result, kind="measured_horizon"):
                 lines.append(Line(x, own["distance"].to_numpy(), f"layer {layer}, head {head}"))
                 lines.append(Line(x, own["predicted"].to_numpy(), "predicted", dashed=True))
             panels.append(Panel(lines, "tokens since the disturbance", "distance", str(model), y_log=True))
-        return Figure(self.title, panels, alt=f"Fading of a disturbance of the state. {self.summary()}")
+        return Figure(
+            self.title,
+            panels,
+            alt=f"Fading of a disturbance of the state. {self.summary()}",
+            caption="Beside the disturbance, mean of the logs over sequences. A random one loses its other directions at first, "
+            "and falls as steeply as predicted in the end.",
+        )
