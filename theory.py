@@ -21,6 +21,7 @@ from .analyses.kernel_regression.self_distillation import self_distillation
 from .analyses.kernel_regression.student_process import student_process
 from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
+from .analyses.lazy.linear_network import LinearTrajectory, aligned_mode, balanced_network
 from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
 from .analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
 from .analyses.lazy.tangent_model import TangentModel, disentanglement_error
@@ -52,6 +53,7 @@ __all__ = [
     "DenseNetwork",
     "HierarchicalNetwork",
     "KernelModes",
+    "LinearTrajectory",
     "ManyHeadedAttention",
     "NarrowNetwork",
     "RecurrentNetwork",
@@ -63,6 +65,8 @@ __all__ = [
     "TangentSpectrum",
     "TileStore",
     "WideRecurrence",
+    "aligned_mode",
+    "balanced_network",
     "batch_outlier",
     "by_layer",
     "choose_by_coding_rate",
