@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .drawn import PRINTED, DrawnFigure
+from .figure import Figure
 from .result import Result
 from .script import numbered_frame, script_of
 from .text import visible_lines
@@ -44,12 +45,19 @@ def caption(result: Result, figure: DrawnFigure, provenance: Mapping[str, Any]) 
     """What a caption has to say: what is shown, what the error bars are, how many, which seed. To be written out by hand."""
     drawn = figure.specification
     lines = [f"{drawn.title}. {drawn.caption}".strip(), result.summary()]
-    bars = [f"{name}: {meaning}" for name, meaning in result.columns.items() if name in ("low", "high")]
-    lines.append("Error bars and bands. " + "; ".join(bars) + "." if bars else "No error bars: TODO say why none are needed.")
+    lines.append(_bars(result, drawn))
     counts = {key: value for key, value in result.about.items() if isinstance(value, int | float | str)}
     lines.append("Measured with: " + (", ".join(f"{key} {value}" for key, value in counts.items()) or "TODO") + ".")
     lines.append(f"{len(result.table)} rows of {result.kind}; seed {provenance.get('seed', 'TODO')}.")
     return visible_lines("\n\n".join(lines)) + "\n"
+
+
+def _bars(result: Result, drawn: Figure) -> str:
+    """What the bars and bands that are drawn say: as the columns tell it, or the figure, which may be of several results."""
+    if not any(getattr(mark, "low", None) is not None for panel in drawn.panels for mark in panel.marks):
+        return "No error bars: TODO say why none are needed."
+    ends = [f"{name}: {meaning}" for name, meaning in result.columns.items() if name in ("low", "high")]
+    return f"Error bars and bands. {'; '.join(ends) or drawn.caption.rstrip('.') or 'TODO say what they are'}."
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
+from .manifest import in_short
 from .run import Run
 
 
@@ -15,14 +16,15 @@ def provenance_of(run: Run, name: str, where: Mapping[str, Any], **more: Any) ->
     where: the selection that is drawn. more: what else is known, such as the address of a page.
     """
     manifest, file = run.manifest, f"results/{name}.parquet"
+    study, seeds = manifest.subject
     return {
         "run": run.path.name,
         "result": name,
         "file": file,
         "sha256": manifest.files[file].sha256,
         "selection": dict(where),
-        "study": manifest.study,
-        "seed": manifest.seed,
+        "study": study,
+        "seed": seeds[0] if len(seeds) == 1 else in_short(seeds),
         "created": manifest.created,
         "configuration": dict(manifest.configuration),
         "packages": dict(manifest.packages),

@@ -17,6 +17,7 @@ from printed import Counting, call
 
 from statescope import Run
 from statescope.app.cli import main
+from statescope.probe.runs.provenance import provenance_of
 from statescope.probe.runs.run import list_runs
 
 
@@ -217,3 +218,10 @@ def test_the_help_names_what_stands_behind_a_command_and_breaks_no_sentence(caps
     told = said.partition("CSV or Parquet")[2].partition("--label")[0]
     lines = [" ".join(line.strip("│╭╮╰╯─").split()) for line in told.splitlines()]
     assert "sequence" in told and min(map(len, lines[1 : next(at for at, line in enumerate(lines) if "together" in line)])) > 30
+
+
+def test_the_record_of_a_figure_names_every_seed_of_its_run(tmp_path: Path) -> None:
+    run = Counting().over((0, 1)).run(tmp_path / "both")
+    record = provenance_of(run, "counts", {})
+    assert record["seed"] == "0-1" and record["study"] == "command_line_counting"
+    assert provenance_of(Counting().run(tmp_path / "one"), "counts", {})["seed"] == 0

@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 from example_results import HOSTILE, example_curve, example_figure, example_scores, hostile_figure
 
-from statescope.probe.results.bundle import bundle
+from statescope.probe.results.bundle import bundle, caption
 from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Figure
+from statescope.probe.results.over_seeds import over_seeds
 from statescope.probe.results.print import draw_for_print
 from statescope.probe.results.script import script_of
 from statescope.probe.results.style import STYLES
@@ -103,3 +104,11 @@ def test_a_bundle_has_all_forms_the_numbers_and_where_they_come_from(tmp_path: P
     assert told["value"].tolist() == kept["value"].tolist() == scores.figure().to_frame()["value"].tolist()
     words = (folder / "caption.txt").read_text()
     assert "lower end of its 95% interval" in words and "seed 7" in words and "control by context" in words
+
+
+def test_a_caption_says_what_the_bands_over_seeds_are() -> None:
+    """The columns of such a result hold no interval; its figure draws one."""
+    both = over_seeds({0: example_scores(), 1: example_scores()})
+    words = caption(both, both.figure(), {"seed": "0-1"})
+    assert "Error bars and bands. mean and 95% interval over 2 seeds." in words and "seed 0-1" in words
+    assert "No error bars" in caption(example_curve(), example_curve().figure(), {})
