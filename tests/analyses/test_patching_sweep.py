@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, attribute_states
-from statescope.analyses.behaviour.patching_sweep import patching_sweep
+from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, attribute_states, generator_for
+from statescope.analyses.behaviour.patching_sweep import _random, patching_sweep
 from statescope.probe.interventions.patching import last_logit_difference
 
 METRIC = last_logit_difference(1, 2)
@@ -144,3 +144,13 @@ def test_attribution_costs_as_many_runs_whatever_the_number_of_places(pairs: tup
     table = found.to_frame().set_index(["hook", "position"])["effect"]
     assert table["blocks.0.attn.hook_state", 4] == 0  # nothing reads a state behind the last token
     assert (table[["blocks.1.hook_resid_pre"]].xs(4, level="position") != 0).all()
+
+
+def test_a_random_move_is_one_direction_as_far_as_each_pair_moves_and_where_it_moves() -> None:
+    """A direction for each pair would average out; a move of other heads is no null of this one's."""
+    change = torch.randn(5, 3, 4, generator=generator_for(0, 1))
+    change[:, 1] = 0
+    moves = _random(change, generator_for(0, 2))
+    torch.testing.assert_close(moves.flatten(1).norm(dim=1), change.flatten(1).norm(dim=1))
+    assert int(torch.linalg.matrix_rank(moves.flatten(1), rtol=1e-5)) == 1 and bool((moves[:, 1] == 0).all())
+    assert not torch.equal(moves, _random(change, generator_for(0, 3)))
