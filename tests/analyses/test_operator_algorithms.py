@@ -119,6 +119,36 @@ def test_a_block_finds_what_is_multiple() -> None:
         Krylov(with_spectrum(values), torch.ones(64, 2, dtype=torch.float64))
 
 
+def test_a_column_that_has_all_but_converged_leaves_the_basis_orthonormal() -> None:
+    """What is left of it is rounding of the other: its direction has to be made orthogonal again once it is a unit long."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(40, 2, generator=generator, dtype=torch.float64)
+    start[:, 0] = 1e-9 * start[:, 0] + torch.eye(40, dtype=torch.float64)[0]
+    matrix = torch.diag(torch.linspace(1, 40, 40, dtype=torch.float64).flip(0))
+    krylov = Krylov(DenseOperator(matrix, self_adjoint=True), start)
+    for _ in range(6):
+        krylov.grow()
+    basis = krylov.basis
+    eye = torch.eye(krylov.applied, dtype=torch.float64)
+    torch.testing.assert_close(basis.T @ basis, eye, rtol=0, atol=1e-13)
+    torch.testing.assert_close(basis.T @ matrix @ basis, krylov.matrix, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_complex_operator_is_the_same_within_its_basis(block: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(12, 12, generator=generator, dtype=torch.complex128)
+    matrix = drawn + drawn.mH
+    krylov = Krylov(DenseOperator(matrix, self_adjoint=True), torch.randn(12, block, generator=generator, dtype=torch.complex128))
+    for _ in range(4):
+        krylov.grow()
+    within = krylov.basis.mH @ matrix @ krylov.basis
+    assert float(within.imag.abs().max()) > 0.1 or block == 1
+    torch.testing.assert_close(krylov.matrix, within, rtol=0, atol=1e-12)
+    found = top_eigenpairs(DenseOperator(matrix, self_adjoint=True), 3, generator, block=block)
+    torch.testing.assert_close(found.values, torch.linalg.eigvalsh(matrix).flip(0)[:3], rtol=1e-10, atol=0)
+
+
 def test_a_space_that_ends_early_is_no_error() -> None:
     found = top_eigenpairs(with_spectrum(torch.cat([torch.ones(30), 2 * torch.ones(10)]).double()), 2, generator())
     torch.testing.assert_close(found.values, torch.tensor([2.0, 1.0]).double())
