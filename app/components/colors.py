@@ -30,8 +30,12 @@ def token_values(reading: LiveReading, where: Any = st) -> tuple[str, list[float
         along = partial(read_along, reading.live.model, reading.tensor, direction)
         options[f"direction {name}"] = partial(reading.compute, "along", along, name)
     first = next((place for place, name in enumerate(options) if name != PLACE), 0)
-    chosen = choose("colour by", list(options), "colour", where=where, index=first)
-    return chosen, list(options[chosen]())
+    chosen = choose("colour by", list(options), "colour", where=where, index=first, format_func=_in_words)
+    return _in_words(chosen), list(options[chosen]())
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def run_directions(reading: LiveReading) -> Mapping[str, Direction]:

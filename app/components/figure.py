@@ -38,7 +38,7 @@ def show(
     """Draw the rows of a result, with its summary and its exports below. What cannot be drawn is told, and hides nothing else.
 
     where: a selection, which may name columns that this result does not have. words: with the summary. panels: those to draw
-        on the page, where another chart shows the rest already; files have all. narrow: with one panel a row.
+        on the page, where another chart shows the rest already; files have all. narrow: half of the page, a panel a row.
     """
     own = {column: value for column, value in where.items() if column in result.table.columns}
     rows = rows_of(result, own)
@@ -50,7 +50,7 @@ def show(
         figure = rows.figure()
         drawn = figure.specification
         on_page = replace(drawn, panels=drawn.panels[panels], columns=1 if narrow else drawn.columns)
-        chart = draw_on_screen(on_page, dark=is_dark())
+        chart = draw_on_screen(on_page, dark=is_dark(), width=0.5 if narrow else 1.0)
         frame, summary = figure.to_frame(), rows.summary()
     except Exception as error:  # a table of the right columns may hold anything
         st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")

@@ -24,10 +24,24 @@ WINDOW = 256  # tokens
 CHART = (
     f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
     + """
-const NARROW = 560;
+const NARROW = 560, LONGEST = 18, FEW = 4;  // pixels, letters of a line, names down a panel
+const PLOT = 168, ABOVE = 22, BELOW = 90;  // pixels of a panel, above it and below
+
+// Long names beside a narrow chart would leave no room for it.
+function wrap(name) {
+    const lines = [""];
+    for (const word of String(name).split(" ")) {
+        if (lines.at(-1) && lines.at(-1).length + word.length > LONGEST) lines.push(word);
+        else lines.push(`${lines.pop()} ${word}`.trim());
+    }
+    return lines.join("<br>");
+}
 
 // On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar.
 function stack(figure) {
+    for (const [name, axis] of Object.entries(figure.layout)) {
+        if (name.startsWith("yaxis") && axis.ticktext && axis.ticktext.length <= FEW) axis.ticktext = axis.ticktext.map(wrap);
+    }
     const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
     const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
     const pairs = [...new Set(figure.data.map(pair))];
@@ -38,18 +52,21 @@ function stack(figure) {
         const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
         return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
+    // Long names stand upright below a panel.
+    const across = pairs.flatMap(own => figure.layout[own.split(",")[0]].ticktext || []);
+    const high = pairs.length * (PLOT + ABOVE + BELOW + 7 * Math.max(0, ...across.map(name => String(name).length - 4)));
     pairs.forEach((own, index) => {
         const [x, y] = own.split(",");
-        const top = 1 - (index + 0.08) / pairs.length;
+        const top = 1 - index / pairs.length - ABOVE / high;
         figure.layout[x].domain = [0, 0.84];
-        figure.layout[y].domain = [top - 0.6 / pairs.length, top];
+        figure.layout[y].domain = [top - PLOT / high, top];
         if (figure.layout[y].showticklabels === false) figure.layout[y].showticklabels = true;
         if (titles[index]) Object.assign(titles[index], { x: 0.42, y: top });
         figure.data.filter(trace => pair(trace) === own && trace.colorbar && trace.colorbar.x !== undefined).forEach(trace =>
-            Object.assign(trace.colorbar, { x: 0.85, y: top - 0.3 / pairs.length, len: 0.6 / pairs.length }));
+            Object.assign(trace.colorbar, { x: 0.85, y: top - PLOT / 2 / high, len: PLOT / high }));
     });
     const names = figure.data.filter(trace => trace.showlegend).length;
-    figure.layout.height = 280 * pairs.length + 18 * names;
+    figure.layout.height = high + 18 * names;
     if (figure.layout.legend) figure.layout.legend.y = -0.18 / pairs.length;
     if (figure.layout.title) figure.layout.title.font = { size: 13 };
 }

@@ -113,7 +113,7 @@ def _draw_table(shown: Sequence[Paper], status: Mapping[str, str]) -> None:
             "year": st.column_config.NumberColumn("year", format="%d", width=50),
             "paper": st.column_config.TextColumn("paper", width=60),
             "set": st.column_config.TextColumn("set", width=70),
-            "room": st.column_config.TextColumn("room", width=260),
+            "room": st.column_config.TextColumn("room", width=210),
         },
     )
 

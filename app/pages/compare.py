@@ -36,14 +36,14 @@ class Compare(FolderPage, kind="compare"):
         if first is None or not others:
             st.info("Two runs are needed to compare.", icon=":material/info:")
             return
-        second = choose(f"{first} beside", others, "beside")
+        second = choose(f"{first} beside", others, "beside", where=st.columns(2)[0])
         runs = [Run(runs_folder() / name) for name in (first, second)]
         _tell_differences(*runs)
         common = [name for name, kind in kinds_of(runs[0]).items() if kind is not None and kinds_of(runs[1]).get(name) == kind]
         if not common:
             st.info("These runs have no result in common.", icon=":material/info:")
             return
-        name = choose("result", common, "result", format_func=lambda name: name.replace("_", " "))
+        name = choose("result", common, "result", where=st.columns(2)[0], format_func=lambda name: name.replace("_", " "))
         read = [(run, read_result(run, name)) for run in runs]
         sound: list[tuple[Run, Result]] = [(run, result) for run, result in read if result is not None]
         where = choose_rows([result for _, result in sound])

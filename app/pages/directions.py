@@ -52,14 +52,17 @@ class Directions(Page, kind="directions"):
             where = {}
             if isinstance(result, DirectionCosines) and len(result.selectors["metric"]) > 1:
                 st.subheader(result.title)
-                where["metric"] = choose("metric", [None, *result.selectors["metric"]], "metric", format_func=all_or)
+                box = st.columns(4)[0]
+                where["metric"] = choose("metric", [None, *result.selectors["metric"]], "metric", where=box, format_func=all_or)
             show(OfRun(run), name, result, where)
 
 
 def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     """One sequence, token by token, along one direction."""
     names = list(dict.fromkeys(result.table["direction"]))
-    direction = choose("direction", names, "direction", format_func=lambda value: str(value).replace("_", " "))
+    direction = choose(
+        "direction", names, "direction", where=st.columns(4)[0], format_func=lambda value: str(value).replace("_", " ")
+    )
     _scrub(run, result.select(direction=direction).table.sort_values("position"), str(direction))
     show(OfRun(run), name, result, {"direction": direction})
 

@@ -41,14 +41,14 @@ class LiveAttention(LivePage, kind="live_attention"):
             st.info("No layer of this model shows what its tokens look at.", icon=":material/info:")
             return
         other = next((layer for layer in layers if shown[layer] != shown[layers[0]]), layers[-1])
-        sides = (("layer", "head", layers[0]), ("beside", "beside_head", other))
-        for column, (key, head_key, first) in zip(st.columns(2), sides, strict=True):
+        sides = (("", "layer", "head", layers[0]), (" beside it", "beside", "beside_head", other))
+        for column, (side, key, head_key, first) in zip(st.columns(2), sides, strict=True):
             with column:
                 boxes = st.columns(2)
-                layer = choose("layer", layers, key, where=boxes[0], index=layers.index(first))
+                layer = choose(f"layer{side}", layers, key, where=boxes[0], index=layers.index(first))
                 heads = list(range(model.mixer(layer).axis_sizes["head"]))
                 same = key != "layer" and layer == layers[0]
-                head = choose("head", heads, head_key, where=boxes[1], index=min(int(same), heads[-1]))
+                head = choose(f"head{side}", heads, head_key, where=boxes[1], index=min(int(same), heads[-1]))
                 _draw(reading, layer, head, key)
         if st.toggle("All layers and heads in numbers", key="attention-measures"):
             _measure(reading)

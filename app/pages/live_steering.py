@@ -30,7 +30,7 @@ class LiveSteering(LivePage, kind="live_steering"):
     )
 
     def draw(self, reading: LiveReading) -> None:
-        model, kept, columns = reading.live.model, run_directions(reading), st.columns(4)
+        model, kept, columns = reading.live.model, run_directions(reading), st.columns([3, 1.5, 4, 2.5])
         stateful = [layer for layer in range(model.layers) if model.has_state(layer)]
         of_state = [*ON_KEYS, SCALE] if stateful else []
         named = {f"direction {name}": direction for name, direction in kept.items()}

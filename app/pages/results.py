@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import streamlit as st
+
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_rows
@@ -24,6 +26,7 @@ class Results(Page, kind="results"):
         self.head()
         if not results:
             return
-        name = choose("result", list(results), "result", format_func=lambda name: name.replace("_", " "))
+        box = st.columns(2)[0]
+        name = choose("result", list(results), "result", where=box, format_func=lambda name: name.replace("_", " "))
         caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
         show(OfRun(run), name, results[name], choose_rows([results[name]]))

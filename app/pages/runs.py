@@ -76,8 +76,8 @@ def _fits(facts: RunFacts, tags: Sequence[str], words: str, status: str, study: 
 
 
 def _table(shown: Sequence[RunFacts], tags: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """What stands in the table."""
-    return pd.DataFrame(
+    """What stands in the table; of how far a run is, of tags and of notes only where there are any."""
+    table = pd.DataFrame(
         {
             "run": [visible(facts.name) for facts in shown],
             "status": [f"{SIGNS[facts.status]} {facts.status}" for facts in shown],
@@ -91,6 +91,12 @@ def _table(shown: Sequence[RunFacts], tags: Mapping[str, Sequence[str]]) -> pd.D
             "note": [visible(facts.note) for facts in shown],
         }
     )
+    empty = {
+        "done": all(facts.done is None for facts in shown),
+        "tags": not any(tags.get(facts.name) for facts in shown),
+        "note": not any(facts.note for facts in shown),
+    }
+    return table.drop(columns=[name for name, is_empty in empty.items() if is_empty])
 
 
 def _offer_tags(name: str, tags: Mapping[str, Sequence[str]]) -> None:

@@ -20,12 +20,14 @@ ICON = (
 )
 
 
-# Streamlit puts the menu above all else in the side bar, where a low screen hides the run that the menu's pages are about.
-RUN_FIRST = """<style>
+# Streamlit puts the menu above all else in the side bar, where a low screen hides the run that the menu's pages are about; and
+# leaves a tenth of the screen empty above a page.
+LOOK = """<style>
 [data-testid=stSidebarContent] { display: flex; flex-direction: column; reading-flow: flex-visual; }
 [data-testid=stSidebarNav] { order: 1; padding-top: 0; }
 [data-testid=stSidebarUserContent] { padding-top: 0; padding-bottom: 0.5rem; }
 [data-testid=stSidebarNavSeparator] { display: none; }
+[data-testid=stMainBlockContainer] { padding-top: 3.5rem; }
 </style>"""
 MOST_TOLD = 3
 
@@ -35,7 +37,7 @@ def main() -> None:
     st.set_page_config("statescope", page_icon=ICON, layout="wide")
     runs = runs_there_are()
     sound = [facts.name for facts in runs if facts.status != "damaged"]
-    st.html(RUN_FIRST)
+    st.html(LOOK)
     with st.sidebar:
         st.title("statescope")
         st.caption(f"runs in {literal(runs_folder())}")

@@ -18,13 +18,15 @@ from .text import for_plotly
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
-LETTERS_ACROSS, ROWS_DOWN = 80, 20  # that stand beside each other at the width and height of a figure on a page
+LETTERS_ACROSS, ROWS_DOWN = 80, 14  # that stand beside each other at the width and height of a figure on a page
 MOST_POWERS = 6  # of ten, along an axis
 CLEAR = "rgba(0,0,0,0)"
 
 
-def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
-    """The figure as a plotly figure, with its own template (never the one another library set as a default)."""
+def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) -> go.Figure:
+    """The figure as a plotly figure, with its own template (never the one another library set as a default). width: the share of
+    the page's width that it gets.
+    """
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     titles = [for_plotly(panel.title) for panel in figure.panels]
@@ -33,13 +35,13 @@ def draw_on_screen(figure: Figure, *, dark: bool = False) -> go.Figure:
     series, shown = figure.series, set[str]()
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
-        _draw_panel(drawn, panel, row, column, columns, series, shown)
+        _draw_panel(drawn, panel, row, column, width / columns, series, shown)
         if column > 1 and _left_names(panel) and _left_names(panel) == _left_names(figure.panels[index - 1]):
             drawn.update_yaxes(showticklabels=False, row=row, col=column)
     drawn.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": for_plotly(figure.title), "x": 0, "xanchor": "left"},
-        height=PANEL_HEIGHT * rows * figure.stretch + 90,
+        height=PANEL_HEIGHT * rows * (figure.stretch if width == 1 else max(1.0, figure.stretch)) + 90,
         legend={"orientation": "h", "y": -0.18 / rows, "yanchor": "top"},
         margin={"l": 60, "r": 20, "t": 80, "b": 60},
         barmode="group",
@@ -55,15 +57,14 @@ def _spacing(panels: Sequence[Panel], columns: int) -> float:
     """The share of the width between two columns of panels: room for the names that a panel has on its own."""
     inner = [place for place in range(len(panels)) if place % columns]
     own = [_left_names(panels[place]) for place in inner if _left_names(panels[place]) != _left_names(panels[place - 1])]
-    rows = [mark.rows for place in inner for mark in panels[place].marks if isinstance(mark, Heatmap)]
-    longest = max((len(str(name)) for names in [*own, *rows] for name in names), default=0)
+    longest = max((len(name) for names in own for name in names), default=0)
     return min(max(0.1, longest / LETTERS_ACROSS), 0.6 / columns)
 
 
 def _draw_panel(
-    drawn: go.Figure, panel: Panel, row: int, column: int, columns: int, series: dict[str, Series], shown: set[str]
+    drawn: go.Figure, panel: Panel, row: int, column: int, share: float, series: dict[str, Series], shown: set[str]
 ) -> None:
-    """shown: labels that the legend has already."""
+    """share: of the page's width, that the panel gets. shown: labels that the legend has already."""
     place = {"row": row, "col": column}
     for mark in panel.marks:
         for trace in _traces(mark, series[mark.label], mark.label not in shown, panel):
@@ -77,7 +78,7 @@ def _draw_panel(
         _draw_level(drawn, panel, *panel.level, place)
     drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
     drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
-    _name_axes(drawn, panel, place, columns)
+    _name_axes(drawn, panel, place, share)
     if panel.bare:
         drawn.update_xaxes(visible=False, **place)
         drawn.update_yaxes(visible=False, **place)
@@ -118,11 +119,12 @@ def _scale(panel: Panel, axis: Literal["x", "y"]) -> dict[str, Any]:
 
 
 def _left_names(panel: Panel) -> list[str]:
-    """The names down the left side of a panel of intervals."""
-    return panel.names if any(isinstance(mark, Intervals) for mark in panel.marks) else []
+    """The names down the left side of a panel: of intervals, or of the rows of a map."""
+    rows = [list(map(str, mark.rows)) for mark in panel.marks if isinstance(mark, Heatmap)]
+    return panel.names if any(isinstance(mark, Intervals) for mark in panel.marks) else next(iter(rows), [])
 
 
-def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], columns: int) -> None:
+def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], share: float) -> None:
     """Names stand at whole numbers along an axis: as categories, equal names would fall together and "1e5" be a number."""
     for mark in panel.marks:
         if isinstance(mark, Bars):
@@ -131,8 +133,9 @@ def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], columns: i
             drawn.update_yaxes(**_ticks(panel.names), range=panel.name_range, **place)
         elif isinstance(mark, Heatmap):
             longest = max((len(str(name)) for name in mark.columns), default=1)
-            drawn.update_xaxes(**_ticks(mark.columns, LETTERS_ACROSS // (columns * (longest + 1))), **place)
-            drawn.update_yaxes(**_ticks(mark.rows, ROWS_DOWN), autorange="reversed", **place)
+            drawn.update_xaxes(**_ticks(mark.columns, int(LETTERS_ACROSS * share / (longest + 1))), **place)
+            down = int(ROWS_DOWN * share) if panel.equal else ROWS_DOWN  # as high as it is wide
+            drawn.update_yaxes(**_ticks(mark.rows, down), autorange="reversed", **place)
 
 
 def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:

@@ -25,9 +25,10 @@ OF_RUNS, OF_FOLDERS, OF_MODELS = sorted(Page.kinds()), sorted(FolderPage.kinds()
 
 def held(app: AppTest) -> list[dict[str, Any]]:
     """The charts of a page, once it is seen that they have words and numbers, and that none stands there twice."""
-    assert not app.exception and not app.error
+    assert not app.exception and not app.error and app.header
     drawn = charts(app)
     for chart in drawn:
+        assert chart["layout"]["template"]["layout"]["colorway"][0] != "#000001", "Streamlit's own template reached a figure"
         assert len(chart["alt"].split()) > 3, "no sentence for who cannot see it"
         for bar, values in bars(chart):
             whole = np.unique(values[np.isfinite(values)])

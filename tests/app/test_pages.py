@@ -36,18 +36,6 @@ PAGES = (
 )
 
 
-@pytest.mark.parametrize("run", ["parity", "source"])
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_shows_a_finished_run(finished: Path, monkeypatch: pytest.MonkeyPatch, page: str, run: str) -> None:
-    app = open_app(finished, monkeypatch, page, run=run)
-    assert not app.exception
-    assert not app.error
-    assert app.header
-    for chart in charts(app):
-        assert chart["alt"]
-        assert chart["layout"]["template"]["layout"]["colorway"][0] != "#000001", "Streamlit's own template reached a figure"
-
-
 @pytest.mark.parametrize("page", ["overview"])
 def test_without_a_run_it_says_which_command_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     app = open_app(tmp_path, monkeypatch, page)
