@@ -131,7 +131,7 @@ def test_a_model_of_a_run_is_read_as_its_task_is_written(finished: Path, monkeyp
     (strip,) = components(source, "tokens")
     assert strip["tokens"][:3] == ["x", "␣", "="]
     colours = list(source.selectbox(key="colour").options)
-    assert "in_string" in colours and any(name.startswith("direction ") for name in colours)
+    assert "in string" in colours and any(name.startswith("direction ") for name in colours)
     source.selectbox(key="colour").select("in_string").run()
     assert components(source, "tokens")[0]["values"] == [0, 0, 0, 0, 1, 1, 0, 0], "true after each byte"
 
