@@ -92,7 +92,7 @@ def group_verdict(mixers: MixerConfig | Sequence[MixerConfig | LayerTransitions]
     spectra = [layer.allowed for layer in layers if layer.allowed is not None]
     chosen = [spectrum for spectrum in spectra if spectrum.chosen]
     if any(spectrum.reflections >= needed for spectrum in chosen):
-        return GroupVerdict("possible", f"its elements take {needed} reflections, and a token has as many", 2)
+        return GroupVerdict("possible", f"its elements take {_reflections(needed)}, and a token has as many", 2)
     if cyclic and any(spectrum.turns and spectrum.commutes for spectrum in chosen):
         return GroupVerdict("possible", "a token's complex eigenvalues turn as the group does", 4)
     if (cyclic or group in DIHEDRAL) and sum(spectrum.reflections >= 1 for spectrum in chosen) >= 2:
@@ -105,7 +105,11 @@ def group_verdict(mixers: MixerConfig | Sequence[MixerConfig | LayerTransitions]
         if all(spectrum.commutes for spectrum in spectra):
             return GroupVerdict("impossible", "it counts, and no product of the transitions has a complex eigenvalue", 1)
     few = max((spectrum.reflections for spectrum in chosen), default=0)
-    return GroupVerdict("open", f"its elements take {needed} reflections, a token has {few}; no statement here decides it")
+    return GroupVerdict("open", f"its elements take {_reflections(needed)}, a token has {few}; no statement here decides it")
+
+
+def _reflections(count: int) -> str:
+    return "1 reflection" if count == 1 else f"{count} reflections"
 
 
 def _never_negative(spectrum: AllowedSpectrum) -> bool:

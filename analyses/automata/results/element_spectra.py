@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ....probe.results.figure import Figure, Panel, Points
+from ....probe.results.figure import Figure, Line, Panel, Points
 from ....probe.results.result import Result
 
 SHOWN = 200  # eigenvalues of an element in a figure
@@ -86,21 +86,26 @@ class ElementSpectra(Result, kind="element_spectra"):
             layer, head = self.best(model)
             of_head = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
             for order, own in of_head[of_head["order"] > 1].groupby("order"):
-                clouds = []
+                marks: list[Line | Points] = [_spokes(int(order))]
                 for element in list(dict.fromkeys(own["element"].sort_values()))[:ELEMENTS]:
                     cloud = own[own["element"] == element]
                     cloud = cloud.sample(min(len(cloud), SHOWN), random_state=0)
-                    clouds.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), str(element)))
-                roots = np.exp(2j * np.pi * np.arange(int(order)) / int(order))
-                clouds.append(Points(roots.real, roots.imag, f"roots of unity of order {order}"))
-                title = f"{model}, layer {layer}, head {head}: elements of order {order}"
-                panels.append(Panel(clouds, "real part", "imaginary part", title, equal=True, unit_circle=True))
+                    marks.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), str(element)))
+                title = f"{model}, layer {layer}, head {head}: order {order}"
+                panels.append(Panel(marks, "real part", "imaginary part", title, equal=True, unit_circle=True))
         return Figure(
             self.title,
             panels,
             alt=f"Eigenvalues of transitions in the complex plane by group element. {self.summary()}",
             caption=f"The head nearest to the group; {ELEMENTS} elements of an order and {SHOWN} eigenvalues of each at most.",
         )
+
+
+def _spokes(order: int) -> Line:
+    """A line from 0 to each root of unity of an order."""
+    roots = np.exp(2j * np.pi * np.arange(order) / order)
+    ends = np.column_stack([np.zeros(order), roots, np.full(order, np.nan)]).ravel()
+    return Line(ends.real, np.where(np.isnan(ends.real), np.nan, ends.imag), "to the roots of unity", dashed=True)
 
 
 def _needed(order: int) -> Iterator[NDArray[np.complex128]]:

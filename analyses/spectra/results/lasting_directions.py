@@ -71,8 +71,8 @@ class LastingDirections(Result, kind="lasting_directions"):
             first = own[own["index"] == 1]
             lines.append(
                 f"{model}, layer {layer}: over {self.about['window']} tokens from token {self.about['start']} on the direction "
-                f"that lasts longest has a half-life of {first['half_life'].min():.3g} to {first['half_life'].max():.3g} tokens "
-                f"over heads and sequences, and comes out with a cosine of {first['cosine'].mean():.2f} to what it was"
+                f"that lasts longest {_range(first['half_life'])} over heads and sequences, and comes out with a cosine of "
+                f"{first['cosine'].mean():.2f} to what it was"
             )
         return "\n".join(lines)
 
@@ -85,10 +85,11 @@ class LastingDirections(Result, kind="lasting_directions"):
             power = own.assign(power=own["real"] ** 2 + own["imaginary"] ** 2)
             lives = own.groupby("index")["half_life"].median()
             names = [f"{index}: {_said(life)}" for index, life in lives.items()]
+            most = float(power.groupby(["side", "index", "channel"])["power"].mean().max())
             for side in (BEFORE, AFTER):
                 square = power[power["side"] == side].pivot_table(index="index", columns="channel", values="power")
                 channels = [str(channel) for channel in square.columns]
-                mark = Heatmap(square.to_numpy(), names, channels, "share", limits=(0.0, 1.0))
+                mark = Heatmap(square.to_numpy(), names, channels, "share", limits=(0.0, most))
                 panels.append(Panel([mark], "key channel", "", f"{model}, layer {layer}, head {head}: {side}"))
         return Figure(
             self.title,
@@ -97,6 +98,12 @@ class LastingDirections(Result, kind="lasting_directions"):
             caption=f"Rows are directions with their median half-lives over {self.about['window']} tokens; colours the share of "
             "each channel in a direction, the mean over sequences.",
         )
+
+
+def _range(lives: pd.Series) -> str:
+    if np.isinf(lives.min()):
+        return "does not decay"
+    return f"has a half-life of {lives.min():.3g} to {lives.max():.3g} tokens"
 
 
 def _said(life: float) -> str:
