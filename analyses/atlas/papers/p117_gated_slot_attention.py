@@ -15,7 +15,7 @@ from ....probe.runs.training import Training
 from ....probe.tasks.recall import AssociativeRecall
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
-from ..claim import Claim
+from ..claim import Claim, fresh_seeds
 from ..measurement import Scope, at_least, at_most, equals
 from ..trained import accuracies_of
 
@@ -97,6 +97,8 @@ MORE = "share recalled, slots less gated linear attention of the same state"
 class Recall(Claim, kind="p117-recall"):
     """Models are trained on associative recall at equal state size."""
 
+    seeds: tuple[int, ...] = fresh_seeds(8)
+    """These seeds are others than 0 to 2, on which gated linear attention was found to learn it or not."""
     training: Training = Training(steps=600, batch=32, length=24, learning_rate=1e-2)
     """Both models are trained with these settings."""
     pairs: int = 8

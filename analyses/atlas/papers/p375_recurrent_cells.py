@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self, get_args
+from typing import ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +116,6 @@ def _finite_differences(name: CellName, inputs: Tensor, recurrent: Tensor, bias:
 
 
 RIGHT = "{}: share of positions right, beyond the length of training"
-MODELS = {"LSTM": LSTM(heads=4), "sLSTM": SLSTM(heads=4), "GLA": GatedLinearAttention(heads=4)}
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,7 @@ class StateTracking(Claim):
     """The sequences that test the models have this many tokens."""
     task: Task = Parity()
     """This is the task that the models learn."""
+    heads: ClassVar[int] = 4  # of one layer; with one, an LSTM is the usual one, in which every unit reads every other
 
     paper, scope = "P375", Scope.TRAINED
     measurements = (
@@ -141,7 +141,9 @@ class StateTracking(Claim):
         return replace(self, training=replace(self.training, steps=200, batch=32, length=12, learning_rate=5e-3), length=48)
 
     def experiment(self, seed: int, run: Run) -> Findings:
-        found = accuracies_of(run, seed, MODELS, self.task, self.training, length=self.length)
+        layers = {"LSTM": LSTM, "sLSTM": SLSTM, "GLA": GatedLinearAttention}
+        mixers = {name: layer(heads=self.heads) for name, layer in layers.items()}
+        found = accuracies_of(run, seed, mixers, self.task, self.training, length=self.length)
         return Findings({RIGHT.format(name): share for name, share in found.items()})
 
 
@@ -161,18 +163,19 @@ class TracksS3(StateTracking, kind="p375-s3"):
 
     seeds: tuple[int, ...] = fresh_seeds(3)
     """These seeds are others than 0 to 2, on which the settings were tried out."""
-    training: Training = Training(steps=1500, batch=64, length=8, learning_rate=5e-3)
+    training: Training = Training(steps=2000, batch=64, length=10, learning_rate=5e-3)
     """Each model is trained with these settings."""
-    length: int = 32
+    length: int = 40
     """The sequences that test the models have this many tokens."""
     task: Task = WordProblem("S3")
     """This is the task that the models learn."""
+    heads = 1
 
     statement = (
-        "Trained on the word problem of S3 to length 8 and tested at 32, LSTM and sLSTM solve it; a linear recurrence with "
+        "Trained on the word problem of S3 to length 10 and tested at 40, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
-    note = "The sLSTM solves it on every seed; an LSTM solves it or stays near chance."
+    note = "An LSTM of four heads solves it on some seeds and stays near chance on others."
 
     def small(self) -> Self:
         return replace(self, training=replace(self.training, steps=600, batch=32, length=5, learning_rate=1e-2), length=10)
