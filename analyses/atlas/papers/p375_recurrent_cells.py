@@ -163,19 +163,19 @@ class TracksS3(StateTracking, kind="p375-s3"):
 
     seeds: tuple[int, ...] = fresh_seeds(3)
     """These seeds are others than 0 to 2, on which the settings were tried out."""
-    training: Training = Training(steps=2000, batch=64, length=10, learning_rate=5e-3)
+    training: Training = Training(steps=1500, batch=64, length=16, learning_rate=5e-3)
     """Each model is trained with these settings."""
-    length: int = 40
+    length: int = 64
     """The sequences that test the models have this many tokens."""
     task: Task = WordProblem("S3")
     """This is the task that the models learn."""
     heads = 1
 
     statement = (
-        "Trained on the word problem of S3 to length 10 and tested at 40, LSTM and sLSTM solve it; a linear recurrence with "
+        "Trained on the word problem of S3 to length 16 and tested at 64, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
-    note = "An LSTM of four heads solves it on some seeds and stays near chance on others."
+    note = "An LSTM of four heads, trained to length 8, solved it on some seeds and stayed near chance on others."
 
     def small(self) -> Self:
         return replace(self, training=replace(self.training, steps=600, batch=32, length=5, learning_rate=1e-2), length=10)
@@ -196,7 +196,7 @@ class TracksA5(StateTracking, kind="p375-a5"):
         "Trained on the word problem of A5 to length 12 and tested at 48, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
-    note = "No cell learns it in this budget; an sLSTM trained to length 6 for 2000 steps of 256 reaches 0.10 at length 24."
+    note = "No cell learns it in this budget; an LSTM of one head of 128, trained to length 16 for 2500 steps, reaches 0.15 there."
 
     def small(self) -> Self:
         """With a group of two elements in the place of A5, which no cell learns in so few steps."""
