@@ -196,7 +196,7 @@ class TracksA5(StateTracking, kind="p375-a5"):
         "Trained on the word problem of A5 to length 12 and tested at 48, LSTM and sLSTM solve it; a linear recurrence with "
         "gates in (0, 1) does not."
     )
-    note = "No cell learns it in this budget; an LSTM of one head of 128, trained to length 16 for 2500 steps, reaches 0.15 there."
+    note = "No cell learns it in this budget; an LSTM of one head of 128 that 2500 steps train to length 16 reaches 0.15 there."
 
     def small(self) -> Self:
         """With a group of two elements in the place of A5, which no cell learns in so few steps."""
