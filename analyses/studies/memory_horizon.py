@@ -51,7 +51,7 @@ class MemoryHorizonStudy(Study, kind="memory-horizon"):
     """So many sequences are looked at."""
 
     question: ClassVar[str] = "Does a state forget as fast as the Lyapunov exponents of its transitions predict?"
-    time: ClassVar[str] = "2 min"
+    time: ClassVar[str] = "1 min"
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
