@@ -39,8 +39,12 @@ function wrap(name) {
 
 // On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar.
 function stack(figure) {
+    let tall = PLOT;
     for (const [name, axis] of Object.entries(figure.layout)) {
-        if (name.startsWith("yaxis") && axis.ticktext && axis.ticktext.length <= FEW) axis.ticktext = axis.ticktext.map(wrap);
+        if (!name.startsWith("yaxis") || !axis.ticktext) continue;
+        axis.ticktext = axis.ticktext.map(wrap);
+        if (axis.ticktext.length > FEW) axis.tickfont = { size: 9 };
+        tall = Math.max(tall, 24 * axis.ticktext.length);  // of two lines each
     }
     const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
     const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
@@ -54,16 +58,17 @@ function stack(figure) {
     });
     // Long names stand upright below a panel.
     const across = pairs.flatMap(own => figure.layout[own.split(",")[0]].ticktext || []);
-    const high = pairs.length * (PLOT + ABOVE + BELOW + 7 * Math.max(0, ...across.map(name => String(name).length - 4)));
+    const high = pairs.length * (tall + ABOVE + BELOW + 7 * Math.max(0, ...across.map(name => String(name).length - 4)));
+    const end = figure.data.some(trace => trace.colorbar || (trace.marker && trace.marker.colorbar)) ? 0.84 : 1;
     pairs.forEach((own, index) => {
         const [x, y] = own.split(",");
         const top = 1 - index / pairs.length - ABOVE / high;
-        figure.layout[x].domain = [0, 0.84];
-        figure.layout[y].domain = [top - PLOT / high, top];
+        figure.layout[x].domain = [0, end];
+        figure.layout[y].domain = [top - tall / high, top];
         if (figure.layout[y].showticklabels === false) figure.layout[y].showticklabels = true;
-        if (titles[index]) Object.assign(titles[index], { x: 0.42, y: top });
+        if (titles[index]) Object.assign(titles[index], { x: end / 2, y: top });
         figure.data.filter(trace => pair(trace) === own && trace.colorbar && trace.colorbar.x !== undefined).forEach(trace =>
-            Object.assign(trace.colorbar, { x: 0.85, y: top - PLOT / 2 / high, len: PLOT / high }));
+            Object.assign(trace.colorbar, { x: 0.85, y: top - tall / 2 / high, len: tall / high }));
     });
     const names = figure.data.filter(trace => trace.showlegend).length;
     figure.layout.height = high + 18 * names;

@@ -146,6 +146,10 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
         assert plot(page, "plot._fullLayout.xaxis.domain") == plot(page, "plot._fullLayout.xaxis2.domain")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, "nothing is wider than the screen"
+        page.goto(f"http://127.0.0.1:{port}/probes?run=source")
+        settle(page)
+        room = plot(page, "plot._fullLayout.xaxis._length / plot.clientWidth")
+        assert room > 0.4, "names leave the numbers a good part of the width"
     finally:
         page.set_viewport_size({"width": 1280, "height": 1000})
 

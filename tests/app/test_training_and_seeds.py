@@ -58,6 +58,14 @@ def test_a_run_alone_says_how_to_make_more(seeds: Path, monkeypatch: pytest.Monk
     assert not app.exception and "--seeds" in app.info[0].value
 
 
+def test_a_run_of_several_seeds_is_sent_to_its_own_pages(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds what this page would join, and is not told to run again with several seeds."""
+    configuration = dict(Run(seeds / "other").manifest.configuration)
+    record(seeds / "other", study="seeds", configuration={"kind": "seeds", "study": configuration, "seeds": [0, 1, 2]})
+    app = open_app(seeds, monkeypatch, "seeds", run="other")
+    assert not app.exception and "holds the seeds 0-2 itself" in app.info[0].value and "--seeds" not in app.info[0].value
+
+
 def test_the_step_is_marked_in_every_chart_and_its_numbers_are_told(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_app(seeds, monkeypatch, "training", run="run-1", step="2")
     assert not app.exception and not app.error

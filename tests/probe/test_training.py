@@ -11,7 +11,7 @@ import torch
 
 from statescope import Batch, DeltaNet, Model, ModelConfig, Parity, Training, train
 from statescope.probe.runs.checkpoint import Checkpoints
-from statescope.probe.runs.checkpoint_file import DamagedCheckpointError
+from statescope.probe.runs.checkpoint_file import DamagedCheckpointError, Progress
 from statescope.probe.runs.ledger import Ledger
 from statescope.probe.runs.manifest import Manifest
 from statescope.probe.runs.training import NonFiniteLossError
@@ -91,12 +91,17 @@ def test_a_checkpoint_that_is_not_listed_counts_for_nothing(tmp_path: Path) -> N
     assert Checkpoints(tmp_path / "model").newest == stray
 
 
+def test_what_training_gives_back_is_said_in_one_line() -> None:
+    """Not with the loss of each of its steps."""
+    assert repr(Progress(2, (0.5, 0.25))) == "Progress(2 steps, loss 0.5 at the first and 0.25 at the last)"
+
+
 def saved(path: Path, **changes: torch.Tensor) -> Path:
     """A checkpoint of the model with tensors replaced."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from statescope.probe.runs.checkpoint_file import Progress, save_checkpoint
+    from statescope.probe.runs.checkpoint_file import save_checkpoint
 
     save_checkpoint(path, model(), None, Progress(2, (0.5, 0.25)))
     with safe_open(path, framework="pt") as file:
