@@ -1,6 +1,7 @@
-"""Times of neural-tangents on the cases of `test_tangent_kernels.py`, as JSON: in its own environment, one thread, float64.
+"""Times of neural-tangents on cases of `test_tangent_kernels.py`, as JSON: in its own environment, one thread, float64.
 
-    XLA_FLAGS='--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1' oracle/bin/python neural_tangents_times.py
+    XLA_FLAGS='--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1' \\
+        oracle/bin/python neural_tangents_times.py 'analytic, dense'
 
 The environment is that of `tests/oracles/neural_tangents_values.py` with jax 0.4.23, which empirical kernels need. Compilation is
 not counted, and of its implementations of an empirical kernel the quickest counts. Times are of the processor.
@@ -69,7 +70,8 @@ def empirical(network, x: np.ndarray) -> dict[str, float]:
 def main() -> None:
     cases = json.loads(Path(__file__).with_name("tangent_cases.json").read_text())
     draw, found = np.random.default_rng(0), {}
-    for name, case in cases.items():
+    for name in sys.argv[1:] or cases:
+        case = cases[name]
         make = {"dense": dense, "convolutional": convolutional}[case["family"]]
         network, x = make(case["width"], case["depth"], case["outputs"]), draw.standard_normal(case["inputs"])
         found[name] = analytic(network, x) if case["kernel"] == "analytic" else min(empirical(network, x).values())
