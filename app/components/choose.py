@@ -40,7 +40,11 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
 
 
 def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st, **more: Any) -> N:
-    """A box for a number, bound to the address as `key`."""
+    """A box for a number, bound to the address as `key`. What is no such number in the address is told and dropped."""
+    asked = st.query_params.get(key)
+    if asked is not None and not _is_number(asked, least, most):
+        tell_foreign(key, asked, [f"{least} to {most}"])
+        del st.query_params[key]  # Streamlit's own reading fails on a number too large
     recall(key, default)
     given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params", **more)
     return remember(key, given)
@@ -118,6 +122,15 @@ def remember(key: str, value: T) -> T:
 def all_or(value: object) -> str:
     """How a selector shows a value, and None, which stands for all."""
     return "all" if value is None else str(value)
+
+
+def _is_number(text: str, least: float, most: float) -> bool:
+    """Whether a text is a number in a range, whole where the range is of whole numbers."""
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    return least <= value <= most and (isinstance(least, float) or value.is_integer())
 
 
 def _check_address(key: str, options: Sequence[str]) -> None:

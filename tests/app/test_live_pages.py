@@ -61,6 +61,19 @@ def test_the_state_of_a_typed_text_is_that_of_the_model(no_runs: Path, models: P
     assert facts(app)["norm of the state"] == f"{float(walk.states[1].norm()):.4g}", "a step shows the state of its token"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("generate", value) for value in ("9" * 3000, "inf", "-1", "nan", "x", "1e400")),
+        *(("temperature", value) for value in ("nan", "-0.1", "9" * 3000)),
+    ],
+)
+def test_a_number_that_is_none_is_dropped(no_runs: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
+    app = open_app(no_runs, monkeypatch, "live_lens", **{key: value})
+    assert not app.exception and not app.error
+    assert app.number_input(key=key).value == 0 and key not in app.query_params
+
+
 def test_what_a_model_makes_is_in_the_address_and_marked(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from statescope import load
 
