@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from ....probe.hooks.names import hook_name
 from ....probe.models.config import ModelConfig
 from ....probe.models.model import Model
 from ....probe.runs.run import Run
@@ -103,7 +104,7 @@ class TwoSeeds(Claim, kind="p051-two-seeds"):
         made = [reviewer(run, f"seed{seed}-{i}", seed + 100 * i, self.training, layers=self.layers) for i in range(2)]
         start = Model(ModelConfig(TASK.vocabulary, 32, self.layers, MIXER, seed=seed + 200)).eval()
         held = reviews(seed, 2, 64)
-        hooks = [f"blocks.{layer}.mlp.hook_post" for layer in range(self.layers)]
+        hooks = [hook_name(layer, "mlp.hook_post") for layer in range(self.layers)]
         with torch.no_grad():
             first, second, untrained = (one.run_with_cache(held.tokens, names_filter=hooks)[1] for one in (*made, start))
         matches = [match_units(first[hook].flatten(0, 1), second[hook].flatten(0, 1)).correlation for hook in hooks]
