@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from ...probe.configuration import BadSettingError, Count, NotNegative
@@ -30,6 +30,12 @@ def _made(size: int) -> tuple[MixerConfig, ...]:
     return tuple(kind(heads=2, key_size=size, value_size=16, short_convolution=3) for kind in kinds)
 
 
+def _usual(kind: type[MixerConfig]) -> MixerConfig:
+    """A mixer of two heads, where it has heads; recall needs the token before, which a convolution shows where there is one."""
+    named = {found.name for found in fields(kind)}
+    return kind(**{name: value for name, value in {"heads": 2, "short_convolution": 3}.items() if name in named})
+
+
 @dataclass(frozen=True)
 class RecallMemoryStudy(Study, kind="recall-memory"):
     """Each mixer is trained on associative recall, and stands where its memory puts it."""
@@ -48,6 +54,8 @@ class RecallMemoryStudy(Study, kind="recall-memory"):
         Attention(heads=2),
     )
     """Each of these mixers is trained in a model of its own."""
+    every: bool = False
+    """Every other token mixer there is, of plug-ins too, is trained as well: two heads, and else its usual size."""
     task: AssociativeRecall = field(default_factory=lambda: AssociativeRecall(pairs=8, symbols=16))
     """So many pairs are to be remembered."""
     training: Training = field(default_factory=lambda: Training(steps=800, batch=64, length=32, learning_rate=5e-3))
@@ -67,17 +75,23 @@ class RecallMemoryStudy(Study, kind="recall-memory"):
         if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
             raise BadSettingError(f"names: {len(self.names)} names for {len(self.mixers)} mixers; each needs one of its own")
 
+    def compared(self) -> dict[str, MixerConfig]:
+        """The mixers by the names that results call them by."""
+        others = [MixerConfig.of_kind(kind) for kind in MixerConfig.kinds()] if self.every else []
+        chosen = dict(zip(self.names, self.mixers, strict=True))
+        return chosen | {kind.__name__: _usual(kind) for kind in others if not any(type(one) is kind for one in self.mixers)}
+
     def models(self) -> Mapping[str, ModelConfig]:
         return {
             f"mixer{place}": ModelConfig(
                 self.task.vocabulary, self.width, self.layers, mixer, expansion=self.expansion, seed=self.seed
             )
-            for place, mixer in enumerate(self.mixers)
+            for place, mixer in enumerate(self.compared().values())
         }
 
     def execute(self, run: Run) -> None:
         models, histories = {}, {}
-        for name, (label, config) in zip(self.names, self.models().items(), strict=True):
+        for name, (label, config) in zip(self.compared(), self.models().items(), strict=True):
             models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
         accuracy = run.compute(
             "accuracy_by_length",

@@ -20,8 +20,9 @@ from statescope.analyses.studies.growth import GrowthStudy
 from statescope.analyses.studies.memory_horizon import MemoryHorizonStudy
 from statescope.analyses.studies.recall_memory import RecallMemoryStudy
 from statescope.probe.configuration import BadSettingError
-from statescope.probe.mixers import GRU, Attention, DeltaNet, GatedDeltaNet, GatedLinearAttention, RetNet
+from statescope.probe.mixers import GRU, Attention, DeltaNet, GatedDeltaNet, GatedLinearAttention, MixerConfig, RetNet
 from statescope.probe.runs.training import Training
+from statescope.probe.tasks.base import generator_for
 from statescope.probe.tasks.recall import AssociativeRecall
 
 
@@ -126,8 +127,8 @@ def test_bytes_of_memory_are_those_of_states_and_of_keys_and_values() -> None:
 
 def test_the_study_of_recall(tmp_path: Path) -> None:
     study = RecallMemoryStudy(
-        names=("delta rule, K = 4", "softmax"),
-        mixers=(DeltaNet(heads=2, key_size=4), Attention(heads=2)),
+        names=("delta rule, K = 4", "delta rule, K = 8", "softmax"),
+        mixers=(DeltaNet(heads=2, key_size=4), DeltaNet(heads=2, key_size=8), Attention(heads=2)),
         task=AssociativeRecall(pairs=2, symbols=4),
         training=Training(steps=2, batch=4, length=9),
         width=8,
@@ -135,9 +136,20 @@ def test_the_study_of_recall(tmp_path: Path) -> None:
     )
     result = study.run(tmp_path / "run").result("recall_memory")
     assert isinstance(result, RecallMemory) and set(result.table["family"]) == {"delta rule", "softmax"}
-    assert "bytes" in result.summary() and result.specification().panels[0].x_log
+    sizes, alone = result.specification().panels  # of the two DeltaNets, and of attention, which has one size
+    assert "bytes" in result.summary() and sizes.x_log and [mark.label for mark in sizes.marks] == ["delta rule"]
+    assert [name.partition(":")[0] for name in alone.marks[0].names] == ["softmax"]
     with pytest.raises(BadSettingError, match="1 names for 10 mixers"):
         RecallMemoryStudy(names=("a",))
+
+
+def test_the_study_of_recall_takes_every_mixer() -> None:
+    study = RecallMemoryStudy(every=True)
+    kinds = {type(mixer) for mixer in study.compared().values()}
+    assert kinds == {MixerConfig.of_kind(kind) for kind in MixerConfig.kinds()}
+    assert len(study.compared()) == len(study.mixers) + len(kinds) - len({type(mixer) for mixer in study.mixers})
+    for config in study.models().values():
+        assert bytes_behind(Model(config), study.task.batch(1, 24, "test", generator_for(0)).tokens) > 0
 
 
 def test_the_study_of_horizons(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Line, Panel
+import pandas as pd
+
+from ....probe.results.figure import Figure, Intervals, Line, Panel
 from ....probe.results.result import Result
 from .accuracy_by_length import AccuracyByLength
 
@@ -39,11 +41,21 @@ class RecallMemory(Result, kind="recall_memory"):
         )
 
     def specification(self) -> Figure:
-        """Accuracy by bytes, one curve a family."""
-        lines = []
+        """Accuracy by bytes, one curve a family; families of one size in a panel of their own, the least memory first."""
+        lines, alone = [], []
         for family, own in self.table.sort_values("bytes").groupby("family", sort=False):
+            if len(own) == 1:
+                alone.append(own)
+                continue
             x, y, low, high = (own[name].to_numpy() for name in ("bytes", "accuracy", "low", "high"))
             lines.append(Line(x, y, str(family), low, high, markers=True))
         level = (float(self.about["chance"]), "chance")
-        panel = Panel(lines, "bytes of memory", "accuracy", x_log=True, level=level, y_range=(0.0, 1.02))
-        return Figure(self.title, [panel], columns=1, alt=f"Accuracy of recall by bytes of memory. {self.summary()}")
+        panels = [Panel(lines, "bytes of memory", "accuracy", x_log=True, level=level, y_range=(0.0, 1.02))] if lines else []
+        panels += [_of_one_size(pd.concat(alone))] if alone else []
+        return Figure(self.title, panels, columns=1, alt=f"Accuracy of recall by bytes of memory. {self.summary()}")
+
+
+def _of_one_size(rows: pd.DataFrame) -> Panel:
+    names = [f"{row.model}: {row.bytes:,} bytes" for row in rows.itertuples()]
+    found, low, high = (rows[name].to_numpy(float) for name in ("accuracy", "low", "high"))
+    return Panel([Intervals(names, found, "accuracy", low, high)], "accuracy", "")
