@@ -135,8 +135,10 @@ class Capture:
         found = self.activations[hook]
         if not isinstance(found, StoredActivation) or found.nbytes <= IN_MEMORY:
             return self.features(hook)
-        sequence, place = torch.meshgrid(*map(torch.arange, self.position_table.shape), indexing="ij")
-        return StoredFeatures(found, self._samples(torch.stack([sequence, place], dim=-1)), hook)
+        sequences, positions = found.shape[:2]
+        small = sequences * positions <= torch.iinfo(torch.int32).max
+        every = torch.arange(sequences * positions, dtype=torch.int32 if small else torch.int64)
+        return StoredFeatures(found, self._samples(every.view(sequences, positions)), hook)
 
     def feature_batches(self, hook: str, label: str, size: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
         """The samples that have a label, and the label, `size` at a time: what an eraser's `fit_batches` takes."""

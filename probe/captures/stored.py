@@ -105,21 +105,22 @@ def _names_sequences(index: Any) -> bool:
 class StoredFeatures:
     """The samples of a stored activation as rows [S, D], read when they are asked for; what a tensor of them would be.
 
-    table: [S, 2], the sequence and the place of each sample. `rows[index]` and `rows.split(size)` give tensors,
-    `rows.subset(index)` more of this kind.
+    samples: [S], where each sample stands when the sequences and positions [N, P] are counted in one row: as int32 where that is
+        enough, for there may be more samples than numbers in one. `rows[index]` and `rows.split(size)` give tensors,
+        `rows.subset(index)` more of this kind.
     """
 
     activation: StoredActivation
-    table: Tensor
+    samples: Tensor
     hook: str
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.samples)
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape [S, D], a complex number being two features."""
-        return len(self.table), prod(self.activation.shape[2:]) * (2 if np.dtype(self.activation.dtype).kind == "c" else 1)
+        return len(self.samples), prod(self.activation.shape[2:]) * (2 if np.dtype(self.activation.dtype).kind == "c" else 1)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -131,9 +132,9 @@ class StoredFeatures:
         return True
 
     def __getitem__(self, index: Any) -> Tensor:
-        rows = self.table[index]
-        sequences, place = rows[:, 0].unique(return_inverse=True)
-        return feature_rows(self.activation.read(sequences)[place, rows[:, 1]], self.hook)
+        samples, positions = self.samples[index].long(), self.activation.shape[1]
+        sequences, own = (samples // positions).unique(return_inverse=True)
+        return feature_rows(self.activation.read(sequences)[own, samples % positions], self.hook)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """The rows in their order, `size` at a time."""
@@ -142,7 +143,7 @@ class StoredFeatures:
 
     def subset(self, index: Tensor) -> StoredFeatures:
         """Some of the rows, by number or mask, unread."""
-        return StoredFeatures(self.activation, self.table[index], self.hook)
+        return StoredFeatures(self.activation, self.samples[index], self.hook)
 
     def tensor(self) -> Tensor:
         """All rows, in memory."""
