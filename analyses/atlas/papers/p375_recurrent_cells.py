@@ -178,7 +178,7 @@ class TracksS3(StateTracking, kind="p375-s3"):
     note = "An LSTM of four heads, trained to length 8, solved it on some seeds and stayed near chance on others."
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=600, batch=32, length=5, learning_rate=1e-2), length=10)
+        return replace(self, training=replace(self.training, steps=300, batch=32, length=5, learning_rate=1e-2), length=10)
 
 
 @dataclass(frozen=True)
