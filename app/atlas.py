@@ -31,14 +31,14 @@ def list_papers(folder: Path = RUNS, json: bool = False) -> None:
         json: print JSON instead of a table.
 
     """
-    from ..analyses.atlas.catalogue import papers
+    from ..analyses.atlas.catalogue import declared_claims, papers
 
-    verdicts = _stored(folder)
+    verdicts, there, claimed = _stored(folder), papers(), declared_claims()
     rows = []
-    for paper in papers().values():
-        status = verdicts.get(paper.number, "not measured yet" if paper.has_claims else "absent")
+    for paper in there.values():
+        status = verdicts.get(paper.number, "not measured yet" if paper.number in claimed else "absent")
         rows.append({"number": paper.number, "name": paper.name, "room": paper.room, "set": paper.set, "status": status})
-    others = sorted(verdicts.keys() - papers().keys())  # of claims in a file of somebody's own
+    others = sorted(verdicts.keys() - there.keys())  # of claims in a file of somebody's own
     rows += [{"number": one, "name": one, "room": "", "set": "", "status": verdicts[one]} for one in others]
     if json:
         print(plain.dumps(rows, indent=2, ensure_ascii=False))
@@ -46,8 +46,7 @@ def list_papers(folder: Path = RUNS, json: bool = False) -> None:
     widths = {key: max(len(row[key]) for row in rows) for key in rows[0]}
     for row in [{key: key for key in rows[0]}, *rows]:
         print("  ".join(text.ljust(widths[key]) for key, text in row.items()).rstrip())
-    measurable = sum(paper.has_claims for paper in papers().values())
-    print(f"\n{len(rows)} papers, {measurable} with claims: statescope atlas verify NUMBER")
+    print(f"\n{len(rows)} papers, {len(claimed.keys() & there.keys())} with claims: statescope atlas verify NUMBER")
 
 
 def verify(
