@@ -43,6 +43,8 @@ def main() -> None:
         st.caption(f"runs in {literal(runs_folder())}")
         if sound:
             choose_run(sound)
+            if current_run().status == "running":
+                st.caption("It is still running: what it has not computed yet is missing here.")
         else:
             st.session_state.pop("run", None)  # what was shown is gone
         tell_damaged([facts for facts in runs if facts.status == "damaged"])

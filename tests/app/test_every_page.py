@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,30 @@ def test_a_page_of_a_run(finished: Path, monkeypatch: pytest.MonkeyPatch, page: 
     if not own.always and not names_shown(own, Run(finished / run), pages):
         return  # what a page says that has nothing to show is tested with the pages
     assert held(open_app(finished, monkeypatch, page, run=run))
+
+
+@pytest.fixture
+def running(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder with a run that a process works on: every second of its results is there, and one file that is still written."""
+    run = tmp_path / "runs" / "source"
+    shutil.copytree(finished / "source", run)
+    plain = json.loads((run / "manifest.json").read_text()) | {"outcome": "unfinished"}
+    for late in sorted(name for name in plain["files"] if name.startswith("results/"))[::2]:
+        del plain["files"][late]
+        (run / late).write_bytes((run / late).read_bytes()[:100])
+    (run / "manifest.json").write_text(json.dumps(plain))
+    (run / "progress.json").write_text(json.dumps({"stage": "training: a", "done": 30, "total": 120, "pid": os.getpid()}))
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield run.parent
+
+
+@pytest.mark.parametrize("page", OF_RUNS)
+def test_a_page_of_a_run_that_is_being_written(running: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """It shows what there is, and says that more is to come."""
+    app = open_app(running, monkeypatch, page, run="source")
+    assert not app.exception and not app.error and app.header
+    assert [told.value for told in app.sidebar.caption if told.value.startswith("It is still running")]
 
 
 @pytest.mark.parametrize("page", OF_FOLDERS)
