@@ -47,17 +47,19 @@ def caption(result: Result, figure: DrawnFigure, provenance: Mapping[str, Any]) 
     lines = [f"{drawn.title}. {drawn.caption}".strip(), result.summary()]
     lines.append(_bars(result, drawn))
     counts = {key: value for key, value in result.about.items() if isinstance(value, int | float | str)}
-    lines.append("Measured with: " + (", ".join(f"{key} {value}" for key, value in counts.items()) or "TODO") + ".")
-    lines.append(f"{len(result.table)} rows of {result.kind}; seed {provenance.get('seed', 'TODO')}.")
+    if counts:
+        lines.append("Measured with: " + ", ".join(f"{key} {value}" for key, value in counts.items()) + ".")
+    seed = f"seed {provenance['seed']}" if "seed" in provenance else "no seed was noted"
+    lines.append(f"{len(result.table)} rows of {result.kind}; {seed}.")
     return visible_lines("\n\n".join(lines)) + "\n"
 
 
 def _bars(result: Result, drawn: Figure) -> str:
     """What the bars and bands that are drawn say: as the columns tell it, or the figure, which may be of several results."""
     if not any(getattr(mark, "low", None) is not None for panel in drawn.panels for mark in panel.marks):
-        return "No error bars: TODO say why none are needed."
+        return "No error bars are drawn."
     ends = [f"{name}: {meaning}" for name, meaning in result.columns.items() if name in ("low", "high")]
-    return f"Error bars and bands. {'; '.join(ends) or drawn.caption.rstrip('.') or 'TODO say what they are'}."
+    return f"Error bars and bands. {'; '.join(ends) or drawn.caption.rstrip('.') or 'The result does not say of what'}."
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
