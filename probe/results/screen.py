@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
 from .text import for_plotly
+from .thinning import thinned
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
@@ -25,8 +26,9 @@ CLEAR = "rgba(0,0,0,0)"
 
 def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) -> go.Figure:
     """The figure as a plotly figure, with its own template (never the one another library set as a default). width: the share of
-    the page's width that it gets.
+    the page's width that it gets. Of very many points a part is drawn; see `thinned`.
     """
+    figure = thinned(figure)
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     titles = [for_plotly(panel.title) for panel in figure.panels]

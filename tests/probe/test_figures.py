@@ -361,3 +361,20 @@ def test_a_logarithmic_axis_over_few_decades_has_more_than_one_number_in_print()
         if low <= place <= high
     ]
     assert shown == ["5", "10", "20", "50"]
+
+
+def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
+    """A peak of a curve is kept, the cloud keeps both its ends, and what is exported has every point."""
+    x = np.arange(1_000_000.0)
+    curve, cloud = np.where(x == 123_456, 9.0, np.sin(x / 1e5)), np.cos(x / 1e5)
+    figure = Figure(
+        "large", [Panel([Line(x, curve, "curve")], "x", "y", "a"), Panel([Points(x, cloud, "cloud", x)], "x", "y", "b")]
+    )
+    drawn = draw_on_screen(figure)
+    line, points = drawn.data
+    assert len(line.x) == len(points.x) == 20_000 and max(line.y) == 9.0
+    assert points.x[0] == 0 and points.x[-1] == 999_999 and np.array_equal(points.marker.color, points.x)
+    assert [note.text for note in drawn.layout.annotations[:2]] == [f"{name} (20,000 of 1,000,000 points drawn)" for name in "ab"]
+    assert len(figure.to_frame()) == 2_000_000
+    small = Figure("small", [Panel([Line(x[:9], curve[:9], "curve")], "x", "y", "a")])
+    assert draw_on_screen(small).layout.annotations[0].text == "a"
