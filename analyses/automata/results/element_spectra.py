@@ -84,7 +84,7 @@ class ElementSpectra(Result, kind="element_spectra"):
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.best(model)
-            of_head = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            of_head = self.select(model=model, layer=layer, head=head).table
             for order, own in of_head[of_head["order"] > 1].groupby("order"):
                 marks: list[Line | Points] = [_spokes(int(order))]
                 for element in list(dict.fromkeys(own["element"].sort_values()))[:ELEMENTS]:

@@ -29,7 +29,7 @@ class Homomorphism(Result, kind="homomorphism"):
 
     def best(self, model: str) -> tuple[int, int]:
         """The layer and head of a model whose transitions compose best, on their subspace where they have one."""
-        own = self.table[self.table["model"] == model]
+        own = self.select(model=model).table
         errors = own.assign(kept=own["inside"].fillna(own["error"])).groupby(["layer", "head"])["kept"].mean()
         layer, head = errors.idxmin()
         return int(layer), int(head)
@@ -38,7 +38,7 @@ class Homomorphism(Result, kind="homomorphism"):
         lines = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.best(model)
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            own = self.select(model=model, layer=layer, head=head).table
             said = self.about["heads"][f"{model}, layer {layer}, head {head}"]
             power = sorted(said["power"].items(), key=lambda entry: -entry[1])[:3]
             shares = ", ".join(f"{share:.0%} in {name}" for name, share in power)
@@ -57,7 +57,7 @@ class Homomorphism(Result, kind="homomorphism"):
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.best(model)
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            own = self.select(model=model, layer=layer, head=head).table
             said = self.about["heads"][f"{model}, layer {layer}, head {head}"]
             column = "inside" if said["dimensions"] else "error"
             square = own.pivot(index="first", columns="second", values=column)

@@ -48,7 +48,7 @@ class FixedPoints(Result, kind="fixed_points"):
 
     def busiest(self, model: str) -> tuple[int, int]:
         """The layer and head of a model with the most fixed points."""
-        own = self.table[self.table["model"] == model]
+        own = self.select(model=model).table
         layer, head = own.groupby(["layer", "head"]).size().idxmax()
         return int(layer), int(head)
 
@@ -61,9 +61,8 @@ class FixedPoints(Result, kind="fixed_points"):
             bars.append(Bars(list(KINDS), counts, f"{model}, token {token}"))
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.busiest(model)
-            places = (self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)
             clouds = []
-            for kind, own in self.table[places].groupby("kind", sort=False):
+            for kind, own in self.select(model=model, layer=layer, head=head).table.groupby("kind", sort=False):
                 texts = [f"token {row.token}, radius {row.radius:.3f}" for row in own.itertuples()]
                 clouds.append(Points(own["first"].to_numpy(), own["second"].to_numpy(), str(kind), text=texts))
             panels.append(Panel(clouds, "first axis", "second axis", f"{model}, layer {layer}, head {head}"))

@@ -48,7 +48,7 @@ class SingularValues(Result, kind="singular_values"):
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.widest(str(model))
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            own = self.select(model=model, layer=layer, head=head).table
             largest = own[own["index"] <= SHOWN].groupby("index")
             lines = [Line.of_rows(rows, "position", "value", str(index)) for index, rows in largest]
             title = f"{model}, layer {layer}, head {head}"

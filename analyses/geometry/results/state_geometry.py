@@ -33,7 +33,7 @@ class StateGeometry(Result, kind="state_geometry"):
 
     def liveliest(self, model: str) -> tuple[int, int]:
         """The layer and head of a model that write most."""
-        own = self.table[self.table["model"] == model]
+        own = self.select(model=model).table
         layer, head = own.assign(moved=own["written"].fillna(own["norm"])).groupby(["layer", "head"])["moved"].mean().idxmax()
         return int(layer), int(head)
 
@@ -62,7 +62,7 @@ class StateGeometry(Result, kind="state_geometry"):
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.liveliest(model)
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            own = self.select(model=model, layer=layer, head=head).table
             title = f"{model}, layer {layer}, head {head}"
             ranks = {"effective_rank": "effective rank", "stable_rank": "stable rank", "rank": "rank"}
             panels.append(

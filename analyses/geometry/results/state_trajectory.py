@@ -42,7 +42,8 @@ class StateTrajectory(Result, kind="state_trajectory"):
 
     def liveliest(self, model: str) -> dict[str, int]:
         """The layer and head of a model whose state changes most in the second half of the sequence."""
-        own = self.table[(self.table["model"] == model) & (self.table["position"] >= self.table["position"].max() / 2)]
+        own = self.select(model=model).table
+        own = own[own["position"] >= own["position"].max() / 2]
         layer, head = own.groupby(["layer", "head"])["change"].mean().idxmax()
         return {"layer": int(layer), "head": int(head)}
 

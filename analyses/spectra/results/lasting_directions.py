@@ -50,7 +50,7 @@ class LastingDirections(Result, kind="lasting_directions"):
 
     def longest(self, model: str) -> tuple[int, int]:
         """The layer and head of a model whose first direction lasts longest, on the mean over sequences."""
-        own = self.table[(self.table["model"] == model) & (self.table["index"] == 1)]
+        own = self.select(model=model, index=1).table
         layer, head = own.groupby(["layer", "head"])["exponent"].mean().idxmax()
         return int(layer), int(head)
 
@@ -81,7 +81,7 @@ class LastingDirections(Result, kind="lasting_directions"):
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.longest(str(model))
-            own = self.table[(self.table["model"] == model) & (self.table["layer"] == layer) & (self.table["head"] == head)]
+            own = self.select(model=model, layer=layer, head=head).table
             power = own.assign(power=own["real"] ** 2 + own["imaginary"] ** 2)
             lives = own.groupby("index")["half_life"].median()
             names = [f"{index}: {_said(life)}" for index, life in lives.items()]
