@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...probe.captures.capture import Capture
@@ -126,15 +127,16 @@ class OthelloStudy(Study, kind="othello"):
         for game in range(len(batch.tokens)):
             drawn = torch.randperm(size**2, generator=generator_for(self.seed, 904, game)).tolist()
             move = self.training.length // 2
-            board = [_colour(batch, game, move, square, size) for square in range(size**2)]
+            board = _board(batch, game, move, size)
             mover = {0: 1, 1: -1}.get(int(batch.labels["player"][game, move]))
             if mover is None:
                 continue
             for square in drawn:
-                name = f"square_{square // size}_{square % size}"
-                turned = [-piece if place == square else piece for place, piece in enumerate(board)]
-                wanted, played = (tuple(sorted(legal_moves(pieces, size, mover))) for pieces in (turned, board))
-                if board[square] and wanted and wanted != played and fitted.has(hook, name):
+                place = divmod(square, size)
+                name, turned = f"square_{place[0]}_{place[1]}", board.copy()
+                turned[place] *= -1
+                wanted, played = (_moves(pieces, mover) for pieces in (turned, board))
+                if board[place] and wanted and wanted != played and fitted.has(hook, name):
                     found.append(_Case(game, move, name, int(batch.labels[name][game, move]), wanted, played))
                     break
         return found
@@ -177,9 +179,15 @@ def _wrong_moves(logits: Tensor, legal: tuple[int, ...]) -> float:
     return float(len(likeliest ^ set(legal)))
 
 
-def _colour(batch: Batch, game: int, move: int, square: int, size: int) -> int:
-    """What lies on a square: 1 black, -1 white, 0 nothing."""
-    return {0: 0, 1: 1, 2: -1}[int(batch.labels[f"black_{square // size}_{square % size}"][game, move])]
+def _board(batch: Batch, game: int, move: int, size: int) -> NDArray[np.int64]:
+    """What lies on the squares after a move, [size, size]: 1 black, -1 white, 0 nothing."""
+    labels = [int(batch.labels[f"black_{square // size}_{square % size}"][game, move]) for square in range(size**2)]
+    return np.array([0, 1, -1])[labels].reshape(size, size)
+
+
+def _moves(board: NDArray[np.int64], player: int) -> tuple[int, ...]:
+    """The squares that a player may take, by number."""
+    return tuple(np.flatnonzero(legal_moves(board == player, board == -player)).tolist())
 
 
 def _swap(fitted: FittedProbes, hook: str, case: _Case) -> Tensor:

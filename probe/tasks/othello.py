@@ -6,14 +6,18 @@ Board games as world models: Li et al. 2023 (arXiv:2210.13382), and the mine/you
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
-from torch import Generator
+from numpy.typing import NDArray
+from torch import Generator, Tensor
 
 from .base import IGNORED, Batch, Drawing, Split, Task, check_request
 
-Board = list[int]  # squares row by row: 0 empty, 1 black, -1 white
+Plane = NDArray[np.bool_]  # [..., n, n]: a set of squares of each board
 DIRECTIONS = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
+DECIDING = 6  # the first moves of a game say to which split it belongs
 
 
 @dataclass(frozen=True)
@@ -37,83 +41,128 @@ class Othello(Task, kind="othello"):
 
     def batch(self, size: int, length: int, split: Split, generator: Generator, *, labels: bool = False) -> Batch:
         check_request(size, length)
-        n, drawing = self.board, Drawing(size, split)
-        boards: list[list[Board]] = []
-        players: list[list[int]] = []
-        while drawing.missing:
-            moves, states, nexts = self._play(length + 1, generator)
+        drawing = Drawing(size, split)
+        while drawing.missing > 0:
+            games = self._games(max(8, drawing.missing), length + 1, generator)
             # The first moves decide, so that no beginning of a test game was trained on.
-            game = torch.tensor([moves])
-            if bool(drawing.offer(game, by=game[:, :6])):
-                boards.append(states)
-                players.append(nexts)
-        moves_made = drawing.rows
-        board, player = torch.tensor(boards)[:, :length], torch.tensor(players)[:, :length]
-        tokens, targets = moves_made[:, :length], moves_made[:, 1:]
-        targets = torch.where(tokens == n * n, IGNORED, targets)
-        mover = torch.where(board.gather(2, tokens.clamp(max=n * n - 1)[..., None]) >= 0, 1, -1)
-        named = {"player": player}
-        for square in range(n * n):
-            row, column = divmod(square, n)
-            named[f"black_{row}_{column}"] = board[..., square].remainder(3)
-            named[f"square_{row}_{column}"] = (board[..., square] * mover[..., 0]).remainder(3)
-        return Batch(tokens, targets, named)
+            drawing.offer(games, by=games[:, :DECIDING])
+        tokens, targets = drawing.rows[:, :length], drawing.rows[:, 1:]
+        targets = torch.where(tokens == self.board**2, IGNORED, targets)
+        return Batch(tokens, targets, self._labels(tokens) if labels else {})
 
-    def _play(self, length: int, generator: Generator) -> tuple[list[int], list[Board], list[int]]:
-        """Moves, the board after each, and who moves next, for `length` tokens."""
-        n = self.board
-        board, player = start(n), 1
-        moves, states, nexts = [], [], []
-        chance = torch.rand(length, generator=generator).tolist()
-        for pick in chance:
-            legal = legal_moves(board, n, player)
-            if legal:
-                square = sorted(legal)[int(pick * len(legal))]
-                board = place(board, square, legal[square], player)
-                player = -player if legal_moves(board, n, -player) else player
-                moves.append(square)
-            else:
-                moves.append(n * n)
-            states.append(list(board))
-            nexts.append(2 if not legal_moves(board, n, player) else 0 if player == 1 else 1)
-        return moves, states, nexts
+    def labels_of(self, tokens: Tensor) -> dict[str, Tensor]:
+        """The board after each move; nothing for what is no game."""
+        try:
+            return {name: values[0] for name, values in self._labels(tokens[None]).items()}
+        except ValueError:
+            return {}
+
+    def _games(self, count: int, length: int, generator: Generator) -> Tensor:
+        """Random games [count, length]: each move is one of the legal ones, all equally likely."""
+        now, moves = Position.start(count, self.board), []
+        for chance in torch.rand(length, count, generator=generator).double().numpy():
+            legal = now.legal.reshape(count, -1)
+            counts = legal.sum(1)
+            wanted = (chance * counts).astype(int) + 1
+            square = (legal & (legal.cumsum(1) == wanted[:, None])).argmax(1)
+            moves.append(np.where(counts > 0, square, self.board**2))
+            now = now.after(moves[-1])
+        return torch.from_numpy(np.stack(moves, 1))
+
+    def _labels(self, tokens: Tensor) -> dict[str, Tensor]:
+        """What is true after each move of games [B, T]. Raises ValueError for a move that is not legal."""
+        now, mover = Position.start(len(tokens), self.board), np.ones(len(tokens), int)
+        boards, own, players = [], [], []
+        for square in tokens.numpy().T:
+            mover = np.where(now.player == 0, mover, now.player)
+            now = now.after(square)
+            boards.append(now.board % 3)
+            own.append(now.board * mover[:, None, None] % 3)
+            players.append(np.array([2, 0, 1])[now.player])
+        named = {"player": torch.from_numpy(np.stack(players, 1))}
+        black, square_of = (torch.from_numpy(np.stack(each, 1)) for each in (boards, own))
+        for row in range(self.board):
+            for column in range(self.board):
+                named[f"black_{row}_{column}"] = black[:, :, row, column]
+                named[f"square_{row}_{column}"] = square_of[:, :, row, column]
+        return named
 
 
-def start(n: int) -> Board:
-    """Four pieces in the middle, black to move."""
-    board, half = [0] * (n * n), n // 2
-    for row, column, colour in ((0, 0, -1), (1, 1, -1), (0, 1, 1), (1, 0, 1)):
-        board[(half - 1 + row) * n + half - 1 + column] = colour
-    return board
+@dataclass(frozen=True, eq=False)
+class Position:
+    """Where B games stand.
+
+    board: [B, n, n], 1 black, -1 white, 0 nothing. player: who moves next, [B], 1 or -1, or 0 where none can. legal: where.
+    """
+
+    board: NDArray[np.int64]
+    player: NDArray[np.int64]
+    legal: Plane
+
+    @classmethod
+    def start(cls, count: int, size: int) -> Self:
+        """Four pieces in the middle, black to move."""
+        board, half = np.zeros((count, size, size), int), size // 2
+        board[:, half - 1 : half + 1, half - 1 : half + 1] = [[-1, 1], [1, -1]]
+        return cls(board, np.ones(count, int), legal_moves(board == 1, board == -1))
+
+    def after(self, square: NDArray[np.int64]) -> Position:
+        """Each game's position when the square of that number is played, [B]; n^2 stands for the end.
+
+        Raises ValueError for a move that is not legal.
+        """
+        count, size, _ = self.board.shape
+        move = (np.arange(size**2) == square[:, None]).reshape(count, size, size)
+        allowed = np.where(self.player == 0, square == size**2, (move & self.legal).any((1, 2)))
+        if not allowed.all():
+            raise ValueError(f"square {square[~allowed][0]} is no legal move")
+        player = self.player[:, None, None]
+        turned = turned_over(move, self.board == player, self.board == -player)
+        board = np.where(move | turned, player, self.board)
+        black, white = board == 1, board == -1
+        of_black, of_white = legal_moves(np.stack([black, white]), np.stack([white, black]))
+        theirs = np.where(player == 1, of_white, of_black)
+        ours = np.where(player == 1, of_black, of_white)
+        passed = ~theirs.any((1, 2))
+        over = passed & ~ours.any((1, 2)) | (self.player == 0)
+        following = np.where(over, 0, np.where(passed, self.player, -self.player))
+        legal = np.where(passed[:, None, None], ours, theirs) & ~over[:, None, None]
+        return Position(board, following, legal)
 
 
-def legal_moves(board: Board, n: int, player: int) -> dict[int, list[int]]:
-    """The squares that a player (1 black, -1 white) may take, and what each turns over."""
-    found = {}
-    for square in range(n * n):
-        if board[square] == 0:
-            turned = [turn for direction in DIRECTIONS for turn in _turned(board, n, square, direction, player)]
-            if turned:
-                found[square] = turned
+def legal_moves(own: Plane, others: Plane) -> Plane:
+    """The squares that a player with these pieces may take: empty, with a line of the other's to one of the player's own."""
+    empty, found = ~(own | others), np.zeros_like(own)
+    for direction in DIRECTIONS:
+        line = _line(own, others, direction)
+        found |= _moved(line, direction) & empty
     return found
 
 
-def place(board: Board, square: int, turned: list[int], player: int) -> Board:
-    """Give the board as it is after a move."""
-    after = list(board)
-    for one in (square, *turned):
-        after[one] = player
-    return after
+def turned_over(move: Plane, own: Plane, others: Plane) -> Plane:
+    """The other's pieces that a move, one square a board, turns over."""
+    found = np.zeros_like(own)
+    for direction in DIRECTIONS:
+        line = _line(move, others, direction)
+        closed = (_moved(line, direction) & own).any((-2, -1), keepdims=True)
+        found |= line & closed
+    return found
 
 
-def _turned(board: Board, n: int, square: int, direction: tuple[int, int], player: int) -> list[int]:
-    """The other's pieces in a line from the square to one of the player's own."""
-    row, column = divmod(square, n)
-    line: list[int] = []
-    while True:
-        row, column = row + direction[0], column + direction[1]
-        if not (0 <= row < n and 0 <= column < n) or board[row * n + column] == 0:
-            return []
-        if board[row * n + column] == player:
-            return line
-        line.append(row * n + column)
+def _line(start: Plane, others: Plane, direction: tuple[int, int]) -> Plane:
+    """The other's pieces that follow one another in a direction, from beside a square of `start`."""
+    line = _moved(start, direction) & others
+    for _ in range(start.shape[-1] - 3):
+        line |= _moved(line, direction) & others
+    return line
+
+
+def _moved(squares: Plane, direction: tuple[int, int]) -> Plane:
+    """Each square one step in a direction; those that leave the board are gone."""
+    moved, size = np.zeros_like(squares), squares.shape[-1]
+    to, come = zip(
+        *((slice(max(step, 0), size + min(step, 0)), slice(max(-step, 0), size + min(-step, 0))) for step in direction),
+        strict=True,
+    )
+    moved[..., to[0], to[1]] = squares[..., come[0], come[1]]
+    return moved

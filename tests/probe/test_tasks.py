@@ -24,7 +24,7 @@ from statescope import (
     WordProblem,
     generator_for,
 )
-from statescope.probe.tasks.base import SHARES, EmptySplitError, content_groups, digest_of, draw_split
+from statescope.probe.tasks.base import IGNORED, SHARES, EmptySplitError, content_groups, digest_of, draw_split
 from statescope.probe.tasks.check import check_task
 from statescope.probe.tasks.reviews import DISLIKED, LIKED
 
@@ -224,24 +224,63 @@ def test_matches_are_found_by_trying_all(order: int) -> None:
             assert target == int(some)
 
 
-def test_othello_moves_are_legal_and_turn_over() -> None:
-    from statescope.probe.tasks.othello import legal_moves, start
+def _turned_by_the_rules(board: list[int], n: int, square: int, player: int) -> set[int]:
+    """The pieces that a move turns over, as the rules say it: walk from the square each way until a piece of one's own."""
+    turned: set[int] = set()
+    for down, right in ((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c):
+        (row, column), line = divmod(square, n), []
+        while True:
+            row, column = row + down, column + right
+            if not (0 <= row < n and 0 <= column < n) or board[row * n + column] == 0:
+                break
+            if board[row * n + column] == player:
+                turned.update(line)
+                break
+            line.append(row * n + column)
+    return turned
 
-    batch = Othello(board=4).batch(10, 12, "test", generator_for(0))
-    for game in range(10):
-        board, player = start(4), 1
-        for t in range(12):
-            token = int(batch.tokens[game, t])
-            if token == 16:
-                assert not legal_moves(board, 4, 1) and not legal_moves(board, 4, -1)
+
+@pytest.mark.parametrize(("n", "length"), [(4, 13), (6, 33)])
+def test_othello_is_played_by_its_rules(n: int, length: int) -> None:
+    batch = Othello(board=n).batch(40, length, "test", generator_for(0), labels=True)
+    passed = ended = 0
+    for game in range(40):
+        board, player = [0] * n**2, 1
+        for square, colour in ((0, -1), (1, 1), (n, 1), (n + 1, -1)):
+            board[(n // 2 - 1) * (n + 1) + square] = colour
+
+        def legal(mover: int, board: list[int] = board) -> set[int]:
+            return {s for s in range(n**2) if board[s] == 0 and _turned_by_the_rules(board, n, s, mover)}
+
+        for t, token in enumerate(batch.tokens[game].tolist()):
+            if token == n**2:
+                assert not legal(1) and not legal(-1) and batch.targets[game, t] == IGNORED
+                assert int(batch.labels["player"][game, t]) == 2
+                ended += 1
                 continue
-            player = player if legal_moves(board, 4, player) else -player
-            legal = legal_moves(board, 4, player)
-            assert token in legal
-            after = [(0, 1, -1)[int(batch.labels[f"black_{r}_{c}"][game, t])] for r in range(4) for c in range(4)]
-            assert {square for square in range(16) if after[square] != board[square]} == {token, *legal[token]}
-            assert batch.labels[f"square_{token // 4}_{token % 4}"][game, t] == 1 and after[token] == player
-            board, player = after, -player
+            passed += not legal(player)
+            player = player if legal(player) else -player
+            assert token in legal(player)
+            for square in _turned_by_the_rules(board, n, token, player) | {token}:
+                board[square] = player
+            names = [f"{row}_{column}" for row in range(n) for column in range(n)]
+            assert [int(batch.labels[f"black_{name}"][game, t]) for name in names] == [piece % 3 for piece in board]
+            assert [int(batch.labels[f"square_{name}"][game, t]) for name in names] == [piece * player % 3 for piece in board]
+            following = -player if legal(-player) else player if legal(player) else 0
+            assert int(batch.labels["player"][game, t]) == (2, 0, 1)[following]
+            player = -player
+    assert passed and ended, "games in which a player is passed over, and which end, are among these"
+
+
+def test_othello_moves_are_drawn_alike_and_labels_follow_from_them() -> None:
+    task = Othello(board=6)
+    batch = task.batch(3000, 2, "train", generator_for(0), labels=True)
+    counts = torch.bincount(batch.tokens[:, 0], minlength=37)
+    assert counts.nonzero().flatten().tolist() == [8, 13, 22, 27], "black's four first moves"
+    assert ((counts[counts > 0] - 750).abs() < 5 * (3000 * 0.25 * 0.75) ** 0.5).all()
+    own = task.labels_of(batch.tokens[0])
+    assert all(torch.equal(own[name], batch.labels[name][0]) for name in batch.labels)
+    assert task.labels_of(torch.tensor([8, 8])) == {}, "no game has the same square twice"
 
 
 def test_the_verdict_of_a_review_follows_its_sentiment_and_not_its_topic() -> None:
