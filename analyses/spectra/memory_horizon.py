@@ -45,11 +45,14 @@ def half_life(exponent: float) -> float:
 
 def _resolved(transition: Transition) -> Tensor:
     """The exponents of transitions [B, H, T]: all, or as many of the fastest as float64 tells apart."""
-    count = transition.size
-    while True:
+    try:
+        return lyapunov_exponents(transition)
+    except UnresolvedError:
+        found, too_many = lyapunov_exponents(transition, count=1), transition.size
+    while too_many - found.shape[-1] > 1:
+        count = (found.shape[-1] + too_many) // 2
         try:
-            return lyapunov_exponents(transition, count=count)
+            found = lyapunov_exponents(transition, count=count)
         except UnresolvedError:
-            count //= 2
-            if not count:
-                raise
+            too_many = count
+    return found

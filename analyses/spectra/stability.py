@@ -30,8 +30,8 @@ def stability(models: Models, tokens: Tensor, *, transitions: int = 16, longest:
     """Bound the joint spectral radius of the transitions that each head shows on some tokens.
 
     models: a model, ours or a loaded one, or several by name. tokens: [B, T].
-    transitions: of each head that are combined, those of the largest norms. The upper bound is of these alone; the certificate of
-        a contraction is of all that were seen.
+    transitions: of each head that are combined, those of the largest norms. The upper bound is of these and the token of the
+        largest spectral radius alone; the certificate of a contraction is of all that were seen.
     longest: products of 1 .. longest of them are tried, each order.
 
     Raises ValueError for a model without linear transitions, for fewer than one transition or length, and where there are more
@@ -48,15 +48,16 @@ def stability(models: Models, tokens: Tensor, *, transitions: int = 16, longest:
         for layer, transition in transitions_of(model, tokens):
             norms, radii = transition.norm(), transition.eigenvalues().abs().amax(-1)
             for head in range(transition.shape[2]):
-                own = norms[:, :, head].flatten()
+                own, single = norms[:, :, head].flatten(), radii[:, :, head].flatten()
                 chosen = own.argsort(descending=True)[:transitions]
-                matrices = transition[:, :, head].dense().flatten(0, 1)[chosen]
-                low, high, witness = joint_spectral_radius(matrices, longest)
-                high = min(high, float(own.max()))
-                radius = float(radii[:, :, head].max())
+                matrices = transition[:, :, head].dense().flatten(0, 1)
+                low, high, order = joint_spectral_radius(matrices[chosen], longest)
+                high, witness = min(high, float(own.max())), [int(chosen[index]) for index in order]
+                radius = float(single.max())
+                if radius > low * (1 + ROUNDING):  # of a token whose norm is not among the largest
+                    low, high, witness = radius, max(radius, high), [int(single.argmax())]
                 verdict = "contraction" if own.max() <= 1 + ROUNDING else "grows" if low > 1 + ROUNDING else "open"
-                places = [divmod(int(chosen[index]), tokens.shape[1]) for index in witness]
-                said = " ".join(f"{sequence}:{position}" for sequence, position in places)
+                said = " ".join("{}:{}".format(*divmod(place, tokens.shape[1])) for place in witness)
                 rows.append((name, layer, head, float(own.max()), radius, low, high, said, verdict))
     about = {"transitions": transitions, "longest": longest, "sequences": len(tokens), "tokens": tokens.shape[1]}
     return Stability(pd.DataFrame(rows, columns=list(Stability.columns)), about)

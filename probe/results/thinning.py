@@ -44,6 +44,11 @@ def _thin(mark: Mark, most: int) -> Mark:
 
 
 def _peaks(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """The places of the least and the largest value of each of most / 2 stretches, [most], in their order."""
+    """The places of the least and the largest value of each of most / 2 stretches, [most], in their order.
+
+    What is not known is neither, so that a stretch shows a gap only where it knows nothing.
+    """
+    unknown = np.isnan(values)
+    picks = ((np.argmin, np.where(unknown, np.inf, values)), (np.argmax, np.where(unknown, -np.inf, values)))
     stretches = np.array_split(np.arange(len(values)), most // 2)
-    return np.sort([stretch[pick(np.nan_to_num(values[stretch]))] for stretch in stretches for pick in (np.argmin, np.argmax)])
+    return np.sort([stretch[pick(filled[stretch])] for stretch in stretches for pick, filled in picks])

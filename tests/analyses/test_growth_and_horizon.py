@@ -16,6 +16,7 @@ from statescope.analyses.behaviour.recall_memory import bytes_behind
 from statescope.analyses.behaviour.results.recall_memory import RecallMemory
 from statescope.analyses.models import transitions_of
 from statescope.analyses.spectra.growth import period_radius, product_growth, search
+from statescope.analyses.spectra.memory_horizon import memory_horizon
 from statescope.analyses.studies.growth import GrowthStudy
 from statescope.analyses.studies.memory_horizon import MemoryHorizonStudy
 from statescope.analyses.studies.recall_memory import RecallMemoryStudy
@@ -113,6 +114,20 @@ def test_measured_exponents_are_near_the_predicted_ones(mixer: Any) -> None:
         measured_horizon(small(mixer), TOKENS, position=55)
     with pytest.raises(ValueError, match="no layer of this model has a linear transition"):
         measured_horizon(small(GRU(heads=2)), TOKENS)
+
+
+def test_as_many_exponents_are_given_as_float64_tells_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six channels one, which no key reaches, is decayed to e^-50 at each token: the other five are told, as they are."""
+    keys = torch.randn(1, 7, 1, 6, dtype=torch.float64, generator=generator_for(3))
+    keys = torch.nn.functional.normalize(keys * torch.tensor([1, 1, 1, 1, 1, 0]), dim=-1)
+    decay = -torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 50.0], dtype=torch.float64).expand(1, 7, 1, 6)
+    shown = Transition.diagonal_plus_low_rank(keys, -0.5 * keys, decay)
+    monkeypatch.setattr("statescope.analyses.spectra.memory_horizon.transitions_of", lambda *_, **__: [(0, shown)])
+    model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=1)))
+    result = memory_horizon(model, torch.zeros(1, 7, dtype=torch.long))
+    expected = lyapunov_exponents(shown[:, :, 0], count=5)[0]
+    np.testing.assert_allclose(result.table["exponent"], expected)
+    assert result.about["unresolved"] == ["model, layer 0"]
 
 
 def test_bytes_of_memory_are_those_of_states_and_of_keys_and_values() -> None:

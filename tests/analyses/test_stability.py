@@ -57,6 +57,16 @@ def test_delta_rules_are_certified(mixer: Any) -> None:
     assert "2 contraction" in result.summary() and result.specification().panels[0].level == (1.0, "no growth")
 
 
+def test_a_token_that_grows_by_itself_is_a_witness_whatever_norms_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six nilpotent tokens of norm 3, and one of norm and radius 1.5: of the three of the largest norm no product grows."""
+    nilpotent, grows = torch.tensor([[0.0, 3.0], [0.0, 0.0]]), 1.5 * torch.eye(2)
+    matrices = torch.stack([nilpotent] * 4 + [grows] + [nilpotent] * 2)[None, :, None].double()
+    shown = Transition(torch.zeros_like(matrices[..., 0]), matrices, torch.eye(2, dtype=torch.float64).expand(matrices.shape))
+    monkeypatch.setattr("statescope.analyses.spectra.stability.transitions_of", lambda model, tokens: [(0, shown)])
+    [row] = stability(small(DeltaNet(heads=1)), torch.zeros(1, 7, dtype=torch.long), transitions=3).table.itertuples()
+    assert (row.low, row.witness, row.verdict) == (pytest.approx(1.5), "0:4", "grows") and row.low <= row.high <= row.norm
+
+
 def test_a_model_that_grows_has_a_witness_of_its_own_tokens() -> None:
     """An RWKV-7 layer at extreme settings: the witness's product, made of the tokens that it names, has the radius it says."""
     model = small(RWKV7(heads=2, key_size=4, value_size=4))

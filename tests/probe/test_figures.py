@@ -376,5 +376,10 @@ def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
     assert points.x[0] == 0 and points.x[-1] == 999_999 and np.array_equal(points.marker.color, points.x)
     assert [note.text for note in drawn.layout.annotations[:2]] == [f"{name} (20,000 of 1,000,000 points drawn)" for name in "ab"]
     assert len(figure.to_frame()) == 2_000_000
+    gap = np.where(x < 100, np.nan, 5.0)
+    gap[600_010], gap[700_001] = np.nan, 3.0  # one that is not known, which is no least value; and a dip
+    gap[700_000] = np.nan
+    [line] = draw_on_screen(Figure("gap", [Panel([Line(x, gap, "curve")], "x", "y")])).data
+    assert np.nanmin(line.y) == 3.0 and list(np.flatnonzero(np.isnan(line.y))) == [0, 1]
     small = Figure("small", [Panel([Line(x[:9], curve[:9], "curve")], "x", "y", "a")])
     assert draw_on_screen(small).layout.annotations[0].text == "a"

@@ -114,6 +114,20 @@ def test_an_error_of_the_users_code_passes_and_leaves_nothing_behind() -> None:
     assert not any("forward" in vars(module) for module in model.modules())
 
 
+def test_a_cache_can_be_cropped_again_once_nobody_watches() -> None:
+    model = FOREIGN["minimax"]()
+    with torch_paths(model):
+        with observe(model):
+            cache = model(input_ids=PROMPT, use_cache=True).past_key_values
+            model(input_ids=PROMPT[:, :1], past_key_values=cache, use_cache=True)
+            with pytest.raises(UnobservedError, match="change places"):
+                cache.reorder_cache(torch.tensor([1, 0]))
+        keys = [layer.keys.clone() for layer in cache.layers if getattr(layer, "keys", None) is not None]
+        cache.reorder_cache(torch.tensor([1, 0]))
+    turned = [layer.keys for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    assert keys and all(torch.equal(now, before.flip(0)) for now, before in zip(turned, keys, strict=True))
+
+
 def test_half_lives_follow_from_decays() -> None:
     tokens = {"decay": torch.tensor([[[[0.5, 0.5]], [[-0.25, 1.0]]]])}  # [B, T, H, C]
     found = reduced(tokens)

@@ -277,9 +277,18 @@ class Observation(Sequence[ObservedRun]):
         if isinstance(given, Tensor) and given.ndim == 2 and not given.is_floating_point():
             self.ids[self.forwards] = given.detach()
         for value in kwargs.values():
-            _refuse_reordering(value)
+            self._refuse_reordering(value)
         self.started = start
         self.watching += perf_counter() - start
+
+    def _refuse_reordering(self, cache: Any) -> None:
+        """What takes rows or positions of a cache raises while it is watched: they would not be those that were seen."""
+        if isinstance(cache, Tensor | int | str) or not hasattr(cache, "reorder_cache"):
+            return
+        for name in ("reorder_cache", "crop", "batch_select_indices"):
+            if callable(getattr(cache, name, None)) and name not in vars(cache):
+                object.__setattr__(cache, name, partial(_reordered, name))
+                self.stack.callback(object.__delattr__, cache, name)
 
     def _end(self, module: nn.Module, args: Any, out: Any) -> None:
         self.forward_time += perf_counter() - self.started
@@ -340,15 +349,6 @@ def observe(model: nn.Module, *, keep: Keep = "gates", budget_bytes: int = 2**30
     if keep not in ("gates", "states"):
         raise unknown_name("keep", str(keep), ("gates", "states"))
     return Observation(model, keep, budget_bytes)
-
-
-def _refuse_reordering(cache: Any) -> None:
-    """What rows and positions of a cache are taken by raises: they would no longer be those that were seen."""
-    if isinstance(cache, Tensor | int | str) or not hasattr(cache, "reorder_cache"):
-        return
-    for name in ("reorder_cache", "crop", "batch_select_indices"):
-        if callable(getattr(cache, name, None)):
-            object.__setattr__(cache, name, partial(_reordered, name))
 
 
 def _reordered(name: str, *_: Any, **__: Any) -> None:
