@@ -20,8 +20,9 @@ from .analyses.geometry.abstraction import cross_condition_score, parallelism
 from .analyses.geometry.intrinsic_dimension import intrinsic_dimension
 from .analyses.geometry.latent_concepts import LatentConcepts, concept_alignment, steering_vectors, train_embeddings
 from .analyses.geometry.manifold_clusters import ManifoldClusters, doubly_stochastic, manifold_clusters, rate_reduction
+from .analyses.geometry.model_rules import write_rules
 from .analyses.geometry.recall_by_age import recall_by_age
-from .analyses.geometry.recall_capacity import WriteRule, recall_capacity
+from .analyses.geometry.recall_capacity import recall_capacity
 from .analyses.geometry.results.intrinsic_dimension import IntrinsicDimension
 from .analyses.geometry.results.recall_by_age import RecallByAge
 from .analyses.geometry.results.recall_capacity import RecallCapacity
@@ -34,6 +35,7 @@ from .analyses.geometry.state_geometry import state_geometry
 from .analyses.geometry.state_projection import state_projection
 from .analyses.geometry.state_trajectory import state_trajectory
 from .analyses.geometry.tangent_fields import TangentField, TangentSpace, tangent_field, tangent_space
+from .analyses.geometry.write_rule import WriteRule
 from .analyses.similarity.compare import compare_representations
 from .analyses.similarity.linear_map import LinearMap
 from .analyses.similarity.results.compare import RepresentationSimilarity
@@ -89,4 +91,5 @@ __all__ = [
     "tangent_space",
     "tracking_requirements",
     "train_embeddings",
+    "write_rules",
 ]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from ...analyses.automata.model_automaton import model_automaton
+from ...analyses.geometry.model_rules import write_rules
 from ...analyses.geometry.recall_by_age import recall_by_age
+from ...analyses.geometry.recall_capacity import recall_capacity
 from ...analyses.geometry.state_walk import StateWalk, head_states
 from .choose import choose
 from .figure import is_dark, offer, show
@@ -19,8 +21,18 @@ from .text import caption, literal
 WALK = "from statescope.analyses.geometry.state_walk import state_walk"
 HEADS = "from statescope.analyses.geometry.state_walk import head_states"
 RECALL = "from statescope.analyses.geometry.recall_by_age import recall_by_age"
+CAPACITY = "from statescope.geometry import recall_capacity, write_rules"
 AUTOMATON = "from statescope.analyses.automata.model_automaton import model_automaton"
-BELOW = ("path in the plane", "path in space", "over all tokens", "read-out", "all heads", "recall by age", "automaton")
+BELOW = (
+    "path in the plane",
+    "path in space",
+    "over all tokens",
+    "read-out",
+    "all heads",
+    "recall by age",
+    "recall capacity",
+    "automaton",
+)
 
 
 def show_below(
@@ -51,6 +63,8 @@ def show_below(
         recalled = reading.compute("recall", lambda: recall_by_age({name: model}, reading.tensor[None]))
         origin = reading.by(RECALL, f"recall_by_age({{{name!r}: model}}, tokens)")
         show(origin, "recall-by-age", recalled, {"layer": walk.layer, "head": walk.head})
+    elif below == "recall capacity":
+        _capacity(reading, walk)
     elif below == "automaton":
         _automaton(reading, walk.layer)
     else:
@@ -60,6 +74,16 @@ def show_below(
         )
         call = f"head_states(model, tokens[0], {layer}, {position}, name={walk.name!r})"
         show(reading.by(HEADS, call), "heads", heads, {})
+
+
+def _capacity(reading: LiveReading, walk: StateWalk) -> None:
+    """How many random pairs a state holds that is written as this head writes its own, and how many by theory."""
+    model, name, layer, head = reading.live.model, reading.live.name, walk.layer, walk.head
+    made = f"recall_capacity(write_rules({{{name!r}: model}}, tokens, layer={layer}, head={head}))"
+    held = reading.compute(
+        "capacity", lambda: recall_capacity(write_rules({name: model}, reading.tensor[None], layer=layer, head=head)), layer, head
+    )
+    show(reading.by(CAPACITY, made), "recall-capacity", held, {})
 
 
 def _automaton(reading: LiveReading, layer: int) -> None:

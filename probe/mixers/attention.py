@@ -56,7 +56,7 @@ class AttentionMixer(Mixer):
     """The module of Attention. Scores and pattern are computed apart only while they are hooked."""
 
     def __init__(self, config: Attention, width: int, generator: Generator) -> None:
-        super().__init__(config.kind, config.points)
+        super().__init__(config.kind, config.points, config.absences)
         heads = config.heads
         key_size, value_size = config.sizes(width)
         self.axis_sizes = {"head": heads, "key": key_size, "value": value_size}

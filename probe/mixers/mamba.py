@@ -84,7 +84,7 @@ class MambaMixer(RecurrentMixer):
     recurrence = DIAGONAL_SCAN
 
     def __init__(self, config: Mamba, width: int, generator: Generator) -> None:
-        super().__init__(config.kind, config.points)
+        super().__init__(config.kind, config.points, config.absences)
         self.config, inner, states = config, config.expansion * width, config.state_size
         rank = config.step_rank or max(1, width // 16)
         self.axis_sizes = {"head": inner, "channel": states, "rank": 0}
@@ -123,7 +123,7 @@ class Mamba2Mixer(RecurrentMixer):
     recurrence = LINEAR_ATTENTION
 
     def __init__(self, config: Mamba2, width: int, generator: Generator) -> None:
-        super().__init__(config.kind, config.points)
+        super().__init__(config.kind, config.points, config.absences)
         self.config, inner, states, heads = config, config.expansion * width, config.state_size, config.heads
         self.axis_sizes = {"head": heads, "key": states, "value": head_size(inner, heads)}
         sizes = {"v": inner, "k": states, "q": states}

@@ -111,7 +111,7 @@ class StateSpaceMixer(RecurrentMixer):
     recurrence = DIAGONAL_SCAN
 
     def __init__(self, config: MixerConfig, width: int, heads: int, channels: int, generator: Generator) -> None:
-        super().__init__(config.kind, config.points)
+        super().__init__(config.kind, config.points, config.absences)
         self.axis_sizes = {"head": heads, "channel": channels, "rank": 0}
         self.skip = nn.Parameter(torch.randn(width, generator=generator))
         self.project_out = linear(width, width, generator)

@@ -247,6 +247,7 @@ def test_every_page_shows_every_family_or_says_why_not(
         ("live_state", {"below": "read-out", "position": "2"}),
         ("live_state", {"below": "all heads"}),
         ("live_state", {"below": "over all tokens"}),
+        ("live_state", {"below": "recall capacity"}),
     ],
 )
 def test_the_lines_of_python_on_a_live_page_draw_what_it_shows(

@@ -252,3 +252,8 @@ def test_state_spaces_start_inside_the_unit_circle(mixer: MixerConfig, tokens: t
     assert modulus.max() < 1
     if isinstance(mixer, LRU):
         assert modulus.min() >= 0.9 and modulus.max() <= 0.999
+
+
+@pytest.mark.parametrize("mixer", EVERY, ids=label)
+def test_a_mixer_says_why_it_lacks_what_its_family_lacks(mixer: MixerConfig) -> None:
+    assert small(mixer, layers=1).mixer(0).absences == dict(mixer.absences)
