@@ -137,7 +137,8 @@ def _label(name: str, values: Any, lengths: Sequence[int], positions: TapRequest
         raise ValueError(f"label {name!r} has {len(values)} entries; there are {len(lengths)} sequences")
     if isinstance(values, Tensor):
         values = values.cpu()
-    entries = [np.atleast_1d(np.asarray(value)) for value in values]
+    given = [np.asarray(value) for value in values]  # in their order: a Series that was filtered is indexed by names of rows
+    entries = [np.atleast_1d(value) for value in given]
     names: tuple[str, ...] = ()
     if any(entry.dtype.kind in "UO" for entry in entries):
         entries, names = _coded(name, entries)
@@ -145,7 +146,7 @@ def _label(name: str, values: Any, lengths: Sequence[int], positions: TapRequest
     for number, (entry, length) in enumerate(zip(entries, lengths, strict=True)):
         value = torch.as_tensor(entry.copy())
         value = value.double() if value.is_floating_point() else value.long()
-        if np.ndim(values[number]) == 0:
+        if given[number].ndim == 0:
             found.append(value.expand(length))
             continue
         at = Tap.of(positions).resolve(length)

@@ -51,6 +51,13 @@ class Batch:
             object.__setattr__(self, "groups", content_groups(self.tokens))
         if self.groups.shape != self.tokens.shape[:1]:
             raise ValueError(f"groups is {tuple(self.groups.shape)}; {len(self.tokens)} sequences need one group each")
+        for name, label in self.labels.items():
+            if not isinstance(label, Tensor) or label.shape[:2] != self.tokens.shape[:2]:
+                given = tuple(label.shape) if isinstance(label, Tensor) else f"a {type(label).__name__}"
+                raise ValueError(
+                    f"label {name!r} is {given}; a batch needs a tensor with a number for each token, "
+                    f"{tuple(self.tokens.shape[:2])}. `capture(model, sequences, labels=...)` takes one a sequence, and text"
+                )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,22 @@ def test_tensors_arrays_and_tables_give_the_same(model: Model) -> None:
     assert len(found[4].groups.unique()) == len(tokens.unique(dim=0))
     with pytest.raises(UnknownNameError, match="column 'od' is not known; did you mean 'odd'"):
         capture(model, table, labels=["od"])
+
+
+def test_columns_of_a_filtered_or_shuffled_table_are_read_in_their_order(model: Model) -> None:
+    table = pd.DataFrame({"tokens": RAGGED, "kind": ["a", "b", "c", "b", "a"], "who": list("vwxyz")})
+    for rows in (table[table["kind"] != "b"], table.iloc[[3, 0, 4, 1]]):
+        found = capture(model, rows["tokens"], positions="last", labels={"kind": rows["kind"]}, groups=rows["who"])
+        assert [found.classes["kind"][number] for number in found.label("kind").tolist()] == rows["kind"].tolist()
+        assert found.groups.tolist() == [group_of(name) for name in rows["who"]]
+        torch.testing.assert_close(found.features(STREAM)[0], alone(model, rows["tokens"].iloc[0], [-1])[0])
+
+
+def test_a_batch_has_a_label_for_each_token(model: Model) -> None:
+    tokens = torch.zeros(3, 4, dtype=torch.long)
+    for wrong, said in ((torch.zeros(3), "is (3,)"), (torch.zeros(4, 3), "is (4, 3)"), (["a", "b", "c"], "is a list")):
+        with pytest.raises(ValueError, match=f"label 'kind' {re.escape(said)}; a batch needs a tensor with a number for each"):
+            Batch(tokens, tokens, {"kind": wrong})  # type: ignore[dict-item]
 
 
 def test_labels_are_for_sequences_tokens_or_captured_positions(model: Model) -> None:

@@ -75,7 +75,7 @@ def test_the_check_says_what_a_task_breaks(module: Any) -> None:
         (lambda self, batch, *_: dataclasses.replace(batch, tokens=batch.tokens + 1), r"tokens range over \[1, 4\]"),
         (lambda self, batch, *_: dataclasses.replace(batch, targets=batch.targets * 0 - 100), "no position has a target"),
         (lambda self, batch, *_: dataclasses.replace(batch, labels={}), "label_names holds depth, which no batch has"),
-        (lambda self, batch, *_: dataclasses.replace(batch, labels={"depth": batch.tokens[:, :3]}), r"is \[50, 3\], not"),
+        (lambda self, batch, *_: dataclasses.replace(batch, labels={"depth": batch.tokens[..., None]}), r"is \[50, 20, 1\], not"),
         (lambda self, batch, *_: dataclasses.replace(batch, labels={"depth": batch.tokens / 2}), "whole numbers"),
         (lambda self, batch, *_: dataclasses.replace(batch, tokens=batch.tokens.double()), "say `inputs`"),
     ):
