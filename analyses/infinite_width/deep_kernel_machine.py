@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
+from ...kernels.arguments import check_finite
 from .dense import DenseNetwork, input_layer
 
 
@@ -39,11 +40,12 @@ def deep_kernel_machine(
     are those of the map. x: [N, d], distinct points. targets: [N, O]. strength, noise: positive. steps: of L-BFGS, at most.
 
     Raises ValueError for other shapes, numbers that are not positive, a network of one hidden layer, and a layer's kernel that is
-    singular, where the divergence has no finite value.
+    singular, where the divergence has no finite value; NonFiniteError for NaN and infinity.
     """
     if targets.ndim != 2 or len(targets) != len(x) or strength <= 0 or noise <= 0:
         found = f"{tuple(targets.shape)}, {strength} and {noise}"
         raise ValueError(f"targets [{len(x)}, O], strength > 0 and noise > 0 are needed, got {found}")
+    check_finite(x=x, targets=targets)
     network.check(x)
     if network.depth < 2:
         raise ValueError("a network of one hidden layer has no layer to learn; give it two or more")

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...kernels.arguments import check_finite
 from ...probe.plugins import Kinds
 
 TILE = 128  # rows and columns of a tile, of inputs without positions
@@ -80,13 +81,13 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     first: [N, ...], inputs of the network's own axes: [N, features] or, for sequences, [N, time, features].
     second: [M, ...]; left out, it is `first`.
 
-    Raises ValueError for inputs that are no real numbers, that hold NaN, whose shapes differ or are not the network's.
+    Raises ValueError for inputs that are no real numbers, whose shapes differ or are not the network's, and NonFiniteError,
+    with the place, for NaN and infinity.
     """
     for inputs in (first, first if second is None else second):
         if inputs.is_complex() or inputs.dtype in (torch.bool, torch.long, torch.int):
             raise ValueError(f"inputs must be real numbers, got {inputs.dtype}; embed tokens first")
-        if not bool(inputs.isfinite().all()):
-            raise ValueError("inputs hold NaN or infinity")
+        check_finite(inputs=inputs)
     if second is not None and first.shape[1:] != second.shape[1:]:
         raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
     network.check(first)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from ...kernels.arguments import check_finite
 from ..operators.precise import precise_tensors
 
 
@@ -57,8 +58,9 @@ def reconstruct(
     change: [P]. candidates: [M, D], where the search begins.
     steps: of Adam. rate: its learning rate at the start.
 
-    Raises ValueError for a change of another size than the gradients, or one that is zero.
+    Raises ValueError for a change of another size than the gradients, or one that is zero, and NonFiniteError for NaN.
     """
+    check_finite(change=change, candidates=candidates)
     points = candidates.detach().double().clone().requires_grad_()
     change = change.detach().double()
     if features(points).shape != (len(points), len(change)) or float(change.norm()) == 0:

@@ -26,9 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...kernels.arguments import NonFiniteError, check_finite
 from ...probe.errors import unknown_name
 from ..operators.precise import precise
 from .factors import Dense, Factor, as_real, together
+from .not_finite import origin, refuse_gradients, refuse_outputs
 from .rules import watching
 from .samples import Read, Samples, read_outputs
 from .uses import Use
@@ -127,6 +129,7 @@ class Jacobian:
         weight, mix = (torch.randn(size, generator=generator, dtype=torch.float64).to(self.values) for size in (count, outputs))
         weighted = (self.values @ mix * weight).sum()
         at_uses, whole = self._at_uses_and_whole(weighted)
+        refuse_gradients(whole)
         if count == 1:
             return {name: "unused" if gradient is None else "alone" for name, gradient in whole.items()}
         rounding = _Rounding(lambda: self._tolerance(weighted, whole))
@@ -183,15 +186,22 @@ class _Rounding:
 
 
 def run_model(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples, read: Read) -> Tensor:
-    """The outputs f [N, O] of a model with these parameters and buffers. Raises ValueError for one without float64."""
+    """The outputs f [N, O] of a model with these parameters and buffers.
+
+    Raises ValueError for a model without float64, and NonFiniteError, with where it arose, for NaN or infinity.
+    """
     try:
         output = functional_call(model, dict(tensors), samples.inputs)
+    except NonFiniteError as error:  # a kernel refuses what it is given, and does not know whose it is
+        raise NonFiniteError(f"{error}; in the model, {origin(model, tensors, samples)}") from error
     except RuntimeError as error:
         raise ValueError(
             f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
             'experts, set_experts_implementation("eager") of the foreign model does'
         ) from error
-    return read_outputs(output, samples, read)
+    values = read_outputs(output, samples, read)
+    refuse_outputs(values, model, tensors, samples)
+    return values
 
 
 def chosen(model: nn.Module, parameters: Parameters) -> list[str]:
@@ -218,8 +228,12 @@ def chosen(model: nn.Module, parameters: Parameters) -> list[str]:
 
 
 def double_tensors(model: nn.Module, parameters: Parameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Float64 copies of the parameters that are counted, which take gradients, and of all else that a model holds."""
+    """Float64 copies of the parameters that are counted, which take gradients, and of all else that a model holds.
+
+    Raises NonFiniteError for a parameter with NaN or infinity. Buffers may hold infinity, as masks of attention do.
+    """
     own = dict(model.named_parameters())
+    check_finite(**own)
     leaves = {name: precise(own[name]).requires_grad_() for name in chosen(model, parameters)}
     still = {name: value for name, value in own.items() if name not in leaves} | dict(model.named_buffers())
     return leaves, {name: precise(value) for name, value in still.items()}

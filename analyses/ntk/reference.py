@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from .factors import as_real
-from .jacobian import Parameters, chosen, double_tensors
+from .jacobian import Parameters, chosen, double_tensors, run_model
+from .not_finite import refuse_gradients
 from .samples import Read, Samples, read_outputs
 from .task import EngineResult, KernelSums, KernelTask
 
@@ -21,6 +22,7 @@ def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: P
     """
     samples = samples.double()
     leaves, held = double_tensors(model, parameters)
+    run_model(model, leaves | held, samples, read)  # under vmap no value can be looked at
     lengths = samples.positions
 
     def outputs(tensors: dict[str, Tensor], position: Tensor | None, *inputs: Tensor) -> Tensor:
@@ -32,6 +34,7 @@ def whole_jacobian(model: nn.Module, samples: Samples, read: Read, parameters: P
         found = vmap(jacrev(outputs), in_dims=axes)({n: v.detach() for n, v in leaves.items()}, lengths, *samples.inputs)
     except RuntimeError as error:
         raise ValueError(f'torch.func cannot differentiate this model ({error}); method="structured" can') from error
+    refuse_gradients(found)
     return {name: as_real(value.flatten(0, 1)).unflatten(0, value.shape[:2]) for name, value in found.items()}
 
 

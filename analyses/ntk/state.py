@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ...kernels.arguments import check_finite
 from ...probe.hooks.names import hook_name
 from ..models import real_parts
 from .empirical_ntk import tangent_kernel
@@ -77,11 +78,12 @@ def state_tangent(
     over `directions` random u of unit variance: an unbiased estimate of the trace over the state's numbers.
 
     tokens: [N, T]. positions: tokens, counted from 0. layers: with a state; left out, all of them. parameters: as for
-    `tangent_kernel`. Raises ValueError for a model without states.
+    `tangent_kernel`. Raises ValueError for a model without states, and what `tangent_kernel` raises.
     """
     chosen = [layer for layer in range(model.layers) if model.has_state(layer)] if layers is None else list(layers)
     if not chosen:
         raise ValueError("no layer of this model has a state")
+    check_finite(**dict(model.named_parameters()))
     generator, tables = torch.Generator().manual_seed(seed), []
     for layer in chosen:
         with torch.no_grad():

@@ -55,8 +55,10 @@ def positive_kernel(kernel: Tensor) -> Tensor:
 def precise_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Copies in float64 or complex128: of the parameters that require gradients, by name, and of the others and the buffers.
 
-    Whole numbers stay as they are. Raises ValueError where no parameter requires gradients.
+    Whole numbers stay as they are. Raises ValueError where no parameter requires gradients, and NonFiniteError for one that holds
+    NaN or infinity.
     """
+    check_finite(**dict(module.named_parameters()))
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     copies = {name: precise(value) for name, value in held.items()}
     trained = {name: copies.pop(name) for name, value in module.named_parameters() if value.requires_grad}

@@ -13,8 +13,12 @@ from torch.func import functional_call, jacrev
 
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk, load
 from statescope.analyses.ntk.empirical_ntk import tangent_kernel
+from statescope.analyses.ntk.operator import TangentKernelOperator
+from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.spectrum import tangent_spectrum
+from statescope.analyses.ntk.state import state_tangent
 from statescope.analyses.operators.nystrom import NotPositiveError
+from statescope.kernels.arguments import NonFiniteError
 from statescope.probe.errors import UnknownNameError
 
 
@@ -329,6 +333,74 @@ def test_samples_that_are_coupled_are_refused() -> None:
         empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), output="tracee")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"read must give the outputs of each sample, \[1, outputs\] for 1; it gave \(1, 1, 3\)"):
         empirical_ntk(nn.Linear(3, 3), torch.randn(2, 1, 3), read=lambda y: y)
+
+
+class WithoutSlope(nn.Module):
+    """Finite outputs whose gradient is not, the root of a square that is zero; or a logarithm of what is negative."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.first, self.act, self.second = nn.Linear(3, 2), act, nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.act(self.first(x)))
+
+
+class RootOfZero(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (0 * x).square().sqrt()
+
+
+class LogOfNegative(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (-x.square() - 1).log()
+
+
+def with_nan(model: nn.Module, name: str) -> nn.Module:
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[1] = float("nan")
+    return model
+
+
+FINITE = torch.ones(3, 3)
+INPUT_NAN = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, float("nan")]])
+TOKENS = torch.zeros(2, 4, dtype=torch.long)
+NOT_FINITE = [
+    (lambda: with_nan(small(DeltaNet(heads=2)), "unembed.weight"), TOKENS, r"unembed.weight is nan at index \(0, 1\)"),
+    (lambda: with_nan(small(DeltaNet(heads=2)), "embed.weight"), TOKENS, r"embed.weight is nan at index \(0, 1\)"),
+    (lambda: nn.Linear(3, 2), INPUT_NAN, r"sample 1 are not finite: input 0 is nan at index \(1, 2\)"),
+    (lambda: WithoutSlope(LogOfNegative()), FINITE, r"sample 0 are not finite: the output of act \(LogOfNegative\) is the first"),
+    (lambda: WithoutSlope(RootOfZero()), FINITE, "gradient in first.weight is not"),
+]
+
+
+@pytest.mark.parametrize("method", ["structured", "jacobian", "ghost", "projected", "operator", "state"])
+def test_what_is_not_finite_is_named_with_its_place(method: Any) -> None:
+    """Whichever engine meets it, whether in a weight, an input, a module's output or a gradient."""
+    for make, x, match in NOT_FINITE if method != "state" else NOT_FINITE[1:2]:
+        with pytest.raises(NonFiniteError, match=match):
+            if method == "operator":
+                TangentKernelOperator(make(), x)
+            elif method == "state":
+                state_tangent(make(), x, [1, 3])
+            else:
+                empirical_ntk(make(), x, method=method)
+
+
+def test_a_mask_of_minus_infinity_is_no_fault() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return (self.scores(x) + mask).softmax(-1)
+
+    mask = torch.tensor([0.0, 0.0, float("-inf"), 0.0]).repeat(3, 1)
+    model = Masked()
+    assert bool(empirical_ntk(model, Samples(torch.randn(3, 3), mask)).isfinite().all())
+    with pytest.raises(NonFiniteError, match="`read` made them so"):
+        empirical_ntk(model, Samples(torch.randn(3, 3), mask), read=torch.log)
 
 
 def test_no_hook_is_left_behind() -> None:

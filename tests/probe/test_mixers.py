@@ -257,3 +257,13 @@ def test_state_spaces_start_inside_the_unit_circle(mixer: MixerConfig, tokens: t
 @pytest.mark.parametrize("mixer", EVERY, ids=label)
 def test_a_mixer_says_why_it_lacks_what_its_family_lacks(mixer: MixerConfig) -> None:
     assert small(mixer, layers=1).mixer(0).absences == dict(mixer.absences)
+
+
+def test_eigenvalues_of_an_lru_start_evenly_on_the_rings_area() -> None:
+    """E |lambda|^2 = (r_min^2 + r_max^2) / 2, as of points that fill the ring; radii drawn evenly have another mean."""
+    low, high = 0.2, 0.9
+    drawn = Model(ModelConfig(2, 4, 1, LRU(state_size=5_000, radius=(low, high)))).blocks[0].attn.coefficients()[0].detach()
+    assert low <= drawn.abs().min().item() and drawn.abs().max().item() <= high + 1e-6
+    assert drawn.abs().square().mean().item() == pytest.approx((low**2 + high**2) / 2, abs=0.02)
+    even = (high**3 - low**3) / (3 * (high - low))
+    assert abs(even - (low**2 + high**2) / 2) > 0.05

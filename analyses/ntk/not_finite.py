@@ -1,0 +1,68 @@
+"""Where a number that is none arose: in a parameter, a sample, a module, or a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
+
+from ...kernels.arguments import NonFiniteError
+from .samples import Samples
+
+
+def refuse_outputs(values: Tensor, model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples) -> None:
+    """Raise NonFiniteError where outputs f [N, O] hold NaN or infinity, with the first such sample and where it came from."""
+    bad = ~values.detach().isfinite().all(1)
+    if bool(bad.any()):
+        raise NonFiniteError(
+            f"the outputs of sample {int(bad.nonzero()[0])} are not finite: {origin(model, tensors, samples)}. A kernel needs "
+            "finite outputs of every sample"
+        )
+
+
+def origin(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples) -> str:
+    """What was first not finite in a pass of the model: an input, or the output of a module.
+
+    tensors: the parameters and buffers it runs with. An input may be -inf, as a mask of attention is.
+    """
+    for place, value in enumerate(samples.inputs):
+        if value.is_floating_point() or value.is_complex():
+            wrong = (value.isnan() | value.isposinf() if value.is_floating_point() else ~value.isfinite()).nonzero()
+            if len(wrong):
+                index = tuple(wrong[0].tolist())
+                return f"input {place} is {value[index].item()} at index {index}"
+    found: list[str] = []
+    handles: list[RemovableHandle] = []
+    for name, module in model.named_modules():
+        own = f"{name or 'the model'} ({type(module).__name__})"
+
+        def look(module: nn.Module, given: Any, output: Any, own: str = own) -> None:
+            tensors = output if isinstance(output, tuple | list) else (output,)
+            if any(isinstance(value, Tensor) and not bool(value.isfinite().all()) for value in tensors):
+                found.append(own)
+
+        handles.append(module.register_forward_hook(look))
+    refused = ""
+    try:
+        with torch.no_grad():
+            functional_call(model, dict(tensors), samples.inputs)
+    except NonFiniteError as error:  # a kernel refuses what it is given
+        refused = str(error)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return f"the output of {found[0]} is the first that is not" if found else refused or "`read` made them so"
+
+
+def refuse_gradients(gradients: Mapping[str, Tensor | None]) -> None:
+    """Raise NonFiniteError where the gradient in a parameter, by its name, holds NaN or infinity."""
+    for name, gradient in gradients.items():
+        if gradient is not None and not bool(gradient.isfinite().all()):
+            raise NonFiniteError(
+                f"the outputs are finite, and their gradient in {name} is not: what stands behind it has no derivative at these "
+                "samples, such as a root or a norm of zero"
+            )
