@@ -71,6 +71,11 @@ class StateWalk:
         return max(float(value.abs().max()) for value in values) or 1.0
 
     @cached_property
+    def largest_norm(self) -> float:
+        """The largest norm of a state, which bounds the singular values of all tokens; 1 where all are 0."""
+        return float(_norms(self.states).max()) or 1.0
+
+    @cached_property
     def ranks(self) -> dict[str, Tensor]:
         """The norm, ranks and entropy of the state after each token, [T] each."""
         wide, made_of = _wide(self.states), None
@@ -107,6 +112,7 @@ class StateWalk:
             "token": self.texts[position],
             "norms": {part: float(_norms(matrix)) for part, matrix in self.parts(position).items()},
             "reach": self.reach,
+            "largest_norm": self.largest_norm,
             "effective_rank": float(self.ranks["effective_rank"][position]),
             "singular_values": singular.tolist(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from ..arguments import can_read_values
 from ..chunked.triangular import unit_lower_inverse
+from ..notebook import complex_plane, titled_table
 from ..precision import widened, working_dtype
 from ..shown import with_shapes
 from .low_rank import log_abs_det, moved_eigenvalues, moved_singular_values, overlaps
 from .operator import Operator
+
+MOST_SHOWN = 600  # eigenvalues in a notebook
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,26 @@ class Transition(Operator):
             real = dtype.to_real()  # a decay may be real where the rest is complex
             object.__setattr__(self, "log_decay", self.log_decay.to(dtype if self.log_decay.is_complex() else real))
         object.__setattr__(self, "self_adjoint", self.rank == 0 and not dtype.is_complex)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the structure, and eigenvalues in the plane; of many matrices those of some, evenly taken."""
+        *lead, size, _ = self.shape
+        count, kind = math.prod(lead), str(self.dtype).removeprefix("torch.")
+        title = f"{count:,} transitions" if count != 1 else "A transition"
+        diagonal = "a multiple of the identity" if self.is_scalar else "a diagonal"
+        rows = [("each", f"{size} x {size}, {diagonal}" + (f" and a part of rank {self.rank}" if self.rank else ""))]
+        rows += [("of shape", f"{lead}, {kind}")]
+        if not count or not all(bool(part.isfinite().all()) for part in (self.diagonal, self.left, self.right)):
+            rows += [("eigenvalues", "not every number is finite" if count else "none")]
+            return titled_table(title, rows)
+        flat = self.detach().each(lambda part: part.reshape(count, *part.shape[len(lead) :]))
+        some = torch.linspace(0, count - 1, min(count, max(1, MOST_SHOWN // size)), dtype=torch.float64).round().long()
+        values, times = flat[some.to(self.device)].distinct_eigenvalues()
+        turning, share = values.imag.abs() > 1e-6, times / times.sum()
+        kinds = {"complex": turning, "real and below 0": ~turning & (values.real < -1e-6)}
+        rows += [("eigenvalues", f"of modulus {float(values.abs().min()):.4g} to {float(values.abs().max()):.4g}")]
+        rows += [(name, f"{float((those.double().mean(0) * share).sum()):.1%} of them") for name, those in kinds.items()]
+        return titled_table(title, rows, complex_plane(values, "Eigenvalues"))
 
     @classmethod
     def diagonal_only(cls, log_decay: Tensor, size: int) -> Transition:

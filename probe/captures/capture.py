@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...kernels.notebook import titled_table
 from ..errors import unknown_name
 from ..results.text import visible_lines
 from ..tasks.base import IGNORED
@@ -93,9 +93,8 @@ class Capture:
             held, kinds = truth[labelled(truth)], "values" if truth.is_floating_point() else "classes"
             count = f"{len(held.unique())} classes" if kinds == "classes" else f"from {held.min():.3g} to {held.max():.3g}"
             rows.append((f"label {name}", count if len(held) else "no sample has it", kinds, f"{len(held)} samples"))
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(visible_lines(cell))}</td>" for cell in row) + "</tr>" for row in rows)
         first = self.select(torch.arange(min(2, len(self.tokens)))).to_frame().head(8)
-        return f"<div><b>{html.escape(title)}</b><table>{body}</table>{first.to_html(index=False, escape=True)}</div>"
+        return titled_table(title, [map(visible_lines, row) for row in rows], first.to_html(index=False, escape=True))
 
     @property
     def hooks(self) -> list[str]:

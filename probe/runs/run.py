@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ...kernels.notebook import titled_table
 from ..configuration import to_plain
 from ..errors import StatescopeError, unknown_name
 from ..files import UnwritableError, remove_leftovers
+from ..results.text import visible_lines
 from .job import InRun, Job, StoredCapture, StoredDirection, StoredHistory, StoredModel, StoredResult, ThisRun
 from .ledger import Entry, Ledger
 from .lock import LOCK, WORKERS, is_locked, locked
@@ -66,6 +68,15 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self.manifest.title}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: its state, what each result says, and the models and directions that it holds."""
+        known = {name: self.manifest.results.get(self.prefix + name) for name in self.result_names}
+        said = {name: "a result" if record is None else record.summary for name, record in known.items()}
+        facts = {"folder": str(self.path), "state": self.status, "error": self.manifest.error or ""} | said
+        facts |= {kind: ", ".join(names) for kind, names in (("models", self.model_names), ("directions", self.direction_names))}
+        rows = [(visible_lines(name), visible_lines(value)) for name, value in facts.items() if value]
+        return titled_table(visible_lines(f"Run of {self.manifest.title}"), rows)
 
     @property
     def manifest(self) -> Manifest:

@@ -11,10 +11,12 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from ...kernels.notebook import titled_table
 from ...kernels.recurrence import Edit, Verb
 from ...kernels.shown import with_shapes
 from ..errors import unknown_name
 from ..files import with_ending
+from ..results.text import visible
 from ..tensor_file import UNREADABLE, read_tensors, write_tensors
 from .sides import Side, change_vectors, vectors_of
 
@@ -29,6 +31,7 @@ REMOVING: dict[tuple[int, str], Literal["project_out_key", "project_out_value"]]
     (2, "vector"): "project_out_key",
 }
 
+LARGEST = 6  # entries that a notebook shows
 _AXES = {"basis": 2, "metric": 2, "origin": 1}  # of the tensors in a file, which have one more where they are complex
 
 
@@ -108,6 +111,18 @@ class Subspace:
 
     def _flaw(self, gram: Tensor, off: float) -> str:
         return f"a basis is orthonormal under its metric; B^T M B differs from I by {off:.3g}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where it lies, from what data, and the entries of its first vector that are largest."""
+        first = self.basis[:, 0]
+        largest = first.abs().argsort(descending=True)[:LARGEST].tolist()
+        facts = {"activation": self.hook, "side": self.side, "dimensions": f"{self.rank} of {len(self.basis)}"}
+        facts |= {"scale": f"{self.scale:.4g}", "metric": "none" if self.metric is None else "given"}
+        facts |= {"origin": "0" if self.origin is None else f"at a distance of {float(self.origin.norm()):.4g}"}
+        facts |= {"largest entries": ", ".join(f"{first[index].item():.3g} ({index})" for index in largest)}
+        facts |= {str(name): f"{value!r:.80}" for name, value in self.about.items()}
+        title = f"{type(self).__name__} {self.name}"
+        return titled_table(visible(title), [(visible(name), visible(value)) for name, value in facts.items()])
 
     @property
     def rank(self) -> int:

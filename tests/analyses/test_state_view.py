@@ -31,6 +31,8 @@ def test_each_frame_is_the_state_after_its_token_on_one_scale(model: Model) -> N
     assert len(figure.data) == len(figure.frames[0].data)
     limits = {(trace.zmin, trace.zmax) for trace in figure.data if trace.type == "heatmap"}
     assert limits == {(-view.walk.reach, view.walk.reach)}
+    [span] = [figure.layout[name].range for name in figure.layout if name.startswith("yaxis") and figure.layout[name].range]
+    assert span[0] == 0 and span[1] > max(float(max(trace.y)) for frame in figure.frames for trace in frame.data[-1:])
     assert [list(step.args[0]) for step in figure.layout.sliders[0].steps] == [[str(position)] for position in range(8)]
 
 

@@ -257,3 +257,11 @@ def test_a_description_that_is_none_is_an_error_with_the_file(text: str, tmp_pat
     save_file({"basis": torch.eye(3)[:, :1].contiguous()}, path, {"subspace": text})
     with pytest.raises(ValueError, match="odd.safetensors holds no direction"):
         Direction.load(path)
+
+
+def test_a_notebook_shows_where_a_direction_lies_and_its_largest_entries() -> None:
+    vector = torch.zeros(9, dtype=torch.complex128)
+    vector[3], vector[7] = 0.6j, -0.8
+    shown = Direction(vector, "blocks.0.attn.hook_state", "<b>odd</b>", "key", 2.5, {"method": "by hand"})._repr_html_()
+    assert "&lt;b&gt;odd" in shown and "<b>odd" not in shown and "1 of 9" in shown and "<td>scale</td><td>2.5</td>" in shown
+    assert shown.index("-0.8+0j (7)") < shown.index("0+0.6j (3)") and "by hand" in shown

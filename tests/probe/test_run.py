@@ -73,6 +73,15 @@ def test_a_run_records_what_it_was(finished: Path) -> None:
     assert run.problems() == []
 
 
+def test_a_notebook_shows_what_a_run_holds_as_text(finished: Path) -> None:
+    shown = Run(finished)._repr_html_()
+    assert "<b>Run of test_counting</b>" in shown and "<td>state</td><td>finished</td>" in shown
+    assert "<td>second</td><td>sum 3</td>" in shown and "models" not in shown and "error" not in shown
+    manifest = finished / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"sum 3"', '"<img src=x>"'))
+    assert "<img" not in Run(finished)._repr_html_() and "&lt;img src=x&gt;" in Run(finished)._repr_html_()
+
+
 def test_nothing_is_computed_twice(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
     Counting().run(finished)

@@ -34,7 +34,7 @@ class StateAt(Result, kind="state_at"):
         )
 
     def specification(self) -> Figure:
-        """The parts as heat maps, on one scale over all tokens, and the singular values of the state."""
+        """The parts as heat maps, and the singular values of the state, each on one scale over all tokens."""
         panels, reach = [], float(self.about["reach"])
         for part in dict.fromkeys(self.table["part"]):
             own = self.table[self.table["part"] == part].pivot(index="key", columns="value", values="entry")
@@ -43,7 +43,8 @@ class StateAt(Result, kind="state_at"):
             panels.append(Panel([heat], "value channel", "key channel", str(part)))
         values = np.asarray(self.about["singular_values"])
         line = Line(np.arange(1, len(values) + 1), values, "", markers=True)
-        panels.append(Panel([line], "rank", "singular value", "singular values of the state"))
+        span = (0.0, 1.05 * float(self.about["largest_norm"]))
+        panels.append(Panel([line], "rank", "singular value", "singular values of the state", y_range=span))
         where = f"{self.about['model']}, layer {self.about['layer']}, head {self.about['head']}"
         alt = f"The state of {where} as a matrix. {self.summary()}"
         return Figure(self.title, panels, columns=len(panels), alt=alt, caption=f"{where}. {self.summary()}")
