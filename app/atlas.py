@@ -15,7 +15,8 @@ from ..probe.results.text import visible
 
 if TYPE_CHECKING:
     from ..analyses.atlas.claim import Claim
-    from ..analyses.atlas.verdicts import Damaged, Verdicts
+    from ..analyses.atlas.stored import Damaged
+    from ..analyses.atlas.verdicts import Verdicts
 
 RUNS = Path("runs")
 FAILED = 1
@@ -84,7 +85,7 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
     """
     from ..analyses.atlas.claim import every_claim
     from ..analyses.atlas.table import write_table
-    from ..analyses.atlas.verdicts import stored_verdicts
+    from ..analyses.atlas.stored import judged_claims
     from ..probe.errors import StatescopeError
 
     for claim in every_claim():
@@ -94,7 +95,7 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
         except StatescopeError as error:
             print(f"{claim.kind}: {error}", file=sys.stderr, flush=True)
         write_table(folder, out)
-    _tell(stored_verdicts(folder)[1])
+    _tell(judged_claims(folder)[1])
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_papers, "verify": verify, "measure": measure}
@@ -112,18 +113,16 @@ def _measure(claim: Claim, folder: Path) -> Verdicts:
 
 def _stored(folder: Path) -> dict[str, str]:
     """The verdict on each paper whose claims have been measured, the weakest of them; "damaged" where one cannot be shown."""
-    if not any(folder.glob("*/results/verdicts.parquet")):
-        return {}
     from ..analyses.atlas.catalogue import paper_of
-    from ..analyses.atlas.measurement import weakest
-    from ..analyses.atlas.verdicts import DAMAGED, stored_verdicts
+    from ..analyses.atlas.measurement import Verdict, weakest
+    from ..analyses.atlas.stored import DAMAGED, judged_claims
 
-    stored, damaged = stored_verdicts(folder)
+    stored, damaged = judged_claims(folder)
     _tell(damaged)
-    found: dict[str, list[Verdicts]] = {}
-    for verdicts, _ in stored.values():
-        found.setdefault(verdicts.about["paper"], []).append(verdicts)
-    status: dict[str, str] = {number: weakest([one.verdict for one in own]) for number, own in found.items()}
+    found: dict[str, list[Verdict]] = {}
+    for judged in stored.values():
+        found.setdefault(judged.paper, []).append(judged.verdict)
+    status: dict[str, str] = {number: weakest(own) for number, own in found.items()}
     spoilt = {one.claim for one in damaged if one.claim is not None} - stored.keys()
     return status | dict.fromkeys(filter(None, map(paper_of, spoilt)), DAMAGED)
 

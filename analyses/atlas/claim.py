@@ -15,7 +15,8 @@ from ...probe.runs.study import Study
 from ..studies.findings import Axes, Findings, Numbers, curves_of, numbers_of
 from .catalogue import declared_claims, paper, papers
 from .measurement import Measurement, Scope
-from .verdicts import NAME, Verdicts, verdicts_of
+from .stored import NAME
+from .verdicts import Verdicts, verdicts_of
 
 LEAST_SEEDS, TRIED_SEEDS = 3, 3
 

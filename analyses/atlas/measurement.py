@@ -9,8 +9,6 @@ from typing import Literal
 
 import numpy as np
 
-from ...probe.results.intervals import mean_and_reach
-
 Verdict = Literal["holds", "does not reproduce", "inconclusive"]
 Relation = Literal["at least", "at most", "equals"]
 Over = Literal["every seed", "the mean"]
@@ -64,6 +62,8 @@ class Measurement:
         x = np.asarray(values, dtype=float)
         if self.over == "every seed" or len(x) < 2:
             return float(x.min()), float(x.max())
+        from ...probe.results.intervals import mean_and_reach  # who reads stored verdicts waits for no tables
+
         mean, reach = mean_and_reach(x)
         return float(mean - reach), float(mean + reach)
 

@@ -9,7 +9,8 @@ from ...probe.files import write_text
 from ...probe.runs.manifest import Manifest
 from .catalogue import Paper, papers
 from .claim import every_claim
-from .verdicts import DAMAGED, Verdicts, stored_verdicts
+from .stored import DAMAGED
+from .verdicts import Verdicts, stored_verdicts
 
 HEAD = """# The atlas: what papers claim, and what was found here
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from ...probe.errors import StatescopeError
 from ...probe.results.figure import Figure, Intervals, Panel
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
-from .measurement import Measurement, Over, Relation, Scope, Verdict, weakest
-
-NAME = "verdicts"  # of the result in a claim's run
-FILE = Path("results") / f"{NAME}.parquet"
-DAMAGED = "damaged"
+from .measurement import Measurement, Scope, Verdict, weakest
+from .stored import KIND, NAME, NUMBERS, WORDS, Damaged, check, in_folder
 
 
 @dataclass(frozen=True)
-class Verdicts(Result, kind="verdicts"):
+class Verdicts(Result, kind=KIND):
     """One row a number. `about`: paper, claim, statement, scope, seeds, note.
 
     Raises ValueError for what is no verdict: another word than the three, a number that is not finite, an `about` that lacks
@@ -45,8 +41,7 @@ class Verdicts(Result, kind="verdicts"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_table(self.table)
-        _check_about(self.about)
+        check({name: self.table[name].tolist() for name in (*WORDS, *NUMBERS)}, self.about)
 
     @property
     def verdict(self) -> Verdict:
@@ -69,30 +64,6 @@ class Verdicts(Result, kind="verdicts"):
     def specification(self) -> Figure:
         """One panel a unit: each number with its interval, the threshold beside it, and the verdict in its name."""
         return Figure(self.title, [_panel(str(unit), own) for unit, own in self.table.groupby("unit", sort=False)], columns=1)
-
-
-def _check_table(table: pd.DataFrame) -> None:
-    if table.empty:
-        raise ValueError("there is no verdict in it")
-    words_of = {"what": (), "unit": (), "relation": get_args(Relation), "over": get_args(Over), "verdict": get_args(Verdict)}
-    for name, words in words_of.items():
-        for value in table[name]:
-            if not isinstance(value, str) or (words and value not in words):
-                raise ValueError(f"{name} is {value!r:.80}, and not {'one of ' + ', '.join(words) if words else 'text'}")
-    for name in ("expected", "tolerance", "found", "low", "high"):
-        if not pd.api.types.is_numeric_dtype(table[name]) or not np.isfinite(table[name].to_numpy(float)).all():
-            raise ValueError(f"{name} holds what is no finite number")
-
-
-def _check_about(about: Mapping[str, Any]) -> None:
-    for name in ("claim", "paper", "statement", "note"):
-        if not isinstance(about.get(name), str):
-            raise ValueError(f"it does not say its {name} as text")
-    if about.get("scope") not in list(Scope):
-        raise ValueError(f"its scope is {about.get('scope')!r:.80}, and not one of {', '.join(Scope)}")
-    seeds = about.get("seeds")
-    if not isinstance(seeds, list | tuple) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise ValueError("it does not say its seeds as a list of whole numbers")
 
 
 def _panel(unit: str, rows: pd.DataFrame) -> Panel:
@@ -127,35 +98,13 @@ def _finite(numbers: Mapping[str, float], what: str) -> float:
     return numbers[what]
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """Verdicts in a run folder that are not as they were written, or are none; they count for nothing.
-
-    claim: whose run it is, where its manifest can be read. why: in a sentence that names the file or the folder.
-    """
-
-    claim: str | None
-    why: str
-
-
 def stored_verdicts(folder: Path) -> tuple[dict[str, tuple[Verdicts, Path]], list[Damaged]]:
     """The verdicts there are in the run folders of `folder`: claim -> its verdicts and its run, the newest of each claim; and
     those that cannot be shown, which hide no other. Each file is compared with its digest before it is read.
     """
-    found: dict[str, tuple[Verdicts, Path]] = {}
-    damaged: list[Damaged] = []
-    files = sorted(folder.glob(f"*/{FILE}"), key=lambda path: path.lstat().st_mtime) if folder.is_dir() else []
-    for path in files:
-        claim = None
-        try:
-            run = Run(path.parents[1])
-            claim = run.manifest.study
-            verdicts = run.result(NAME)
-        except StatescopeError as error:
-            damaged.append(Damaged(claim, str(error)))
-            continue
-        if isinstance(verdicts, Verdicts):
-            found[verdicts.about["claim"]] = verdicts, run.path
-        else:
-            damaged.append(Damaged(claim, f"{path} holds a {type(verdicts).__name__} and no verdicts"))
-    return found, damaged
+    found, damaged = in_folder(folder, _verdicts_in)
+    return {verdicts.about["claim"]: (verdicts, path) for verdicts, path in found}, damaged
+
+
+def _verdicts_in(run: Run) -> Verdicts:
+    return Verdicts.load(run.result_file(NAME))

@@ -10,7 +10,8 @@ import streamlit as st
 
 from ...analyses.atlas.catalogue import Paper, paper_of, papers
 from ...analyses.atlas.measurement import weakest
-from ...analyses.atlas.verdicts import DAMAGED, Verdicts
+from ...analyses.atlas.stored import DAMAGED
+from ...analyses.atlas.verdicts import Verdicts
 from ...probe.runs.run import Run
 from ..components.choose import choose, search
 from ..components.figure import show

@@ -14,19 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from ..errors import StatescopeError, UnknownNameError, unknown_name
-from ..files import check_regular, write_bytes, write_whole
+from ..files import write_bytes, write_whole
 from ..plugins import Kinds
 from .drawn import DrawnFigure
 from .figure import Figure
+from .stored import DamagedResultError as DamagedResultError
+from .stored import header_in, read_stored, with_header
 from .style import PrintStyle
 from .text import visible_lines
-
-SCHEMA_VERSION = 1
-_METADATA = b"statescope"
-
-
-class DamagedResultError(StatescopeError, ValueError):
-    """A result file that is missing, cut short or altered."""
 
 
 class UnknownResultError(StatescopeError, ValueError):
@@ -175,10 +170,8 @@ class Result(Kinds, family="result"):
         return path
 
     def _to_arrow(self) -> pa.Table:
-        header = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "module": type(self).__module__}
-        header |= {"about": dict(self.about), "columns": self.columns}
-        table = pa.Table.from_pandas(self.table, preserve_index=False)
-        return table.replace_schema_metadata({_METADATA: json.dumps(header, sort_keys=True).encode()})
+        header = {"kind": self.kind, "module": type(self).__module__, "about": dict(self.about), "columns": self.columns}
+        return with_header(pa.Table.from_pandas(self.table, preserve_index=False), header)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -191,11 +184,9 @@ class Result(Kinds, family="result"):
         its kind is known here; TypeError if it holds another kind of result than `cls`.
         """
         try:
-            check_regular(path)
-            table = parquet.read_table(path, page_checksum_verification=True)
-            header = _Header.read((table.schema.metadata or {}).get(_METADATA))
-            frame = table.replace_schema_metadata(None).to_pandas()
-        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+            header, table = read_stored(path)
+            frame = table.to_pandas()
+        except (pa.ArrowException, ValueError) as error:
             raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
         try:
             kind = Result.of_kind(header.kind)
@@ -217,36 +208,8 @@ class Result(Kinds, family="result"):
         """The kind of the result in a file, and its `about`; only the end of the file is read. Raises DamagedResultError for what
         is no result.
         """
-        try:
-            check_regular(path)
-            header = _Header.read((parquet.read_schema(path).metadata or {}).get(_METADATA))
-            return header.kind, header.about
-        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
-            raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What a result file says of itself."""
-
-    kind: str
-    module: str
-    about: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, raw: bytes | None) -> _Header:
-        """From the Parquet metadata. Raises ValueError for what is no header of ours."""
-        if raw is None:
-            raise ValueError("it is a Parquet file without the header of a result")
-        plain = json.loads(raw)
-        if not isinstance(plain, dict):
-            raise ValueError("its header is no table of names")
-        if plain.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"schema version {plain.get('schema_version')!r}, this program reads {SCHEMA_VERSION}")
-        kind, module, about = plain.get("kind"), plain.get("module", ""), plain.get("about", {})
-        if not isinstance(kind, str) or not isinstance(module, str) or not isinstance(about, dict):
-            raise ValueError("its header needs kind (text), module (text) and about (a table)")
-        return cls(kind, module, about)
+        header = header_in(path)
+        return header.kind, header.about
 
 
 def _values(column: pd.Series) -> list[Any]:

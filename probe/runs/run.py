@@ -151,9 +151,15 @@ class Run:
         """
         from ..results.result import Result
 
+        return Result.load(self.result_file(name))
+
+    def result_file(self, name: str) -> Path:
+        """The file of a result. Raises UnknownNameError for a name the run does not have, AlteredFileError where the file is not
+        as it was written.
+        """
         if f"results/{self.prefix}{name}.parquet" not in self.manifest.files:
             raise unknown_name(f"result of {self.path}", name, self.result_names)
-        return Result.load(self.ledger.checked(f"results/{self.prefix}{name}.parquet"))
+        return self.ledger.checked(f"results/{self.prefix}{name}.parquet")
 
     def summary(self, name: str) -> str:
         """What a result says in words, without opening it where the manifest knows; its file is compared all the same."""

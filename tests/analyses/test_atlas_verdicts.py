@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -87,6 +89,20 @@ def statuses(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str
     list_papers(folder, json=True)
     told = capsys.readouterr()
     return {row["number"]: row["status"] for row in json.loads(told.out)}, told.err
+
+
+def test_the_list_reads_verdicts_without_what_measures_or_draws_them(measured: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom statescope.app.atlas import list_papers\n"
+        "list_papers(Path(sys.argv[1]))\n"
+        "print(sorted({'pandas', 'torch', 'scipy', 'sklearn', 'plotly', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(measured)], capture_output=True, text=True, check=True)
+    listed = done.stdout.splitlines()
+    assert listed[-1] == "[]"
+    stored, _ = stored_verdicts(measured)
+    for verdicts, _ in stored.values():
+        assert any(line.startswith(verdicts.about["paper"]) and line.endswith(f"  {verdicts.verdict}") for line in listed)
 
 
 @pytest.mark.parametrize("odd", ODD)

@@ -82,10 +82,7 @@ def test_help_and_lists_import_no_tables_either(command: list[str]) -> None:
         "import sys\nfrom statescope.app.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code"
     )
-    heavy = (
-        (*HEAVY, "streamlit", "plotly") if command == ["atlas", "list"] else (*HEAVY, "streamlit", "plotly", "pandas", "pyarrow")
-    )
-    assert imported_by(lines, *command, heavy=heavy) == []
+    assert imported_by(lines, *command, heavy=(*HEAVY, "streamlit", "plotly", "pandas")) == []
 
 
 def test_what_runs_models_is_imported_only_once_a_page_is_shown() -> None:
