@@ -84,8 +84,8 @@ def measure(folder: Path = RUNS / "atlas", out: Path = Path("docs/atlas.md")) ->
 
     """
     from ..analyses.atlas.claim import every_claim
-    from ..analyses.atlas.table import write_table
     from ..analyses.atlas.stored import judged_claims
+    from ..analyses.atlas.table import write_table
     from ..probe.errors import StatescopeError
 
     for claim in every_claim():

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from ...probe.results.figure import Figure, Intervals, Line, Panel
+from ...probe.results.figure import SHARE, Figure, Intervals, Line, Panel
 from ...probe.results.result import Result
 from .results.accuracy_by_length import AccuracyByLength
 
@@ -64,14 +64,16 @@ class StateTracking(Result, kind="state_tracking"):
             for model, curve in own.groupby("model", sort=False):
                 x, y, low, high = (curve[name].to_numpy() for name in ("length", "accuracy", "low", "high"))
                 lines.append(Line(x, y, str(model), low, high, markers=True))
-            panels.append(Panel(lines, "length of the sequence", "accuracy", str(group), level=level, y_range=(0.0, 1.02)))
+            panels.append(
+                Panel(lines, "length of the sequence", "accuracy", str(group), level=level, y_range=(0.0, 1.02), bounds=SHARE)
+            )
             marks = []
             for length in (own["length"].min(), own["length"].max()):
                 rows = own[own["length"] == length]
                 names = [f"{row.model}: {row.verdict}" for row in rows.itertuples()]
                 low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
                 marks.append(Intervals(names, rows["accuracy"].to_numpy(), f"{length} tokens", low, high))
-            panels.append(Panel(marks, "accuracy", "", f"{group}: theory", level=level, x_range=(0.0, 1.02)))
+            panels.append(Panel(marks, "accuracy", "", f"{group}: theory", level=level, x_range=(0.0, 1.02), bounds=SHARE))
         return Figure(
             self.title,
             panels,

@@ -15,6 +15,7 @@ from ...kernels.shown import with_shapes
 from .palette import REFERENCE, color, whole_numbers
 
 Values = NDArray[Any]
+EVERY, SHARE = (-math.inf, math.inf), (0.0, 1.0)  # bounds: of any number; of an accuracy, a probability, a share
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,8 @@ class Panel:
         places mean nothing, as in a graph.
     level: a line across the axes at this value with its name, such as chance.
     x_range, y_range: limits; None leaves them to the data.
+    bounds: the least and the largest value that what is drawn can have, such as 0 and 1 of an accuracy (see SHARE); an interval
+        of its mean ends there.
     """
 
     marks: Sequence[Mark]
@@ -192,6 +195,7 @@ class Panel:
     level: tuple[float, str] | None = None
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    bounds: tuple[float, float] = EVERY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", [mark for mark in self.marks if _has_numbers(mark)])

@@ -20,7 +20,9 @@ class OverSeeds(Result, kind="over_seeds"):
 
     Its figure is that of the kind. Where a curve, a bar or an interval stands at the same places for every seed, it is drawn as
     the mean over seeds with the 95% interval of Student's t; what differs from seed to seed, such as a cloud of points, is drawn
-    of the first seed, and the caption says so.
+    of the first seed, and the caption says so. Of two or three seeds Student's interval is so wide that it may reach beyond what
+    a quantity can be; it ends at the bounds that the panel names, such as 0 and 1 of an accuracy. The mean lies between them
+    always, so that the interval covers no less for it.
     """
 
     title: ClassVar[str] = "Over seeds"
@@ -43,7 +45,7 @@ class OverSeeds(Result, kind="over_seeds"):
         panels, single = [], False
         for index, panel in enumerate(figures[0].panels):
             others = [figure.panels[index] for figure in figures if len(figure.panels) > index]
-            marks = [_mean(mark, [_same(mark, other) for other in others]) for mark in panel.marks]
+            marks = [_mean(mark, [_same(mark, other) for other in others], panel.bounds) for mark in panel.marks]
             single |= any(mark is None for mark in marks)
             kept = [own if mark is None else mark for own, mark in zip(panel.marks, marks, strict=True)]
             panels.append(_without_range(replace(panel, marks=kept)))
@@ -62,26 +64,30 @@ def _same(mark: Mark, panel: Panel) -> Mark | None:
     return found[0] if len(found) == 1 else None
 
 
-def _mean(mark: Mark, others: Sequence[Mark | None]) -> Mark | None:
+def _mean(mark: Mark, others: Sequence[Mark | None], bounds: tuple[float, float]) -> Mark | None:
     """The mean of a mark over seeds with its interval; None where it does not stand at the same places for every seed."""
     if isinstance(mark, Line):
         lines = [other for other in others if isinstance(other, Line) and np.array_equal(other.x, mark.x)]
         if len(lines) == len(others) and not mark.dashed:
-            mean, low, high = _interval([line.y for line in lines])
+            mean, low, high = _interval([line.y for line in lines], bounds)
             return replace(mark, y=mean, low=low, high=high)
         return mark if mark.dashed else None
     if isinstance(mark, ByName):
         bars = [other for other in others if isinstance(other, ByName) and list(other.names) == list(mark.names)]
         if len(bars) == len(others):
-            mean, low, high = _interval([bar.values for bar in bars])
+            mean, low, high = _interval([bar.values for bar in bars], bounds)
             return replace(mark, values=mean, low=low, high=high)
     return None
 
 
-def _interval(values: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Mean and interval over seeds; of one seed, the value alone."""
+def _interval(values: Sequence[Any], bounds: tuple[float, float]) -> tuple[Any, Any, Any]:
+    """Mean and interval over seeds, which ends at the bounds of the quantity; of one seed, the value alone."""
     mean, reach = mean_and_reach(np.stack(values))
-    return (mean, None, None) if len(values) < 2 else (mean, mean - reach, mean + reach)
+    return (
+        (mean, None, None)
+        if len(values) < 2
+        else (mean, np.maximum(mean - reach, bounds[0]), np.minimum(mean + reach, bounds[1]))
+    )
 
 
 def _without_range(panel: Panel) -> Panel:

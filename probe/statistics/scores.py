@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ..hooks.names import site_of
-from ..results.figure import Figure, Intervals, Line, Panel
+from ..results.figure import EVERY, SHARE, Figure, Intervals, Line, Panel
 from ..results.result import Result
 from .corrections import false_discovery_rates
+
+BOUNDS = {"accuracy": SHARE, "balanced accuracy": SHARE, "AUC": SHARE, "R2": (-np.inf, 1.0), "log-loss": (0.0, np.inf)}
+"""What a score can be, by the name of its metric."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,9 @@ class ProbeScores(Result, kind="probe_scores"):
         control = Intervals(names, values, "control task", low, high)
         majority = float(np.nanmean(own["majority"]))
         level, shown = (majority, "majority"), (_least(own) - 0.05, _most(own) + 0.02)
-        return Panel([probe, control], own["metric"].iloc[0], "", label.replace("_", " "), level=level, x_range=shown)
+        return Panel(
+            [probe, control], own["metric"].iloc[0], "", label.replace("_", " "), level=level, x_range=shown, bounds=_bounds(own)
+        )
 
     def _by_position(self, own: pd.DataFrame, label: str, model: str) -> Panel:
         marks = []
@@ -175,7 +180,12 @@ class ProbeScores(Result, kind="probe_scores"):
         marks.append(Line(majority.index.to_numpy(), majority.to_numpy(), "majority", dashed=True))
         title = f"{label.replace('_', ' ')}: {model}" if model else label.replace("_", " ")
         shown = (min(0.0, _least(own) - 0.05), _most(own) + 0.03)
-        return Panel(marks, "token position", own["metric"].iloc[0], title, y_range=shown)
+        return Panel(marks, "token position", own["metric"].iloc[0], title, y_range=shown, bounds=_bounds(own))
+
+
+def _bounds(rows: pd.DataFrame) -> tuple[float, float]:
+    """What a score of the rows' metric can be at the least and at the most."""
+    return BOUNDS.get(str(rows["metric"].iloc[0]), EVERY)
 
 
 def _least(rows: pd.DataFrame) -> float:

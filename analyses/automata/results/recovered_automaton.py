@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....probe.results.figure import Figure, Heatmap, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Heatmap, Line, Panel
 from ....probe.results.result import Result
 from ..automaton import Automaton
 from ..automaton_graph import graph_panel
@@ -57,7 +57,7 @@ class RecoveredAutomaton(Result, kind="recovered_automaton"):
         x = self.table["states"].to_numpy()
         lines = [Line(x, self.table[name].to_numpy(), name, markers=True) for name in ("followed", "answered")]
         level = (1 - float(self.about["tolerance"]), "enough")
-        panels = [Panel(lines, "states", "share of held-out tokens", "Size", level=level, y_range=(0.0, 1.02))]
+        panels = [Panel(lines, "states", "share of held-out tokens", "Size", level=level, y_range=(0.0, 1.02), bounds=SHARE)]
         found = self.automaton
         if found is not None:
             rows = [f"state {state}, answers {answer}" for state, answer in enumerate(found.answers)]

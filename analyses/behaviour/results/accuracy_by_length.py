@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Line, Panel
 from ....probe.results.result import Result
 
 
@@ -35,5 +35,5 @@ class AccuracyByLength(Result, kind="accuracy_by_length"):
             x, y, low, high = (own[name].to_numpy() for name in ("length", "accuracy", "low", "high"))
             lines.append(Line(x, y, str(model), low, high, markers=True))
         chance = float(self.about["chance"])
-        panel = Panel(lines, "length of the sequence", "accuracy", level=(chance, "chance"), y_range=(0.0, 1.02))
+        panel = Panel(lines, "length of the sequence", "accuracy", level=(chance, "chance"), y_range=(0.0, 1.02), bounds=SHARE)
         return Figure(self.title, [panel], columns=1, alt=f"Accuracy against length. {self.summary()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Bars, Figure, Line, Panel
+from ....probe.results.figure import SHARE, Bars, Figure, Line, Panel
 from ....probe.results.result import Result
 
 PLAIN, CHANGED, RANDOM = "unchanged", "changed", "random"
@@ -42,7 +42,7 @@ class Intervention(Result, kind="intervention"):
             values, low, high = (own[column].to_numpy() for column in ("probability", "low", "high"))
             ends = (low, high) if run == RANDOM else (None, None)
             bars.append(Bars(list(own["token"]), values, str(run), *ends))
-        panel = Panel(bars, "next token", "probability", "Probabilities that moved most")
+        panel = Panel(bars, "next token", "probability", "Probabilities that moved most", bounds=SHARE)
         caption = self.summary() + ". Bars of random changes span their least and largest."
         return Figure(self.title, [panel], columns=1, alt=f"Next-token probabilities. {self.summary()}", caption=caption)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from ....probe.results.figure import Figure, Intervals, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Intervals, Line, Panel
 from ....probe.results.result import Result
 from .accuracy_by_length import AccuracyByLength
 
@@ -50,7 +50,11 @@ class RecallMemory(Result, kind="recall_memory"):
             x, y, low, high = (own[name].to_numpy() for name in ("bytes", "accuracy", "low", "high"))
             lines.append(Line(x, y, str(family), low, high, markers=True))
         level = (float(self.about["chance"]), "chance")
-        panels = [Panel(lines, "bytes of memory", "accuracy", x_log=True, level=level, y_range=(0.0, 1.02))] if lines else []
+        panels = (
+            [Panel(lines, "bytes of memory", "accuracy", x_log=True, level=level, y_range=(0.0, 1.02), bounds=SHARE)]
+            if lines
+            else []
+        )
         panels += [_of_one_size(pd.concat(alone))] if alone else []
         return Figure(self.title, panels, columns=1, alt=f"Accuracy of recall by bytes of memory. {self.summary()}")
 
@@ -58,4 +62,4 @@ class RecallMemory(Result, kind="recall_memory"):
 def _of_one_size(rows: pd.DataFrame) -> Panel:
     names = [f"{row.model}: {row.bytes:,} bytes" for row in rows.itertuples()]
     found, low, high = (rows[name].to_numpy(float) for name in ("accuracy", "low", "high"))
-    return Panel([Intervals(names, found, "accuracy", low, high)], "accuracy", "")
+    return Panel([Intervals(names, found, "accuracy", low, high)], "accuracy", "", bounds=SHARE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Intervals, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Intervals, Line, Panel
 from ....probe.results.result import Result
 
 SEVERAL = -1  # in the place of a position
@@ -46,12 +46,14 @@ class SequenceEdits(Result, kind="sequence_edits"):
             x, low, high = means.index.to_numpy(), means["low"].to_numpy(), means["high"].to_numpy()
             marks.append(Line(x, means["exact"].to_numpy(), str(edit), low, high, markers=True))
         if marks:
-            panels.append(Panel(marks, "position of the token", "repeated as edited", "One token", y_range=(-0.03, 1.03)))
+            panels.append(
+                Panel(marks, "position of the token", "repeated as edited", "One token", y_range=(-0.03, 1.03), bounds=SHARE)
+            )
         if len(several):
             means = several.groupby("edit", sort=False)[["exact", "low", "high"]].mean()
             values, low, high = (means[name].to_numpy() for name in ("exact", "low", "high"))
             bars = [Intervals([str(edit) for edit in means.index], values, "", low, high)]
-            panels.append(Panel(bars, "repeated as edited", "", "Half of the tokens", x_range=(-0.03, 1.03)))
+            panels.append(Panel(bars, "repeated as edited", "", "Half of the tokens", x_range=(-0.03, 1.03), bounds=SHARE))
         return Figure(self.title, panels, alt=f"Edits of a stored sequence. {self.summary()}")
 
 

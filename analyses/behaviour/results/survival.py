@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....probe.results.figure import Figure, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Line, Panel
 from ....probe.results.result import Result
 from ....probe.statistics.scores import short_hook
 
@@ -47,5 +47,5 @@ class Survival(Result, kind="survival"):
                 lines.append(Line(np.maximum(x, 0.7), y, f"{model}: {short_hook(str(hook))}", low, high, markers=True))
             log = str(against).startswith("bytes")
             title = str(name).replace("_", " ")
-            panels.append(Panel(lines, str(against), "probe accuracy", title, x_log=log, y_range=(0.0, 1.02)))
+            panels.append(Panel(lines, str(against), "probe accuracy", title, x_log=log, y_range=(0.0, 1.02), bounds=SHARE))
         return Figure(self.title, panels, columns=min(3, len(panels)), alt=f"Accuracy of probes by distance. {self.summary()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Heatmap, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Heatmap, Line, Panel
 from ....probe.results.result import Result
 
 
@@ -43,6 +43,6 @@ class KernelModes(Result, kind="kernel_modes"):
                 "mode",
                 "Eigenvectors",
             ),
-            Panel(lines, "leading eigenvectors", "share of the mode", "Modes", y_range=(0.0, 1.02)),
+            Panel(lines, "leading eigenvectors", "share of the mode", "Modes", y_range=(0.0, 1.02), bounds=SHARE),
         ]
         return Figure(self.title, panels, alt=f"Share of each mode in the leading eigenvectors. {self.summary()}")

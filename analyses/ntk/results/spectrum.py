@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....probe.results.figure import Figure, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Line, Panel
 from ....probe.results.result import Result
 
 
@@ -51,6 +51,7 @@ class TangentSpectrum(Result, kind="tangent_spectrum"):
                     "share of the targets",
                     "Targets in the kernel",
                     y_range=(0.0, 1.02),
+                    bounds=SHARE,
                 ),
             ],
             alt=f"Spectrum of the tangent kernel and the share of the targets in its leading eigenvectors. {self.summary()}",

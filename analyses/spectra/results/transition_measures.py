@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....probe.results.figure import Bars, Figure, Histogram, Line, Panel
+from ....probe.results.figure import SHARE, Bars, Figure, Histogram, Line, Panel
 from ....probe.results.result import Result
 
 ROUNDING = 1e-9  # of an eigenvalue beside the largest: what is nearer to the real line, or to modulus 1, counts as on it
@@ -60,8 +60,8 @@ class TransitionMeasures(Result, kind="transition_measures"):
             self.title,
             [
                 Panel(norms, "token position", "spectral norm", "Norm of the transitions", level=(1.0, "no growth")),
-                Panel(angles, "largest angle (rad)", "share of tokens", "Rotation"),
-                Panel(bars, "", "share of eigenvalues", "Eigenvalues", y_range=(0.0, 1.02)),
+                Panel(angles, "largest angle (rad)", "share of tokens", "Rotation", bounds=SHARE),
+                Panel(bars, "", "share of eigenvalues", "Eigenvalues", y_range=(0.0, 1.02), bounds=SHARE),
             ],
             columns=3,
             alt=f"Norms, angles and shares of the eigenvalues of transitions. {self.summary()}",

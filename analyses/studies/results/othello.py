@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Intervals, Panel
+from ....probe.results.figure import SHARE, Figure, Intervals, Panel
 from ....probe.results.result import Result
 
 
@@ -36,7 +36,7 @@ class BoardFrames(Result, kind="board_frames"):
             values, low, high = (own[name].to_numpy() for name in ("accuracy", "low", "high"))
             marks.append(Intervals(own["hook"].tolist(), values, str(frame), low, high))
         level = (float(self.table["majority"].mean()), "majority")
-        panel = Panel(marks, "accuracy: mean, and worst to best square", "", level=level)
+        panel = Panel(marks, "accuracy: mean, and worst to best square", "", level=level, bounds=SHARE)
         return Figure(self.title, [panel], columns=1, alt=self.summary())
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....probe.results.figure import Figure, Line, Panel
+from ....probe.results.figure import SHARE, Figure, Line, Panel
 from ....probe.results.result import Result
 
 
@@ -51,7 +51,7 @@ class PastRecovery(Result, kind="past_recovery"):
             curves.append(Line.of_rows(own, "lag", "recovered", name))
             if len(finite):
                 conditions.append(Line.of_rows(finite, "lag", "condition", name, centre="median"))
-        panels = [Panel(curves, "tokens back", "share recovered", "Memory curve", y_range=(0.0, 1.02))]
+        panels = [Panel(curves, "tokens back", "share recovered", "Memory curve", y_range=(0.0, 1.02), bounds=SHARE)]
         if conditions:
             panels.append(Panel(conditions, "tokens back", "condition", "Map from inputs to state", y_log=True))
         return Figure(

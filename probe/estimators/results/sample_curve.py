@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...results.figure import Figure, Line, Panel
+from ...results.figure import EVERY, Figure, Line, Panel
 from ...results.result import Result
-from ...statistics.scores import short_hook
+from ...statistics.scores import BOUNDS, short_hook
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,6 @@ class SampleCurve(Result, kind="sample_curve"):
                 lines.append(Line(x, control, f"{said}, control task", dashed=True, beside=said))
             majority = rows.groupby("samples")["majority"].mean()
             lines.append(Line(majority.index.to_numpy(), majority.to_numpy(), "majority", dashed=True))
-            panels.append(Panel(lines, "training samples", rows["metric"].iloc[0], str(label).replace("_", " "), x_log=True))
+            metric, title = rows["metric"].iloc[0], str(label).replace("_", " ")
+            panels.append(Panel(lines, "training samples", metric, title, x_log=True, bounds=BOUNDS.get(metric, EVERY)))
         return Figure(self.title, panels, alt=f"Scores by training samples. {self.summary()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...results.figure import Figure, Heatmap, Line, Panel
+from ...results.figure import SHARE, Figure, Heatmap, Line, Panel
 from ...results.result import Result
 
 
@@ -55,7 +55,7 @@ class LensScores(Result, kind="lens_scores"):
             self.title,
             [
                 Panel(marks, "layer", "KL from the model in nats", level=constant),
-                Panel(agreements, "layer", "same likeliest token", level=agreed, y_range=(0.0, 1.0)),
+                Panel(agreements, "layer", "same likeliest token", level=agreed, y_range=(0.0, 1.0), bounds=SHARE),
             ],
             alt=f"Divergence of each layer's answer from the model's. {self.summary()}",
         )
