@@ -91,6 +91,8 @@ class TerminalReporter:
     def warn(self, text: str) -> None:
         say(text, "yellow")
 
+    def end(self) -> None: ...
+
     def advance(self, done: int, note: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, completed=done, note=visible(note))

@@ -30,6 +30,9 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something went wrong that does not end the run, such as a figure that could not be drawn."""
 
+    def end(self) -> None:
+        """The run is over, finished or not."""
+
 
 class RunWarning(UserWarning):
     """What a run has to say where nothing shows its progress."""
@@ -44,6 +47,8 @@ class Silent:
 
     def warn(self, text: str) -> None:
         warnings.warn(text, RunWarning, stacklevel=4)
+
+    def end(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class ProgressFile:
 
     def warn(self, text: str) -> None:
         self.shown.warn(text)
+
+    def end(self) -> None:
+        self.shown.end()
 
     def _write(self) -> None:
         plain = vars(replace(self.state, time=time.time()))

@@ -21,6 +21,7 @@ from .job import InRun, Job, StoredCapture, StoredDirection, StoredHistory, Stor
 from .ledger import Entry, Ledger
 from .lock import LOCK, WORKERS, is_locked, locked
 from .manifest import FILE, DamagedRunError, Manifest, ResultRecord
+from .notebook import reporter_here
 from .progress import ProgressFile, Reporter, Silent
 from .run_folder import is_of, make_folder, refuse_other
 
@@ -105,7 +106,7 @@ class Run:
                 Manifest.new(study, configuration, seed).write(path)
             run = cls(path)
             run.ledger.merge()
-            run.reporter = ProgressFile(path, reporter or Silent())
+            run.reporter = ProgressFile(path, reporter or reporter_here())
             if run.manifest.outcome != "finished":
                 run.ledger.update(outcome="unfinished", error=None)
             try:
@@ -114,6 +115,8 @@ class Run:
                 with contextlib.suppress(StatescopeError):  # the disk may be full; the first error is the one to tell
                     run.ledger.update(outcome="failed", error=f"{type(error).__name__}: {error}"[:LONGEST_ERROR])
                 raise
+            finally:
+                run.reporter.end()
             run.ledger.update(outcome="finished")
 
     @classmethod

@@ -18,6 +18,8 @@ from ..errors import StatescopeError
 from ..tasks.base import IGNORED, Batch, Task, generator_for
 from .checkpoint import Checkpoints
 from .checkpoint_file import Progress
+from .notebook import reporter_here
+from .progress import Silent
 
 Report = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
@@ -66,6 +68,7 @@ def train(
     """Train in place, on the device that the model is on, from the newest checkpoint if there is one.
 
     parameters: what is trained; all of the model's when None. Checkpoints keep those of the model alone.
+    report: called after each step; when None, a notebook shows a bar.
     hooks: hook functions by name, as `run_with_hooks` takes them, that act in every forward pass of the training and not behind
         it. With `direction.ablate()` it is concept ablation fine-tuning (Casademunt et al. 2025, arXiv:2507.16795): no gradient
         reaches what lies before the hook along the direction, so that the model cannot learn to use it there.
@@ -82,6 +85,8 @@ def train(
     losses = list(progress.losses)
     if checkpoints is not None:  # what was the newest checkpoint may be one to keep by now
         checkpoints.mark(model, progress)
+    shown = reporter_here() if report is None else Silent()
+    shown.stage("training", training.steps)
     model.train()
     for step in range(progress.step, training.steps):
         batch = task.batch(training.batch, training.length, "train", generator_for(seed, step))
@@ -99,6 +104,7 @@ def train(
             raise NonFiniteLossError(_explain(model, batch, step, value, checkpoints))
         optimizer.step()
         losses.append(value)
+        shown.advance(step + 1, f"loss {value:.4f}")
         if report is not None:
             report(step + 1, training.steps, value)
         if checkpoints is not None:
@@ -106,6 +112,7 @@ def train(
         done = step + 1 == training.steps
         if checkpoints is not None and (done or (step + 1) % training.checkpoint_every == 0):
             checkpoints.save(model, optimizer, Progress(step + 1, tuple(losses)))
+    shown.end()
     model.eval()
     return Progress(training.steps, tuple(losses))
 

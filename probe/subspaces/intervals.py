@@ -42,8 +42,14 @@ class SubspaceInterval(Generic[S]):
         return float(np.quantile(self.cosines, tail))
 
     def __repr__(self) -> str:
-        said = f"cosine with that of all data at least {self.low:.3f}, {len(self.cosines)} resamples of {self.groups} groups"
-        return f"{type(self).__name__}({self.found!r}, {said})"
+        return f"{type(self).__name__}({self.found!r}, {self._said})"
+
+    def _repr_html_(self) -> str:
+        return f"{self.found._repr_html_()}<p>{self._said}</p>"
+
+    @property
+    def _said(self) -> str:
+        return f"cosine with that of all data at least {self.low:.3f}, {len(self.cosines)} resamples of {self.groups} groups"
 
 
 class DirectionInterval(SubspaceInterval[Direction]):
