@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import sys
 import time
 from dataclasses import replace
@@ -58,14 +59,13 @@ class NotebookReporter:
             self.current = None
 
     def _draw(self) -> None:
-        from IPython.display import HTML, display
-
+        output = importlib.import_module("IPython.display")  # which is there, since this runs in its kernel
         self.drawn = time.monotonic()
         rows = "".join(f"<tr>{self._row(stage)}</tr>" for stage in self.stages.values())
         warned = "".join(f"<pre>{html.escape(visible_lines(text))}</pre>" for text in self.warnings)
-        shown = HTML(f"<table>{rows}</table>{warned}")
+        shown = output.HTML(f"<table>{rows}</table>{warned}")
         if self.handle is None:
-            self.handle = display(shown, display_id=True)
+            self.handle = output.display(shown, display_id=True)
         else:
             self.handle.update(shown)
 
