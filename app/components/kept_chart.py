@@ -43,8 +43,8 @@ function stack(figure) {
     for (const [name, axis] of Object.entries(figure.layout)) {
         if (!name.startsWith("yaxis") || !axis.ticktext) continue;
         axis.ticktext = axis.ticktext.map(wrap);
-        if (axis.ticktext.length > FEW) axis.tickfont = { size: 9 };
-        tall = Math.max(tall, 24 * axis.ticktext.length);  // of two lines each
+        if (axis.ticktext.length > FEW) axis.tickfont = { size: 10 };
+        tall = Math.max(tall, 30 * axis.ticktext.length);  // of two lines each
     }
     const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
     const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
@@ -211,7 +211,8 @@ export default function(component) {
 STRIP_STYLE = """
 .strip { font-family: monospace; font-size: 0.85rem; line-height: 1.5; padding: 2px; }
 .strip:focus-visible { outline: 2px solid #0072B2; }
-.strip button { border: none; padding: 0 1px; margin: 0; font: inherit; cursor: pointer; min-width: 0.7em; white-space: pre; }
+.strip button { border: none; padding: 0 2px; margin: 0 1px 0 0; font: inherit; cursor: pointer; min-width: 0.7em; }
+.strip button { white-space: pre; }
 .strip button.step { padding: 0 0.5em; margin: 0 0.25em 0.25em 0; background: none; color: inherit; font-family: sans-serif; }
 .strip button.step { border: 1px solid #888888; border-radius: 4px; }
 .strip span { margin-left: 0.5em; }

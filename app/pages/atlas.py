@@ -24,6 +24,7 @@ from .page import FolderPage
 
 ALL = "all"
 FIRST = "P001"
+FOUR_DIGITS = st.column_config.NumberColumn(format="%.4g", width=80)  # an error of 5e-16 has no room otherwise
 NOT_YET, ABSENT = "not measured yet", "no claim here"
 SIGNS = {"holds": "✔", "does not reproduce": "✘", "inconclusive": "?", DAMAGED: "⚠", NOT_YET: "…", ABSENT: "-"}
 Measured = Mapping[str, Sequence[tuple[Run, str, Verdicts]]]
@@ -137,7 +138,8 @@ def _draw_paper(paper: Paper, found: Sequence[tuple[Run, str, Verdicts]]) -> Non
         st.text(f"{about['scope']}: {about['statement']} {about['note']}".strip())
         show(OfRun(run), name, verdicts, {}, words=False)
         columns = ["what", "relation", "expected", "tolerance", "over", "found", "low", "high", "verdict"]
-        st.dataframe(verdicts.table[columns], hide_index=True)
+        numbers = dict.fromkeys(["expected", "tolerance", "found", "low", "high"], FOUR_DIGITS)
+        st.dataframe(verdicts.table[columns], hide_index=True, column_config=numbers)
     if not paper.has_claims:
         st.info("Nothing here measures a claim of this paper yet.", icon=":material/info:")
         return

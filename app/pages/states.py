@@ -31,12 +31,13 @@ class States(Page, kind="states"):
 
     def draw(self, run: Run, results: Mapping[str, Result]) -> None:
         self.head()
-        for name, result in results.items():
-            if isinstance(result, StateTrajectory):
-                _walk(run, name, result)
-            else:
-                st.subheader(literal(result.title))
-                show(OfRun(run), name, result, {}, panels=slice(None))
+        walks = {name: result for name, result in results.items() if isinstance(result, StateTrajectory)}
+        if walks:  # one at a time: a browser draws but few charts in space
+            name = choose("path", list(walks), "path") if len(walks) > 1 else next(iter(walks))
+            _walk(run, name, walks[name])
+        for name in [name for name in results if name not in walks]:
+            st.subheader(literal(results[name].title))
+            show(OfRun(run), name, results[name], {})
 
 
 def _walk(run: Run, name: str, result: StateTrajectory) -> None:

@@ -21,13 +21,14 @@ ICON = (
 
 
 # Streamlit puts the menu above all else in the side bar, where a low screen hides the run that the menu's pages are about; and
-# leaves a tenth of the screen empty above a page.
+# leaves a tenth of the screen empty above a page and as much beside it.
 LOOK = """<style>
 [data-testid=stSidebarContent] { display: flex; flex-direction: column; reading-flow: flex-visual; }
 [data-testid=stSidebarNav] { order: 1; padding-top: 0; }
 [data-testid=stSidebarUserContent] { padding-top: 0; padding-bottom: 0.5rem; }
 [data-testid=stSidebarNavSeparator] { display: none; }
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem; }
+@media (min-width: 768px) { [data-testid=stMainBlockContainer] { padding-left: 3rem; padding-right: 3rem; } }
 </style>"""
 MOST_TOLD = 3
 

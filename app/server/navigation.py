@@ -82,24 +82,31 @@ def _showing(kind: str) -> Callable[[], None]:
 
 
 def menu(run: Run | None) -> dict[str, list[st.Page]]:
-    """The pages by section. Without a run there is a first page that offers to make one, or the first about a model."""
+    """The pages by section. Who comes without the address of a page sees the first about the run; where there is no run, the
+    first about a model; and where there is neither, one that offers to make a run.
+    """
     folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
     live = live_pages()
     if run is not None:
-        return {"This run": entries(run), "Live model": live, "All": folder}
-    models = bool(current_models())
-    start = st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", url_path="start", default=not models)
-    if not models:
-        return {"": [start], "Live model": live, "All": folder}
-    # A page that is the default one has no address of its own, and the address of a model's page is the same everywhere.
-    front = st.Page(
-        lambda: st.switch_page(live[0], query_params=st.query_params.to_dict()),
-        title="State",
+        own = entries(run)
+        return {"This run": [front(own[0]), *own], "Live model": live, "All": folder}
+    start = st.Page(offer_first_run, title="Start", icon=":material/play_arrow:", url_path="start")
+    if current_models():
+        return {"Live model": [front(live[0]), *live], "": [start], "All": folder}
+    return {"": [front(start), start], "Live model": live, "All": folder}
+
+
+def front(page: st.Page) -> st.Page:
+    """What stands at the address of the app alone, and goes on to a page. That one could be no default page itself, for this has
+    no address of its own: whoever follows a link to it would be told that there is no such page.
+    """
+    return st.Page(
+        lambda: st.switch_page(page, query_params=st.query_params.to_dict()),
+        title=page.title,
         url_path="front",
         default=True,
         visibility="hidden",
     )
-    return {"Live model": [front, *live], "": [start], "All": folder}
 
 
 def names_shown(page: Page, run: Run, pages: list[Page]) -> list[str]:
@@ -120,10 +127,9 @@ def entries(run: Run) -> list[st.Page]:
             title=page.title,
             icon=page.icon,
             url_path=page.kind,
-            default=place == 0,
             visibility="visible" if page.always or names_shown(page, run, pages) else "hidden",
         )
-        for place, page in enumerate(pages)
+        for page in pages
     ]
 
 

@@ -23,9 +23,6 @@ def open_app(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str = "overvie
     app = AppTest.from_file(str(ROOT / "app" / "server" / "main.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
-    app.run()
-    if page == "overview":
-        return app
     app._page_hash = calc_hash(page)  # switch_page knows pages that are files alone
     return app.run()
 

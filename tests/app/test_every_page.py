@@ -22,6 +22,8 @@ from statescope.app.pages.page import FolderPage, Page
 from statescope.app.server.navigation import every_page, names_shown
 
 LONGEST = 150  # lines
+FLAT = {"scatter", "bar", "heatmap", "histogram"}  # what plotly draws without WebGL
+MOST_IN_SPACE = 8
 NUMERICAL = {"numpy", "torch", "scipy", "sklearn", "math", "plotly", "matplotlib"}
 OF_RUNS, OF_FOLDERS, OF_MODELS = sorted(Page.kinds()), sorted(FolderPage.kinds()), sorted(LivePage.kinds())
 
@@ -43,6 +45,8 @@ def held(app: AppTest) -> list[dict[str, Any]]:
     for chart in drawn:
         told = [np.isin(values.round(6), tables.round(6)).mean() for values in coordinates(chart)]
         assert max(told) > 0.5, f"a chart without its numbers: {chart['alt']}"
+    in_space = [chart for chart in drawn if any(trace["type"] not in FLAT for trace in chart["data"])]
+    assert len(in_space) <= MOST_IN_SPACE, "more than a browser has WebGL contexts for"
     data = [json.dumps(chart["data"], sort_keys=True) for chart in drawn]
     assert len(set(data)) == len(data), "one chart stands there twice"
     return drawn

@@ -156,7 +156,11 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
 
 def test_pages_keep_the_run_and_the_browser_goes_back(page: Page, port: int) -> None:
     page.goto(f"http://127.0.0.1:{port}/?run=parity")
+    page.wait_for_url("**/overview?**run=parity**", timeout=WAIT)
+    page.goto(page.url)  # as one that was sent to somebody
     settle(page)
+    expect(page.get_by_text("What was found")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("Page not found")).to_have_count(0)
     page.get_by_role("link", name="Probes").click()
     page.wait_for_url("**/probes?**run=parity**", timeout=WAIT)
     choose(page, "run", "source")

@@ -45,7 +45,7 @@ class TrackingRequirements(Result, kind="tracking_requirements"):
         for task, own in self.table.groupby("task", sort=False):
             names = [f"{row.model}, layer {row.layer}, head {row.head}" for row in own.itertuples()]
             values = own["modulus"].fillna(0).to_numpy()
-            panels.append(Panel([Intervals(names, values)], "modulus", "", str(task), level=(1.0, "lasts"), x_range=(0.0, 1.1)))
+            panels.append(Panel([Intervals(names, values)], "modulus", "", str(task), level=(1.0, "lasts"), x_range=(-0.05, 1.1)))
         return Figure(
             self.title,
             panels,

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ...results.figure import SHARE, Figure, Heatmap, Line, Panel
 from ...results.result import Result
+from ...statistics.scores import short_hook
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,12 @@ class LensReading(Result, kind="lens_reading"):
     def specification(self) -> Figure:
         """The divergence of each hook at each position, and the probability of what it says."""
         hooks = list(dict.fromkeys(self.table["hook"]))
+        names = [short_hook(hook) for hook in hooks]
         positions = sorted(self.table["position"].unique())
         tokens = self.table.drop_duplicates("position").sort_values("position")["token"]
         columns = [f"{position} {token}" for position, token in zip(positions, tokens, strict=True)]
         panels = []
         for column, label in (("divergence", "KL from the model in nats"), ("probability", "probability of the likeliest")):
             grid = self.table.pivot(index="hook", columns="position", values=column).loc[hooks, positions]
-            panels.append(Panel([Heatmap(grid.to_numpy(), hooks, columns, label)], "token", "activation", label))
+            panels.append(Panel([Heatmap(grid.to_numpy(), names, columns, label)], "token", "activation", label))
         return Figure(self.title, panels, columns=1, alt=f"What each layer says. {self.summary()}")
