@@ -141,9 +141,10 @@ class Convolved(Use):
         weight, count = self.weight.tensor.detach(), len(self.inputs)
         of_each = weight.repeat(count, *[1] * (weight.ndim - 1))
         plain, zeros = self.inputs.reshape(1, -1, *self.inputs.shape[2:]), [0] * len(self.stride)
+        laid_out = torch.contiguous_format  # an axis of length 1 may have any stride, from which torch guesses another layout
         _, rows, _ = torch.ops.aten.convolution_backward(
-            gradient.reshape(1, -1, *gradient.shape[2:]),
-            plain.to(gradient.dtype),
+            gradient.reshape(1, -1, *gradient.shape[2:]).clone(memory_format=laid_out),
+            plain.to(gradient.dtype).clone(memory_format=laid_out),
             of_each,
             None,
             self.stride,

@@ -60,6 +60,23 @@ def test_functions_with_a_rule(make: Any) -> None:
     assert alone <= {"1.weight"}
 
 
+@pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("method", ["structured", "ghost"])
+def test_a_convolution_over_the_tokens_of_the_last_axis_but_one(tokens: int, method: Any) -> None:
+    """Turned to [N, C, T]: with one token its strides are those of another layout, which a torch kernel took it for."""
+
+    class Along(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve = nn.Conv1d(6, 4, 3, padding=1, groups=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.convolve(x.mT)).mT[:, -1]
+
+    model, x = Along(), torch.randn(5, tokens, 6)
+    close(tangent_kernel(model, x, output="full", method=method).values, by_autograd(model, x), 1e-11)
+
+
 class Experts(nn.Module):
     """Stacks of matrices: all samples through each by baddbmm and bmm, and one matrix for each sample by their mean."""
 
