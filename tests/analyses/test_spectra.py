@@ -17,6 +17,7 @@ from statescope.analyses.spectra.transition_measures import measures_of, transit
 from statescope.analyses.spectra.window_spectrum import product_eigenvalues, window_spectrum
 from statescope.geometry import recall_by_age, state_geometry, tracking_requirements
 from statescope.probe.mixers import LRU, Attention, Elman, RetNet
+from statescope.probe.results.figure import Figure
 from statescope.spectra import lasting_directions, measured_horizon
 
 
@@ -110,6 +111,23 @@ def test_spectra_by_label_are_those_of_the_tokens_of_the_class() -> None:
     angles = by[by["label"] == "token"].pivot(index="head", columns="class", values="angle")
     assert result.liveliest("model", "token")[1] == int((angles.max(axis=1) - angles.min(axis=1)).idxmax())
     assert "token 0:" in result.summary() and result.specification().panels[0].equal
+
+
+def test_of_many_classes_no_two_share_a_colour_and_more_are_named() -> None:
+    """40 tokens among 256: seven in the plane, the most frequent; 24 by name, each with the largest angles of its tokens."""
+    model, generator = small(DeltaNet(heads=2, householders=2), vocabulary=40), torch.Generator().manual_seed(0)
+    tokens = (40 * torch.rand(1, 256, generator=generator) ** 2).long()
+    result = spectrum_by_label(model, tokens, {"token": tokens}).select(head=1)
+    plane, by_name = result.specification().panels
+    counts = torch.bincount(tokens[0], minlength=40)
+    assert len({series.color for series in Figure("", [plane]).series.values()}) == len(plane.marks) == 7
+    shown = {int(mark.label.removeprefix("token ")) for mark in plane.marks}
+    assert min(counts[list(shown)]) >= max(counts[token] for token in range(40) if token not in shown)
+    [intervals] = by_name.marks
+    means = result.by_class().set_index("class")["angle"]
+    assert len(intervals.names) == 24 and len(set(intervals.names)) == 24
+    np.testing.assert_allclose(intervals.values, [means[name.removeprefix("token ")] for name in intervals.names], rtol=1e-12)
+    assert (intervals.low <= intervals.values + 1e-12).all() and (intervals.values <= intervals.high + 1e-12).all()
 
 
 def test_labels_that_do_not_fit_are_refused() -> None:

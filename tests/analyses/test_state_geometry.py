@@ -17,6 +17,7 @@ from statescope.analyses.geometry.state_walk import state_walk
 from statescope.analyses.models import writes_of
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import GRU, Attention, GatedLinearAttention
+from statescope.probe.results.figure import Heatmap
 
 CELLS = ("elman", "gru", "lstm", "slstm")
 
@@ -140,3 +141,20 @@ def test_singular_values_are_numpys(mixer: Any) -> None:
             singular_values(model, tokens, of="transition")
     with pytest.raises(UnknownNameError, match="did you mean 'state'"):
         singular_values(model, tokens, of="states")  # type: ignore[arg-type]
+
+
+def test_figures_show_all_singular_values_by_token_and_what_is_written_above_what_is_erased() -> None:
+    """Of 256 tokens: a band with a column each; and two tracks which nothing lies on top of another in."""
+    model, tokens = small(DeltaNet(heads=2)), torch.randint(0, 5, (2, 256))
+    result = singular_values(model, tokens).select(head=1)
+    [band], lines = (panel.marks for panel in result.specification().panels)
+    assert isinstance(band, Heatmap) and band.values.shape == (6, 256)
+    means = result.table.groupby(["index", "position"])["value"].mean()
+    assert band.values[2, 200] == pytest.approx(means[3, 200], rel=1e-12)
+    assert [line.label for line in lines] == ["rank 1", "rank 2", "rank 3", "rank 4"]
+    geometry = state_geometry(model, tokens).select(head=1)
+    _, [held], [written, erased] = (panel.marks for panel in geometry.specification().panels)
+    means = geometry.table.groupby("position")[["norm", "written", "erased"]].mean()
+    for line, name, sign in ((held, "norm", 1), (written, "written", 1), (erased, "erased", -1)):
+        np.testing.assert_allclose(line.y, sign * means[name], rtol=1e-12)
+    assert (written.low == 0).all() and (erased.high == 0).all() and (erased.low <= 0).all()

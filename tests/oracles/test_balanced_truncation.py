@@ -1,8 +1,8 @@
 """Linear systems beside python-control and SLICOT, whose routines it reduces by, where both are installed.
 
-python-control 0.10 takes every system that it reduces for a continuous one, and has Hankel singular values of those alone. So the
-truncation in discrete time is SLICOT's own, by the routine that python-control calls (AB09AD, with the flag of discrete time), and
-the singular values are those of the continuous system with the same Gramians, s = (z - 1) / (z + 1).
+python-control 0.10 takes every system that it reduces for a continuous one, and has Hankel singular values of those alone. So
+the truncation in discrete time is SLICOT's own, by the routine that python-control calls (AB09AD, told that time is discrete),
+and the singular values are those of the continuous system with the same Gramians, s = (z - 1) / (z + 1).
 """
 
 from __future__ import annotations

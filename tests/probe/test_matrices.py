@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import pytest
 import torch
 
 from statescope import generator_for
 from statescope.probe.tasks.check import check_task
-from statescope.probe.tasks.matrices import MatrixAlgebra
+from statescope.probe.tasks.matrices import OPERATIONS, MatrixAlgebra, Operation
 from statescope.probe.tasks.number_encodings import ENCODINGS, PRECISION, EncodingName
 
 NAMES: tuple[EncodingName, ...] = ("P10", "P1000", "B1999", "FP15")
-OPERATIONS: tuple[Literal["transpose", "addition"], ...] = ("transpose", "addition")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,17 +51,22 @@ def test_tokens_out_of_place_are_no_number() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_results_are_those_of_the_matrices(operation: Literal["transpose", "addition"], name: EncodingName) -> None:
+def test_results_are_those_of_the_matrices(operation: Operation, name: EncodingName) -> None:
     task = MatrixAlgebra(operation, size=3, encoding=name)
     check_task(task, length=task.tokens)
     batch, width = task.batch(20, task.tokens, "test", generator_for(0)), len(task.numbers.sizes)
-    count = 9 * (1 if operation == "transpose" else 2)
-    read = task.numbers.decode(batch.tokens[:, : count * width].unflatten(1, (count, width))).unflatten(1, (-1, 3, 3))
-    truth = read[:, 0].mT if operation == "transpose" else read.sum(1)
-    asked = batch.targets[:, -9 * width :]
-    torch.testing.assert_close(task.numbers.decode(asked.unflatten(1, (9, width))), truth.flatten(1))
-    assert bool((batch.targets[:, : -9 * width] == -100).all())
-    assert torch.equal(batch.tokens[:, -9 * width + 1 :], asked[:, :-1])
+    count, results = {"transpose": (9, 9), "addition": (18, 9), "product": (12, 3)}[operation]
+    read = task.numbers.decode(batch.tokens[:, : count * width].unflatten(1, (count, width)))
+    first, rest = read[:, :9].unflatten(1, (3, 3)), read[:, 9:]
+    truth = {
+        "transpose": lambda: first.mT,
+        "addition": lambda: first + rest.unflatten(1, (3, 3)),
+        "product": lambda: first @ rest[..., None],
+    }
+    asked = batch.targets[:, -results * width :]
+    torch.testing.assert_close(task.numbers.decode(asked.unflatten(1, (results, width))), truth[operation]().flatten(1))
+    assert bool((batch.targets[:, : -results * width] == -100).all())
+    assert torch.equal(batch.tokens[:, -results * width + 1 :], asked[:, :-1])
 
 
 def test_right_within_a_tolerance() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Line, Panel
+import pandas as pd
+
+from ....probe.results.figure import Figure, Heatmap, Line, Panel
 from ....probe.results.result import Result
 
-SHOWN = 8
+SHOWN = 4  # lines; the band has all of them
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,29 @@ class SingularValues(Result, kind="singular_values"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """For the head of each model that holds most beside its first direction: the largest values over time."""
+        """For the head of each model that holds most beside its first direction: all values as a band along the tokens, a column
+        each, and the largest as lines.
+        """
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.widest(str(model))
             own = self.select(model=model, layer=layer, head=head).table
             largest = own[own["index"] <= SHOWN].groupby("index")
-            lines = [Line.of_rows(rows, "position", "value", str(index)) for index, rows in largest]
-            title = f"{model}, layer {layer}, head {head}"
-            panels.append(Panel(lines, "token position", f"singular value of the {self.about['of']}", title))
+            lines = [Line.of_rows(rows, "position", "value", f"rank {index}") for index, rows in largest]
+            title, value = f"{model}, layer {layer}, head {head}", f"singular value of the {self.about['of']}"
+            panels.append(Panel([_band(own)], "token position", "rank", title))
+            panels.append(Panel(lines, "token position", value, title))
         return Figure(
             self.title,
             panels,
             alt=f"Singular values of the {self.about['of']} over time. {self.summary()}",
-            caption=f"The {SHOWN} largest at most; means over sequences, with the least and the largest.",
+            caption=f"Left: all, the largest on top. Right: the {SHOWN} largest at most, with the least and the largest of the "
+            "sequences. Means over sequences.",
         )
+
+
+def _band(rows: pd.DataFrame) -> Heatmap:
+    """Means over sequences, a row each rank and a column each token."""
+    means = rows.groupby(["index", "position"])["value"].mean().unstack()
+    ranks, tokens = ([str(name) for name in names] for names in (means.index, means.columns))
+    return Heatmap(means.to_numpy(), ranks, tokens, "singular value")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import pandas as pd
+
 from ....probe.results.figure import Figure, Line, Panel
 from ....probe.results.result import Result
 
@@ -58,7 +61,9 @@ class StateGeometry(Result, kind="state_geometry"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """For the head of each model that writes most: ranks over time, and what is written beside what is erased."""
+        """For the head of each model that writes most: ranks over time; and on two tracks what is held, and what is written,
+        upward, beside what is erased, downward.
+        """
         panels = []
         for model in dict.fromkeys(self.table["model"]):
             layer, head = self.liveliest(model)
@@ -70,12 +75,21 @@ class StateGeometry(Result, kind="state_geometry"):
                     [Line.of_rows(own, "position", name, label) for name, label in ranks.items()], "token position", "rank", title
                 )
             )
-            tracks = {"written": "written", "erased": "erased", "norm": "held"}
-            marks = [Line.of_rows(own, "position", name, label) for name, label in tracks.items() if own[name].notna().any()]
-            panels.append(Panel(marks, "token position", "Frobenius norm", title))
+            panels.append(Panel([Line.of_rows(own, "position", "norm", "held")], "token position", "norm of the state", title))
+            moved = [_filled(own, name, sign) for name, sign in (("written", 1), ("erased", -1)) if own[name].notna().any()]
+            if moved:
+                panels.append(Panel(moved, "token position", "erased below 0, written above", title, level=(0.0, "")))
         return Figure(
             self.title,
             panels,
             alt=f"Ranks of the state, and what is written and erased, over time. {self.summary()}",
-            caption="Means over sequences, with the least and the largest.",
+            caption="Means over sequences, of ranks and norms with the least and the largest. All but ranks are Frobenius norms.",
+            columns=1,
         )
+
+
+def _filled(rows: pd.DataFrame, name: str, sign: int) -> Line:
+    """The mean over sequences of a column, upward or downward, filled from 0."""
+    means = sign * rows.groupby("position")[name].mean()
+    y = means.to_numpy()
+    return Line(means.index.to_numpy(), y, name, np.minimum(y, 0.0), np.maximum(y, 0.0))

@@ -8,12 +8,14 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from ....probe.results.figure import Figure, Panel, Points
+from ....probe.results.figure import Figure, Intervals, Panel, Points
+from ....probe.results.palette import SERIES
 from ....probe.results.result import Result
 from .transition_measures import ROUNDING
 
 SHOWN = 400  # eigenvalues of a class in a figure
-CLASSES = 12  # classes in a panel
+COLOURED = len(SERIES)  # classes in the complex plane: no two share a colour
+CLASSES = 24  # classes by name
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
         kinds = {"negative": negative, "turning": turning, "growing": np.abs(value) > 1 + ROUNDING}
         weighed = self.table.assign(**{name: weight * kind for name, kind in kinds.items()})
         sums = weighed.groupby(places, sort=False)[[*kinds, "multiplicity"]].sum()
-        angle = np.where(turning | negative, np.abs(np.angle(value)), 0.0)
-        largest = self.table.assign(angle=angle).groupby([*places, "sequence", "position"], sort=False)["angle"].max()
+        largest = (
+            self.table.assign(angle=_angles(self.table)).groupby([*places, "sequence", "position"], sort=False)["angle"].max()
+        )
         tokens = largest.groupby(level=places, sort=False)
         shares = sums[list(kinds)].div(sums["multiplicity"], axis=0)
         return shares.assign(tokens=tokens.size(), angle=tokens.mean()).reset_index()
@@ -72,22 +75,49 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        """The complex plane of the head that tells the classes best apart, one colour a class, for each model and label."""
+        """Draw the head that tells the classes best apart, for each model and label: the complex plane, a colour for each of the
+        most frequent classes; and by the names of more of them how far the eigenvalues of a token turn.
+        """
         panels = []
         for (model, label), own in self.table.groupby(["model", "label"], sort=False):
             layer, head = self.liveliest(str(model), str(label))
             rows = own[(own["layer"] == layer) & (own["head"] == head)]
+            title = f"{model}, layer {layer}, head {head}"
+            classes = _most_frequent(rows, CLASSES)
+            coloured = set(_most_frequent(rows, COLOURED))
             clouds = []
-            for value in list(dict.fromkeys(rows["class"]))[:CLASSES]:
+            for value in (value for value in classes if value in coloured):
                 cloud = rows[rows["class"] == value]
                 cloud = cloud.sample(min(len(cloud), SHOWN), random_state=0)
                 clouds.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), f"{label} {value}"))
-            title = f"{model}, layer {layer}, head {head}"
             panels.append(Panel(clouds, "real part", "imaginary part", title, equal=True, unit_circle=True))
+            panels.append(Panel([_turns(rows, label, classes)], "largest angle of a token (rad)", "", title))
         return Figure(
             self.title,
             panels,
             alt=f"Eigenvalues of transitions in the complex plane by class of the token. {self.summary()}",
-            caption=f"The head whose rotation differs most between classes; {SHOWN} eigenvalues of a class at most, of {CLASSES} "
-            "classes at most.",
+            caption=f"The head whose rotation differs most between classes. Left: the {COLOURED} most frequent classes at most, "
+            f"and {SHOWN} eigenvalues of each. Right: {CLASSES} classes at most, means over tokens with least and largest.",
         )
+
+
+def _most_frequent(rows: pd.DataFrame, count: int) -> list[str]:
+    """The classes with most tokens, in the order in which they stand."""
+    tokens = rows.drop_duplicates(["sequence", "position"])["class"].value_counts(sort=False)
+    chosen = set(tokens.sort_values(ascending=False, kind="stable").index[:count])
+    return [str(value) for value in dict.fromkeys(rows["class"]) if value in chosen]
+
+
+def _turns(rows: pd.DataFrame, label: str, classes: list[str]) -> Intervals:
+    """The mean over the tokens of a class of the largest angle that one's eigenvalues have, with the least and the largest."""
+    largest = rows.assign(angle=_angles(rows)).groupby(["class", "sequence", "position"], sort=False)["angle"].max()
+    by = largest.groupby(level="class")
+    middle, low, high = (getattr(by, how)()[classes].to_numpy() for how in ("mean", "min", "max"))
+    return Intervals([f"{label} {value}" for value in classes], middle, "", low, high)
+
+
+def _angles(rows: pd.DataFrame) -> np.ndarray:
+    """How far each eigenvalue turns, in radians: pi of a negative one, and 0 of one that is not negative but for rounding."""
+    value = (rows["real"] + 1j * rows["imaginary"]).to_numpy()
+    turning = np.abs(value.imag) > ROUNDING
+    return np.where(turning | (value.real < -ROUNDING), np.abs(np.angle(value)), 0.0)
