@@ -10,7 +10,9 @@ The inner product of two rows that are sums of T outer products has two exact ro
     rows      <sum_t l_it r_it^T, sum_s l_js r_js^T>,   (n T + m S + n m) d_l d_r products
 
 With many samples the second is cheaper for sequences longer than T* = sqrt(d_l d_r / (d_l + d_r)); `inner` takes the cheaper by
-these counts. Positions at which nothing arrives, as all but the last in what follows the last mixer, are left out first.
+these counts. Positions at which nothing arrives, as all but the last in what follows the last mixer, are left out first. Where
+few of the vectors on one side differ, as those that are computed from single tokens of a small vocabulary, both routes take their
+coordinates in the span of these few, whose inner products are the same (`coordinates`).
 """
 
 from __future__ import annotations
@@ -101,10 +103,14 @@ class Dense(Factor):
 
 @dataclass(frozen=True)
 class Outer(Factor):
-    """Sums of outer products: left [N, T, m] and right [N, T, n], real, to rows [N, m n]."""
+    """Sums of outer products: left [N, T, m] and right [N, T, n], real, to rows [N, m n].
+
+    shorter: (left, right) with the coordinates of one side in place of it; None where it has none that are shorter.
+    """
 
     left: Tensor
     right: Tensor
+    shorter: tuple[Tensor, Tensor] | None = None
 
     @property
     def samples(self) -> int:
@@ -159,7 +165,14 @@ class Outer(Factor):
         if all(bool((side[..., 0] != 0).any(0).all()) for side in (self.left, self.right)):
             return self  # one channel says it of most
         kept = (self.left != 0).any(-1).any(0) & (self.right != 0).any(-1).any(0)
-        return self if bool(kept.all()) else Outer(self.left[:, kept], self.right[:, kept])
+        if bool(kept.all()):
+            return self
+        shorter = None if self.shorter is None else (self.shorter[0][:, kept], self.shorter[1][:, kept])
+        return Outer(self.left[:, kept], self.right[:, kept], shorter)
+
+    def as_short(self) -> Outer:
+        """Other rows that have the same inner products with one another, and the fewest numbers."""
+        return self if self.shorter is None else Outer(*self.shorter)
 
 
 @dataclass(frozen=True)
@@ -228,11 +241,23 @@ def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
     """
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     if len(outer) == len(factors) > 1:
+        short = outer[0].shorter
         if all(_same(own.left, outer[0].left) for own in outer):
-            return [Outer(outer[0].left, torch.cat([own.right for own in outer], -1))]
+            right = torch.cat([own.right for own in outer], -1)
+            return [Outer(outer[0].left, right, None if short is None else (short[0], right))]
         if all(_same(own.right, outer[0].right) for own in outer):
-            return [Outer(torch.cat([own.left for own in outer], -1), outer[0].right)]
+            left = torch.cat([own.left for own in outer], -1)
+            return [Outer(left, outer[0].right, None if short is None else (left, short[1]))]
     return list(factors)
+
+
+def coordinates(vectors: Tensor) -> Tensor | None:
+    """Vectors [R, m] in an orthonormal basis of the span of those that differ, [R, r]; None where r is over m / 2 or R / 2."""
+    most = min(vectors.shape) // 2
+    if int(vectors[:, 0].sort().values.diff().count_nonzero()) >= most:
+        return None  # one channel says it of most
+    distinct, which = vectors.unique(dim=0, return_inverse=True)
+    return None if len(distinct) > most else torch.linalg.qr(distinct.mT, mode="r").R.mT[which]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -248,7 +273,7 @@ def inner(first: Factor, second: Factor) -> Tensor:
     """The inner products of two sets of rows, [N, M], by the cheaper exact route."""
     if isinstance(first, Outer) and isinstance(second, Outer):
         if first is second:
-            first = second = first.alive()
+            first = second = first.alive().as_short()
         else:
             first, second = first.alive(), second.alive()
         if gram_is_cheaper(first, second):

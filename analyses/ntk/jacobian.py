@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,13 +127,14 @@ class Jacobian:
         generator = torch.Generator().manual_seed(0)
         count, outputs = self.values.shape
         weight, mix = (torch.randn(size, generator=generator, dtype=torch.float64).to(self.values) for size in (count, outputs))
+        plain = self._rows_seen(self._at_uses((self.values @ mix).sum())) if count > 1 else []
         weighted = (self.values @ mix * weight).sum()
         at_uses, whole = self._at_uses_and_whole(weighted)
         refuse_gradients(whole)
         if count == 1:
             return {name: "unused" if gradient is None else "alone" for name, gradient in whole.items()}
         rounding = _Rounding(lambda: self._tolerance(weighted, whole))
-        mixed = self._mixed(self._at_uses((self.values @ mix).sum()), at_uses, weight, rounding)
+        mixed = self._mixed(plain, self._rows_seen(at_uses), weight, rounding)
         factors = self._by_parameter(at_uses, mixed)
         scales = {name: sum(float(factor.bound()) for factor in own) for name, own in factors.items()}
         floor = NOTHING * max(scales.values(), default=0.0)
@@ -149,19 +150,28 @@ class Jacobian:
                 routes[name] = "structured" if rounding.explains(missed, scales[name], floor) else "alone"
         return routes
 
-    def _mixed(self, plain: list[Tensor | None], weighted: list[Tensor | None], weight: Tensor, rounding: _Rounding) -> set[str]:
+    def _rows_seen(self, gradients: list[Tensor | None]) -> list[_RowsSeen | None]:
+        """The rows of each use's gradient as a check needs them; None where there is no gradient."""
+        count = len(self.values)
+        longest = max((gradient.numel() for gradient in gradients if gradient is not None), default=0)
+        direction = torch.randn(2 * -(-longest // count), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        direction = direction.to(self.values.device)
+        return [None if gradient is None else _RowsSeen.of(gradient, count, direction) for gradient in gradients]
+
+    def _mixed(
+        self, plain: list[_RowsSeen | None], weighted: list[_RowsSeen | None], weight: Tensor, rounding: _Rounding
+    ) -> set[str]:
         """Parameters at some use of which the first axis is not that of samples."""
-        count, found = len(weight), set[str]()
-        floor = NOTHING * max((float(other.norm()) for other in weighted if other is not None), default=0.0)
+        found = set[str]()
+        floor = NOTHING * max((float(other.norms.norm()) for other in weighted if other is not None), default=0.0)
         for use, one, other in zip(self.uses, plain, weighted, strict=True):
             if one is None or other is None:
                 continue
-            if len(one) % count:
+            if len(one.norms) != len(weight):
                 found |= set(use.weight.leaves)
                 continue
-            expected = one.reshape(count, -1) * weight[:, None]
-            apart = float((expected - other.reshape(count, -1)).norm())
-            if not rounding.explains(apart, float(expected.norm() + other.norm()), floor):
+            apart = float((one.along * weight - other.along).norm())
+            if not rounding.explains(apart, float((one.norms * weight).norm() + other.norms.norm()), floor):
                 found |= set(use.weight.leaves)
         return found
 
@@ -173,6 +183,24 @@ class Jacobian:
             if gradient is not None and own is not None and bool(gradient.any()):
                 worst = max(worst, float((3 * own - gradient).norm() / gradient.norm()))
         return min(max(TOLERANCE, 30 * worst), LOOSEST)
+
+
+class _RowsSeen(NamedTuple):
+    """What a check keeps of rows: their products with one random vector of unit variance, and their norms, [N] each.
+
+    What two rows differ by has a product with that vector as large as its norm, in the mean square; and the rows themselves, as
+    many numbers as all activations of a pass, need not be held.
+    """
+
+    along: Tensor
+    norms: Tensor
+
+    @staticmethod
+    def of(gradient: Tensor, count: int, direction: Tensor) -> _RowsSeen:
+        """The first axis holds the `count` samples; one row in all where it cannot."""
+        rows = as_real(gradient.reshape(1 if len(gradient) % count else count, -1)).double()
+        norms = rows.norm(dim=1)
+        return _RowsSeen(rows @ direction[: rows.shape[1]] if len(rows) == count else norms, norms)
 
 
 class _Rounding:

@@ -14,13 +14,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from string import ascii_letters
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from .factors import Dense, Factor, Outer, Scattered
+from .factors import Dense, Factor, Outer, Scattered, coordinates
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,15 @@ class Multiplied(Use):
             yield from self.weight.pull(into.mH @ out)
         else:
             scale, turned = straight
-            into = into.to(out.dtype) if scale == 1 else scale * into.to(out.dtype)
-            yield next(iter(self.weight.leaves)), Outer(out, into) if turned else Outer(into, out)
+            sides = [(into, out)] if self.coordinates is None else [(into, out), (self.coordinates.unflatten(0, out.shape[:2]), out)]
+            scaled = [(one.to(other.dtype) if scale == 1 else scale * one.to(other.dtype), other) for one, other in sides]
+            (left, right), *shorter = [pair[::-1] for pair in scaled] if turned else scaled
+            yield next(iter(self.weight.leaves)), Outer(left, right, shorter[0] if shorter else None)
+
+    @cached_property
+    def coordinates(self) -> Tensor | None:
+        """The inputs, one after another, in the span of the few of them that differ [positions, r]: the same for all outputs."""
+        return coordinates(self.inputs.flatten(0, -2).double())
 
 
 @dataclass(frozen=True)

@@ -186,13 +186,14 @@ class PassRows(torch.autograd.Function):
             flat = d_state.flatten(0, 1)
             flat_d_value = torch.baddbmm(d_value.flatten(0, 1), flat_key[j], flat)
             d_values.append(flat_d_value)
-            flat = d_start.flatten(0, 1) + (flat if decay is None else flat * flat_decay[j][..., None])
+            d_start = d_start.flatten(0, 1)
+            flat = d_start + flat if decay is None else torch.addcmul(d_start, flat, flat_decay[j][..., None])
             if erase is not None:
                 flat = torch.baddbmm(flat, flat_erase[j].mT, flat_d_value, alpha=-1)
             d_state = flat.unflatten(0, heads)
 
         d_value, behind_rows = torch.stack(d_values[::-1]).unflatten(1, heads), torch.stack(behind[::-1])
-        d_erase = None if erase is None else -(d_value @ starts.mT)
+        d_erase = None if erase is None else (d_value @ starts.mT).neg_()
         d_decay = None if decay is None else (starts * behind_rows).sum(-1).sum_to_size(decay.shape)
         d_key_out = written @ behind_rows.mT
         d_key_weight = None if key_weight is None else (d_key_out * key).sum_to_size(key_weight.shape)

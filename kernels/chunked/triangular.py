@@ -36,7 +36,7 @@ class UnitLowerInverse(torch.autograd.Function):
     @outside_autocast
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (inverse,) = ctx.saved_tensors
-        return -(inverse.mT @ gradient @ inverse.mT).tril(-1)
+        return (inverse.mT @ gradient @ inverse.mT).tril(-1).neg_()
 
     @staticmethod
     @outside_autocast

@@ -181,7 +181,7 @@ class RMSNorm(nn.Module):
         return self._normalize(x) * self.weight
 
     def _normalize(self, x: Tensor) -> Tensor:
-        return (widened(x) / self._scale(x)).to(x.dtype)
+        return (widened(x) * self._scale(x).reciprocal()).to(x.dtype)  # a quotient's gradient takes twice the passes
 
     def _scale(self, x: Tensor) -> Tensor:
         return (widened(x).square().mean(-1, keepdim=True) + self.eps).sqrt()
@@ -196,7 +196,7 @@ class HookedRMSNorm(RMSNorm):
         self.hook_normalized = HookPoint()
 
     def _normalize(self, x: Tensor) -> Tensor:
-        normalized: Tensor = self.hook_normalized((widened(x) / self.hook_scale(self._scale(x))).to(x.dtype))
+        normalized: Tensor = self.hook_normalized((widened(x) * self.hook_scale(self._scale(x)).reciprocal()).to(x.dtype))
         return normalized
 
 
@@ -210,9 +210,55 @@ class ShortConvolution(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory | None = None, name: str = "") -> Tensor:
         """X [B, T, channels]. The last inputs are kept in `memory` as `name`."""
-        lags = self.weight.shape[1]
-        padded = recall(memory, f"convolution {name}", x, lags - 1)
-        return sum((padded[:, lag : lag + x.shape[1]] * self.weight[:, lag] for lag in range(lags)), start=torch.zeros_like(x))
+        padded = recall(memory, f"convolution {name}", x, self.weight.shape[1] - 1)
+        weight = self.weight.mT.expand(len(x), -1, -1).clone()  # so that its gradient is seen sample by sample
+        convolved: Tensor = CausalConvolution.apply(padded, weight)  # type: ignore[no-untyped-call]
+        return convolved
+
+
+class CausalConvolution(torch.autograd.Function):
+    """y_t = sum_j w_j x_{t+j} of x [B, T + J - 1, channels] and w [B, J, channels]; backward dx_{t+j} += w_j dy_t in one tensor.
+
+    Autograd alone would fill one of zeros for each lag and add them up.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(padded: Tensor, weight: Tensor) -> Tensor:
+        found = _behind(padded, 0, weight) * weight[:, :1]
+        for lag in range(1, weight.shape[1]):
+            found = found + _behind(padded, lag, weight) * weight[:, lag, None]
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        padded, weight = ctx.saved_tensors
+        of_padded, of_weight = ctx.needs_input_grad
+        d_padded = d_weight = None
+        if of_padded:
+            d_padded = gradient.new_zeros(padded.shape)
+            for lag in range(weight.shape[1]):
+                _behind(d_padded, lag, weight).add_(gradient * weight[:, lag, None])
+        if of_weight:
+            lags = range(weight.shape[1])
+            d_weight = torch.stack([(_behind(padded, lag, weight) * gradient).sum(1) for lag in lags], dim=1)
+        return d_padded, d_weight
+
+    @staticmethod
+    def jvp(ctx: Any, padded_tangent: Tensor, weight_tangent: Tensor) -> Tensor:
+        padded, weight = ctx.saved_tensors
+        return CausalConvolution.forward(padded_tangent, weight) + CausalConvolution.forward(padded, weight_tangent)
+
+
+def _behind(padded: Tensor, lag: int, weight: Tensor) -> Tensor:
+    """The tokens of x that meet w_lag, [B, T, channels]."""
+    return padded[:, lag : padded.shape[1] - weight.shape[1] + 1 + lag]
 
 
 def recall(memory: Memory | None, name: str, x: Tensor, count: int) -> Tensor:

@@ -109,4 +109,5 @@ def check_eigenvalue_range(found: tuple[float, float]) -> None:
 
 def unit(x: Tensor) -> Tensor:
     """Unit vectors along the last axis; zero stays zero, also in float16, which has no number as small as the usual bound."""
-    return functional.normalize(widened(x), dim=-1).to(x.dtype)
+    wide = widened(x)
+    return (wide * wide.norm(dim=-1, keepdim=True).clamp(min=1e-12).reciprocal()).to(x.dtype)

@@ -8,7 +8,18 @@ from exact_kernels import DOUBLE, by_autograd, close
 from torch import Tensor, nn
 
 from statescope import empirical_ntk
-from statescope.analyses.ntk.factors import Dense, Outer, Scattered, gram_is_cheaper, inner, inner_of_all, side_by_side, together
+from statescope.analyses.ntk import factors as kept
+from statescope.analyses.ntk.factors import (
+    Dense,
+    Outer,
+    Scattered,
+    coordinates,
+    gram_is_cheaper,
+    inner,
+    inner_of_all,
+    side_by_side,
+    together,
+)
 from statescope.analyses.ntk.sparse_product import alive_rows, sparse_product
 
 
@@ -87,6 +98,50 @@ def test_outputs_that_share_what_was_multiplied_are_multiplied_together(tokens: 
     assert side_by_side(copied) == copied
     summed = Outer(first[0].left, torch.stack([factor.right for factor in first]).sum(0))
     assert (inner(summed, summed) - exact).norm() > 0.1 * exact.norm()
+
+
+def test_vectors_of_which_few_differ_are_multiplied_by_their_coordinates() -> None:
+    few = torch.randn(4, 10, dtype=DOUBLE)
+    few[1, 0] = few[0, 0]
+    ids = torch.randint(0, 4, (5 * 9,))
+    ids[:4] = torch.arange(4)
+    short = coordinates(few[ids])
+    assert short is not None and short.shape == (45, 4)
+    close(short @ short.T, few[ids] @ few[ids].T)
+    assert ((ids[:, None] == ids).double() - short @ short.T).norm() > 0.1 * short.norm()
+    same_channel = torch.randn(45, 10, dtype=DOUBLE)
+    same_channel[:, 0] = 1
+    for vectors in (torch.randn(45, 10, dtype=DOUBLE), same_channel, few):
+        assert coordinates(vectors) is None
+    right = [torch.randn(5, 9, 7, dtype=DOUBLE) for _ in range(2)]
+    for own in right:
+        own[:, 3] = 0
+    left, short = few[ids].reshape(5, 9, 10), short.reshape(5, 9, 4)
+    for outers in ([Outer(left, own, (short, own)) for own in right], [Outer(own, left, (own, short)) for own in right]):
+        exact = torch.stack([own.dense() @ own.dense().mT for own in outers]).sum(0)
+        (merged,) = side_by_side(outers)
+        assert merged.shorter is not None
+        close(inner(merged, merged), exact)
+        close(inner(outers[0], outers[0]), outers[0].dense() @ outers[0].dense().mT)
+        close(inner(outers[0], outers[1]), outers[0].dense() @ outers[1].dense().mT)
+
+
+def test_what_is_computed_from_few_tokens_goes_by_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Embedding(3, 8), nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 2))
+    x, found = torch.randint(0, 3, (5, 12)), list[int | None]()
+
+    def seen(vectors: Tensor) -> Tensor | None:
+        short = coordinates(vectors)
+        found.append(None if short is None else short.shape[1])
+        return short
+
+    monkeypatch.setattr("statescope.analyses.ntk.uses.coordinates", seen)
+    read = lambda rows: rows.cumsum(1)[:, -1]  # noqa: E731
+    kernel = empirical_ntk(model, x, read=read)
+    close(kernel, empirical_ntk(model, x, read=read, method="jacobian"))
+    assert found == [3, 3]
+    monkeypatch.setattr(kept.Outer, "as_short", lambda own: Outer(own.left[..., :2], own.right))
+    assert (empirical_ntk(model, x, read=read) - kernel).norm() > 1e-3 * kernel.norm()
 
 
 class Passes(nn.Module):

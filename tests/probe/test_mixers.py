@@ -15,7 +15,7 @@ from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
 from statescope.probe.checkpoint_folder import UnreadableCheckpointError
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
-from statescope.probe.mixers.base import Memory
+from statescope.probe.mixers.base import CausalConvolution, Memory
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.mixers.heads import HeadsConfig
 from statescope.probe.models.generate import memory_bytes, stream_logits
@@ -267,3 +267,25 @@ def test_eigenvalues_of_an_lru_start_evenly_on_the_rings_area() -> None:
     assert drawn.abs().square().mean().item() == pytest.approx((low**2 + high**2) / 2, abs=0.02)
     even = (high**3 - low**3) / (3 * (high - low))
     assert abs(even - (low**2 + high**2) / 2) > 0.05
+
+
+def test_a_short_convolution_and_its_derivatives_are_those_of_the_sum_over_lags() -> None:
+    padded = torch.randn(2, 5 + 2, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def plain(padded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("btcj,bjc->btc", padded.unfold(1, 3, 1), weight)
+
+    torch.testing.assert_close(CausalConvolution.apply(padded, weight), plain(padded, weight))
+    backwards = plain(padded.flip(1), weight).flip(1)
+    assert not torch.allclose(CausalConvolution.apply(padded, weight), backwards)
+    assert torch.autograd.gradcheck(CausalConvolution.apply, (padded, weight), check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(CausalConvolution.apply, (padded, weight))
+    for place in (0, 1):
+        found, exact = (
+            torch.func.vmap(torch.func.grad(lambda *own, f=f: f(own[0][None], own[1][None]).square().sum(), argnums=place))(
+                padded, weight
+            )
+            for f in (CausalConvolution.apply, plain)
+        )
+        torch.testing.assert_close(found, exact)
