@@ -88,10 +88,11 @@ class Multiplied(Use):
             yield from self.weight.pull(into.mH @ out)
         else:
             scale, turned = straight
-            sides = [(into, out)] if self.coordinates is None else [(into, out), (self.coordinates.unflatten(0, out.shape[:2]), out)]
-            scaled = [(one.to(other.dtype) if scale == 1 else scale * one.to(other.dtype), other) for one, other in sides]
-            (left, right), *shorter = [pair[::-1] for pair in scaled] if turned else scaled
-            yield next(iter(self.weight.leaves)), Outer(left, right, shorter[0] if shorter else None)
+            few = None if self.coordinates is None else self.coordinates.unflatten(0, out.shape[:2])
+            pairs = [(side.to(out.dtype), out) for side in (into, few) if side is not None]
+            pairs = pairs if scale == 1 else [(scale * side, out) for side, _ in pairs]
+            (left, right), *shorter = [(out, side) for side, _ in pairs] if turned else pairs
+            yield next(iter(self.weight.leaves)), Outer(left, right, *shorter)
 
     @cached_property
     def coordinates(self) -> Tensor | None:
