@@ -59,6 +59,19 @@ def test_the_numerical_range_of_a_jordan_block_is_a_disc(size: int) -> None:
     np.testing.assert_allclose(np.abs(boundary - 0.25), math.cos(math.pi / (size + 1)), rtol=1e-9)
 
 
+@pytest.mark.parametrize("elsewhere", [None, 0.1, 4.0 - 3.0j])
+def test_each_point_of_a_numerical_range_lies_furthest_along_its_angle(elsewhere: complex | None) -> None:
+    """Re(e^{-i w} z) is the largest eigenvalue of the Hermitian part of e^{-i w} A, with a scalar block beside it."""
+    generator = torch.Generator().manual_seed(4)
+    matrix = torch.randn(3, 3, dtype=torch.complex128, generator=generator)
+    points = numerical_range(matrix, elsewhere)
+    whole = matrix if elsewhere is None else torch.block_diag(matrix, elsewhere * torch.eye(2, dtype=matrix.dtype))
+    for angle, point in zip(np.linspace(0, 2 * np.pi, len(points)), points, strict=True):
+        turned = np.exp(-1j * angle) * whole
+        furthest = torch.linalg.eigvalsh((turned + turned.mH) / 2)[-1]
+        assert (np.exp(-1j * angle) * point).real == pytest.approx(float(furthest), abs=1e-12)
+
+
 def test_a_jordan_block_is_worse_than_its_eigenvalues_say() -> None:
     """Near 0 the least singular value of z - J falls as |z|^N, far below the distance |z| to the eigenvalue."""
     found = least_singular_values(jordan(6), None, np.array([0.1, 0.2j]))
