@@ -175,6 +175,11 @@ def worse_features(point: Any) -> Any:
     return replace(point, test_error=1.2 * point.test_error)
 
 
+def nothing_is_fitted(point: Any) -> Any:
+    """The training error of random features is predicted as large as the test error."""
+    return replace(point, train_error=point.test_error)
+
+
 def turned_basis(span: Any) -> Any:
     """The entries of the basis stand in another order."""
     return replace(span, basis=span.basis.roll(1, 0))
@@ -242,6 +247,13 @@ def whole_branches(patch: pytest.MonkeyPatch) -> None:
         return right(self, x)
 
     patch.setattr(network, "forward", forward)
+
+
+def whole_residual_branches(patch: pytest.MonkeyPatch) -> None:
+    """Drawn residual networks have branches that are not divided by the root of their number."""
+    network = module("analyses.infinite_width.dense").ResidualNetwork
+    right = network.finite
+    patch.setattr(network, "finite", lambda self, *rest: right(replace(self, branch=float(self.depth)), *rest))
 
 
 def even_membership(membership: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from mutations import (
     mamba_decay,
     module,
     no_noise,
+    nothing_is_fitted,
     one_scale,
     other_tokens,
     parametrised_as,
@@ -41,6 +42,7 @@ from mutations import (
     unwritten_slots,
     weights_are_not_scaled,
     whole_branches,
+    whole_residual_branches,
     worse_features,
 )
 
@@ -123,7 +125,9 @@ MUTATIONS: list[tuple[str, Mutation]] = [
         "p198-alignment",
         result_of_method("analyses.ntk.operator", "TangentKernelOperator", "_directions", lambda found: scaled(found, 1.01)),
     ),
-    ("p200-more-is-better", result_of("analyses.atlas.papers.p200_random_features", "random_features_point", worse_features)),
+    ("p200-more-is-better", result_of(f"{PAPERS}.p200_random_features", "random_features_point", worse_features)),
+    ("p200-more-is-better", result_of(f"{PAPERS}.p200_random_features", "random_features_point", nothing_is_fitted)),
+    ("p315-normal", whole_residual_branches),
     ("p203-criticality", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "variance", lambda own: 0.99 * own)),
     ("p203-criticality", result_of("analyses.atlas.papers.p203_effective_theory", "deep_linear_kurtosis", lambda own: own**0.5)),
     ("p265-sketch", result_of("analyses.ntk.factors", "_gram", lambda kernel: 1.01 * kernel)),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from ....probe.runs.run import Run
-from ...infinite_width.dense import ResidualNetwork
-from ...infinite_width.network import infinite_width_kernels
+from ...infinite_width.dense import DenseNetwork, ResidualNetwork
+from ...infinite_width.network import InfiniteNetwork, infinite_width_kernels
+from ...infinite_width.nonlinearities import ReLU
 from ...studies.findings import Axes, Findings
-from ..claim import Claim
-from ..measurement import Scope, at_most
+from ..claim import Claim, fresh_seeds
+from ..measurement import Scope, at_least, at_most
 
 GRID, DRAWS = ((128, 8), (48, 48), (16, 128)), 40
 
@@ -49,7 +53,6 @@ class Commute(Claim, kind="p315-commute"):
     )
     measurements = (at_most(RECURSION, 1e-3), at_most(SIZE, 4.0, "standard errors"), at_most(COUPLING, 4.0, "standard errors"))
     panels = (STREAMS,)
-    note = "Normality of the pre-activations where width equals depth is not tested."
 
     def experiment(self, seed: int, run: Run) -> Findings:
         generator = torch.Generator().manual_seed(seed)
@@ -66,4 +69,48 @@ class Commute(Claim, kind="p315-commute"):
         found = Findings({RECURSION: abs(float(deep[0, 0]) / math.exp(0.5) - 1), SIZE: size, COUPLING: coupling})
         found.curves[STREAMS.title, "drawn networks"] = (depths, means)
         found.curves[STREAMS.title, "exp(1/2)"] = (depths, [math.exp(0.5)] * len(depths))
+        return found
+
+
+EQUAL, CRITICAL = 48, 1.63  # units and layers; of sqrt(n) sup |F_n - F|, which 1 sample in 100 exceeds (Kolmogorov)
+
+NORMAL = "distance of the pre-activations of residual networks from the normal law of the recursion's variance, sqrt(n) sup"
+SKEWED = "the same of networks without a stream, in which width and depth do not commute"
+QUANTILES = Axes("pre-activations where width equals depth", "quantile of the normal law", "quantile of drawn networks")
+
+
+@dataclass(frozen=True)
+class NormalWhereDeep(Claim, kind="p315-normal"):
+    """Networks as deep as they are wide, each drawn anew for one pre-activation."""
+
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which the number of draws was tried out."""
+    draws: int = 400
+    """So many networks of either kind are drawn."""
+
+    paper, scope = "P315", Scope.IDENTITY
+    statement = (
+        "The pre-activations of a residual network with branches of 1 / sqrt(L) are normal even where it is as deep as wide, with "
+        "the recursion's variance; those of a product of as many layers are far from any normal law of theirs."
+    )
+    measurements = (at_most(NORMAL, CRITICAL, "distance"), at_least(SKEWED, 2 * CRITICAL, "distance"))
+    panels = (QUANTILES,)
+
+    def small(self) -> Self:
+        return replace(self, draws=300)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        generator, found = torch.Generator().manual_seed(seed), Findings()
+        x = torch.tensor([[math.sqrt(2), 0.0]], dtype=torch.float64)
+        families: dict[str, InfiniteNetwork] = {
+            NORMAL: ResidualNetwork(depth=EQUAL, weight_variance=1.0),
+            SKEWED: DenseNetwork(depth=EQUAL, nonlinearity=ReLU(), weight_variance=2.0),
+        }
+        ranks = torch.special.ndtri((torch.arange(self.draws) + 0.5) / self.draws).tolist()
+        for what, family in families.items():
+            with torch.no_grad():
+                drawn = torch.cat([family.finite((2,), EQUAL, generator)(x)[0] for _ in range(self.draws)])
+            scaled = (drawn / infinite_width_kernels(family, x).nngp[0, 0].sqrt()).sort().values
+            found.numbers[what] = self.draws**0.5 * float(stats.kstest(scaled.numpy(), "norm").statistic)
+            found.curves[QUANTILES.title, family.kind] = (ranks, scaled.tolist())
         return found
