@@ -12,9 +12,7 @@ from torch import Tensor
 
 from .empirical_ntk import TangentKernel
 from .measures import condition, effective_rank, kernel_distance, kernel_target_alignment, relative_change
-from .results.motion import TangentMotion
-
-WHOLE = "all parameters"
+from .results.motion import WHOLE, TangentMotion
 
 
 def tangent_motion(kernels: Mapping[tuple[str, int], TangentKernel], targets: Tensor) -> TangentMotion:

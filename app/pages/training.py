@@ -80,7 +80,9 @@ def scrub(run: Run, rows: Mapping[str, Result], last: int) -> None:
     here = {name: nearest(result.table, step) for name, result in rows.items()}
     for name, table in here.items():
         st.caption(f"{literal(name.replace('_', ' '))} at step {int(table[STEP].iloc[0])}")
-        st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 250), key=f"at-step-{name}")
+        digits = {column: st.column_config.NumberColumn(format="%.4g") for column in table.select_dtypes("floating")}
+        height = min(38 + 35 * len(table), 250)
+        st.dataframe(table, hide_index=True, height=height, column_config=digits, key=f"at-step-{name}")
 
 
 def _draw_step(run: Run, name: str, result: OverSteps, step: int) -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from every_mixer import MIXERS, label
@@ -28,6 +29,7 @@ from statescope.analyses.ntk.measures import (
 )
 from statescope.analyses.ntk.modes import fourier_modes, irrep_modes, kernel_modes
 from statescope.analyses.ntk.motion import WHOLE, tangent_motion
+from statescope.analyses.ntk.results.motion import TangentMotion
 from statescope.analyses.ntk.selection import choose_by_largest_cluster
 from statescope.analyses.ntk.state import StateReadout, state_tangent
 from statescope.analyses.operators.nystrom import NotPositiveError
@@ -194,7 +196,11 @@ def test_motion_in_training_by_layer() -> None:
     assert whole["distance"].iloc[0] == pytest.approx(0, abs=1e-12)
     parts = found.table[(found.table["group"] != WHOLE) & (found.table["step"] == 20)]
     assert parts["share"].sum() == pytest.approx(1)
-    assert found.summary() and len(found.specification().panels) == 3
+    panels = found.specification().panels
+    assert found.summary() and [len(panel.marks) for panel in panels] == [len(kernels["m", 0].parts) + n for n in (1, 1, 0)]
+    two = TangentMotion(pd.concat([found.table, found.table.assign(model="n")], ignore_index=True)).specification().panels
+    assert [panel.title.rsplit(": ")[-1] for panel in two] == ["m", "n"] * 3  # a colour is a group's, in the panels of all models
+    assert {mark.label for panel in two for mark in panel.marks} == {WHOLE, *kernels["m", 0].parts}
     with pytest.raises(ValueError, match="two steps at least"):
         tangent_motion({("m", 0): kernels["m", 0]}, y)
     with pytest.raises(ValueError, match=r"kernels must be \[N, N\]"):

@@ -79,13 +79,15 @@ class LazyOrRich(Result, kind="lazy_or_rich"):
             power = -0.5 if over == "width" else -1.0
             first = lines[0]
             theory = Line(first.x, first.y[0] * (first.x / first.x[0]) ** power, f"{over}^{power:g}", dashed=True)
-            panels.append(Panel([*lines, theory], x_label, "relative", f"Toward lazy: {x_label}", x_log=True, y_log=True))
+            panels.append(
+                Panel([*lines, theory], x_label, "relative difference", f"Toward lazy: {x_label}", x_log=True, y_log=True)
+            )
             errors = [
                 line_of_means(own, over, "test_error", "network"),
                 line_of_means(own, over, "predicted_error", "predicted: kernel at the start"),
                 line_of_means(own, over, "after_error", "kernel after training"),
             ]
-            panels.append(Panel(errors, x_label, "test error", "Error", x_log=True))
+            panels.append(Panel(errors, x_label, "test error", f"Error: {x_label}", x_log=True))
         return Figure(self.title, panels, alt=f"Change of tangent kernels and errors by width and scale. {self.summary()}")
 
     def _along(self, over: str) -> pd.DataFrame:

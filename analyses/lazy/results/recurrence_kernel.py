@@ -65,4 +65,4 @@ class RecurrenceKernel(Result, kind="recurrence_kernel"):
         x = lines[0].x
         if len(x) > 1:
             lines.append(Line(x, lines[0].y[0] * (x / x[0]) ** -0.5, "channels^-0.5", dashed=True))
-        return Panel(lines, "channels", "relative", "Kernel", x_log=True, y_log=True)
+        return Panel(lines, "channels", "relative difference", "Kernel", x_log=True, y_log=True)

@@ -8,6 +8,8 @@ from typing import ClassVar
 from ....probe.results.figure import Figure, Line, Panel
 from ....probe.results.result import Result
 
+WHOLE = "all parameters"  # the group of all of them, whose share of the trace is 1
+
 
 @dataclass(frozen=True)
 class TangentMotion(Result, kind="tangent_motion"):
@@ -42,12 +44,15 @@ class TangentMotion(Result, kind="tangent_motion"):
             ("alignment", "alignment with the targets", "Alignment"),
             ("share", "share of the trace", "Who holds the kernel"),
         )
-        single = self.table["model"].nunique() == 1
+        models = list(self.table.groupby("model", sort=False))
         panels = []
         for column, label, title in wanted:
-            lines = [
-                Line(own["step"].to_numpy(), own[column].to_numpy(), str(group) if single else f"{model}, {group}", markers=True)
-                for (model, group), own in self.table.groupby(["model", "group"], sort=False)
-            ]
-            panels.append(Panel(lines, "training step", label, title))
+            for model, own in models:
+                groups = own[own["group"] != WHOLE] if column == "share" else own
+                lines = [
+                    Line(rows["step"].to_numpy(), rows[column].to_numpy(), str(group), markers=True)
+                    for group, rows in groups.groupby("group", sort=False)
+                ]
+                if lines:
+                    panels.append(Panel(lines, "training step", label, title if len(models) == 1 else f"{title}: {model}"))
         return Figure(self.title, panels, alt=f"How the tangent kernel moves in training. {self.summary()}")
