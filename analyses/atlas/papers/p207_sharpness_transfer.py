@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....kernels.arguments import NonFiniteError
 from ....probe.runs.run import Run
 from ...infinite_width.nonlinearities import ReLU, Tanh
 from ...lazy.parametrised import AbcNetwork, descend, half_squared_error
@@ -16,7 +17,7 @@ from ...lazy.sharpness import hessian_sharpness, stability_threshold
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim, fresh_seeds
-from ..measurement import Scope, at_least, at_most, equals
+from ..measurement import Scope, at_least, at_most, equals, in_every_seed
 
 SAMPLES, FEATURES, DEPTH = 48, 8, 2
 
@@ -124,6 +125,50 @@ class SharpnessOverDepth(Claim, kind="p207-depth"):
             WITHOUT: float(np.log2(spreads["whole"] / spreads["by the root of depth"])),
         }
         return found
+
+
+SHIFT = "muP: largest difference of the best learning rate between widths"
+FALL = "standard parametrisation: the same"
+BEST = Axes("best learning rate", "width", "learning rate", x_log=True, y_log=True)
+
+
+@dataclass(frozen=True)
+class RatesOverWidth(Claim, kind="p207-rates"):
+    """ReLU networks of several widths train with each learning rate of a grid of octaves."""
+
+    seeds: tuple[int, ...] = fresh_seeds(5)
+    """These seeds are others than 0 to 2, on which the grid was tried out."""
+    widths: tuple[int, ...] = (32, 128, 512)
+    """Networks have these numbers of units a layer."""
+    steps: int = 100
+    """Training takes this many steps."""
+
+    paper, scope = "P207", Scope.TRAINED
+    statement = (
+        "In the maximal update parametrisation the best learning rate is the same at every width, to a step of a grid of "
+        "octaves; in the standard one it falls with the width."
+    )
+    measurements = (in_every_seed(at_most(SHIFT, 1.0, "octaves")), at_least(FALL, 1.5, "octaves"))
+    panels = (BEST,)
+
+    def small(self) -> Self:
+        return replace(self, widths=(32, 256), steps=60)
+
+    def experiment(self, seed: int, run: Run) -> Findings:
+        found = Findings()
+        x, y = problem(seed)
+        for what, name, powers in ((SHIFT, "mup", range(-5, 4)), (FALL, "standard", range(-10, 2))):
+            best = [min(powers, key=lambda power: self._loss(width, name, 2.0**power, x, y, seed)) for width in self.widths]
+            found.numbers[what] = float(max(best) - min(best))
+            found.curves[BEST.title, name] = (self.widths, [2.0**power for power in best])
+        return found
+
+    def _loss(self, width: int, name: str, rate: float, x: Tensor, y: Tensor, seed: int) -> float:
+        """The loss after training, infinite where it diverges."""
+        try:
+            return float(descend(network(width, DEPTH, name, seed), x, y, rate, [self.steps])[0])
+        except NonFiniteError:
+            return float("inf")
 
 
 def problem(seed: int) -> tuple[Tensor, Tensor]:

@@ -90,8 +90,8 @@ class NormalWhereDeep(Claim, kind="p315-normal"):
 
     paper, scope = "P315", Scope.IDENTITY
     statement = (
-        "The pre-activations of a residual network with branches of 1 / sqrt(L) are normal even where it is as deep as wide, with "
-        "the recursion's variance; those of a product of as many layers are far from any normal law of theirs."
+        "The pre-activations of a residual network with branches of 1 / sqrt(L) are normal even where it is as deep as wide, "
+        "with the recursion's variance; those of a product of as many layers are far from any normal law of theirs."
     )
     measurements = (at_most(NORMAL, CRITICAL, "distance"), at_least(SKEWED, 2 * CRITICAL, "distance"))
     panels = (QUANTILES,)
