@@ -18,7 +18,7 @@ from ..measurement import Scope, at_least, at_most
 
 MODES, RIDGE, NOISE, DRAWS = 500, 0.05, 0.1, 16
 SIZES = ((60, 120), (120, 60), (120, 120), (60, 240))
-RIDGES = np.logspace(-6, 2, 50)
+RIDGES: list[float] = np.logspace(-6, 2, 50).tolist()
 LARGE_SIZES = (100, 400)  # samples and features of the question whether to fit noise-free and noisy targets
 LOUD = 1.6  # the noise's variance, as large as the target's
 
