@@ -66,8 +66,9 @@ def read_outputs(output: Any, samples: Samples, read: Read) -> Tensor:
         raise ValueError(
             f"read must give the outputs of each sample, [{len(samples)}, outputs] for {len(samples)}; it gave {found}"
         )
+    if not values.is_floating_point():
+        instead = "read their parts" if values.is_complex() else "whole numbers have no gradient: read what they are chosen by"
+        raise ValueError(f"the outputs must be real numbers, got {values.dtype}; {instead}")
     if not values.requires_grad:
         raise ValueError("the outputs depend on no parameter with requires_grad, or the model detaches them")
-    if not values.is_floating_point():
-        raise ValueError(f"the outputs must be real numbers, got {values.dtype}; read their parts")
     return values.double()

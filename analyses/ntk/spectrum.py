@@ -19,7 +19,7 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
 
     kernels: each [N, N], the trace over outputs. targets: [N], the class of each sample; one-hot and centred they are Y, and
     the alignment is <K_c, Y Y^T> / (|K_c| |Y Y^T|) with K_c the centred kernel (Cortes et al. 2012). The share of the
-    targets up to eigenvector i of K_c is sum_{j<=i} |u_j^T Y|^2 / |Y|^2.
+    targets up to eigenvector i of K_c is sum_{j<=i} |u_j^T Y|^2 / |Y|^2. Both are NaN where there is one class alone.
 
     Raises NotPositiveError for a kernel with an eigenvalue below -1e-6 of the largest, and what `precise_numbers` raises.
     """

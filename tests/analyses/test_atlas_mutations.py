@@ -129,7 +129,6 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p200-more-is-better", result_of(f"{PAPERS}.p200_random_features", "random_features_point", nothing_is_fitted)),
     ("p315-normal", whole_residual_branches),
     ("p207-rates", parametrised_as("mup", "standard")),
-    ("p262-outliers", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
     ("p203-criticality", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "variance", lambda own: 0.99 * own)),
     ("p203-criticality", result_of("analyses.atlas.papers.p203_effective_theory", "deep_linear_kurtosis", lambda own: own**0.5)),
     ("p265-sketch", result_of("analyses.ntk.factors", "_gram", lambda kernel: 1.01 * kernel)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.func import functional_call, jacrev
 
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk, load
 from statescope.analyses.ntk.empirical_ntk import tangent_kernel
+from statescope.analyses.ntk.measures import kernel_target_alignment, label_gradient_alignment
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.spectrum import tangent_spectrum
@@ -354,6 +356,41 @@ class RootOfZero(nn.Module):
 class LogOfNegative(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (-x.square() - 1).log()
+
+
+class Spoken(nn.Module):
+    """A linear layer, and what a function makes of its outputs."""
+
+    def __init__(self, then: Any) -> None:
+        super().__init__()
+        self.layer, self.then = nn.Linear(3, 2), then
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(self.layer(x))
+
+
+@pytest.mark.parametrize("method", ["structured", "jacobian"])
+def test_outputs_without_a_gradient_are_refused_and_those_that_never_move_have_a_kernel_of_zeros(method: Any) -> None:
+    """Batch normalisation in training couples samples; in evaluation it does not."""
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match="got torch.int64; whole numbers have no gradient"):
+        empirical_ntk(Spoken(lambda z: z.argmax(-1, keepdim=True)), x, method=method)
+    with pytest.raises(ValueError, match="depend on no parameter .* detaches them"):
+        empirical_ntk(Spoken(lambda z: z.detach()), x, method=method)
+    with pytest.raises(ValueError, match="got torch.complex128; read their parts"):
+        empirical_ntk(Spoken(lambda z: z * 1j), x, method=method)
+    assert not empirical_ntk(Spoken(torch.round), x, method=method).any()
+    normed = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with pytest.raises(ValueError, match=r"1 \(BatchNorm1d\) is in training mode, which couples samples"):
+        empirical_ntk(normed, x, method=method)
+    assert bool(empirical_ntk(normed.eval(), x, method=method).any())
+
+
+def test_targets_of_one_class_align_with_nothing() -> None:
+    one = torch.zeros(4, dtype=torch.long)
+    assert math.isnan(kernel_target_alignment(torch.eye(4), one)) and math.isnan(label_gradient_alignment(torch.eye(4), one))
+    table = tangent_spectrum({("m", "now"): torch.eye(4)}, one).table
+    assert table[["target_share", "alignment"]].isna().all(axis=None) and table["eigenvalue"].eq(1).all()
 
 
 def with_nan(model: nn.Module, name: str) -> nn.Module:
