@@ -56,6 +56,7 @@ class Claim(Study):
     statement: ClassVar[str]
     measurements: ClassVar[tuple[Measurement, ...]]
     panels: ClassVar[tuple[Axes, ...]] = ()  # of the curves that an experiment draws
+    results: ClassVar[tuple[str, ...]] = ()  # names of further results that it gives
     note: ClassVar[str] = ""  # what of the paper is not measured, or a finding
 
     def __init_subclass__(cls, **rest: Any) -> None:
@@ -89,15 +90,22 @@ class Claim(Study):
 
     def _stored(self, seed: int, run: Run) -> Result:
         """The numbers of a seed, stored when they are found, so that a run that was interrupted goes on with the next."""
-        drawn = bool(self.panels) and seed == self.seeds[0]
-        names = (f"seed{seed}", "curves") if drawn else (f"seed{seed}",)
+        drawn = seed == self.seeds[0]
+        names = (f"seed{seed}", *((*self._curves, *self.results) if drawn else ()))
         return run.compute(names, self._measure, seed=seed, drawn=drawn, run=run)[f"seed{seed}"]
+
+    @property
+    def _curves(self) -> tuple[str, ...]:
+        return ("curves",) if self.panels else ()
 
     def _measure(self, seed: int, drawn: bool, run: Run) -> dict[str, Result]:
         found = self.experiment(seed, run)
         units = {measurement.what: measurement.unit for measurement in self.measurements}
         numbers: dict[str, Result] = {f"seed{seed}": numbers_of(found.numbers, found.units | units)}
-        return numbers | ({"curves": curves_of(found.curves, self.panels)} if drawn else {})
+        if not drawn:
+            return numbers
+        curves = {name: curves_of(found.curves, self.panels) for name in self._curves}
+        return numbers | curves | {name: found.results[name] for name in self.results}
 
     def _judge(self, numbers: dict[int, Numbers]) -> Verdicts:
         found = {seed: own.as_dict() for seed, own in numbers.items()}

@@ -28,11 +28,14 @@ class Axes:
 
 @dataclass
 class Findings:
-    """What was found. numbers: what was measured -> its value. curves: (panel, series) -> x and y. units: of numbers."""
+    """What was found. numbers: what was measured -> its value. curves: (panel, series) -> x and y. units: of numbers. results:
+    of their own kinds, such as a heat map, by their names.
+    """
 
     numbers: dict[str, float] = field(default_factory=dict)
     curves: dict[tuple[str, str], Series] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
 
     def put(self, what: str, value: float, unit: str) -> float:
         """Note a number with its unit, and give it back."""

@@ -172,6 +172,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "gate_output_correction": _corrected,
     "l2_norm": lambda x, eps=1e-6, **_: x * (x.square().sum(-1, keepdim=True) + eps).rsqrt(),
     "swish": functional.silu,
+    "layer_norm": lambda x, weight, bias, eps=1e-5, **_: functional.layer_norm(x, x.shape[-1:], weight, bias, eps),
     "swiglu": lambda x, y: functional.silu(x) * y,
 }
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

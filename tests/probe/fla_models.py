@@ -12,12 +12,14 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 T, STEPS, V, W = 12, 3, 31, 32
 HEADS: dict[str, Any] = {"num_heads": 2}
 SIZED: dict[str, Any] = HEADS | {"head_dim": 8, "expand_v": 2}
+REBASED: dict[str, Any] = HEADS | {"num_key_value_heads": 2, "feature_dim": 16}
 # Settings, and whether the library keeps states as [value, key].
 MODELS: dict[str, tuple[dict[str, Any], bool]] = {
     "LinearAttention": (HEADS | {"expand_k": 0.5}, False),
@@ -42,6 +44,13 @@ MODELS: dict[str, tuple[dict[str, Any], bool]] = {
 OF_SOFTMAX: dict[str, dict[str, Any]] = {"ForgettingTransformer": HEADS | {"num_kv_heads": 1}}
 
 
+# Layers of which the library has no whole model: file and class, settings, and whether the library hands out the state it ends in.
+LAYERS: dict[str, tuple[tuple[str, str], dict[str, Any], bool]] = {
+    "simple GLA": (("simple_gla", "SimpleGatedLinearAttention"), HEADS | {"expand_k": 0.5, "num_kv_heads": 1}, True),
+    "ReBased": (("rebased", "ReBasedLinearAttention"), REBASED, False),
+}
+
+
 def write_models(folder: Path) -> None:
     """In a process of its own: the interpreter is chosen when the library is imported."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
@@ -61,6 +70,33 @@ def made_model(name: str, settings: dict[str, Any]) -> Any:
         if parameter.ndim >= 2:
             parameter.data.normal_(std=0.6 * parameter.shape[-1] ** -0.5)
     return model
+
+
+def made_layer(name: str) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    (place, kind), settings, _ = LAYERS[name]
+    layer = getattr(import_module(f"fla.layers.{place}"), kind)(hidden_size=W, layer_idx=0, **settings).eval()
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.6 * W**-0.5) if parameter.ndim >= 2 else parameter.data.add_(0.1)
+    return layer
+
+
+def _write_layer(name: str, folder: Path) -> None:
+    """What the layer gives, by the library's kernels, and the state after the first tokens."""
+    import torch
+    from fla.models.utils import Cache
+    from safetensors.torch import save_file
+
+    layer, x, cache = made_layer(name), torch.randn(2, T, W), Cache()
+    with torch.no_grad():
+        out = layer(x)
+        truth = {"x": x, "out": out[0] if isinstance(out, tuple) else out}
+        if LAYERS[name][2]:
+            layer(x[:, :STEPS], past_key_values=cache, use_cache=True)
+            truth["state"] = cache[0]["recurrent_state"].mT
+    save_file({key: value.contiguous() for key, value in truth.items()}, folder / f"{name}.safetensors")
 
 
 def _write_logits(name: str, folder: Path) -> None:
@@ -136,5 +172,7 @@ if __name__ == "__main__":
     made = Path(sys.argv[1])
     for name in OF_SOFTMAX:
         _write_logits(name, made)
+    for name in LAYERS:
+        _write_layer(name, made)
     measured = {name: _write(name, made) for name in MODELS}
     (made / "agreement.json").write_text(json.dumps(measured))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from every_analysis import check_allowed, check_analyses, check_behaviour, check_directions, check_operators
 from every_method import check_methods
-from fla_models import MODELS, OF_SOFTMAX, STEPS, T, V, write_models
+from fla_models import LAYERS, MODELS, OF_SOFTMAX, STEPS, T, V, made_layer, made_model, write_models
 from opened_app import charts, open_app
 from safetensors.torch import load_file
 
-from statescope import Edit, load
+from statescope import Edit, hooked, load
 from statescope.analyses.models import shows, transitions_of
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.loaders import ForeignModel
+from statescope.probe.loaders import ForeignModel, UnknownArchitectureError
 from statescope.probe.loaders.agreement import check_agreement
+from statescope.probe.loaders.foreign import adapters
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Triton is not supported on current platform:UserWarning",
@@ -26,6 +28,20 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning",
 )
 STATE = "blocks.0.attn.hook_state"
+LAYER_HOOKS = {"simple GLA": ("log_decay",), "ReBased": ()}
+OF_MAMBA = {"num_heads": 4, "head_dim": 16, "state_size": 8}
+REFUSED: dict[str, dict[str, Any]] = {
+    "MesaNet": {"num_heads": 2, "head_dim": 16},
+    "LogLinearMamba2": OF_MAMBA | {"n_groups": 1},
+    "Mamba3": OF_MAMBA,
+    "Mom": {"num_heads": 2, "head_dim": 16},
+    "PaTHAttention": {"num_heads": 2},
+}
+
+
+def _first_output(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    out = layer(x)
+    return out[0] if isinstance(out, tuple) else out
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +166,51 @@ def test_attention_is_the_librarys_and_its_patterns_make_z(name: str, folder: Pa
         padded = torch.cat([torch.zeros(2, 4, dtype=torch.long), truth["tokens"]], dim=1)
         mask = (torch.arange(T + 4) >= 4).long().expand(2, -1)
         torch.testing.assert_close(model(padded, attention_mask=mask)[:, 4:], logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_without_a_model_of_the_librarys_is_hooked(name: str, folder: Path) -> None:
+    layer, truth = made_layer(name), load_file(folder / f"{name}.safetensors")
+    model = hooked(layer, truth["x"][:, :4], run=_first_output)
+    with torch.no_grad():
+        out, cache = model.run_with_cache(truth["x"], taps=[STEPS - 1, T - 1], names_filter="*.attn.*")
+        edited = model.run_with_edits(truth["x"], {STATE: [Edit(STEPS, "scale", torch.tensor(0.0))]})
+    torch.testing.assert_close(out, truth["out"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(edited[:, : STEPS + 1], out[:, : STEPS + 1])
+    assert (edited - out).abs().max() > 1e-4
+    if "state" in truth:
+        torch.testing.assert_close(cache["state", 0][:, 0], truth["state"], rtol=1e-4, atol=1e-5)
+    decay = cache["log_decay", 0] if "log_decay" in LAYER_HOOKS[name] else torch.zeros(2, T, 2)
+    weight = decay[:, STEPS:].flip(1).cumsum(1).flip(1)  # what each later token leaves of the earlier state
+    values = cache["v", 0] if name == "simple GLA" else torch.cat([cache["v", 0], torch.ones(2, T, 2, 1)], dim=-1)
+    left = torch.cat([weight[:, 1:], torch.zeros(2, 1, 2)], dim=1).exp()
+    later = torch.einsum("bth,bthk,bthv->bhkv", left, cache["k", 0][:, STEPS:], values[:, STEPS:])
+    moved = weight[:, 0].exp()[..., None, None] * cache["state", 0][:, 0] + later
+    torch.testing.assert_close(cache["state", 0][:, 1], moved, rtol=1e-4, atol=1e-5)
+
+
+def test_the_chunked_form_of_rebased_is_the_librarys_own_reference() -> None:
+    """Their chunked kernel adds 1e-10 to the normaliser, where their parallel one adds eps."""
+    layer, x = made_layer("ReBased"), torch.randn(2, T, 32)
+    layer.mode, layer.eps = "chunk", 1e-10
+    with torch.no_grad():
+        out = hooked(layer, x[:, :4], run=_first_output)(x)
+        layer.feature_map.use_gamma = layer.feature_map.use_beta = False  # whose norm in torch takes gamma and beta as well
+        torch.testing.assert_close(out, layer.forward_reference(x), rtol=1e-4, atol=1e-5)
+
+
+def test_families_that_are_refused_say_why_of_the_librarys_own_models(tmp_path: Path) -> None:
+    """Loaded already, and from a folder that the library saved."""
+    for name, settings in REFUSED.items():
+        theirs = made_model(name, settings)
+        for number, given in enumerate((theirs, tmp_path / name)):
+            if number:
+                theirs.save_pretrained(given)
+            with pytest.raises(UnknownArchitectureError, match=f"{name}ForCausalLM is refused for its .*: .{{20}}"):
+                load(given)
+    refused = {one.modules[0] for one in adapters() if one.refused and one.package == "fla"}
+    made_on_a_gpu_alone = {"RodimusAttention"}
+    assert refused == {"MesaNet", "LogLinearMamba2", "Mamba3", "MomAttention", "PaTHAttention"} | made_on_a_gpu_alone
 
 
 def test_agreement_is_measured_where_the_library_runs(folder: Path) -> None:

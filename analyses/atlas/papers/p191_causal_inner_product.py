@@ -13,6 +13,7 @@ from ....probe.configuration import Count
 from ....probe.runs.run import Run
 from ....probe.subspaces.causal_inner_product import CausalInnerProduct
 from ....probe.subspaces.direction import Direction
+from ...geometry.direction_map import direction_cosines
 from ...geometry.latent_concepts import LatentConcepts, steering_vectors, train_embeddings
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
@@ -32,7 +33,7 @@ MET, MET_PLAIN = (
 )
 MET_OTHERS = "mean |cosine| of the direction of a concept's contexts with C^-1 times that of another's tokens, causal"
 STEERED = Axes("steering along one concept", "concept whose log-odds are read", "log-odds moved, over the largest")
-PAIRED = Axes("directions of two concepts in the unembedding", "pair of concepts", "|cosine|")
+PAIRS = "concept_pairs"
 
 
 class CausalGeometry(Claim, kind="p191-causal-geometry"):
@@ -52,7 +53,7 @@ class CausalGeometry(Claim, kind="p191-causal-geometry"):
         at_most(MOVED, 0.15, "ratio"),
         at_least(MOVED_PLAIN, 0.25, "ratio"),
     )
-    panels = (STEERED,)
+    panels, results = (STEERED,), (PAIRS,)
 
     def experiment(self, seed: int, run: Run) -> Findings:
         draw = seeded(seed)
@@ -62,7 +63,7 @@ class CausalGeometry(Claim, kind="p191-causal-geometry"):
         unembedding = rows.mT
         product_ = CausalInnerProduct.of(unembedding)
         pairs = [_pairs(tokens, concept) for concept in range(CONCEPTS)]
-        concepts = [product_.concept(unembedding, own, hook="unembedding", name=str(i)) for i, own in enumerate(pairs)]
+        concepts = [product_.concept(unembedding, own, hook="unembedding", name=_named(i)) for i, own in enumerate(pairs)]
         eye = torch.eye(SIZE, dtype=torch.float64)
         found = Findings({WHITE: float((product_.metric @ product_.covariance - eye).abs().max())})
         found.numbers |= {CAUSAL: _overlap(concepts), EUCLIDEAN: _overlap([one.under(None) for one in concepts])}
@@ -76,6 +77,7 @@ class CausalGeometry(Claim, kind="p191-causal-geometry"):
             others = (moved.abs().sum(1) - own) / (CONCEPTS - 1)
             found.numbers[what] = float((others / own).mean())
             found.curves[STEERED.title, name] = (list(range(CONCEPTS)), (moved[0] / own.max()).tolist())
+        found.results[PAIRS] = direction_cosines(concepts, {"Euclidean": None, "causal": product_.metric})
         return found
 
 
@@ -103,7 +105,7 @@ class OneGeometry(Claim, kind="p191-one-geometry"):
         at_least(EUCLIDEAN, 0.25, "cosine"),
         at_least(LEFT_OUT, 0.75, "AUC"),
     )
-    panels = (PAIRED,)
+    results = (PAIRS,)
 
     def small(self) -> Self:
         return replace(self, concepts=3)
@@ -117,22 +119,24 @@ class OneGeometry(Claim, kind="p191-one-geometry"):
         contexts = steering_vectors(learned.contexts @ torch.linalg.inv(basis), world.contexts)
         causal = CausalInnerProduct.of(unembedding)
         pairs = [_pairs(world.tokens, concept) for concept in range(size)]
-        read = [causal.concept(unembedding, own, hook="unembedding", name=str(i)) for i, own in enumerate(pairs)]
+        read = [causal.concept(unembedding, own, hook="unembedding", name=_named(i)) for i, own in enumerate(pairs)]
         steered = [causal.steering(one) for one in read]
-        moved = [_along(contexts[i].mean(0), causal.dual, str(i)) for i in range(size)]
+        moved = [_along(contexts[i].mean(0), causal.dual, _named(i)) for i in range(size)]
         found = Findings({MET: _mean([a.cosine(b) for a, b in zip(steered, moved, strict=True)])})
         found.numbers[MET_PLAIN] = _mean([a.under(None).cosine(b.under(None)) for a, b in zip(read, moved, strict=True)])
         found.numbers[MET_OTHERS] = _mean([abs(steered[i].cosine(moved[j])) for i, j in permutations(range(size), 2)])
         found.numbers |= {CAUSAL: _overlap(read), EUCLIDEAN: _overlap([one.under(None) for one in read])}
         found.numbers[LEFT_OUT] = _told_apart(causal, unembedding, pairs, seed)
-        for name, own in (("causal", read), ("Euclidean", [one.under(None) for one in read])):
-            cosines = [abs(own[i].cosine(own[j])) for i, j in combinations(range(size), 2)]
-            found.curves[PAIRED.title, name] = (list(range(len(cosines))), cosines)
+        found.results[PAIRS] = direction_cosines(read, {"Euclidean": None, "causal": causal.metric})
         return found
 
 
 def _along(vector: Tensor, metric: Tensor, name: str) -> Direction:
     return Direction(vector / (vector @ metric @ vector).sqrt(), "unembedding", name, metric=metric)
+
+
+def _named(concept: int) -> str:
+    return f"concept {concept + 1}"
 
 
 def _mean(values: list[float]) -> float:
