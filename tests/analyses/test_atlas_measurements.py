@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from statescope.analyses.atlas.measurement import Measurement, Scope, at_least, at_most, equals, in_every_seed, weakest
+from statescope.analyses.atlas.papers import p191_causal_inner_product as paper
 from statescope.analyses.atlas.verdicts import verdicts_of
+from statescope.probe.results.figure import Heatmap
+from statescope.probe.runs.run import Run
 
 ABOUT = {"paper": "P000", "claim": "p000-x", "statement": "It is so.", "note": ""}
 
@@ -98,3 +103,23 @@ def test_a_figure_has_one_unit_an_axis_and_shows_thresholds_and_verdicts() -> No
     assert list(accuracies.marks[1].values) == [0.9, 0.5] and accuracies.marks[1].label == "threshold"
     assert verdicts.verdict == "does not reproduce"
     assert "left: 0.2 [0.2, 0.2], at least 0.5: does not reproduce" in verdicts.summary()
+
+
+def test_concept_pairs_are_a_map_under_both_metrics() -> None:
+    """Beside the numbers of the first seed alone, and their mean is the measured one."""
+    claim, run = paper.CausalGeometry(), cast(Run, None)  # of which this experiment asks nothing
+    assert set(claim._measure(0, False, run)) == {"seed0"}
+    found = claim._measure(0, True, run)
+    assert set(found) == {"seed0", "curves", "concept_pairs"}
+    pairs, numbers = found["concept_pairs"], found["seed0"].as_dict()
+    panels = pairs.specification().panels
+    assert [panel.title for panel in panels] == ["unembedding, Euclidean", "unembedding, causal"]
+    names = [f"concept {i + 1}" for i in range(paper.CONCEPTS)]
+    for panel, what in zip(panels, (paper.EUCLIDEAN, paper.CAUSAL), strict=True):
+        (heat,) = panel.marks
+        assert isinstance(heat, Heatmap) and heat.diverging and heat.limits == (-1.0, 1.0)
+        assert list(heat.rows) == list(heat.columns) == names
+        np.testing.assert_allclose(np.diag(heat.values), 1.0)
+        np.testing.assert_allclose(heat.values, heat.values.T, atol=1e-6)
+        apart = np.abs(heat.values[~np.eye(paper.CONCEPTS, dtype=bool)])
+        assert apart.mean() == pytest.approx(numbers[what])

@@ -44,7 +44,7 @@ MODELS: dict[str, tuple[dict[str, Any], bool]] = {
 OF_SOFTMAX: dict[str, dict[str, Any]] = {"ForgettingTransformer": HEADS | {"num_kv_heads": 1}}
 
 
-# Layers of which the library has no whole model: file and class, settings, and whether the library hands out the state it ends in.
+# Layers of which the library has no whole model: file and class, settings, and whether it hands out the state it ends in.
 LAYERS: dict[str, tuple[tuple[str, str], dict[str, Any], bool]] = {
     "simple GLA": (("simple_gla", "SimpleGatedLinearAttention"), HEADS | {"expand_k": 0.5, "num_kv_heads": 1}, True),
     "ReBased": (("rebased", "ReBasedLinearAttention"), REBASED, False),
