@@ -6,7 +6,8 @@ the probes' directions, and the moves that the model now thinks legal are compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -32,7 +33,6 @@ from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.statistics.groups import group_bootstrap
-from ...probe.statistics.scores import ProbeScores
 from ...probe.tasks.base import Batch, Split, generator_for
 from ...probe.tasks.othello import Othello, legal_moves
 from ..behaviour.results.training_curve import TrainingCurve
@@ -45,20 +45,20 @@ FRAMES = {"mine and yours": "square", "black and white": "black"}
 class OthelloStudy(Study, kind="othello"):
     """Gated DeltaNet on games on a small board."""
 
-    task: Othello = field(default_factory=lambda: Othello(board=4))
-    """The model learns these games."""
-    training: Training = field(default_factory=lambda: Training(steps=1200, batch=32, length=12, learning_rate=4e-3))
+    task: Othello = field(default_factory=lambda: Othello(board=6))
+    """The model learns these games. On 4 x 4 squares it can learn all beginnings by heart, and needs no board."""
+    training: Training = field(default_factory=lambda: Training(steps=2000, batch=64, length=16, learning_rate=4e-3))
     mixer: MixerConfig = field(default_factory=lambda: GatedDeltaNet(heads=4, key_size=16, value_size=16))
     """The model has this token mixer."""
     width: Count = 64
     """The residual stream has this many channels."""
-    layers: Count = 3
+    layers: Count = 4
     """The model has this many layers."""
     games: Count = 400
     """Probes are fitted on this many games, and tested on as many others."""
     edited: Count = 100
     """This many games are edited, each at one move."""
-    strengths: Annotated[tuple[Positive, ...], NotEmpty()] = (1.0, 2.0, 4.0)
+    strengths: Annotated[tuple[Positive, ...], NotEmpty()] = (0.5, 1.0, 2.0)
     """Edits go this far: 1 makes the probe's scores those of the other colour."""
 
     question: ClassVar[str] = "Does a model of games keep the board, in whose colours, and does it play by that board?"
@@ -81,21 +81,22 @@ class OthelloStudy(Study, kind="othello"):
         held_out = capture(model, [self._batch("test", 2)], self._hooks)
         sweep = ProbeSweep(estimator=Ridge(), permutations=0, code_length=False, resamples=50, seed=self.seed)
         fitted = {frame: sweep.fit(seen, labels=self._labels(seen, prefix)) for frame, prefix in FRAMES.items()}
-        scores = {frame: probes.score(held_out) for frame, probes in fitted.items()}
-        return {"board_frames": self._frames(scores), "board_edits": self._edits(model, fitted["mine and yours"])}
+        frames = [self._frame(frame, probes, held_out) for frame, probes in fitted.items()]
+        return {"board_frames": BoardFrames(pd.concat(frames)), "board_edits": self._edits(model, fitted["mine and yours"])}
 
     def _labels(self, seen: Capture, prefix: str) -> list[str]:
         """The labels of a frame that take more than one value."""
         return [name for name in seen.labels if name.startswith(f"{prefix}_") and len(seen.label(name).unique()) > 1]
 
-    def _frames(self, scores: Mapping[str, ProbeScores]) -> BoardFrames:
+    def _frame(self, frame: str, probes: FittedProbes, held_out: Capture) -> pd.DataFrame:
+        """How well the probes of a frame read the squares, and the colour of those that are taken, by hook."""
         rows = []
-        for frame, own in scores.items():
-            for hook, squares in own.to_frame().groupby("hook", sort=False):
-                found = squares["accuracy"]
-                majority = squares["majority"].mean()
-                rows.append((frame, hook, found.mean(), found.min(), found.max(), majority, len(squares)))
-        return BoardFrames(pd.DataFrame(rows, columns=list(BoardFrames.columns)))
+        for hook in self._hooks:
+            labels = [label for label in held_out.labels if probes.has(hook, label)]
+            read = [_reading(_linear(probes, hook, label), held_out.features(hook), held_out.label(label)) for label in labels]
+            squares = pd.DataFrame(read).dropna()
+            rows.append((frame, hook, *squares.mean(), squares["colour"].min(), squares["colour"].max(), len(squares)))
+        return pd.DataFrame(rows, columns=list(BoardFrames.columns))
 
     def _edits(self, model: Model, fitted: FittedProbes) -> BoardEdits:
         """Turn a taken square over in the middle layer, and count wrong moves after it."""
@@ -108,17 +109,17 @@ class OthelloStudy(Study, kind="othello"):
         drawn = torch.stack([torch.randn(shifts.shape[1], generator=generator_for(self.seed, 905, case.game)) for case in cases])
         steps = {"probe": shifts, "random": drawn * shifts.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)}
         groups = batch.groups[[case.game for case in cases]].numpy()
-        rows = []
-        for edit, strength in [
-            ("played board", 0.0),
-            ("none", 0.0),
-            *((edit, dose) for dose in self.strengths for edit in ("probe", "random")),
-        ]:
+        kinds = [("played board", 0.0), ("none", 0.0), *((edit, dose) for dose in self.strengths for edit in steps)]
+        errors = {}
+        for edit, strength in kinds:
             logits = self._moved(model, batch, cases, hook, strength * steps.get(edit, shifts))
             meant = [case.played if edit == "played board" else case.legal for case in cases]
-            errors = np.array([_wrong_moves(own, legal) for own, legal in zip(logits, meant, strict=True)])
-            low, high = group_bootstrap(errors, groups, 1000, self.seed)
-            rows.append((edit, strength, errors.mean(), low, high, len(cases)))
+            errors[edit, strength] = np.array([_wrong_moves(own, legal) for own, legal in zip(logits, meant, strict=True)])
+        rows = []
+        for (edit, strength), own in errors.items():
+            fewer = errors["none", 0.0] - own
+            intervals = [group_bootstrap(values, groups, 1000, self.seed) for values in (own, fewer)]
+            rows.append((edit, strength, own.mean(), *intervals[0], fewer.mean(), *intervals[1], len(cases)))
         return BoardEdits(pd.DataFrame(rows, columns=list(BoardEdits.columns)), {"hook": hook})
 
     def _cases(self, batch: Batch, fitted: FittedProbes, hook: str) -> list[_Case]:
@@ -173,6 +174,25 @@ class _Case:
     played: tuple[int, ...]
 
 
+def _linear(probes: FittedProbes, hook: str, label: str) -> LinearProbe:
+    probe = probes.probe(hook, label)
+    assert isinstance(probe, LinearProbe)
+    return probe
+
+
+def _reading(probe: LinearProbe, features: Tensor, truth: Tensor) -> dict[str, float]:
+    """The share of samples at which a square is read right, and of always giving its most frequent value; then, of those at which
+    it is taken, the share with the right one of the two colours, and of always giving the more frequent; nan where it never is.
+    """
+    shares = {}
+    for name, values in (("accuracy", probe.classes >= 0), ("colour", probe.classes > 0)):
+        counted = torch.isin(truth, probe.classes[values])
+        scores, right = probe.scores(features[counted])[:, values], truth[counted]
+        shares[name] = float((probe.classes[values][scores.argmax(1)] == right).double().mean())
+        shares[f"{name}_majority"] = float(right.bincount().max()) / len(right) if len(right) else math.nan
+    return shares
+
+
 def _wrong_moves(logits: Tensor, legal: tuple[int, ...]) -> float:
     """Wrong moves among the likeliest, as many as are legal, and legal ones that are not among them."""
     likeliest = set(logits[:-1].topk(len(legal)).indices.tolist())
@@ -192,8 +212,7 @@ def _moves(board: NDArray[np.int64], player: int) -> tuple[int, ...]:
 
 def _swap(fitted: FittedProbes, hook: str, case: _Case) -> Tensor:
     """The least step that changes by 2 how much the probe scores the other colour above the square's own, from about -1 to 1."""
-    probe = fitted.probe(hook, case.label)
-    assert isinstance(probe, LinearProbe)
+    probe = _linear(fitted, hook, case.label)
     classes = probe.classes.tolist()
     apart = probe.weights[classes.index(3 - case.value)] - probe.weights[classes.index(case.value)]
     shift: Tensor = (2 * apart / apart.square().sum()).float()

@@ -202,6 +202,17 @@ def skipped_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(study, "skipping", lambda layer, positions: right(max(layer - 1, 0), positions))
 
 
+def untrained(patch: pytest.MonkeyPatch) -> None:
+    """Training ends after its first step."""
+    run = module("probe.runs.run").Run
+    right = run.train
+    patch.setattr(
+        run,
+        "train",
+        lambda self, label, config, task, training, seed: right(self, label, config, task, replace(training, steps=1), seed),
+    )
+
+
 def unpaired(pair: Any) -> Any:
     """Samples of the two sides do not correspond."""
     return pair[0], pair[1].roll(1, 0)

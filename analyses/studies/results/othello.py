@@ -17,27 +17,32 @@ class BoardFrames(Result, kind="board_frames"):
     columns: ClassVar[dict[str, str]] = {
         "frame": "mine and yours, as the player to move sees it; or black and white",
         "hook": "the probed activation",
-        "accuracy": "held-out share of squares that are right, the mean over squares",
-        "low": "lowest accuracy of a square",
-        "high": "highest accuracy of a square",
-        "majority": "the same of always answering each square's most frequent value",
+        "accuracy": "held-out share of squares that are read right, empty ones too; a mean over squares, as what follows",
+        "accuracy_majority": "the same of always answering each square's most frequent value",
+        "colour": "share of the taken squares at which the probe scores the right one of the two colours higher",
+        "colour_majority": "the same of always answering each square's most frequent colour",
+        "low": "lowest `colour` of a square",
+        "high": "highest `colour` of a square",
         "squares": "how many were probed",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("frame", "hook")
 
     def summary(self) -> str:
         return "\n".join(
-            f"{row.frame} at {row.hook}: {row.accuracy:.3f} (majority {row.majority:.3f})" for row in self.table.itertuples()
+            f"{row.frame} at {row.hook}: the colours of {row.colour:.1%} of the taken squares (majority "
+            f"{row.colour_majority:.1%}), and {row.accuracy:.1%} of all squares (majority {row.accuracy_majority:.1%})"
+            for row in self.table.itertuples()
         )
 
     def specification(self) -> Figure:
         marks = []
         for frame, own in self.table.groupby("frame", sort=False):
-            values, low, high = (own[name].to_numpy() for name in ("accuracy", "low", "high"))
+            values, low, high = (own[name].to_numpy() for name in ("colour", "low", "high"))
             marks.append(Intervals(own["hook"].tolist(), values, str(frame), low, high))
-        level = (float(self.table["majority"].mean()), "majority")
-        panel = Panel(marks, "accuracy: mean, and worst to best square", "", level=level, bounds=SHARE)
-        return Figure(self.title, [panel], columns=1, alt=self.summary())
+        level = (float(self.table["colour_majority"].mean()), "majority")
+        panel = Panel(marks, "colours read right", "", level=level, bounds=SHARE)
+        caption = "Of the squares that are taken: the mean over squares, and the worst to the best."
+        return Figure(self.title, [panel], columns=1, alt=self.summary(), caption=caption)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class BoardEdits(Result, kind="board_edits"):
         "errors": "moves that are wrongly thought legal or illegal, a position, among as many likeliest moves as are legal",
         "low": "lower end of its 95% interval over games",
         "high": "upper end",
+        "fewer": "errors without an edit less those with this one, of the same games",
+        "fewer_low": "lower end of its 95% interval over games",
+        "fewer_high": "upper end",
         "positions": "that were edited",
     }
     selected_by: ClassVar[tuple[str, ...]] = ("edit",)
@@ -60,12 +68,12 @@ class BoardEdits(Result, kind="board_edits"):
             f"{row.edit} x {row.strength:g}: {row.errors:.2f} [{row.low:.2f}, {row.high:.2f}] errors a position"
             for row in self.table.itertuples()
         ]
-        probe, none = (self.table[self.table["edit"] == edit] for edit in ("probe", "none"))
-        if len(probe) and len(none):
+        probe = self.table[self.table["edit"] == "probe"]
+        if len(probe):
             best = probe.loc[probe["errors"].idxmin()]
-            fewer = best["high"] < none["errors"].iloc[0]
-            said = "plays by the turned square" if fewer else "does not play by the turned square, as far as these games tell"
-            lines.append(f"After the best edit the model {said}.")
+            interval = f"{best['fewer']:.2f} [{best['fewer_low']:.2f}, {best['fewer_high']:.2f}] errors fewer than without it"
+            said = "plays by the turned square" if best["fewer_low"] > 0 else "does not play by it, as far as these games tell"
+            lines.append(f"After the best edit the model {said}: {interval}.")
         return "\n".join(lines)
 
     def specification(self) -> Figure:
