@@ -62,7 +62,7 @@ class OthelloStudy(Study, kind="othello"):
     """Edits go this far: 1 makes the probe's scores those of the other colour."""
 
     question: ClassVar[str] = "Does a model of games keep the board, in whose colours, and does it play by that board?"
-    time: ClassVar[str] = "3 min"
+    time: ClassVar[str] = "4 min"
 
     def models(self) -> dict[str, ModelConfig]:
         return {"model": ModelConfig(self.task.vocabulary, self.width, self.layers, self.mixer, seed=self.seed)}

@@ -24,7 +24,7 @@ RANDOM = "errors a position, the same step in a random direction less along the 
 class Board(Claim, kind="p130-board"):
     """A model of games on a board of 6 x 6 is probed, and a square turned over inside it."""
 
-    seeds: tuple[int, ...] = fresh_seeds(3)
+    seeds: tuple[int, ...] = fresh_seeds(5)
     """These seeds are others than 0 to 2, on which the settings were tried out."""
     study: OthelloStudy = field(
         default_factory=lambda: OthelloStudy(
@@ -44,10 +44,14 @@ class Board(Claim, kind="p130-board"):
         at_least(EDITED, 0.0, "errors"),
         at_least(RANDOM, 0.0, "errors"),
     )
+    note = (
+        "Accuracies are of the squares that are taken, where alone the two frames differ. Three seeds gave 0.21 [0.11, 0.30] for "
+        "the first number; two more were added for that reason."
+    )
 
     def small(self) -> Self:
-        training = replace(self.study.training, steps=1000, batch=32, length=10, learning_rate=6e-3)
-        return replace(self, study=replace(self.study, training=training, games=200, edited=400, strengths=(1.0,)))
+        training = replace(self.study.training, steps=1000, batch=32, length=14, learning_rate=6e-3)
+        return replace(self, study=replace(self.study, training=training, games=200, edited=400))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         done = beside(run, replace(self.study, seed=seed))
