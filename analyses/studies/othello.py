@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...probe.captures.capture import Capture
+from ...probe.captures.capture import Capture, labelled
 from ...probe.captures.collect import capture
 from ...probe.configuration import Count, NotEmpty, Positive
 from ...probe.estimators.estimator import LinearProbe
@@ -33,12 +33,14 @@ from ...probe.runs.run import Run
 from ...probe.runs.study import Study
 from ...probe.runs.training import Training
 from ...probe.statistics.groups import group_bootstrap
-from ...probe.tasks.base import Batch, Split, generator_for
+from ...probe.tasks.base import IGNORED, Batch, Split, generator_for
 from ...probe.tasks.othello import Othello, legal_moves
 from ..behaviour.results.training_curve import TrainingCurve
 from .results.othello import BoardEdits, BoardFrames
 
-FRAMES = {"mine and yours": "square", "black and white": "black"}
+MINE = "mine and yours"
+FRAMES = {MINE: "square", "black and white": "black"}
+TAKEN = "colour_of_"  # begins the names of labels that say nothing where the square is empty
 
 
 @dataclass(frozen=True)
@@ -80,27 +82,31 @@ class OthelloStudy(Study, kind="othello"):
         seen = capture(model, [self._batch("validation", 1)], self._hooks)
         held_out = capture(model, [self._batch("test", 2)], self._hooks)
         sweep = ProbeSweep(estimator=Ridge(), permutations=0, code_length=False, resamples=50, seed=self.seed)
-        fitted = {frame: sweep.fit(seen, labels=self._labels(seen, prefix)) for frame, prefix in FRAMES.items()}
-        frames = [self._frame(frame, probes, held_out) for frame, probes in fitted.items()]
-        return {"board_frames": BoardFrames(pd.concat(frames)), "board_edits": self._edits(model, fitted["mine and yours"])}
+        frames = {frame: self._frame(frame, sweep, seen, held_out, prefix) for frame, prefix in FRAMES.items()}
+        fitted = sweep.fit(seen, labels=self._labels(seen, FRAMES[MINE]))
+        best = str(frames[MINE].set_index("hook")["colour"].idxmax())
+        return {"board_frames": BoardFrames(pd.concat(frames.values())), "board_edits": self._edits(model, fitted, best)}
 
     def _labels(self, seen: Capture, prefix: str) -> list[str]:
         """The labels of a frame that take more than one value."""
         return [name for name in seen.labels if name.startswith(f"{prefix}_") and len(seen.label(name).unique()) > 1]
 
-    def _frame(self, frame: str, probes: FittedProbes, held_out: Capture) -> pd.DataFrame:
-        """How well the probes of a frame read the squares, and the colour of those that are taken, by hook."""
+    def _frame(self, frame: str, sweep: ProbeSweep, seen: Capture, held_out: Capture, prefix: str) -> pd.DataFrame:
+        """How well a frame is read, by hook: by probes of what lies on each square, and of the colour where it is taken."""
         rows = []
+        squares = self._labels(seen, prefix)
+        read = sweep.fit(seen, labels=[*squares, *(TAKEN + name for name in squares)])
         for hook in self._hooks:
-            labels = [label for label in held_out.labels if probes.has(hook, label)]
-            read = [_reading(_linear(probes, hook, label), held_out.features(hook), held_out.label(label)) for label in labels]
-            squares = pd.DataFrame(read).dropna()
-            rows.append((frame, hook, *squares.mean(), squares["colour"].min(), squares["colour"].max(), len(squares)))
+            found = [[_right(read, held_out, hook, start + name) for start in ("", TAKEN)] for name in squares]
+            (accuracy, majority), (colour, colour_majority) = np.nanmean(found, 0)
+            colours = [own for _, (own, _) in found]
+            rows.append(
+                (frame, hook, accuracy, majority, colour, colour_majority, np.nanmin(colours), np.nanmax(colours), len(found))
+            )
         return pd.DataFrame(rows, columns=list(BoardFrames.columns))
 
-    def _edits(self, model: Model, fitted: FittedProbes) -> BoardEdits:
-        """Turn a taken square over in the middle layer, and count wrong moves after it."""
-        hook = self._hooks[self.layers // 2]
+    def _edits(self, model: Model, fitted: FittedProbes, hook: str) -> BoardEdits:
+        """Turn a taken square over where colours are read best, in games of their own, and count wrong moves after it."""
         batch = self.task.batch(self.edited, self.training.length, "test", generator_for(self.seed, 903), labels=True)
         cases = self._cases(batch, fitted, hook)
         if not cases:
@@ -156,7 +162,11 @@ class OthelloStudy(Study, kind="othello"):
         return logits[:, -1]
 
     def _batch(self, split: Split, stream: int) -> Batch:
-        return self.task.batch(self.games, self.training.length, split, generator_for(self.seed, 900 + stream), labels=True)
+        """Games with the labels of both frames, and the same of taken squares alone."""
+        batch = self.task.batch(self.games, self.training.length, split, generator_for(self.seed, 900 + stream), labels=True)
+        squares = {name: values for name, values in batch.labels.items() if name.startswith(tuple(FRAMES.values()))}
+        taken = {TAKEN + name: torch.where(values > 0, values, IGNORED) for name, values in squares.items()}
+        return replace(batch, labels=batch.labels | taken)
 
 
 @dataclass(frozen=True)
@@ -174,23 +184,14 @@ class _Case:
     played: tuple[int, ...]
 
 
-def _linear(probes: FittedProbes, hook: str, label: str) -> LinearProbe:
-    probe = probes.probe(hook, label)
-    assert isinstance(probe, LinearProbe)
-    return probe
-
-
-def _reading(probe: LinearProbe, features: Tensor, truth: Tensor) -> dict[str, float]:
-    """The share of samples at which a square is read right, and of always giving its most frequent value; then, of those at which
-    it is taken, the share with the right one of the two colours, and of always giving the more frequent; nan where it never is.
-    """
-    shares = {}
-    for name, values in (("accuracy", probe.classes >= 0), ("colour", probe.classes > 0)):
-        counted = torch.isin(truth, probe.classes[values])
-        scores, right = probe.scores(features[counted])[:, values], truth[counted]
-        shares[name] = float((probe.classes[values][scores.argmax(1)] == right).double().mean())
-        shares[f"{name}_majority"] = float(right.bincount().max()) / len(right) if len(right) else math.nan
-    return shares
+def _right(probes: FittedProbes, held_out: Capture, hook: str, label: str) -> tuple[float, float]:
+    """The share of the labelled samples that a probe has right, and of always giving the most frequent class; nan of none."""
+    truth = held_out.label(label)
+    known = labelled(truth)
+    if not probes.has(hook, label) or not bool(known.any()):
+        return math.nan, math.nan
+    right = probes.predict(held_out, hook, label)[known] == truth[known]
+    return float(right.double().mean()), float(truth[known].bincount().max()) / int(known.sum())
 
 
 def _wrong_moves(logits: Tensor, legal: tuple[int, ...]) -> float:
@@ -212,7 +213,8 @@ def _moves(board: NDArray[np.int64], player: int) -> tuple[int, ...]:
 
 def _swap(fitted: FittedProbes, hook: str, case: _Case) -> Tensor:
     """The least step that changes by 2 how much the probe scores the other colour above the square's own, from about -1 to 1."""
-    probe = _linear(fitted, hook, case.label)
+    probe = fitted.probe(hook, case.label)
+    assert isinstance(probe, LinearProbe)
     classes = probe.classes.tolist()
     apart = probe.weights[classes.index(3 - case.value)] - probe.weights[classes.index(case.value)]
     shift: Tensor = (2 * apart / apart.square().sum()).float()

@@ -19,7 +19,7 @@ class BoardFrames(Result, kind="board_frames"):
         "hook": "the probed activation",
         "accuracy": "held-out share of squares that are read right, empty ones too; a mean over squares, as what follows",
         "accuracy_majority": "the same of always answering each square's most frequent value",
-        "colour": "share of the taken squares at which the probe scores the right one of the two colours higher",
+        "colour": "share of the taken squares whose colour is read right, by probes of these alone",
         "colour_majority": "the same of always answering each square's most frequent colour",
         "low": "lowest `colour` of a square",
         "high": "highest `colour` of a square",
