@@ -17,6 +17,7 @@ N = TypeVar("N", int, float)
 SIDE_BY_SIDE = 4
 CHOSEN = "chosen"  # by key; Streamlit forgets what is chosen when the page changes
 PAGE, NEW_PAGE = "page", "page is new"
+DROPPED = "dropped"  # what the address asked for and no box can show, by its key
 
 
 def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **more: Any) -> T:
@@ -41,10 +42,14 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
 
 def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st, **more: Any) -> N:
     """A box for a number, bound to the address as `key`. What is no such number in the address is told and dropped."""
-    asked = st.query_params.get(key)
+    asked, dropped = st.query_params.get(key), st.session_state.setdefault(DROPPED, {})
     if asked is not None and not _is_number(asked, least, most):
-        tell_foreign(key, asked, [f"{least} to {most}"])
-        del st.query_params[key]  # Streamlit's own reading fails on a number too large
+        # Streamlit reads the address as it was when the script began, and fails on a number too large: begin without it.
+        dropped[key] = asked
+        del st.query_params[key]
+        st.rerun()
+    if key in dropped:
+        tell_foreign(key, dropped.pop(key), [f"{least} to {most}"])
     recall(key, default)
     given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params", **more)
     return remember(key, given)

@@ -45,8 +45,8 @@ class Board(Claim, kind="p130-board"):
         at_least(RANDOM, 0.0, "errors"),
     )
     note = (
-        "Accuracies are of the squares that are taken, where alone the two frames differ. With three seeds, and colours read by the "
-        "probes of all three values, the first number was 0.21 [0.11, 0.30]; the models of these seeds are judged again here."
+        "Accuracies are of the squares that are taken, where alone the two frames differ. With three seeds, and colours read by "
+        "the probes of all three values, the first number was 0.21 [0.11, 0.30]; the models of these seeds are judged again here."
     )
 
     def small(self) -> Self:
