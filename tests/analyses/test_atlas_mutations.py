@@ -143,6 +143,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p224-tangent-fields", result_of("analyses.geometry.tangent_fields", "_carried", lambda carried: 0 * carried + np.eye(2))),
     ("p361-manifold-clusters", result_of("analyses.geometry.manifold_clusters", "doubly_stochastic", even_membership)),
     ("p152-transpose", chunk_terms("delta_rule", 3, 0.0)),
+    ("p152-addition", even_attention),
     ("p245-minimal-width", result_of(f"{PAPERS}.p245_minimal_width", "narrow_network", shorter_memory)),
     ("p268-tensor-rank", result_of("analyses.atlas.papers.p268_words_in_groups", "representation", lambda plane: 1.01 * plane)),
     ("p268-grokking", result_of("analyses.atlas.papers.p268_words_in_groups", "multiplication", shuffled)),
