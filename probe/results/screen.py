@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,12 +15,13 @@ from plotly.subplots import make_subplots
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
-from .text import for_plotly
+from .text import for_plotly, visible
 from .thinning import thinned
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
 LETTERS_ACROSS, ROWS_DOWN = 80, 14  # that stand beside each other at the width and height of a figure on a page
+PAGE, NAME_LETTER, TITLE_LETTER, BESIDE = 860, 7, 8.8, 40  # pixels: a page's width, letters, what a title may stand out by
 MOST_POWERS = 6  # of ten, along an axis
 CLEAR = "rgba(0,0,0,0)"
 
@@ -31,8 +33,8 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
     figure = thinned(figure)
     columns = min(figure.columns, len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
-    titles = [for_plotly(panel.title) for panel in figure.panels]
     spacing = _spacing(figure.panels, columns)
+    titles = _titles(figure.panels, columns, spacing, width)
     drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, vertical_spacing=0.3 / rows)
     series, shown = figure.series, set[str]()
     for index, panel in enumerate(figure.panels):
@@ -61,6 +63,15 @@ def _spacing(panels: Sequence[Panel], columns: int) -> float:
     own = [_left_names(panels[place]) for place in inner if _left_names(panels[place]) != _left_names(panels[place - 1])]
     longest = max((len(name) for names in own for name in names), default=0)
     return min(max(0.1, longest / LETTERS_ACROSS), 0.6 / columns)
+
+
+def _titles(panels: Sequence[Panel], columns: int, spacing: float, width: float) -> list[str]:
+    """The titles of panels, in lines that their columns have room for."""
+    names = [len(name) for panel in panels[::columns] for name in _left_names(panel)]
+    plot = PAGE * width - max(60, 20 + NAME_LETTER * max(names, default=0)) - 20
+    room = (plot * (1 - spacing * (columns - 1)) / columns + BESIDE) / TITLE_LETTER
+    lines = [textwrap.wrap(visible(panel.title), max(12, int(room))) for panel in panels]
+    return ["<br>".join(map(for_plotly, own)) for own in lines]
 
 
 def _draw_panel(

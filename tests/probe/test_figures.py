@@ -383,3 +383,14 @@ def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
     assert np.nanmin(line.y) == 3.0 and list(np.flatnonzero(np.isnan(line.y))) == [0, 1]
     small = Figure("small", [Panel([Line(x[:9], curve[:9], "curve")], "x", "y", "a")])
     assert draw_on_screen(small).layout.annotations[0].text == "a"
+
+
+def test_a_title_that_its_column_has_no_room_for_stands_in_lines() -> None:
+    names = ["ablate in string, blocks 0", "ablate in brackets, blocks 1"]
+    numbers = (np.array([0.1, 0.2]), "x", np.array([0.0, 0.1]), np.array([0.2, 0.3]))
+    bars, other = Intervals(names, *numbers), Intervals(names[::-1], *numbers)
+    long = "Gated DeltaNet, stream: in brackets"
+    narrow = draw_on_screen(Figure("f", [Panel([bars], "x", "", long), Panel([other], "x", "", long)], columns=2, alt="a"))
+    whole = draw_on_screen(Figure("f", [Panel([bars], "x", "", long)], columns=1, alt="a"))
+    assert narrow.layout.annotations[0].text == "Gated DeltaNet, stream: in<br>brackets"
+    assert whole.layout.annotations[0].text == long
