@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,9 @@ def deep_kernel_machine(
     Raises ValueError for other shapes, numbers that are not positive, a network of one hidden layer, and a layer's kernel that is
     singular, where the divergence has no finite value; NonFiniteError for NaN and infinity.
     """
-    if targets.ndim != 2 or len(targets) != len(x) or strength <= 0 or noise <= 0:
+    if targets.ndim != 2 or len(targets) != len(x) or not (0 < strength < inf and 0 < noise < inf):
         found = f"{tuple(targets.shape)}, {strength} and {noise}"
-        raise ValueError(f"targets [{len(x)}, O], strength > 0 and noise > 0 are needed, got {found}")
+        raise ValueError(f"targets [{len(x)}, O], finite strength > 0 and noise > 0 are needed, got {found}")
     check_finite(x=x, targets=targets)
     network.check(x)
     if network.depth < 2:
@@ -54,6 +55,7 @@ def deep_kernel_machine(
     grams = [first]
     for _ in range(network.depth - 2):
         grams.append(next_gram(network, grams[-1]))
+    check_finite(**{f"the kernel of hidden layer {layer}": gram for layer, gram in enumerate(grams, 1)})
     if any(int(torch.linalg.cholesky_ex(gram).info) for gram in grams):
         raise ValueError("the kernel of a layer is singular on these points; give biases, fewer points or more features")
     whitening = [torch.linalg.cholesky(gram) for gram in grams]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ...kernels.arguments import check_finite
+from ...kernels.arguments import NonFiniteError, check_finite
 from ..operators.precise import precise_tensors
 
 
@@ -58,23 +59,35 @@ def reconstruct(
     change: [P]. candidates: [M, D], where the search begins.
     steps: of Adam. rate: its learning rate at the start.
 
-    Raises ValueError for a change of another size than the gradients, or one that is zero, and NonFiniteError for NaN.
+    Raises ValueError for a change of another size than the gradients, or one that is zero, and for a rate that is not positive;
+    NonFiniteError for NaN and infinity, also in the gradients at a candidate, with the step where it got there.
     """
     check_finite(change=change, candidates=candidates)
+    if not 0 < rate < inf:
+        raise ValueError(f"rate={rate} must be positive and finite")
     points = candidates.detach().double().clone().requires_grad_()
     change = change.detach().double()
     if features(points).shape != (len(points), len(change)) or float(change.norm()) == 0:
         raise ValueError(f"the change must be [P], as the gradients, and not zero; got {tuple(change.shape)}")
     optimizer = torch.optim.Adam([points], lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        _explained(features(points), change)[1].backward()
+        _explained(_finite(features(points), step), change)[1].backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        coefficients, rest = _explained(features(points), change)
+        coefficients, rest = _explained(_finite(features(points), steps), change)
     return Reconstruction(points.detach(), coefficients, float(rest) ** 0.5)
+
+
+def _finite(gradients: Tensor, step: int) -> Tensor:
+    bad = (~gradients.detach().isfinite().all(1)).nonzero()
+    if len(bad):
+        raise NonFiniteError(
+            f"the gradients at candidate {int(bad[0])} are not finite after {step} steps; begin elsewhere or take a smaller rate"
+        )
+    return gradients
 
 
 def _explained(gradients: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:

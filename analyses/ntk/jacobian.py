@@ -24,13 +24,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ...kernels.arguments import NonFiniteError, check_finite
+from ...kernels.arguments import check_finite
 from ...probe.errors import unknown_name
+from ..operators.not_finite import finite_call, refuse_gradients, refuse_outputs
 from ..operators.precise import precise
 from .factors import Dense, Factor, as_real, together
-from .not_finite import origin, refuse_gradients, refuse_outputs
 from .rules import watching
 from .samples import Read, Samples, read_outputs
 from .uses import Use
@@ -219,16 +218,14 @@ def run_model(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples,
     Raises ValueError for a model without float64, and NonFiniteError, with where it arose, for NaN or infinity.
     """
     try:
-        output = functional_call(model, dict(tensors), samples.inputs)
-    except NonFiniteError as error:  # a kernel refuses what it is given, and does not know whose it is
-        raise NonFiniteError(f"{error}; in the model, {origin(model, tensors, samples)}") from error
+        output = finite_call(model, tensors, samples.inputs)
     except RuntimeError as error:
         raise ValueError(
             f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
             'experts, set_experts_implementation("eager") of the foreign model does'
         ) from error
     values = read_outputs(output, samples, read)
-    refuse_outputs(values, model, tensors, samples)
+    refuse_outputs(values, model, tensors, samples.inputs)
     return values
 
 

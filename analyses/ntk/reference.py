@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from ..operators.not_finite import refuse_gradients
 from .factors import as_real
 from .jacobian import Parameters, chosen, double_tensors, run_model
-from .not_finite import refuse_gradients
 from .samples import Read, Samples, read_outputs
 from .task import EngineResult, KernelSums, KernelTask
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ...kernels.arguments import NonFiniteError, check_finite
 from ...kernels.operators.operator import Operator
+from .not_finite import finite_call, refuse_gradients, refuse_outputs
 from .precise import precise, precise_tensors
 
 Loss = Callable[[Tensor, Any], Tensor]  # (output of the model, targets) -> the mean over the batch, a scalar
@@ -33,7 +34,9 @@ class OfParameters(Operator):
         model: in evaluation mode; dropout or batch normalisation in training would give another operator at each product.
         batches: (inputs, targets) each; products run over all of them, one at a time.
 
-        Raises ValueError for a model in training with such a module, one without parameters to count, or no batches.
+        Raises ValueError for a model in training with such a module, one without parameters to count, or no batches; and
+        NonFiniteError, which names the parameter or the batch and the place, for NaN and infinity. A product raises it where
+        they arise in the model, in the loss, or in a derivative that there is not.
         """
         for name, module in model.named_modules():
             if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
@@ -41,6 +44,9 @@ class OfParameters(Operator):
         if not batches:
             raise ValueError("curvature needs at least one batch")
         self.model, self.batches = model, list(batches)
+        for index, (inputs, targets) in enumerate(self.batches):
+            given = {f"inputs of batch {index}": inputs, f"targets of batch {index}": targets}
+            check_finite(**{name: value for name, value in given.items() if isinstance(value, Tensor)})
         trained, others = precise_tensors(model)
         self._complex = {name for name, own in trained.items() if own.is_complex()}
         pairs = {name: torch.view_as_real(trained[name].resolve_conj()) for name in self._complex}
@@ -74,10 +80,11 @@ class OfParameters(Operator):
 
     def matmat(self, x: Tensor) -> Tensor:
         self.check(x)
+        check_finite(vector=x)
         total = torch.zeros_like(x)
         with torch.enable_grad():
-            for inputs, targets in self.batches:
-                product = self._of_batch(self._outputs(inputs), targets)
+            for index, (inputs, targets) in enumerate(self.batches):
+                product = self._of_batch(self._outputs(inputs, f" of batch {index}"), targets)
                 total += len(inputs) / self.total * torch.stack([product(column) for column in x.unbind(-1)], dim=-1)
         return total
 
@@ -85,16 +92,19 @@ class OfParameters(Operator):
     def _of_batch(self, outputs: Tensor, targets: Any) -> Product:
         """The batch's own operator. What all vectors share, such as the gradient, is differentiated once."""
 
-    def _outputs(self, inputs: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor, within: str) -> Tensor:
         inputs, pairs = precise(inputs), {name: torch.view_as_complex(self.leaves[name]) for name in self._complex}
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-            outputs: Tensor = functional_call(self.model, self.tensors | pairs, (inputs,))
+            outputs: Tensor = finite_call(self.model, self.tensors | pairs, (inputs,))
+        refuse_outputs(outputs, self.model, self.tensors | pairs, (inputs,), within)
         return outputs
 
     def _gradients(self, value: Tensor, weights: Tensor | None = None, *, again: bool = False) -> list[Tensor]:
         leaves = list(self.leaves.values())
         options = {"create_graph": again, "retain_graph": True, "allow_unused": True, "materialize_grads": True}
-        return list(torch.autograd.grad(value, leaves, weights, **options))
+        found = list(torch.autograd.grad(value, leaves, weights, **options))
+        refuse_gradients(dict(zip(self.leaves, found, strict=True)))
+        return found
 
     def _along(self, gradients: Sequence[Tensor], vector: Tensor) -> Tensor:
         """The product of gradients, leaf by leaf, with a vector [P].
@@ -107,6 +117,13 @@ class OfParameters(Operator):
 
 def _flat(gradients: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.reshape(-1) for part in gradients]).detach()
+
+
+def _finite_loss(loss: Loss, outputs: Tensor, targets: Any) -> Tensor:
+    value = loss(outputs, targets)
+    if not bool(value.isfinite()):
+        raise NonFiniteError(f"the loss is {value.item()}, of finite outputs and targets: it has no value there")
+    return value
 
 
 class InOutputs(OfParameters):
@@ -140,7 +157,7 @@ class Hessian(OfParameters):
         self.loss = loss
 
     def _of_batch(self, outputs: Tensor, targets: Any) -> Product:
-        gradients = self._gradients(self.loss(outputs, targets), again=True)
+        gradients = self._gradients(_finite_loss(self.loss, outputs, targets), again=True)
         return lambda vector: _flat(self._gradients(self._along(gradients, vector)))
 
 
@@ -162,6 +179,8 @@ class GaussNewton(InOutputs):
 
     def _curved(self, outputs: Tensor, targets: Any, moved: Tensor) -> Tensor:
         still = outputs.requires_grad_()
-        (slope,) = torch.autograd.grad(self.loss(still, targets), still, create_graph=True)
+        (slope,) = torch.autograd.grad(_finite_loss(self.loss, still, targets), still, create_graph=True)
         (curved,) = torch.autograd.grad(slope, still, moved, allow_unused=True, materialize_grads=True)
+        if not bool(curved.isfinite().all()):
+            raise NonFiniteError("the loss has no second derivative at these outputs, such as a root or a norm of zero")
         return curved

@@ -17,6 +17,7 @@ from statescope.analyses.operators.estimators import hutch_plus_plus_trace, hutc
 from statescope.analyses.operators.fisher import EmpiricalFisher, Fisher
 from statescope.analyses.operators.lanczos import top_eigenpairs
 from statescope.analyses.operators.nystrom import conjugate_gradients, nystrom
+from statescope.kernels.arguments import NonFiniteError
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -221,6 +222,74 @@ def test_bad_input_is_refused() -> None:
             EmpiricalFisher(nn.Linear(3, 3), [(x, labels)]).matvec(torch.ones(12, dtype=torch.float64))
     with pytest.raises(ValueError, match="no parameter"):
         GaussNewton(nn.Linear(3, 3).requires_grad_(False), half_square, [(x, x)])
+
+
+class Rooted(nn.Module):
+    """A square root behind a map, or whatever else is given: without a derivative, or a second one, where it reads zero."""
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.first, self.act, self.second = nn.Linear(3, 2, bias=False), act, nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.act(self.first(x)))
+
+
+class Powered(nn.Module):
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs() ** self.power if self.power > 0 else (-x.square() - 1).log()
+
+
+OPERATORS: list[Any] = [
+    lambda model, x, y: Hessian(model, cross_entropy, [(x[:1], y[:1]), (x[1:], y[1:])]),
+    lambda model, x, y: GaussNewton(model, cross_entropy, [(x[:1], y[:1]), (x[1:], y[1:])]),
+    lambda model, x, y: Fisher(model, [x[:1], x[1:]]),
+    lambda model, x, y: EmpiricalFisher(model, [(x[:1], y[:1]), (x[1:], y[1:])]),
+]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("make", OPERATORS, ids=["hessian", "gauss-newton", "fisher", "empirical"])
+def test_what_is_not_finite_is_named_with_its_place(make: Any, wrong: float) -> None:
+    """In a weight or an input before any product; in a module's output, a derivative or the vector by the product."""
+    x, y = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1])
+    spoilt = x.clone()
+    spoilt[2, 1] = wrong
+    with pytest.raises(NonFiniteError, match=rf"^inputs of batch 1 is {wrong} at index \(1, 1\)"):
+        make(Rooted(nn.Tanh()), spoilt, y)
+    model = Rooted(nn.Tanh())
+    with torch.no_grad():
+        model.second.weight[1, 0] = wrong
+    with pytest.raises(NonFiniteError, match=rf"^second.weight is {wrong} at index \(1, 0\)"):
+        make(model, x, y)
+    vector = torch.ones(make(Rooted(nn.Tanh()), x, y).shape[1], dtype=torch.float64)
+    with pytest.raises(NonFiniteError, match=r"sample 0 of batch 0 are not finite: the output of act \(Powered\) is the first"):
+        make(Rooted(Powered(-1.0)), x, y).matvec(vector)
+    silent = torch.cat([x[:1], 0 * x[1:]])
+    with pytest.raises(NonFiniteError, match="gradient in first.weight is not"):
+        make(Rooted(Powered(0.5)), torch.zeros_like(silent), y).matvec(vector)
+    vector[4] = wrong
+    with pytest.raises(NonFiniteError, match=rf"^vector is {wrong} at index \(4, 0\)"):
+        make(Rooted(nn.Tanh()), x, y).matvec(vector)
+
+
+def test_a_loss_or_a_derivative_of_it_that_there_is_not_says_so() -> None:
+    x, y = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), torch.randn(2, 2)
+    model, nan = nn.Linear(3, 2), torch.tensor([[0.0, float("nan")], [0.0, 0.0]])
+    vector = torch.ones(8, dtype=torch.float64)
+    for kind in (Hessian, GaussNewton):
+        with pytest.raises(NonFiniteError, match=r"targets of batch 0 is nan at index \(0, 1\)"):
+            kind(model, half_square, [(x, nan)])
+        with pytest.raises(NonFiniteError, match="the loss is nan, of finite outputs"):
+            kind(model, lambda f, _: (-f.square().sum() - 1).log(), [(x, y)]).matvec(vector)
+    with pytest.raises(NonFiniteError, match="the loss has no second derivative"):
+        GaussNewton(model, lambda f, _: ((f - f.detach()).abs() ** 1.5).sum(), [(x, y)]).matvec(vector)
+    with pytest.raises(NonFiniteError, match="gradient in weight is not"):
+        Hessian(model, lambda f, _: ((f - f.detach()).abs() ** 1.5).sum(), [(x, y)]).matvec(vector)
 
 
 def test_every_place_of_a_sequence_is_a_distribution_of_its_own() -> None:

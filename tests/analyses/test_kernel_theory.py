@@ -23,6 +23,7 @@ from statescope.analyses.kernel_regression.self_distillation import (
 from statescope.analyses.kernel_regression.student_process import inverse_gamma_scales, student_process
 from statescope.analyses.lazy.tangent_model import TangentModel
 from statescope.analyses.ntk.empirical_ntk import empirical_ntk
+from statescope.kernels.arguments import NonFiniteError
 
 
 def problem(samples: int = 9, test: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -155,6 +156,37 @@ def test_points_are_found_again_from_the_gradients_that_add_up() -> None:
     assert noise.residual > 0.5
     with pytest.raises(ValueError, match="not zero"):
         reconstruct(features, torch.zeros_like(change), x, 1)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_reconstruction_names_what_is_not_finite(wrong: float) -> None:
+    model = DenseNetwork(1, Erf()).finite((3,), 4, torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    features = gradient_features(model)
+    change = features(x).detach().sum(0)
+    spoilt, bad_change = x.clone(), change.clone()
+    spoilt[1, 2] = bad_change[3] = wrong
+    with pytest.raises(NonFiniteError, match=rf"^candidates is {wrong} at index \(1, 2\)"):
+        reconstruct(features, change, spoilt, 1)
+    with pytest.raises(NonFiniteError, match=rf"^change is {wrong} at index \(3,\)"):
+        reconstruct(features, bad_change, x, 1)
+    with pytest.raises(ValueError, match="must be positive and finite"):
+        reconstruct(features, change, x, 1, rate=wrong)
+    for steps in (0, 3):
+        with pytest.raises(NonFiniteError, match="at candidate 1 are not finite after 0 steps"):
+            reconstruct(lambda points: features(points) + torch.tensor([[0.0], [wrong]]), change, x, steps)
+    calls: list[int] = []
+
+    def later(points: Tensor) -> Tensor:
+        calls.append(1)
+        return features(points) * (wrong if len(calls) > 3 else 1.0)  # the first call is that of shapes
+
+    with pytest.raises(NonFiniteError, match="at candidate 0 are not finite after 2 steps"):
+        reconstruct(later, change, x, 5)
+    with torch.no_grad():
+        model.get_parameter("maps.1.weight").view(-1)[2] = wrong
+    with pytest.raises(NonFiniteError, match=rf"^maps.1.weight is {wrong} at index \(0, 2\)"):
+        gradient_features(model)
 
 
 def test_a_tangent_is_linear_and_trains_by_its_kernel() -> None:

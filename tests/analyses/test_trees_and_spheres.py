@@ -16,6 +16,7 @@ from statescope.analyses.infinite_width.nonlinearities import Erf, GoLU, ReLU, S
 from statescope.analyses.infinite_width.sphere import kernel_of_angle, sphere_eigenvalues, sphere_multiplicities
 from statescope.analyses.ntk.empirical_ntk import empirical_ntk
 from statescope.analyses.ntk.measures import relative_change
+from statescope.kernels.arguments import NonFiniteError
 
 SEQUENCES = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -138,6 +139,25 @@ def test_deep_kernel_machines_refuse_what_has_no_answer() -> None:
         deep_kernel_machine(DenseNetwork(2), x, x[:, :1], 0.0, 0.1)
     with pytest.raises(ValueError, match="singular"):
         deep_kernel_machine(DenseNetwork(2), torch.cat([x, x]), torch.cat([x, x])[:, :1], 1.0, 0.1)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_deep_kernel_machines_name_what_is_not_finite(wrong: float) -> None:
+    x = torch.randn(4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    spoilt = x.clone()
+    spoilt[2, 1] = wrong
+    network = DenseNetwork(3)
+    with pytest.raises(NonFiniteError, match=rf"^x is {wrong} at index \(2, 1\)"):
+        deep_kernel_machine(network, spoilt, x, 1.0, 0.1)
+    with pytest.raises(NonFiniteError, match=rf"^targets is {wrong} at index \(2, 1\)"):
+        deep_kernel_machine(network, x, spoilt, 1.0, 0.1)
+    for strength, noise in ((wrong, 0.1), (1.0, wrong)):
+        with pytest.raises(ValueError, match=rf"strength > 0 and noise > 0 are needed, got .*{wrong}"):
+            deep_kernel_machine(network, x, x, strength, noise)
+    with pytest.raises(ValueError, match=f"weight_variance={wrong}"):
+        DenseNetwork(3, weight_variance=wrong)
+    with pytest.raises(NonFiniteError, match="the kernel of hidden layer 1 is"):
+        deep_kernel_machine(network, 1e200 * x, x, 1.0, 0.1)
 
 
 def test_units_by_quadrature_have_the_variances_that_are_known() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,25 +11,40 @@ from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from ...kernels.arguments import NonFiniteError
-from .samples import Samples
 
 
-def refuse_outputs(values: Tensor, model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples) -> None:
-    """Raise NonFiniteError where outputs f [N, O] hold NaN or infinity, with the first such sample and where it came from."""
-    bad = ~values.detach().isfinite().all(1)
+def finite_call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Any:
+    """What a model gives with these parameters and buffers.
+
+    Raises NonFiniteError, with where it arose, for a kernel within it that refuses NaN or infinity.
+    """
+    try:
+        return functional_call(model, dict(tensors), tuple(inputs))
+    except NonFiniteError as error:  # a kernel refuses what it is given, and does not know whose it is
+        raise NonFiniteError(f"{error}; in the model, {origin(model, tensors, inputs)}") from error
+
+
+def refuse_outputs(
+    values: Tensor, model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], within: str = ""
+) -> None:
+    """Raise NonFiniteError where outputs f [N, ...] hold NaN or infinity, with the first such sample and where it came from.
+
+    within: what holds these samples, such as a batch among several.
+    """
+    bad = ~values.detach().isfinite().reshape(len(values), -1).all(1)
     if bool(bad.any()):
         raise NonFiniteError(
-            f"the outputs of sample {int(bad.nonzero()[0])} are not finite: {origin(model, tensors, samples)}. A kernel needs "
-            "finite outputs of every sample"
+            f"the outputs of sample {int(bad.nonzero()[0])}{within} are not finite: {origin(model, tensors, inputs)}. Finite "
+            "outputs of every sample are needed"
         )
 
 
-def origin(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples) -> str:
+def origin(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> str:
     """What was first not finite in a pass of the model: an input, or the output of a module.
 
     tensors: the parameters and buffers it runs with. An input may be -inf, as a mask of attention is.
     """
-    for place, value in enumerate(samples.inputs):
+    for place, value in enumerate(inputs):
         if value.is_floating_point() or value.is_complex():
             wrong = (value.isnan() | value.isposinf() if value.is_floating_point() else ~value.isfinite()).nonzero()
             if len(wrong):
@@ -49,7 +64,7 @@ def origin(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples) ->
     refused = ""
     try:
         with torch.no_grad():
-            functional_call(model, dict(tensors), samples.inputs)
+            functional_call(model, dict(tensors), tuple(inputs))
     except NonFiniteError as error:  # a kernel refuses what it is given
         refused = str(error)
     finally:
