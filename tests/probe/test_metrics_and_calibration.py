@@ -121,15 +121,16 @@ def test_a_class_that_no_training_sample_has_costs_what_the_code_says() -> None:
     assert fitted.score(test).to_frame()["accuracy"][0] == pytest.approx(float(-likely.mean()))
 
 
-def rows(sharpness: float, samples: int, seed: int, resamples: int = 200, group: int = 1) -> dict[str, float]:
-    """Truths that follow the probabilities; the probe says these to the power of `sharpness`."""
+def rows(sharpness: float, samples: int, seed: int, resamples: int = 200, group: int = 1) -> list[dict[str, float]]:
+    """Truths that follow the probabilities; the probe says these to the power of `sharpness`, of groups of equal samples."""
     generator = np.random.default_rng(seed)
     honest = generator.dirichlet(np.ones(3), samples)
     truth = (honest.cumsum(1) > generator.random((samples, 1))).argmax(1)
     said = honest**sharpness
     where = {"model": "m", "hook": FIRST, "position": -1, "label": "y"}
     said /= said.sum(1, keepdims=True)
-    return calibration_rows(said, truth, np.arange(samples) // group, 8, resamples, seed, where)
+    said, truth, groups = (np.repeat(each, group, axis=0) for each in (said, truth, np.arange(samples)))
+    return calibration_rows(said, truth, groups, 8, resamples, seed, where)
 
 
 def test_the_calibration_error_is_that_of_its_definition_and_covers_the_true_one() -> None:
@@ -179,3 +180,11 @@ def test_bins_hold_equally_many_in_the_order_of_confidence() -> None:
     table = rows(2.5, 403, 2, resamples=2)
     assert {row["samples"] for row in table} == {50, 51} and len(table) == 8
     assert np.all(np.diff([row["confidence"] for row in table]) > 0)
+
+
+def test_a_group_of_equal_samples_says_no_more_than_one_of_them() -> None:
+    once, often = rows(2.5, 400, 4, resamples=50), rows(2.5, 400, 4, resamples=50, group=6)
+    ends = ("low", "high", "error_low", "error_high", "accuracy")
+    for one, same in zip(once, often, strict=True):
+        assert [same[end] for end in ends] == pytest.approx([one[end] for end in ends], rel=1e-9)
+        assert same["samples"] == 6 * one["samples"]

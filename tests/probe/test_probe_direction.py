@@ -8,8 +8,9 @@ from planted import planted
 
 from statescope import ProbeSweep
 from statescope.directions import probe_direction
-from statescope.estimators import Logistic, NaiveBayes
+from statescope.estimators import LinearSVM, Logistic, NaiveBayes
 from statescope.probe.captures.capture import Capture
+from statescope.probe.statistics.evidence import ProbingTask
 
 FIRST = "blocks.0.hook_resid_post"
 
@@ -37,6 +38,24 @@ def test_it_tells_its_class_from_the_others_as_the_probe_does() -> None:
         probe_direction(fitted, FIRST, "concept", value=0, control=True)
     by_position = swept(by_position=True)
     assert probe_direction(by_position, FIRST, "concept", 5, value=0).hook == FIRST
+
+
+def test_a_class_is_held_against_the_mean_of_the_others_where_weights_do_not_add_up_to_zero() -> None:
+    fitted = ProbeSweep(estimator=LinearSVM(penalties=(1e-2,)), permutations=0, resamples=10).fit(planted(30, 1))
+    weights = fitted.probe(FIRST, "concept").weights.double()
+    alone = weights[1] / weights[1].norm()
+    wanted = weights[1] - (weights[0] + weights[2]) / 2
+    vector = probe_direction(fitted, FIRST, "concept", value=1).vector.double()
+    assert float(vector @ wanted / wanted.norm()) > 1 - 1e-6 > 1 - 1e-4 > abs(float(vector @ alone))
+
+
+def test_the_controls_scale_is_the_gap_of_what_the_control_task_drew() -> None:
+    fitted, capture = swept(), planted(30, 1)
+    drawn = fitted.by_task[ProbingTask(FIRST, -1, "concept")].control_truth
+    control = probe_direction(fitted, FIRST, "concept", value=2, control=True)
+    along = control.project(capture.features(FIRST))
+    assert control.scale == pytest.approx(float(along[drawn == 2].mean() - along[drawn != 2].mean()), rel=1e-4)
+    assert control.about["with"] == int((drawn == 2).sum())
 
 
 def test_the_larger_of_two_classes_is_the_concept_and_unlabelled_samples_are_left_out() -> None:
