@@ -24,8 +24,8 @@ WINDOW = 256  # tokens
 CHART = (
     f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
     + """
-const NARROW = 560, LONGEST = 18, FEW = 4;  // pixels, letters of a line, names down a panel
-const PLOT = 168, ABOVE = 22, BELOW = 90;  // pixels of a panel, above it and below
+const NARROW = 560, LONGEST = 18, FEW = 4, LINE = 13;  // pixels, letters of a line, names down a panel, pixels of a line of them
+const PLOT = 168, ABOVE = 30, BELOW = 64, TOP = 48, ENTRY = 20;  // pixels: panel, above it and below, title, entry of the legend
 
 // Long names beside a narrow chart would leave no room for it.
 function wrap(name) {
@@ -37,14 +37,18 @@ function wrap(name) {
     return lines.join("<br>");
 }
 
-// On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar.
-function stack(figure) {
+// On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar. Each is
+// as high as its names need, and one of equal scales nearly as high as it is wide.
+function stack(figure, width) {
     let tall = PLOT;
     for (const [name, axis] of Object.entries(figure.layout)) {
-        if (!name.startsWith("yaxis") || !axis.ticktext) continue;
+        if (!name.startsWith("yaxis")) continue;
+        if (axis.scaleanchor) tall = Math.max(tall, 0.64 * width);
+        if (!axis.ticktext) continue;
         axis.ticktext = axis.ticktext.map(wrap);
         if (axis.ticktext.length > FEW) axis.tickfont = { size: 10 };
-        tall = Math.max(tall, 30 * axis.ticktext.length);  // of two lines each
+        const lines = Math.max(...axis.ticktext.map(name => name.split("<br>").length));
+        tall = Math.max(tall, (LINE * lines + 6) * axis.ticktext.length);
     }
     const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
     const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
@@ -59,7 +63,8 @@ function stack(figure) {
     // Long names stand upright below a panel.
     const across = pairs.flatMap(own => figure.layout[own.split(",")[0]].ticktext || []);
     const high = pairs.length * (tall + ABOVE + BELOW + 7 * Math.max(0, ...across.map(name => String(name).length - 4)));
-    const end = figure.data.some(trace => trace.colorbar || (trace.marker && trace.marker.colorbar)) ? 0.84 : 1;
+    const bar = trace => trace.colorbar || (trace.marker && trace.marker.colorbar);
+    const end = figure.data.some(bar) ? 0.84 : 1;
     pairs.forEach((own, index) => {
         const [x, y] = own.split(",");
         const top = 1 - index / pairs.length - ABOVE / high;
@@ -67,12 +72,13 @@ function stack(figure) {
         figure.layout[y].domain = [top - tall / high, top];
         if (figure.layout[y].showticklabels === false) figure.layout[y].showticklabels = true;
         if (titles[index]) Object.assign(titles[index], { x: end / 2, y: top });
-        figure.data.filter(trace => pair(trace) === own && trace.colorbar && trace.colorbar.x !== undefined).forEach(trace =>
-            Object.assign(trace.colorbar, { x: 0.85, y: top - tall / 2 / high, len: tall / high }));
+        figure.data.filter(trace => pair(trace) === own).map(bar).filter(Boolean).forEach(own =>
+            Object.assign(own, { x: 0.85, xpad: 4, y: top - tall / 2 / high, len: tall / high, thickness: 8 }));
     });
     const names = figure.data.filter(trace => trace.showlegend).length;
-    figure.layout.height = high + 18 * names;
-    if (figure.layout.legend) figure.layout.legend.y = -0.18 / pairs.length;
+    figure.layout.margin = { ...figure.layout.margin, t: TOP, b: ENTRY * (names + 1) };
+    figure.layout.height = high + TOP + ENTRY * (names + 1);
+    if (figure.layout.legend) figure.layout.legend.y = 0;
     if (figure.layout.title) figure.layout.title.font = { size: 13 };
 }
 
@@ -95,7 +101,7 @@ function drawn(place) {
     if (scene && scene.uirevision === figure.layout.uirevision) {
         figure.layout.scene.camera = scene._scene.getCamera();
     }
-    if (place.clientWidth && place.clientWidth < NARROW) stack(figure);
+    if (place.clientWidth && place.clientWidth < NARROW) stack(figure, place.clientWidth);
     window.Plotly.react(place, figure.data, figure.layout, OPTIONS);
 }
 

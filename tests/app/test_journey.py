@@ -150,6 +150,10 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
         settle(page)
         room = plot(page, "plot._fullLayout.xaxis._length / plot.clientWidth")
         assert room > 0.4, "names leave the numbers a good part of the width"
+        page.goto(f"http://127.0.0.1:{port}/live_state?run=parity")
+        settle(page)
+        bar, panel = plot(page, "[plot.data[0].colorbar.len * plot._fullLayout._size.h, plot._fullLayout.yaxis._length]")
+        assert bar == pytest.approx(panel, abs=2), "a colour bar that panels share is as long as the one that it stands beside"
     finally:
         page.set_viewport_size({"width": 1280, "height": 1000})
 

@@ -70,5 +70,5 @@ class FixedPoints(Result, kind="fixed_points"):
             self.title,
             [Panel(bars, "", "fixed points", "By kind"), *panels],
             alt=f"Fixed points of cells. {self.summary()}",
-            caption="Right: the head with the most, on the principal axes of the states that it visits.",
+            caption="In the plane: the head with the most, on the principal axes of the states that it visits.",
         )

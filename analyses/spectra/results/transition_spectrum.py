@@ -58,6 +58,6 @@ class TransitionSpectrum(Result, kind="transition_spectrum"):
             self.title,
             [Panel(bars, "real part", "share of eigenvalues", "Eigenvalues along the keys"), plane],
             alt=f"Eigenvalues of the state transitions. {self.summary()}",
-            caption="Left: the eigenvalues that a token's key moves; the others equal its decay. "
-            f"Right: {SHOWN} of them at most for each model, drawn at random.",
+            caption="Along the keys: the eigenvalues that a token's key moves; the others equal its decay. "
+            f"In the plane: {SHOWN} of all at most for each model, drawn at random.",
         )
