@@ -86,5 +86,7 @@ def test_of_models() -> None:
     assert "order 3" in result.summary()
     few = element_spectra(models, task, sequences=1, length=2)
     assert len(few.about["missing"]) == 6 - len(few.table["element"].unique()) > 0 and few.specification() and few.summary()
+    with pytest.raises(ValueError, match=r"tokens range over .*; the vocabulary is \[0, 5\]"):
+        element_spectra(small(DeltaNet(heads=2), 6), WordProblem("S5"), sequences=2, length=8)
     with pytest.raises(ValueError, match="linear transition"):
         element_spectra(small(Attention(heads=2), 6), task)

@@ -203,6 +203,15 @@ def test_a_window_that_underflows_has_its_logarithms() -> None:
     assert log_modulus.item() == pytest.approx(-1200) and angle.item() == pytest.approx(40 - 6 * 2 * np.pi, abs=1e-9)
 
 
+def test_a_window_that_grows_past_the_float_range_has_its_logarithms() -> None:
+    """400 tokens that each multiply by e^3: the product is e^1200, far above what float64 holds."""
+    log_modulus, _, resolved = product_eigenvalues(
+        Transition.diagonal_only(torch.full((400, 1), 3.0, dtype=torch.float64), 2), axis=0
+    )
+    assert resolved.all()
+    torch.testing.assert_close(log_modulus, torch.full((2,), 1200.0, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
 def test_what_rounding_loses_is_not_given_as_an_eigenvalue() -> None:
     """diag(1, 1e-5)^5 in a frame that is not diagonal: 1e-25 beside 1 is lost, and said to be."""
     frame = torch.tensor([[1.0, 0.3], [0.2, 1.0]], dtype=torch.float64)

@@ -62,8 +62,8 @@ class SingularValues(Result, kind="singular_values"):
             self.title,
             panels,
             alt=f"Singular values of the {self.about['of']} over time. {self.summary()}",
-            caption=f"The map: all, the largest on top. The lines: the {SHOWN} largest at most, with the least and the largest of "
-            "the sequences. Means over sequences.",
+            caption=f"The map: all, the largest on top. The lines: the {SHOWN} largest at most, with the least and the largest "
+            "of the sequences. Means over sequences.",
         )
 
 

@@ -96,8 +96,8 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
             self.title,
             panels,
             alt=f"Eigenvalues of transitions in the complex plane by class of the token. {self.summary()}",
-            caption=f"The head whose rotation differs most between classes. In the plane: the {COLOURED} most frequent classes at "
-            f"most, and {SHOWN} eigenvalues of each. Angles: {CLASSES} classes at most, means over tokens with least and largest.",
+            caption=f"The head whose rotation differs most between classes. In the plane: the {COLOURED} most frequent classes "
+            f"at most, and {SHOWN} eigenvalues of each. Angles: {CLASSES} classes at most, means over tokens with their range.",
         )
 
 
