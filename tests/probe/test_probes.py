@@ -213,6 +213,8 @@ def test_the_summary_names_the_cell_that_validation_chose_and_never_the_best_of_
     scores = ProbeSweep().run(train, lucky)
     said = scores.summary()
     assert said.startswith(f"concept, model: accuracy {scores.table['accuracy'].iloc[0]:.3f} [") and f"at {FIRST}" in said
+    unlucky = replace(scores, table=scores.table.assign(validation=[0.9, 0.6], accuracy=[0.6, 0.9]))
+    assert unlucky.summary().startswith("concept, model: accuracy 0.600 [") and unlucky.chosen.tolist() == [True, False]
     everywhere = ProbeSweep(by_position=True).run(planted(40, 1, strength=0.5), planted(40, 2, strength=0.5))
     values = everywhere.table[everywhere.table["hook"] == FIRST]["accuracy"]
     ends = everywhere.table.set_index("accuracy").loc[[values.min(), values.max()]]
