@@ -96,6 +96,30 @@ def test_the_eigenframework_predicts_the_error_on_the_cube(order: int, samples: 
     assert np.mean(learnt) == pytest.approx(float(theory.learnability[mode]), abs=0.01)
 
 
+def test_the_eigenframework_has_its_known_values_on_the_cube() -> None:
+    kernel, _, values = cube()
+    assert float(kernel[0, 0]) == pytest.approx(5.0, abs=1e-12)
+    known = {1: (0.3152, 0.0210, 0.0025), 2: (0.9266, 0.2709, 0.0556), 3: (1.1978, 0.8552, 0.3883)}
+    for order, errors in known.items():
+        for samples, error in zip((16, 64, 128), errors, strict=True):
+            found = learning_curve_point(values, torch.eye(256)[2**order - 1], samples).test_error
+            assert found == pytest.approx(error, abs=5e-5)
+            assert learning_curve_point(values, torch.eye(256)[2**order - 1], samples + 2).test_error < found - 5e-5
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_every_data_set_shares_out_its_samples_as_learnability(ridge: float) -> None:
+    """Over all modes sum L = tr K (K + ridge)^-1 exactly, of the very samples drawn: n without a ridge."""
+    kernel, modes, _ = cube()
+    drawn = torch.randperm(256, generator=torch.Generator().manual_seed(0))[:50]
+    inner = kernel[drawn][:, drawn]
+    fits = kernel_ridge(inner, modes[drawn], kernel[:, drawn], ridge).mean
+    held = torch.linalg.eigvalsh(inner)
+    assert float((fits * modes).mean(0).sum()) == pytest.approx(float((held / (held + ridge)).sum()), abs=1e-8)
+    other = kernel_ridge(inner, modes[drawn], kernel[:, drawn], ridge + 0.1).mean
+    assert abs(float((other * modes).mean(0).sum()) - float((held / (held + ridge)).sum())) > 1
+
+
 def test_the_eigenframework_on_a_gaussian_design() -> None:
     size, samples, ridge, noise = 800, 160, 0.05, 0.1
     values = torch.arange(1, size + 1).double() ** -1.5
