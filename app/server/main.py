@@ -64,4 +64,5 @@ def tell_damaged(damaged: Sequence[RunFacts]) -> None:
         st.error(f"{len(damaged) - MOST_TOLD} more are damaged; the page of all runs lists them.")
 
 
-main()
+if __name__ == "__main__":  # and not in a process that a page starts, which runs this file under another name
+    main()

@@ -165,7 +165,7 @@ def test_a_kernel_that_is_not_finite_is_not_stored(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * self.scale.sqrt()
 
-    with pytest.raises(NonFiniteError, match="tile 0, 0"):
+    with pytest.raises(NonFiniteError, match="gradient in scale is not"):
         store_tangent_kernel(Root(), X, tmp_path, tile=11)
     assert not list(tmp_path.glob("tile-*"))
 
