@@ -177,6 +177,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p118-composition", result_of("analyses.behaviour.logit_correlation", "_hat", lambda own: own.roll(1, 1))),
     ("p138-origins", result_of("analyses.atlas.papers.p138_origins_of_linearity", "train_embeddings", other_tokens)),
     ("p144-maps", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
+    ("p144-seeds", result_of("analyses.similarity.linear_map", "_paired", unpaired)),
     ("p148-ideal-words", result_of_method("probe.subspaces.ideal_words", "IdealWords", "__call__", lambda own: 1.01 * own)),
     ("p151-one-dimension", result_of_method("probe.erasure.adversarial_projection", "_Game", "play", lambda own: own.flip(0))),
     ("p163-relations", result_of_method("probe.subspaces.linear_relation", "LinearRelation", "inverse", lambda own: -own)),
