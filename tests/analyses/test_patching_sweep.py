@@ -116,6 +116,21 @@ def test_what_is_read_is_found_and_a_random_change_is_not(pairs: tuple[Tensor, T
     assert np.asarray(panel.marks[0].values).shape == (1, 3)
 
 
+def test_pairs_of_one_source_say_no_more_than_one_of_them(pairs: tuple[Tensor, Tensor]) -> None:
+    """Six pairs, each four times over: as 24 sources they would seem to say twice as much."""
+    model, (target, source) = small(), (each.repeat_interleave(4, 0) for each in pairs)
+    run = {"hooks": ["blocks.0.hook_resid_pre"], "positions": [3], "randoms": 2}
+
+    def width(groups: Tensor | None, repeated: bool = True) -> float:
+        a, b = (target, source) if repeated else pairs
+        row = patching_sweep(model, a, b, METRIC, groups=groups, **run).to_frame().iloc[0]
+        return float(row["high"] - row["low"])
+
+    whole = width(torch.arange(6).repeat_interleave(4))
+    assert whole == pytest.approx(width(torch.arange(6), repeated=False), rel=1e-9)
+    assert width(torch.arange(24)) < 0.75 * whole
+
+
 def test_what_cannot_be_patched_is_refused(pairs: tuple[Tensor, Tensor]) -> None:
     model, (target, source) = small(), pairs
     with pytest.raises(ValueError, match="pairs"):

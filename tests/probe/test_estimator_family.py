@@ -33,6 +33,7 @@ from statescope.estimators import (
     SoftNearestNeighbour,
 )
 from statescope.probe.configuration import BadSettingError
+from statescope.probe.estimators.penalised import largest_of_best
 
 SIZES = [(301, 7, 2), (203, 11, 5), (37, 90, 3)]
 CLASSIFIERS = [
@@ -294,3 +295,8 @@ def test_complex_features_are_refused_for_their_imaginary_part_would_be_lost(est
     probe = fitted(estimator, x, target)
     with pytest.raises(TypeError, match="side by side"):
         probe.predict(torch.complex(x, x.flip(0)))
+
+
+def test_of_equally_good_penalties_the_largest_is_taken() -> None:
+    assert largest_of_best([0.1, 10.0, 1.0], [0.5, 0.7, 0.7]) == 1
+    assert largest_of_best([0.1, 10.0, 1.0], [0.5, 0.2, 0.7]) == 2

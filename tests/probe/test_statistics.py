@@ -12,7 +12,7 @@ from scipy import stats
 from statescope.probe.statistics.controls import ControlTask
 from statescope.probe.statistics.corrections import false_discovery_rates
 from statescope.probe.statistics.evidence import Answers, Evidence, ProbingTask
-from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_shuffles, sources_of
+from statescope.probe.statistics.groups import group_bootstrap, group_folds, group_resamples, group_shuffles, sources_of
 from statescope.probe.statistics.metrics import Accuracy, AreaUnderCurve, LogLoss, RSquared
 from statescope.probe.statistics.nulls import beside_null, share_as_large
 from statescope.probe.statistics.power_laws import exponent
@@ -151,3 +151,14 @@ def test_the_exponent_is_that_of_the_power_law() -> None:
     x = np.array([2, 5, 11, 40])
     assert exponent(x, 3 * x**-0.7) == pytest.approx(-0.7, abs=1e-12)
     assert exponent(x.tolist(), np.exp(-0.7 * x)) < -2  # no power law
+
+
+def test_a_resample_takes_whole_groups() -> None:
+    groups = np.array([7, 3, 7, 7, 9, 3])
+    seen = set()
+    for rows in group_resamples(groups, 200, seed=0):
+        counts = np.bincount(rows, minlength=len(groups))
+        assert all(len(set(counts[groups == group])) == 1 for group in (3, 7, 9))
+        assert sum(counts[groups == group][0] for group in (3, 7, 9)) == 3, "as many groups as there are"
+        seen.add(tuple(counts))
+    assert len(seen) == 10, "each way to draw three of three with replacement"
