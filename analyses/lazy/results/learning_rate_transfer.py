@@ -55,29 +55,36 @@ class LearningRateTransfer(Result, kind="learning_rate_transfer"):
         for name in dict.fromkeys(self.table["parametrisation"]):
             own = self.best()
             rates = ", ".join(f"{row.width}: 2^{row.log2_rate:.1f}" for row in own[own["parametrisation"] == name].itertuples())
-            fit = (
-                ""
-                if single
-                else (f"; it falls by {self.drift(name):.2f} octaves a doubling, features move as width^{self.growth(name):.2f}")
-            )
-            lines.append(f"{name}: best learning rate at width {rates}{fit}")
+            fit = "" if single else f"; it {_moves(self.drift(name))} a doubling, features move as width^{self.growth(name):.2f}"
+            lines.append(f"{_said(name)}: best learning rate at width {rates}{fit}")
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        panels = []
+        panels, seen = [], self.table["loss"][np.isfinite(self.table["loss"])]
+        room = 0.05 * float(np.ptp(seen)) if len(seen) else 0.0
+        losses = (float(seen.min()) - room, float(seen.max()) + room) if room else None  # one range, so that panels compare
         for name, own in self.table.groupby("parametrisation", sort=False):
             ended = own[np.isfinite(own["loss"])].groupby("width")
             lines = [line_of_means(one, "learning_rate", "loss", f"width {width}") for width, one in ended]
-            panels.append(Panel(lines, "learning rate", "loss (nats)", f"Loss, {name}", x_log=True))
+            panels.append(Panel(lines, "learning rate", "loss (nats)", f"Loss, {_said(name)}", x_log=True, y_range=losses))
         rates, moved = [], []
         for name, own in self.best().groupby("parametrisation", sort=False):
-            rates.append(Line(own["width"].to_numpy(float), 2.0 ** own["log2_rate"].to_numpy(), str(name), markers=True))
+            rates.append(Line(own["width"].to_numpy(float), 2.0 ** own["log2_rate"].to_numpy(), _said(name), markers=True))
         least = self.table[self.table["learning_rate"] == self.table["learning_rate"].min()]
         for name, own in least.groupby("parametrisation", sort=False):
-            moved.append(line_of_means(own[np.isfinite(own["moved"])], "width", "moved", str(name)))
+            moved.append(line_of_means(own[np.isfinite(own["moved"])], "width", "moved", _said(name)))
         panels.append(Panel(rates, "width", "best learning rate", "Where it is best", x_log=True, y_log=True))
         panels.append(Panel(moved, "width", "relative change of features", "Coordinate check", x_log=True, y_log=True))
         return Figure(self.title, panels, alt=f"Losses by learning rate and width. {self.summary()}")
+
+
+def _said(parametrisation: object) -> str:
+    """The field's own spelling."""
+    return {"mup": "muP", "ntk": "NTK"}.get(str(parametrisation), str(parametrisation).replace("_", "-"))
+
+
+def _moves(drift: float) -> str:
+    return f"{'falls' if drift >= 0 else 'rises'} by {abs(drift):.2f} octaves"
 
 
 def _vertex(losses: pd.Series) -> float:
