@@ -82,20 +82,19 @@ class OthelloStudy(Study, kind="othello"):
         seen = capture(model, [self._batch("validation", 1)], self._hooks)
         held_out = capture(model, [self._batch("test", 2)], self._hooks)
         sweep = ProbeSweep(estimator=Ridge(), permutations=0, code_length=False, resamples=50, seed=self.seed)
-        frames = {frame: self._frame(frame, sweep, seen, held_out, prefix) for frame, prefix in FRAMES.items()}
-        fitted = sweep.fit(seen, labels=self._labels(seen, FRAMES[MINE]))
+        squares = {frame: self._labels(seen, prefix) for frame, prefix in FRAMES.items()}
+        fitted = {frame: sweep.fit(seen, labels=[*own, *(TAKEN + name for name in own)]) for frame, own in squares.items()}
+        frames = {frame: self._frame(frame, fitted[frame], held_out, own) for frame, own in squares.items()}
         best = str(frames[MINE].set_index("hook")["colour"].idxmax())
-        return {"board_frames": BoardFrames(pd.concat(frames.values())), "board_edits": self._edits(model, fitted, best)}
+        return {"board_frames": BoardFrames(pd.concat(frames.values())), "board_edits": self._edits(model, fitted[MINE], best)}
 
     def _labels(self, seen: Capture, prefix: str) -> list[str]:
         """The labels of a frame that take more than one value."""
         return [name for name in seen.labels if name.startswith(f"{prefix}_") and len(seen.label(name).unique()) > 1]
 
-    def _frame(self, frame: str, sweep: ProbeSweep, seen: Capture, held_out: Capture, prefix: str) -> pd.DataFrame:
+    def _frame(self, frame: str, read: FittedProbes, held_out: Capture, squares: Sequence[str]) -> pd.DataFrame:
         """How well a frame is read, by hook: by probes of what lies on each square, and of the colour where it is taken."""
         rows = []
-        squares = self._labels(seen, prefix)
-        read = sweep.fit(seen, labels=[*squares, *(TAKEN + name for name in squares)])
         for hook in self._hooks:
             found = [[_right(read, held_out, hook, start + name) for start in ("", TAKEN)] for name in squares]
             (accuracy, majority), (colour, colour_majority) = np.nanmean(found, 0)

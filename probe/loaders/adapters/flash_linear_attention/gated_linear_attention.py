@@ -23,7 +23,7 @@ def gated(
     initial_state: Tensor | None = None,
     **_: Any,
 ) -> Read:
-    """g (of the chunked kernels) or gk (of the recurrent one): log-decay [B, T, H, K]."""
+    """g (of the chunked kernels) or gk (of the recurrent one): log-decay [B, T, H, K], or [B, T, H] of one decay a head."""
     log_decay = gk if g is None else g
     assert log_decay is not None
     tokens = dict(zip(("q", "k", "v", "log_decay"), working(q, k, v, log_decay), strict=True))

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
 from ....mixers.recurrences import LINEAR_ATTENTION
 from ....mixers.spectrum import DECAYS
-from ...adapter import ForeignMixer
-from .layers import FlashLinearAttention, Read, run, ways, working
-
-
-def _simple(
-    mixer: ForeignMixer,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    **_: Any,
-) -> Read:
-    """g: log-decay [B, T, H]."""
-    tokens = dict(zip(("q", "k", "v", "log_decay"), working(q, k, v, g), strict=True))
-    return run(mixer, tokens, v, scale, initial_state)
+from .gated_linear_attention import gated
+from .layers import FlashLinearAttention, ways
 
 
 class SimpleGatedLinearAttentionAdapter(FlashLinearAttention, kind="fla_simple_gated_linear_attention"):
@@ -36,5 +17,5 @@ class SimpleGatedLinearAttentionAdapter(FlashLinearAttention, kind="fla_simple_g
     modules = ("SimpleGatedLinearAttention",)
     recurrence = LINEAR_ATTENTION
     spectrum = DECAYS
-    functions = ways("simple_gla", _simple, "chunk", "fused_recurrent")
+    functions = ways("simple_gla", gated, "chunk", "fused_recurrent")
     value_first = True
