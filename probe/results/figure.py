@@ -15,6 +15,7 @@ from ...kernels.shown import with_shapes
 from .palette import REFERENCE, color, whole_numbers
 
 Values = NDArray[Any]
+ROUNDING = 1e-9  # by which a mean may leave the numbers that it is of, beside 1 or itself
 EVERY, SHARE = (-math.inf, math.inf), (0.0, 1.0)  # bounds: of any number; of an accuracy, a probability, a share
 
 
@@ -102,6 +103,26 @@ class ByName:
     high: Values | None = None
 
     __repr__ = with_shapes
+
+    @property
+    def reach(self) -> tuple[Values, Values] | None:
+        """How far each interval goes below its value and above it; None without intervals.
+
+        A mean of equal numbers may be rounded past the largest of them, which counts as 0. Raises ValueError for a value that
+        lies outside of its interval by more than rounding: it would be drawn where it is not.
+        """
+        if self.low is None or self.high is None:
+            return None
+        below, above = (np.asarray(side, float) for side in (self.values - self.low, self.high - self.values))
+        rounding = ROUNDING * np.maximum(1.0, np.abs(np.asarray(self.values, float)))
+        outside = np.flatnonzero((below < -rounding) | (above < -rounding))
+        if outside.size:
+            place = int(outside[0])
+            raise ValueError(
+                f"{self.names[place]}: the value {self.values[place]:g} lies outside of its interval, "
+                f"{self.low[place]:g} to {self.high[place]:g}"
+            )
+        return below.clip(0.0), above.clip(0.0)
 
     def to_frame(self) -> pd.DataFrame:
         """Its numbers, one row a name."""

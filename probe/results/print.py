@@ -208,21 +208,15 @@ def legend_label(label: str) -> str:
 def _draw_bars(axes: Axes, panel: Panel, mark: Bars, own: Series, place: int, count: int) -> None:
     width = 0.8 / count
     at, label = panel.places(mark), legend_label(mark.label)
-    error = None
-    if mark.low is not None and mark.high is not None:
-        error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     shifted = at + (place - (count - 1) / 2) * width
-    axes.bar(shifted, mark.values, width=width, yerr=error, color=own.color, label=label, error_kw={"linewidth": 0.7})
+    axes.bar(shifted, mark.values, width=width, yerr=mark.reach, color=own.color, label=label, error_kw={"linewidth": 0.7})
     axes.set_xticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names], rotation=30, ha="right")
 
 
 def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, own: Series) -> None:
-    error = None
-    if mark.low is not None and mark.high is not None:
-        error = np.vstack([mark.values - mark.low, mark.high - mark.values])
     look: dict[str, Any] = {"fmt": MARKERS[own.number % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": own.color}
     filled: dict[str, Any] = {} if own.number % 2 == 0 else {"markerfacecolor": "white"}
-    axes.errorbar(mark.values, panel.places(mark), xerr=error, label=legend_label(mark.label), **look, **filled)
+    axes.errorbar(mark.values, panel.places(mark), xerr=mark.reach, label=legend_label(mark.label), **look, **filled)
     axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
     axes.set_ylim(*panel.name_range)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

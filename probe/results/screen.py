@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
 from .text import for_plotly, visible
 from .thinning import thinned
@@ -178,16 +178,10 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
         middle, width = (mark.edges[1:] + mark.edges[:-1]) / 2, np.diff(mark.edges)
         return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": series.color, "opacity": 0.6}, **common)]
     if isinstance(mark, Bars):
-        error = None
-        if mark.low is not None and mark.high is not None:
-            error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
-        return [go.Bar(x=panel.places(mark), y=mark.values, error_y=error, marker={"color": series.color}, **common)]
+        return [go.Bar(x=panel.places(mark), y=mark.values, error_y=_error(mark), marker={"color": series.color}, **common)]
     if isinstance(mark, Intervals):
-        error = None
-        if mark.low is not None and mark.high is not None:
-            error = {"type": "data", "array": mark.high - mark.values, "arrayminus": mark.values - mark.low}
         look = {"color": series.color, "size": 9, "symbol": SYMBOLS[series.number % len(SYMBOLS)]}
-        return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=error, mode="markers", marker=look, **common)]
+        return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=_error(mark), mode="markers", marker=look, **common)]
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
     if mark.diverging:
         look |= {"colorscale": DIVERGING, "reversescale": True}
@@ -197,6 +191,11 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     if mark.scale is not None:
         look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
     return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
+
+
+def _error(mark: ByName) -> dict[str, Any] | None:
+    reach = mark.reach
+    return None if reach is None else {"type": "data", "array": reach[1], "arrayminus": reach[0]}
 
 
 def _place_bars(drawn: go.Figure) -> None:

@@ -202,7 +202,7 @@ def _named(panel: Panel, mark: Bars | Intervals, series: Series, bars: list[Bars
     names, places = [for_matplotlib(name) for name in panel.names], panel.places(mark).tolist()
     error, label = "None", f"label={legend_label(mark.label)!r}"
     if mark.low is not None:
-        error = 'np.vstack([own["value"] - own["low"], own["high"] - own["value"]])'
+        error = 'np.vstack([own["value"] - own["low"], own["high"] - own["value"]]).clip(0)'
     if isinstance(mark, Bars):
         width = 0.8 / len(bars)
         shift = (next(place for place, own in enumerate(bars) if own is mark) - (len(bars) - 1) / 2) * width

@@ -343,6 +343,24 @@ def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
     assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("mark", [Bars, Intervals])
+def test_a_mean_that_rounds_past_its_interval_is_drawn_and_one_outside_of_it_is_refused(mark: type[Bars | Intervals]) -> None:
+    """matplotlib refuses an interval that ends 1e-16 before its value, and plotly draws one that does not reach it."""
+    angles = np.full(7, 3.1)
+    mean = np.array([angles.mean()])
+    assert mean[0] > angles.max()  # the sum is rounded
+    for values, low, high in ((mean, angles[:1], angles[:1]), (np.array([0.2]), np.array([0.1]), np.array([0.5]))):
+        figure = Figure("", [Panel([mark(["bit 1"], values, "", low, high)], "angle", "")])
+        draw_for_print(figure)
+        (trace,) = draw_on_screen(figure).data
+        error = trace.error_x if mark is Intervals else trace.error_y
+        assert np.allclose([error.arrayminus, error.array], [values - low, high - values]) and min(error.arrayminus) >= 0
+    wrong = Figure("", [Panel([mark(["bit 1"], np.array([0.6]), "", low, high)], "angle", "")])
+    for draw in (draw_for_print, draw_on_screen):
+        with pytest.raises(ValueError, match=r"bit 1: the value 0.6 lies outside of its interval, 0.1 to 0.5"):
+            draw(wrong)
+
+
 def test_a_mark_without_a_number_has_no_name_in_the_legend() -> None:
     probe, control = (Intervals(["a"], np.array([value]), name) for value, name in ((0.5, "probe"), (np.nan, "control task")))
     figure = Figure("", [Panel([probe, control], "x", "")])
