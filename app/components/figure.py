@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ...probe.errors import StatescopeError
 from ...probe.results.drawn import SUFFIXES, DrawnFigure
 from ...probe.results.result import Result
 from ...probe.results.screen import draw_on_screen
@@ -53,7 +54,8 @@ def show(
         chart = draw_on_screen(on_page, dark=is_dark(), width=0.5 if narrow else 1.0)
         frame, summary = figure.to_frame(), rows.summary()
     except Exception as error:  # a table of the right columns may hold anything
-        st.error(f"{literal(name)} cannot be drawn: {literal(f'{type(error).__name__}: {error}')}")
+        why = str(error) if isinstance(error, StatescopeError) else f"{type(error).__name__}: {error}"
+        st.error(f"{literal(name)} cannot be drawn: {literal(why)}")
         return
     kept_chart(chart, f"chart-{origin.name}-{name}", drawn.alt or drawn.title)
     if drawn.caption.strip(" ;:."):

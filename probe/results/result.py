@@ -15,6 +15,7 @@ import pyarrow.parquet as parquet
 from ..errors import StatescopeError, UnknownNameError, unknown_name
 from ..files import write_bytes, write_whole
 from ..plugins import Kinds
+from .about import About
 from .drawn import DrawnFigure
 from .figure import Figure
 from .stored import DamagedResultError as DamagedResultError
@@ -40,7 +41,8 @@ class Result(Kinds, family="result"):
     """The outcome of one analysis: a table, and what is needed to read and to draw it.
 
     table: one row a measurement, with the columns of `columns`.
-    about: what was measured and how: parameters, counts, units, seeds.
+    about: what was measured and how: parameters, counts, units, seeds. It is kept as an `About`, so that a name which another
+        version did not store yet raises OtherVersionError, which says what to do.
 
     A class of results names its kind, says what each column holds, and gives `summary` and `specification`. Both describe the
     rows there are, so that a selection is a result too: `result.select(layer=0).figure()`.
@@ -50,7 +52,7 @@ class Result(Kinds, family="result"):
     """
 
     table: pd.DataFrame
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=About)
 
     title: ClassVar[str] = ""
     columns: ClassVar[dict[str, str]] = {}
@@ -70,6 +72,8 @@ class Result(Kinds, family="result"):
         missing = [name for name in self.columns if name not in self.table.columns]
         if missing:
             raise ValueError(f"{type(self).__name__} needs the columns {', '.join(missing)}")
+        if not isinstance(self.about, About):
+            object.__setattr__(self, "about", About(self.about))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -195,9 +199,9 @@ class Result(Kinds, family="result"):
                 f"{header.module!r} wrote it: install the plug-in it belongs to, or import its file before the result is read"
             ) from error
         try:
-            found = kind(frame, header.about)
+            found = kind(frame, About(header.about, str(path)))
         except ValueError as error:
-            raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error
+            raise DamagedResultError(f"{path} cannot be read as a result: {error}; delete it and run its study again") from error
         if not isinstance(found, cls):
             raise WrongKindError(f"{path} holds a {type(found).__name__}, not a {cls.__name__}")
         return found

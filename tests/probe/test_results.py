@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from example_results import example_curve, example_scores
 from pyarrow import parquet
 
-from statescope.probe.errors import UnknownNameError
+from statescope.probe.errors import StatescopeError, UnknownNameError
+from statescope.probe.results.about import OtherVersionError
 from statescope.probe.results.palette import ink_on
 from statescope.probe.results.result import AmbiguousSelectionError, DamagedResultError, Result, UnknownResultError
 
@@ -26,6 +31,44 @@ def test_a_result_without_its_columns_is_refused() -> None:
 
     with pytest.raises(ValueError, match="TrainingCurve needs the columns step, loss"):
         TrainingCurve(pd.DataFrame({"model": ["a"]}))
+
+
+def _allowed() -> Result:
+    from statescope import DeltaNet, Model, ModelConfig
+    from statescope.analyses.automata.allowed_and_realised import allowed_and_realised
+
+    model = Model(ModelConfig(vocabulary=3, width=4, layers=1, mixer=DeltaNet(heads=1)))
+    return allowed_and_realised(model, torch.tensor([[0, 1]]))
+
+
+def _at(about: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    return about if not path else _at(about[path[0]], path[1:])
+
+
+@pytest.mark.parametrize("path", [("allowed",), ("groups",), ("statements",), ("statements", "model")], ids="-".join)
+def test_what_another_version_did_not_store_is_named_with_what_to_do(tmp_path: Path, path: tuple[str, ...]) -> None:
+    """Such as what a family allows, before it was said by which statement; on the outside and deeper."""
+    result = _allowed()
+    about = json.loads(json.dumps(result.about))
+    del _at(about, path[:-1])[path[-1]]
+    file = type(result)(result.table, about).save(tmp_path / "allowed.parquet")
+    stored = Result.load(file)
+    for asked in (stored.summary, stored.specification, stored.select(head=0).summary):
+        with pytest.raises(OtherVersionError, match=f"allowed.parquet does not say '{path[-1]}' .* delete that file and run"):
+            asked()
+    with pytest.raises(StatescopeError, match="measure it with this version"):
+        type(result)(result.table, about).summary()
+
+
+def test_about_is_a_plain_mapping_but_for_what_it_lacks(tmp_path: Path) -> None:
+    about = {"one": 1, "by model": {"a": [1, 2]}}
+    result = type(example_curve())(example_curve().table, about)
+    assert result.about == about and json.dumps(result.about) == json.dumps(about)
+    assert result.about.get("two") is None and "two" not in result.about and {**result.about} == about
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(Result.load(result.save(tmp_path / "curve.parquet")))))
+    assert copied.about == about and dataclasses.asdict(copied)["about"] == about
+    with pytest.raises(OtherVersionError, match="curve.parquet does not say 'b'"):
+        copied.about["by model"]["b"]
 
 
 def _write(path: Path, header: object) -> Path:
