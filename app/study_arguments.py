@@ -169,10 +169,20 @@ def told_of(path: Path) -> Iterator[None]:
 
 
 def take_out(flag: str, given: list[str]) -> tuple[list[str], str | None]:
-    """Split a flag and its value from the study's own flags."""
+    """Split a flag and its one value from the study's own flags.
+
+    Raises BadSettingError for a second value, which would go to the setting before the flag, and for the flag given twice.
+    """
     for index, word in enumerate(given):
         if word == flag and index + 1 < len(given):
-            return given[:index] + given[index + 2 :], given[index + 1]
-        if word.startswith(f"{flag}="):
-            return given[:index] + given[index + 1 :], word.removeprefix(f"{flag}=")
+            value, left, behind = given[index + 1], given[:index], given[index + 2 :]
+        elif word.startswith(f"{flag}="):
+            value, left, behind = word.removeprefix(f"{flag}="), given[:index], given[index + 1 :]
+        else:
+            continue
+        if behind and not behind[0].startswith("-"):
+            raise BadSettingError(f"{flag} takes one value, got {value!r} and {behind[0]!r}; several seeds or steps are 0,1")
+        if any(other == flag or other.startswith(f"{flag}=") for other in behind):
+            raise BadSettingError(f"{flag} is given twice")
+        return left + behind, value
     return given, None

@@ -30,7 +30,7 @@ def study_help(name: str, options: str) -> str | None:
     said = found[0].constants
     question = said.get("question") or said.get("statement") or said["__doc__"]
     lines = [f"usage: statescope run {name} [settings]", "", question, "", options.format(run=f"{name}-seed0"), "", "settings:"]
-    rows = [(_flag(one.path), _place(one.type), one.text, one.default) for one in settings(found[0])]
+    rows = [(_flag(one.path), _place(one.path, one.type), one.text, one.default) for one in settings(found[0])]
     width = max(len(f"{flag} {place}") for flag, place, *_ in rows)
     for flag, place, text, default in rows:
         given = "" if default is None else f"(default: {default})"
@@ -42,7 +42,11 @@ def _flag(path: str) -> str:
     return "--" + path.replace("_", "-")
 
 
-def _place(type_text: str) -> str:
-    """What stands behind a flag; of `Annotated[int, Range(least=16)]` the range is told when a value does not fit."""
+def _place(path: str, type_text: str) -> str:
+    """What stands behind a flag; of `Annotated[int, Range(least=16)]` the range is told when a value does not fit. The seeds are
+    one word whether a study has a setting of them or not.
+    """
+    if path == "seeds":
+        return "0..4"
     bare = type_text.removeprefix("Annotated[").rpartition(", ")[0] if type_text.startswith("Annotated[") else type_text
     return PLACES.get(bare, bare)

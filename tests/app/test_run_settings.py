@@ -150,6 +150,16 @@ def test_a_count_of_workers_that_is_none_is_a_sentence(capsys: pytest.CaptureFix
     assert told.code == 1 and told.is_a_sentence() and "--workers needs a number from 1 to 99" in told.err
 
 
+@pytest.mark.parametrize("flag", ["--seeds", "--out", "--keep", "--workers", "--device"])
+def test_a_second_value_never_goes_to_the_setting_before(capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str) -> None:
+    """`--widths 16 32 --seeds 0 1` once measured widths 16, 32 and 1."""
+    given = ["run", "lazy-or-rich", "--widths", "16", "32", flag, "1"]
+    for more, said in (["2"], "takes one value, got '1' and '2'"), ([f"{flag}=2"], "is given twice"):
+        told = call(capsys, *given, *more)
+        assert told.code == 1 and told.is_a_sentence() and f"{flag} {said}" in told.err
+    assert "--seeds 0..4 " in call(capsys, "run", "lazy-or-rich", "--help").out.partition("settings:")[2]
+
+
 def test_seeds_on_the_command_line_make_one_run_that_goes_on_by_its_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
