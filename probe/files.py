@@ -43,6 +43,14 @@ class DamagedFileError(StatescopeError, ValueError):
     """A file that cannot be read as what it should be, or is not as it was written; the text names it."""
 
 
+def as_file_name(text: str) -> str:
+    """A text as part of the name of a file: letters, digits, "-" and "." in lower case, and "_" for what lies between them.
+
+    Names that differ otherwise alone, as "a b" and "A, b" do, are one; who names several files checks that they differ.
+    """
+    return re.sub(r"[^\w.-]+", "_", text.lower()).strip("_.") or "_"
+
+
 @contextmanager
 def explaining_failed_writes(path: Path) -> Iterator[None]:
     """Turn what the system says of a failed write into an error that names the file and what to do; nothing is lost by it."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ...probe.files import as_file_name
 from ...probe.mixers import MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -49,8 +50,7 @@ def accuracies_of(
     for name, layers in mixers.items():
         pattern = layers if isinstance(layers, tuple) else (layers,)
         config = ModelConfig(task.vocabulary, width, len(pattern), pattern, seed=seed)
-        label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
-        models[name], _ = run.train(f"seed{seed}-{label}", config, task, training, seed)
+        models[name], _ = run.train(f"seed{seed}-{as_file_name(name)}", config, task, training, seed)
     tested = training.length if length is None else length
     found = accuracy_by_length(models, task, (tested,), sequences=SEQUENCES, seed=seed)
     return {name: float(found.value("accuracy", model=name, length=tested)) for name in mixers}

@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from ...probe.configuration import Count, Lengths
+from ...probe.files import as_file_name
 from ...probe.mixers import DeltaNet, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.runs.run import Run
@@ -17,6 +18,7 @@ from ...probe.tasks.parity import Parity
 from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.error_by_position import error_by_position
 from ..behaviour.results.training_curve import TrainingCurve
+from .named_mixers import check_names
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,7 @@ class Comparison(Study, kind="comparison"):
     time: ClassVar[str] = "1 min"
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.mixers):
-            raise ValueError(f"{len(self.names)} names for {len(self.mixers)} mixers")
+        check_names(self.names, self.mixers)
 
     @property
     def run_name(self) -> str:
@@ -59,8 +60,7 @@ class Comparison(Study, kind="comparison"):
     def execute(self, run: Run) -> None:
         models, histories = {}, {}
         for name, config in self.models().items():
-            label = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
-            models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed)
+            models[name], histories[name] = run.train(as_file_name(name), config, self.task, self.training, self.seed)
         run.compute("training", TrainingCurve.of, histories=histories, real=bool(self.task.inputs))
         measured = {"models": models, "task": self.task, "sequences": self.sequences, "seed": self.seed}
         if self.task.inputs:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from ...probe.configuration import Count
+from ...probe.files import as_file_name
 from ...probe.mixers import HGRN2, Attention, GatedDeltaNet, MixerConfig, RetNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.generate import memory_bytes, stream_logits
@@ -23,6 +24,7 @@ from ...probe.runs.training import Training, task_loss
 from ...probe.tasks.base import IGNORED, Batch, Task, generator_for
 from ...probe.tasks.recall import AssociativeRecall
 from ...probe.tasks.sentiment import Sentiment
+from .named_mixers import check_names
 from .results.hybrid import HybridTable
 
 SOFTMAX = "softmax"
@@ -57,6 +59,9 @@ class HybridStudy(Study, kind="hybrid"):
 
     question: ClassVar[str] = "How many softmax layers does a linear model need to recall?"
     time: ClassVar[str] = "6 min"
+
+    def __post_init__(self) -> None:
+        check_names(self.names, self.mixers)
 
     def models(self) -> dict[str, ModelConfig]:
         found = {}
@@ -108,4 +113,4 @@ class HybridStudy(Study, kind="hybrid"):
 
 def _label(name: str, share: float, task: Task) -> str:
     """Of a model. One of softmax layers alone is the same beside whichever linear mixer it stands."""
-    return f"{SOFTMAX if share == 1 else name}-{share:g}-{task.kind}".lower().replace(" ", "_")
+    return as_file_name(f"{SOFTMAX if share == 1 else name}-{share:g}-{task.kind}")

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...probe.configuration import BadSettingError, Count
+from ...probe.configuration import Count
+from ...probe.files import as_file_name
 from ...probe.mixers import LRU, DeltaNet, GatedDeltaNet, GatedLinearAttention, MixerConfig, RetNet
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -22,6 +23,7 @@ from ..behaviour.results.measured_horizon import MeasuredHorizon
 from ..behaviour.results.training_curve import TrainingCurve
 from ..spectra.memory_horizon import memory_horizon
 from ..spectra.results.memory_horizon import MemoryHorizon
+from .named_mixers import check_names
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,12 @@ class MemoryHorizonStudy(Study, kind="memory-horizon"):
     time: ClassVar[str] = "1 min"
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
-            raise BadSettingError(f"names: {len(self.names)} names for {len(self.mixers)} mixers; each needs one of its own")
+        check_names(self.names, self.mixers)
 
     def models(self) -> Mapping[str, ModelConfig]:
         return {
-            f"mixer{place}": ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, seed=self.seed)
-            for place, mixer in enumerate(self.mixers)
+            as_file_name(name): ModelConfig(self.task.vocabulary, self.width, self.layers, mixer, seed=self.seed)
+            for name, mixer in zip(self.names, self.mixers, strict=True)
         }
 
     def execute(self, run: Run) -> None:

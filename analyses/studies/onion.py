@@ -15,6 +15,7 @@ from ...probe.captures.collect import capture
 from ...probe.configuration import BadSettingError, Count
 from ...probe.estimators.linear_discriminant import LinearDiscriminant
 from ...probe.estimators.probe_sweep import ProbeSweep
+from ...probe.files import as_file_name
 from ...probe.hooks.names import STATE_PLACE, hook_name
 from ...probe.mixers import GRU
 from ...probe.models.config import ModelConfig
@@ -77,8 +78,7 @@ class OnionStudy(Study, kind="onion"):
     def execute(self, run: Run) -> None:
         models, histories = {}, {}
         for number, (name, config) in enumerate(self.models().items()):
-            label = name.replace(" ", "_")
-            models[name], histories[name] = run.train(label, config, self.task, self.training, self.seed + number)
+            models[name], histories[name] = run.train(as_file_name(name), config, self.task, self.training, self.seed + number)
         run.compute("training", TrainingCurve.of, histories=histories)
         run.compute("probes", self._probe, models=models)
         run.compute(("sequence_edits", "stored_layers"), self._edit, models=models, run=run)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-from ...probe.configuration import BadSettingError, Count, NotNegative
+from ...probe.configuration import Count, NotNegative
+from ...probe.files import as_file_name
 from ...probe.mixers import Attention, DeltaNet, GatedLinearAttention, HeadsConfig, LinearAttention, Mamba2, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -20,6 +21,7 @@ from ..behaviour.recall_memory import bytes_behind
 from ..behaviour.results.accuracy_by_length import AccuracyByLength
 from ..behaviour.results.recall_memory import RecallMemory
 from ..behaviour.results.training_curve import TrainingCurve
+from .named_mixers import check_names
 
 SIZES = (4, 16)
 FAMILIES = ("linear attention", "gated linear attention", "delta rule")
@@ -72,8 +74,7 @@ class RecallMemoryStudy(Study, kind="recall-memory"):
     time: ClassVar[str] = "5 min"
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
-            raise BadSettingError(f"names: {len(self.names)} names for {len(self.mixers)} mixers; each needs one of its own")
+        check_names(self.names, self.mixers)
 
     def compared(self) -> dict[str, MixerConfig]:
         """The mixers by the names that results call them by."""
@@ -83,10 +84,10 @@ class RecallMemoryStudy(Study, kind="recall-memory"):
 
     def models(self) -> Mapping[str, ModelConfig]:
         return {
-            f"mixer{place}": ModelConfig(
+            as_file_name(name): ModelConfig(
                 self.task.vocabulary, self.width, self.layers, mixer, expansion=self.expansion, seed=self.seed
             )
-            for place, mixer in enumerate(self.compared().values())
+            for name, mixer in self.compared().items()
         }
 
     def execute(self, run: Run) -> None:

@@ -27,6 +27,7 @@ from ...probe.estimators.logistic import Logistic
 from ...probe.estimators.on_principal_components import OnPrincipalComponents
 from ...probe.estimators.probe_sweep import ProbeSweep
 from ...probe.estimators.sample_curve import sample_curve
+from ...probe.files import as_file_name
 from ...probe.hooks.names import STATE_PLACE, hook_name
 from ...probe.mixers import Attention, GatedDeltaNet
 from ...probe.models.config import ModelConfig
@@ -114,7 +115,7 @@ class SourceCodeStudy(Study, kind="source-code"):
             _ = self.task.corpus
         models, histories = {}, {}
         for name, config in self.models().items():
-            models[name], histories[name] = run.train(short(name), config, self.task, self.training, self.seed)
+            models[name], histories[name] = run.train(as_file_name(name), config, self.task, self.training, self.seed)
         run.compute("training", TrainingCurve.of, histories=histories)
         run.compute("held_out_cost", self._cost, models=models)
         linear = {GATED_DELTA_NET: models[GATED_DELTA_NET]}
@@ -166,7 +167,7 @@ class SourceCodeStudy(Study, kind="source-code"):
     def _stored(self, run: Run, name: str, model: Model) -> Capture:
         """The held-out capture of a model, kept in the run."""
         with run.stage(f"capture: {name}"):
-            return run.capture(short(name), model, self._windows("test", 4), self._hooks(model), self._positions())
+            return run.capture(as_file_name(name), model, self._windows("test", 4), self._hooks(model), self._positions())
 
     def _read(self, models: dict[str, Model], captures: dict[str, Capture], run: Run) -> dict[str, Result]:
         """Probes of every label, where they read it best, with how many samples, and how it survives with distance."""
@@ -255,7 +256,7 @@ class SourceCodeStudy(Study, kind="source-code"):
         with run.stage("steering"):
             choice, check, chosen = steering.run(places, self.concepts)
         for name, direction in chosen.items():
-            run.keep_direction(short(name), direction)
+            run.keep_direction(as_file_name(name), direction)
         return {"direction_choice": choice, "causal_check": check}
 
     def _tangent(self, models: dict[str, Model], run: Run) -> TangentSpectrum:
@@ -268,11 +269,6 @@ class SourceCodeStudy(Study, kind="source-code"):
                         model, batch.tokens, advance=lambda done, _: run.reporter.advance(done, "outputs")
                     )
         return tangent_spectrum(kernels, batch.targets[:, -1])
-
-
-def short(name: str) -> str:
-    """A name as part of a file name."""
-    return name.lower().replace(",", "").replace(" ", "_")
 
 
 def reading_direction(probe: Probe, features: Tensor, present: Tensor, hook: str, name: str) -> Direction:

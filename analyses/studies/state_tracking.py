@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...probe.configuration import BadSettingError, Count, Lengths
+from ...probe.files import as_file_name
 from ...probe.mixers import GRU, DeltaNet, GateLoop, Mamba2, MixerConfig
 from ...probe.models.config import ModelConfig
 from ...probe.models.model import Model
@@ -28,6 +29,7 @@ from ..behaviour.accuracy_by_length import accuracy_by_length
 from ..behaviour.results.accuracy_by_length import AccuracyByLength
 from ..behaviour.results.training_curve import TrainingCurve
 from ..behaviour.state_tracking import StateTracking
+from .named_mixers import check_names
 
 
 def _delta(low: float, householders: int) -> DeltaNet:
@@ -76,8 +78,7 @@ class StateTrackingStudy(Study, kind="state-tracking"):
     time: ClassVar[str] = "8 min"
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.mixers) or len(set(self.names)) != len(self.names):
-            raise BadSettingError(f"names: {len(self.names)} names for {len(self.mixers)} mixers; each needs one of its own")
+        check_names(self.names, self.mixers)
         if not self.groups or not self.layers:
             raise BadSettingError("groups and layers need one entry at least")
         for group in self.groups:
@@ -93,18 +94,17 @@ class StateTrackingStudy(Study, kind="state-tracking"):
 
     def models(self) -> Mapping[str, ModelConfig]:
         return {
-            _label(group, place, depth): ModelConfig(WordProblem(group).vocabulary, self.width, depth, mixer, seed=self.seed)
+            _label(group, name): ModelConfig(WordProblem(group).vocabulary, self.width, depth, mixer, seed=self.seed)
             for group in self.groups
-            for place, mixer in enumerate(self.mixers)
-            for depth in self.layers
+            for name, (mixer, depth) in self.places().items()
         }
 
     def execute(self, run: Run) -> None:
         configs, accuracies, histories = self.models(), {}, {}
         for group in self.groups:
             models = {}
-            for name, (mixer, depth) in self.places().items():
-                label, task = _label(group, self.mixers.index(mixer), depth), WordProblem(group)
+            for name in self.places():
+                label, task = _label(group, name), WordProblem(group)
                 models[name], histories[f"{group}, {name}"] = run.train(label, configs[label], task, self.training, self.seed)
             accuracies[group] = run.compute(
                 f"accuracy_{group.lower()}",
@@ -142,9 +142,9 @@ class StateTrackingStudy(Study, kind="state-tracking"):
         return element_spectra(models, WordProblem(group), length=self.training.length, seed=self.seed)
 
 
-def _label(group: str, place: int, depth: int) -> str:
+def _label(group: str, name: str) -> str:
     """The name of a model's checkpoints."""
-    return f"{group.lower()}_mixer{place}_layers{depth}"
+    return as_file_name(f"{group} {name}")
 
 
 @dataclass(frozen=True)

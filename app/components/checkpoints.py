@@ -15,7 +15,7 @@ from ...probe.runs.run import Run
 from .choose import choose
 from .models import ModelInRun
 from .origin import Origin, arguments_of
-from .text import literal
+from .text import in_words, literal
 
 FAMILY = "checkpoint_analysis"
 NOTHING = "nothing"
@@ -67,7 +67,7 @@ def choose_analysis(run: Run) -> tuple[OfCheckpoints, OverSteps] | None:
         where=boxes[0],
         format_func=lambda kind: titles.get(kind, kind),
     )
-    label = choose("of the model", several, "checkpoints_of", where=boxes[1])
+    label = choose("of the model", several, "checkpoints_of", where=boxes[1], format_func=in_words)
     if kind == NOTHING:
         return None
     try:

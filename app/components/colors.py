@@ -15,6 +15,7 @@ from ...probe.subspaces.direction import Direction
 from ..environment import runs_folder
 from .choose import choose
 from .reading import LiveReading
+from .text import in_words
 
 PLACE = "token position"
 
@@ -30,12 +31,8 @@ def token_values(reading: LiveReading, where: Any = st) -> tuple[str, list[float
         along = partial(read_along, reading.live.model, reading.tensor, direction)
         options[f"direction {name}"] = partial(reading.compute, "along", along, name)
     first = next((place for place, name in enumerate(options) if name != PLACE), 0)
-    chosen = choose("colour by", list(options), "colour", where=where, index=first, format_func=_in_words)
-    return _in_words(chosen), list(options[chosen]())
-
-
-def _in_words(name: str) -> str:
-    return name.replace("_", " ")
+    chosen = choose("colour by", list(options), "colour", where=where, index=first, format_func=in_words)
+    return in_words(chosen), list(options[chosen]())
 
 
 def run_directions(reading: LiveReading) -> Mapping[str, Direction]:

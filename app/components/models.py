@@ -18,7 +18,7 @@ from ...probe.runs.run import Run
 from ..environment import model_folders, runs_folder
 from ..model_folders import models_in
 from .choose import choose
-from .text import literal
+from .text import in_words, literal
 
 if TYPE_CHECKING:
     from .live_model import LiveModel
@@ -77,7 +77,7 @@ class ModelInRun(ModelSource):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return f"{self.run.path.name}: {self.label}"
+        return f"{self.run.path.name}: {in_words(self.label)}"
 
     @property
     def stamp(self) -> str:

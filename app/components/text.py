@@ -27,6 +27,11 @@ def literal(text: object, most: int = 2000) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
+def in_words(name: object) -> str:
+    """A name of ours, such as a result's or a model's, as a reader has it: spaces for underscores."""
+    return str(name).replace("_", " ")
+
+
 def caption(text: object) -> None:
     """Text below a chart, as it is, in small letters."""
     st.html(f'<p style="font-size: 0.875rem; opacity: 0.65; margin: 0">{html.escape(visible_lines(text))}</p>')

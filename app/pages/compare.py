@@ -16,7 +16,7 @@ from ..components.figure import show
 from ..components.index import runs_there_are
 from ..components.origin import OfRun
 from ..components.runs import kinds_of, read_result
-from ..components.text import literal
+from ..components.text import in_words, literal
 from ..environment import runs_folder
 from .page import FolderPage
 
@@ -43,7 +43,7 @@ class Compare(FolderPage, kind="compare"):
         if not common:
             st.info("These runs have no result in common.", icon=":material/info:")
             return
-        name = choose("result", common, "result", where=st.columns(2)[0], format_func=lambda name: name.replace("_", " "))
+        name = choose("result", common, "result", where=st.columns(2)[0], format_func=in_words)
         read = [(run, read_result(run, name)) for run in runs]
         sound: list[tuple[Run, Result]] = [(run, result) for run, result in read if result is not None]
         where = choose_rows([result for _, result in sound])

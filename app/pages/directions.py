@@ -14,7 +14,7 @@ from ..components.choose import all_or, choose, choose_position
 from ..components.figure import show
 from ..components.kept_chart import token_strip
 from ..components.origin import OfRun
-from ..components.text import literal
+from ..components.text import in_words, literal
 from .page import Page
 
 
@@ -60,9 +60,7 @@ class Directions(Page, kind="directions"):
 def _walk(run: Run, name: str, result: DirectionProjection) -> None:
     """One sequence, token by token, along one direction."""
     names = list(dict.fromkeys(result.table["direction"]))
-    direction = choose(
-        "direction", names, "direction", where=st.columns(4)[0], format_func=lambda value: str(value).replace("_", " ")
-    )
+    direction = choose("direction", names, "direction", where=st.columns(4)[0], format_func=in_words)
     _scrub(run, result.select(direction=direction).table.sort_values("position"), str(direction))
     show(OfRun(run), name, result, {"direction": direction})
 
@@ -82,4 +80,4 @@ def _scrub(run: Run, rows: pd.DataFrame, direction: str) -> None:
     facts = st.columns(3)
     facts[0].metric("token", literal(here["token"]))
     facts[1].metric("projection / scale", f"{here['projection']:.2f}")
-    facts[2].metric(literal(str(direction).replace("_", " ")), int(here["label"]))
+    facts[2].metric(literal(in_words(direction)), int(here["label"]))

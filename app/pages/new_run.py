@@ -11,7 +11,7 @@ from ...probe.runs.study import Study, list_studies
 from ..components.choose import choose
 from ..components.start import start_run, tell_status
 from ..components.study_form import Field, fields_of, prepare, study_of
-from ..components.text import literal
+from ..components.text import in_words, literal
 from ..environment import runs_folder
 from ..seeds import parse_seeds, parse_steps
 from .page import FolderPage
@@ -67,11 +67,11 @@ def _ask(name: str, fields: tuple[Field, ...]) -> dict[str, str]:
     groups = {field.path.rpartition(".")[0]: None for field in fields}
     for group in groups:
         own = [field for field in fields if field.path.rpartition(".")[0] == group]
-        place = st.container() if not group else st.expander(group.replace("_", " "))
+        place = st.container() if not group else st.expander(in_words(group))
         with place:
             columns = st.columns(COLUMNS)
             for index, field in enumerate(own):
-                label = field.path.rpartition(".")[2].replace("_", " ")
+                label = in_words(field.path.rpartition(".")[2])
                 given[field.path] = columns[index % COLUMNS].text_input(
                     label, field.value, key=f"set-{name}-{field.path}", help=literal(field.text) if field.text else None
                 )

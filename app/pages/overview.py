@@ -16,7 +16,7 @@ from ..components.figure import show
 from ..components.origin import OfRun
 from ..components.runs import read_summary
 from ..components.start import tell_status
-from ..components.text import literal
+from ..components.text import in_words, literal
 from .page import Page
 
 FEW = 4
@@ -56,7 +56,7 @@ class Overview(Page, kind="overview"):
         for name in run.result_names:
             summary = read_summary(run, name)
             if summary is not None:
-                with st.expander(literal(name.replace("_", " ")), expanded=summary.count("\n") < FEW):
+                with st.expander(literal(in_words(name)), expanded=summary.count("\n") < FEW):
                     st.text(summary)
         st.subheader("How it was made")
         again = f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished"

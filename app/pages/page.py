@@ -13,7 +13,7 @@ from ...probe.runs.run import Run
 from ..components.choose import choose_rows, rows_of
 from ..components.figure import show
 from ..components.origin import OfRun
-from ..components.text import literal
+from ..components.text import in_words, literal
 
 
 class Page(Kinds, family="page"):
@@ -44,7 +44,7 @@ class Page(Kinds, family="page"):
         where = choose_rows(results.values())
         for name, result in results.items():
             if [other.title for other in results.values()].count(result.title) > 1:  # the charts do not say which is which
-                st.subheader(literal(name.replace("_", " ")))
+                st.subheader(literal(in_words(name)))
             show(OfRun(run), name, result, where)
             self.draw_below(name, rows_of(result, where))
 

@@ -11,7 +11,7 @@ from ...probe.runs.run import Run
 from ..components.choose import choose, choose_rows
 from ..components.figure import show
 from ..components.origin import OfRun
-from ..components.text import caption
+from ..components.text import caption, in_words
 from .page import Page
 
 
@@ -27,6 +27,6 @@ class Results(Page, kind="results"):
         if not results:
             return
         box = st.columns(2)[0]
-        name = choose("result", list(results), "result", where=box, format_func=lambda name: name.replace("_", " "))
+        name = choose("result", list(results), "result", where=box, format_func=in_words)
         caption((type(results[name]).__doc__ or "").partition("\n")[0].replace("`", ""))
         show(OfRun(run), name, results[name], choose_rows([results[name]]))

@@ -18,7 +18,7 @@ from ..components.figure import show
 from ..components.index import runs_there_are
 from ..components.origin import Origin
 from ..components.runs import kinds_of, read_result
-from ..components.text import literal
+from ..components.text import in_words, literal
 from ..environment import runs_folder
 from .page import FolderPage
 
@@ -57,7 +57,7 @@ class SeedsPage(FolderPage, kind="seeds"):
         if not common:
             st.info("These runs have no result in common yet.", icon=":material/info:")
             return
-        name = choose("result", common, "result", where=st.columns(2)[0], format_func=lambda name: name.replace("_", " "))
+        name = choose("result", common, "result", where=st.columns(2)[0], format_func=in_words)
         read = {seed: read_result(run, name) for seed, run in runs.items()}
         sound: dict[int, Result] = {seed: result for seed, result in read.items() if result is not None}
         if len(sound) < len(runs):

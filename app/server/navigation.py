@@ -15,7 +15,7 @@ from ...probe.runs.run import Run
 from ..components.models import current_models
 from ..components.runs import current_run, kinds_of, read_result
 from ..components.start import offer_first_run
-from ..components.text import literal
+from ..components.text import in_words, literal
 from ..environment import plugin_files
 from ..pages.live_page import LivePage
 from ..pages.page import FolderPage, Page
@@ -153,6 +153,6 @@ def _drawing(page: Page, pages: list[Page]) -> Callable[[], None]:
 
 
 def _why_empty(page: Page, run: Run) -> str:
-    kinds = ", ".join(kind.replace("_", " ") for kind in page.shows) or "that no other page shows"
+    kinds = ", ".join(in_words(kind) for kind in page.shows) or "that no other page shows"
     state = "is still running, and has none yet" if run.status == "running" else "computes none"
     return f"Here would stand results of the kind {literal(kinds)}. The study {literal(run.manifest.title)} {state}."
