@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...kernels.shown import with_shapes
 from .palette import REFERENCE, color, whole_numbers
+from .ticks import ticks_at_choices, ticks_between_powers
 
 Values = NDArray[Any]
 ROUNDING = 1e-9  # by which a mean may leave the numbers that it is of, beside 1 or itself
@@ -234,16 +235,15 @@ class Panel:
         least, most = self._positive(axis)
         return math.log10(most / least)
 
-    def ticks_between_powers(self, axis: Literal["x", "y"]) -> list[float] | None:
-        """The ticks of a logarithmic axis over less than two decades: 1, 2 and 5 times powers of ten.
-
-        None over more decades, where powers of ten alone say enough; over fewer there would be one, or none.
+    def log_ticks(self, axis: Literal["x", "y"]) -> dict[float, str] | None:
+        """The ticks of a logarithmic axis by their places: the values of x that curves were measured at, where these are a few
+        round numbers, else 1, 2 and 5 times powers of ten. None where powers of ten alone say enough.
         """
-        least, most = self._positive(axis)
-        if not 0 < math.log10(most / least) < 2:
-            return None
-        powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
-        return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
+        curves = [mark.x for mark in self.marks if isinstance(mark, Line)]
+        at = np.unique(np.concatenate([*(np.asarray(x, float) for x in curves), np.empty(0)]))
+        alone = axis == "x" and len(curves) == len(self.marks)
+        chosen = ticks_at_choices(at[np.isfinite(at) & (at > 0)]) if alone else None
+        return chosen or ticks_between_powers(*self._positive(axis))
 
     def _positive(self, axis: Literal["x", "y"]) -> tuple[float, float]:
         """The least and the largest positive number along an axis; 1 and 1 where there is none."""

@@ -16,7 +16,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure as Drawing
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from ..errors import unknown_name
 from ..files import write_bytes
@@ -129,10 +129,10 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
         _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
     if panel.x_log:
         axes.set_xscale("log")
-        _set_log_ticks(axes.xaxis, panel.ticks_between_powers("x"))
+        _set_log_ticks(axes.xaxis, panel.log_ticks("x"))
     if panel.y_log:
         axes.set_yscale("log")
-        _set_log_ticks(axes.yaxis, panel.ticks_between_powers("y"))
+        _set_log_ticks(axes.yaxis, panel.log_ticks("y"))
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
@@ -143,12 +143,13 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
         axes.set_aspect("equal", adjustable="datalim")
 
 
-def _set_log_ticks(axis: Axis, between_powers: list[float] | None) -> None:
-    if between_powers is None:
+def _set_log_ticks(axis: Axis, ticks: dict[float, str] | None) -> None:
+    if ticks is None:
         axis.set_major_locator(LogLocator(numticks=5))
     else:
-        axis.set_major_locator(FixedLocator(between_powers))
-        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_major_locator(FixedLocator(list(ticks)))
+        axis.set_major_formatter(FixedFormatter(list(ticks.values())))
+        axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -119,16 +119,13 @@ def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: 
 
 
 def _scale(panel: Panel, axis: Literal["x", "y"]) -> dict[str, Any]:
-    """A logarithmic axis has ticks at powers of ten, or over less than two decades at 1, 2 and 5 times these.
-
-    plotly by itself would write the 2 and the 5 alone, and small.
-    """
+    """The ticks of a logarithmic axis. plotly by itself would write the 2 and the 5 between powers of ten alone, and small."""
     if not (panel.x_log if axis == "x" else panel.y_log):
         return {}
-    decades, ticks = panel.decades(axis), panel.ticks_between_powers(axis)
+    decades, ticks = panel.decades(axis), panel.log_ticks(axis)
     if ticks is None:
         return {"type": "log", "dtick": math.ceil((decades or MOST_POWERS) / MOST_POWERS), "exponentformat": "power"}
-    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    return {"type": "log", "tickmode": "array", "tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
 def _left_names(panel: Panel) -> list[str]:

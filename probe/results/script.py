@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
 HERE = Path(__file__).resolve().parent
 DATA = pd.read_csv(HERE / "data.csv")
@@ -123,9 +123,9 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
     if panel.level is not None:
         yield from _level(*panel.level, across=any(isinstance(mark, Intervals) for mark in panel.marks))
     if panel.x_log:
-        yield from _log_axis("x", panel.ticks_between_powers("x"))
+        yield from _log_axis("x", panel.log_ticks("x"))
     if panel.y_log:
-        yield from _log_axis("y", panel.ticks_between_powers("y"))
+        yield from _log_axis("y", panel.log_ticks("y"))
     for limits, name in ((panel.x_range, "x"), (panel.y_range, "y")):
         if limits is not None:
             yield f"axes.set_{name}lim{tuple(map(float, limits))!r}"
@@ -135,13 +135,14 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
         yield 'axes.set_aspect("equal", adjustable="datalim")'
 
 
-def _log_axis(name: str, ticks: list[float] | None) -> Iterator[str]:
+def _log_axis(name: str, ticks: dict[float, str] | None) -> Iterator[str]:
     yield f'axes.set_{name}scale("log")'
     if ticks is None:
         yield f"axes.{name}axis.set_major_locator(LogLocator(numticks=5))"
     else:
-        yield f"axes.{name}axis.set_major_locator(FixedLocator({ticks}))"
-        yield f'axes.{name}axis.set_major_formatter(FormatStrFormatter("%g"))'
+        yield f"axes.{name}axis.set_major_locator(FixedLocator({list(ticks)}))"
+        yield f"axes.{name}axis.set_major_formatter(FixedFormatter({list(ticks.values())}))"
+        yield f"axes.{name}axis.set_minor_locator(NullLocator())"
     yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -27,6 +28,7 @@ from statescope.probe.results.screen import draw_on_screen
 from statescope.probe.results.script import script_of
 from statescope.probe.results.style import STYLES
 from statescope.probe.results.text import visible
+from statescope.probe.results.ticks import decimal, ticks_between_powers
 
 
 def test_the_frame_holds_every_drawn_number() -> None:
@@ -97,10 +99,11 @@ def test_a_graph_has_no_axes_where_places_mean_nothing() -> None:
 
 
 def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None:
-    short = draw_on_screen(example_figure()).layout.xaxis
+    rising = Line(np.arange(3.0), np.array([1.0, 3.7, 9.0]))
+    short = draw_on_screen(Figure("", [Panel([rising], "x", "y", y_log=True)])).layout.yaxis
     assert short.ticktext == ("1", "2", "5", "10", "20", "50") and list(short.tickvals)[:3] == [1, 2, 5]
     x = np.array([1e-3, 1.0, 1e3])
-    assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", x_log=True)])).layout.xaxis.dtick == 1
+    assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", y_log=True)])).layout.yaxis.dtick == 1
     assert draw_on_screen(Figure("", [Panel([Line(0 * x, x)], "x", "y", x_log=True)])).layout.xaxis.type == "log"
     wide = Panel([Line(x, x, low=x / 10, high=x * 1e6)], "x", "y", y_log=True)
     assert draw_on_screen(Figure("", [wide])).layout.yaxis.dtick == 3, "its band counts: 13 decades"
@@ -379,6 +382,39 @@ def test_a_logarithmic_axis_over_few_decades_has_more_than_one_number_in_print()
         if low <= place <= high
     ]
     assert shown == ["5", "10", "20", "50"]
+
+
+def test_an_axis_of_chosen_values_names_these_as_whole_numbers_and_powers() -> None:
+    """Widths 16, 32 and 64 once stood between ticks at 20 and 50, and a learning rate of 2^-10 at 0.001."""
+    widths, rates = np.array([16.0, 32.0, 64.0]), 2.0 ** np.arange(-10, -4)
+    panels = [Panel([Line(x, x, markers=True)], "x", "y", x_log=True) for x in (widths, rates, 2.0 ** np.arange(-15, -3))]
+    names = [["16", "32", "64"], [f"2⁻{power}" for power in ("¹⁰", "⁹", "⁸", "⁷", "⁶", "⁵")]]
+    names.append([f"2⁻{power}" for power in ("¹⁵", "¹³", "¹¹", "⁹", "⁷", "⁵")])
+    screen, sheet = draw_on_screen(Figure("", panels)).layout, draw_for_print(Figure("", panels))
+    sheet.draw_without_rendering()
+    for axes, axis, wanted in zip(sheet.axes, (screen.xaxis, screen.xaxis2, screen.xaxis3), names, strict=False):
+        assert list(axis.ticktext) == [text.get_text() for text in axes.get_xticklabels()] == wanted
+        assert list(axis.tickvals) == list(axes.get_xticks()) and not len(axes.xaxis.get_minorticklocs())
+    assert [f"2⁻{power}" in script_of(Figure("", panels), "neurips") for power in ("¹⁰", "⁵")] == [True, True]
+
+
+@pytest.mark.parametrize("x", [np.arange(1.0, 90), np.array([0.0123456, 0.1]), np.array([1, 1.02, 40])])
+def test_what_was_not_chosen_by_hand_has_ticks_between_powers(x: Any) -> None:
+    ticks = Panel([Line(x, x)], "x", "y", x_log=True).log_ticks("x")
+    assert ticks is not None and not set(ticks) & {0.0123456, 1.02, 16.0} and {"0.05", "20"} & set(ticks.values())
+
+
+def test_ticks_say_small_numbers_without_a_row_of_zeros_and_are_never_alone() -> None:
+    assert [decimal(value) for value in (64, 0.002, 5e-4, 1e-7, 1.5e6)] == [
+        "64",
+        "0.002",
+        "5\N{MULTIPLICATION SIGN}10⁻⁴",
+        "10⁻⁷",
+        "1.5\N{MULTIPLICATION SIGN}10⁶",
+    ]
+    for least, most in ((0.012, 0.031), (4.1, 4.4), (4.0, 50.0)):
+        ticks = ticks_between_powers(least, most) or {}
+        assert 1 < sum(least <= place <= most for place in ticks) < 10
 
 
 def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
