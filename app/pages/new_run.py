@@ -26,6 +26,7 @@ class NewRun(FolderPage, kind="new_run"):
     title = "New run"
     icon = ":material/add_circle:"
     order = 2
+    runs_models = True  # it builds the study whose settings it asks for
 
     def draw(self) -> None:
         st.header(self.title)

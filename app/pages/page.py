@@ -64,6 +64,8 @@ class FolderPage(Kinds, family="folder page"):
     title: ClassVar[str] = ""
     icon: ClassVar[str] = ":material/folder_open:"
     order: ClassVar[int] = 50
+    runs_models: ClassVar[bool] = False
+    """If true, drawing the page imports what runs models, and it is drawn only once that is there."""
 
     def draw(self) -> None:
         """Draw the page, which belongs to no single run."""

@@ -19,6 +19,7 @@ from ..components.text import in_words, literal
 from ..environment import plugin_files
 from ..pages.live_page import LivePage
 from ..pages.page import FolderPage, Page
+from .warm_up import import_for_models
 
 P = TypeVar("P", Page, FolderPage)
 REST = "results"  # the page of what no other page shows
@@ -71,6 +72,7 @@ def _told(kind: str, constants: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _showing(kind: str) -> Callable[[], None]:
     def show() -> None:
+        wait_for_models()
         try:
             page = LivePage.of_kind(kind)()
         except StatescopeError as error:
@@ -81,11 +83,28 @@ def _showing(kind: str) -> Callable[[], None]:
     return show
 
 
+def wait_for_models() -> None:
+    """Import what runs models, or wait until another thread has done it."""
+    with st.spinner("What runs models is being imported."):
+        import_for_models()
+
+
+def _drawing_folder(page: FolderPage) -> Callable[[], None]:
+    def draw() -> None:
+        if page.runs_models:
+            wait_for_models()
+        page.draw()
+
+    return draw
+
+
 def menu(run: Run | None) -> dict[str, list[st.Page]]:
     """The pages by section. Who comes without the address of a page sees the first about the run; where there is no run, the
     first about a model; and where there is neither, one that offers to make a run.
     """
-    folder = [st.Page(page.draw, title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)]
+    folder = [
+        st.Page(_drawing_folder(page), title=page.title, icon=page.icon, url_path=page.kind) for page in every_page(FolderPage)
+    ]
     live = live_pages()
     if run is not None:
         own = entries(run)

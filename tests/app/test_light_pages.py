@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from opened_app import open_app
+
+from statescope.app.pages.live_page import LivePage
+from statescope.app.pages.page import FolderPage
+from statescope.app.server import navigation, warm_up
+from statescope.app.server.warm_up import Once
 
 HEAVY = ("torch", "transformers", "transformer_lens", "sklearn", "scipy", "zarr", "safetensors", "matplotlib")
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,15 +44,19 @@ import sys
 import pytest
 from pathlib import Path
 from opened_app import open_app
-from statescope.probe.declarations import declarations
+from statescope.app.pages.page import FolderPage, Page
+from statescope.app.server.warm_up import import_for_pages
 
+import_for_pages()
+there = set(sys.modules)
 patch = pytest.MonkeyPatch()
-pages = [page.kind for family in ("page", "folder page") for page in declarations(family)]
-pages.remove("new_run")  # which builds the study that it asks the settings of
+pages = [*Page.kinds(), *(kind for kind in FolderPage.kinds() if not FolderPage.of_kind(kind).runs_models)]
 for run, shown in (("parity", pages), ("source", ["tangent", "directions"])):
     for page in shown:
         app = open_app(Path(sys.argv[1]), patch, page, run=run)
         assert not app.exception and not app.error, (page, app.exception, app.error)
+late = [name for name in sys.modules if name.startswith("statescope.") and name not in there]
+assert not late, f"a page imports {late} while another thread imports what runs models"
 """
 
 
@@ -85,11 +97,90 @@ def test_help_and_lists_import_no_tables_either(command: list[str]) -> None:
     assert imported_by(lines, *command, heavy=(*HEAVY, "streamlit", "plotly", "pandas")) == []
 
 
+ABOUT_MODELS = """
+import sys
+import pytest
+from pathlib import Path
+from opened_app import open_app
+from statescope.app.pages.live_page import LivePage
+from statescope.app.server.warm_up import import_for_models
+
+import_for_models()
+there = set(sys.modules)
+for page in LivePage.kinds():
+    app = open_app(Path(sys.argv[1]), pytest.MonkeyPatch(), page, run="parity")
+    assert not app.exception and not app.error, (page, app.exception, app.error)
+late = [name for name in sys.modules if name.startswith("statescope.") and name not in there]
+assert not late, f"a page imports {late} by itself"
+"""
+
+
+def test_what_runs_models_is_all_there_before_a_page_about_a_model_is_drawn(finished: Path) -> None:
+    assert "torch" in imported_by(ABOUT_MODELS, str(finished))
+
+
+def test_of_two_threads_that_need_an_import_one_does_it_and_the_other_waits() -> None:
+    """Else each may hold a module that the other waits for, and Python gives one of them a module that is half there."""
+    begun, end, seen = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        assert end.wait(20)
+        seen.append("imported")
+
+    once = Once(work)
+    first, second = threading.Thread(target=once), threading.Thread(target=lambda: (once(), seen.append("page")))
+    first.start()
+    assert begun.wait(20)
+    second.start()
+    second.join(0.2)
+    assert second.is_alive() and not seen
+    end.set()
+    for thread in (first, second):
+        thread.join(20)
+    assert seen == ["imported", "page"]
+
+
+def test_an_import_that_failed_is_tried_again_and_one_that_succeeded_is_not() -> None:
+    tried: list[int] = []
+
+    def work() -> None:
+        tried.append(len(tried))
+        if len(tried) == 1:
+            raise ImportError("the disk was away")
+
+    once = Once(work)
+    with pytest.raises(ImportError, match="the disk was away"):
+        once()
+    once()
+    once()
+    assert tried == [0, 1]
+
+
+@pytest.mark.parametrize("page", [*LivePage.kinds(), "new_run"])
+def test_a_page_that_runs_models_waits_for_them(page: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    family = LivePage if page in LivePage.kinds() else FolderPage
+    shown = family.of_kind(page)
+    monkeypatch.setattr(navigation, "import_for_models", lambda: seen.append("imported"))
+    monkeypatch.setattr(shown, "show" if family is LivePage else "draw", lambda page: seen.append("drawn"))
+    assert not open_app(finished, monkeypatch, page).exception
+    assert seen == ["imported", "drawn"]
+
+
+def test_what_streamlit_runs_imports_nothing_else_before_what_pages_need() -> None:
+    """Its other imports would run beside those of the server's own thread."""
+    tree = ast.parse((ROOT / "app" / "server" / "main.py").read_text())
+    assert [node.module for node in tree.body if isinstance(node, ast.ImportFrom)] == ["__future__", warm_up.__name__]
+    started = [ast.unparse(line) for line in tree.body[-1].body]
+    assert started[0] == "import_for_pages()" and started[-1] == "main()"
+
+
 def test_what_runs_models_is_imported_only_once_a_page_is_shown() -> None:
     """The server imports pages and results at once, and waits with the rest."""
     lines = (
-        "import time\nfrom statescope.app.server import warm_up\nwarm_up._for_pages()\n"
+        "import time\nfrom statescope.app.server import warm_up\nwarm_up.import_for_pages()\n"
         "import sys\nassert 'torch' not in sys.modules and 'plotly' in sys.modules\n"
-        "import statescope.app.pages.overview as seen\nwarm_up._for_models()\nassert 'torch' in sys.modules"
+        "import statescope.app.pages.overview as seen\nwarm_up.import_for_models()\nassert 'torch' in sys.modules"
     )
     assert "torch" in imported_by(lines)
