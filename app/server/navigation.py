@@ -19,7 +19,7 @@ from ..components.text import in_words, literal
 from ..environment import plugin_files
 from ..pages.live_page import LivePage
 from ..pages.page import FolderPage, Page
-from .warm_up import import_for_models
+from .import_models import import_for_models
 
 P = TypeVar("P", Page, FolderPage)
 REST = "results"  # the page of what no other page shows

@@ -12,7 +12,6 @@ from ..components.runs import choose_run, current_run
 from ..components.text import literal
 from ..environment import runs_folder
 from .navigation import import_plugins, menu
-from .warm_up import SHOWN
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="none" stroke="#0072B2" '
@@ -53,7 +52,6 @@ def main() -> None:
     page = st.navigation(menu(current_run() if sound else None), expanded=True)
     with entered(page.url_path):
         page.run()
-    SHOWN.set()
 
 
 def tell_damaged(damaged: Sequence[RunFacts]) -> None:

@@ -16,7 +16,7 @@ from opened_app import open_app
 from statescope.app.pages.live_page import LivePage
 from statescope.app.pages.page import FolderPage
 from statescope.app.server import navigation, warm_up
-from statescope.app.server.warm_up import Once
+from statescope.app.server.once import Once
 
 HEAVY = ("torch", "transformers", "transformer_lens", "sklearn", "scipy", "zarr", "safetensors", "matplotlib")
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ import pytest
 from pathlib import Path
 from opened_app import open_app
 from statescope.app.pages.live_page import LivePage
-from statescope.app.server.warm_up import import_for_models
+from statescope.app.server.import_models import import_for_models
 
 import_for_models()
 there = set(sys.modules)
@@ -173,7 +173,7 @@ def test_what_streamlit_runs_imports_nothing_else_before_what_pages_need() -> No
     tree = ast.parse((ROOT / "app" / "server" / "main.py").read_text())
     assert [node.module for node in tree.body if isinstance(node, ast.ImportFrom)] == ["__future__", warm_up.__name__]
     started = [ast.unparse(line) for line in tree.body[-1].body]
-    assert started[0] == "import_for_pages()" and started[-1] == "main()"
+    assert started[0] == "import_for_pages()" and started[-2:] == ["main()", "SHOWN.set()"]
 
 
 def test_what_runs_models_is_imported_only_once_a_page_is_shown() -> None:
