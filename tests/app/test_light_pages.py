@@ -104,7 +104,9 @@ from pathlib import Path
 from opened_app import open_app
 from statescope.app.pages.live_page import LivePage
 from statescope.app.server.import_models import import_for_models
+from statescope.app.server.warm_up import import_for_pages
 
+import_for_pages()
 import_for_models()
 there = set(sys.modules)
 for page in LivePage.kinds():
