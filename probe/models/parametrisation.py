@@ -54,8 +54,17 @@ def parametrise(model: HookedModel, config: ModelConfig, build: Callable[[ModelC
             if isinstance(module, LINEAR_LAYERS):
                 _scale(module, Multiplier(module.weight.shape[1] ** -0.5))
     if config.parametrisation == "mup":
-        for module, multiplier in list(_maximal_update(model, _at_base_width(config, build))):
-            _scale(module, multiplier)
+        maximal_update(model, _at_base_width(config, build))
+
+
+def maximal_update(model: nn.Module, base: nn.Module) -> None:
+    """Write the weights of a new module in the maximal update parametrisation, for Adam at one learning rate for all widths.
+
+    model: any module whose weights that grow with the width are linear maps. base: the same module at the width at which the
+    parametrisation is the standard one. Raises ValueError for another weight that grows in both directions.
+    """
+    for module, multiplier in list(_multipliers(model, base)):
+        _scale(module, multiplier)
 
 
 def _scale(module: nn.Module, multiplier: Multiplier) -> None:
@@ -63,7 +72,7 @@ def _scale(module: nn.Module, multiplier: Multiplier) -> None:
         register_parametrization(module, "weight", multiplier)
 
 
-def _maximal_update(model: HookedModel, base: HookedModel) -> Iterator[tuple[nn.Module, Multiplier]]:
+def _multipliers(model: nn.Module, base: nn.Module) -> Iterator[tuple[nn.Module, Multiplier]]:
     """The linear maps whose inputs grow with the width, and their multipliers."""
     small = dict(base.named_modules())
     for name, module in model.named_modules():
@@ -73,14 +82,18 @@ def _maximal_update(model: HookedModel, base: HookedModel) -> Iterator[tuple[nn.
         of_base = small[name]
         assert isinstance(of_base, LINEAR_LAYERS)
         outputs, inputs = (own / other for own, other in zip(module.weight.shape[:2], of_base.weight.shape[:2], strict=True))
-        multiplier = 1 / inputs
-        if name.endswith("attn.project.q"):
-            layer = layer_of(name) or 0
-            if model.mixer(layer).has_hook("attn.hook_pattern"):  # a softmax over its scores
-                multiplier *= (base.mixer(layer).axis_sizes["key"] / model.mixer(layer).axis_sizes["key"]) ** 0.5
+        multiplier = _of_scores(name, model, base) / inputs
         if multiplier != 1:
             start = inputs**-0.5 if outputs == 1 else multiplier * inputs
             yield module, Multiplier(multiplier, start)
+
+
+def _of_scores(name: str, model: nn.Module, base: nn.Module) -> float:
+    """What the query of a softmax over scores is multiplied by besides; 1 for every other map."""
+    if not (isinstance(model, HookedModel) and isinstance(base, HookedModel) and name.endswith("attn.project.q")):
+        return 1.0
+    own, other = (one.mixer(layer_of(name) or 0) for one in (model, base))
+    return (other.axis_sizes["key"] / own.axis_sizes["key"]) ** 0.5 if own.has_hook("attn.hook_pattern") else 1.0
 
 
 def _at_base_width(config: ModelConfig, build: Callable[[ModelConfig], HookedModel]) -> HookedModel:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from theorems import OCTAVES, tangent_kernel_errors
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
@@ -164,6 +165,13 @@ def test_finite_networks_approach_it_as_one_over_root_width(network: InfiniteNet
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     assert -0.75 < slope < -0.3, errors
     assert errors[-1] < 0.2, errors
+
+
+@pytest.mark.parametrize(("depth", "widths", "most"), [(1, OCTAVES, 0.08), (2, OCTAVES[:-1], 0.11)])
+def test_relu_networks_of_thousands_of_units_are_near_it(depth: int, widths: tuple[int, ...], most: float) -> None:
+    errors = tangent_kernel_errors(depth, widths, draws=16)
+    assert -0.6 < np.polyfit(np.log(widths), np.log(errors), 1)[0] < -0.35
+    assert errors[-1] < most
 
 
 @pytest.mark.parametrize(("network", "x"), FAMILIES, ids=lambda value: getattr(value, "kind", ""))

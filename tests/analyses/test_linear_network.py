@@ -25,18 +25,32 @@ def test_a_mode_is_learnt_along_its_sigmoid() -> None:
 
 
 def test_descent_on_aligned_layers_comes_to_it_as_the_step_falls() -> None:
-    """Each layer is diag(root a) at the start; ten times smaller a step, ten times smaller the error."""
-    strengths, errors = torch.tensor([4.0, 2.0, 1.0], dtype=DOUBLE), []
-    for step in (1e-2, 1e-3):
-        inward, outward, found = *(torch.full((2, 3), 0.1, dtype=DOUBLE).unbind()), []
-        for _ in range(round(3 / step)):
+    """Each layer is diag(root a) at the start, and the error is 12.5 times the step."""
+    strengths, start = np.array([4.0, 2.0, 1.0]), 1e-3
+    for step in (1e-2, 1e-3, 1e-4):
+        inward, found = np.full(3, start**0.5), []
+        outward = inward.copy()
+        for _ in range(round(6 / step)):
             missed = strengths - inward * outward
             inward, outward = inward + step * missed * outward, outward + step * missed * inward
             found.append(inward * outward)
         times = step * torch.arange(1, len(found) + 1, dtype=DOUBLE)
-        exact = torch.stack([aligned_mode(float(s), 0.01, times) for s in strengths], 1)
-        errors.append(float((torch.stack(found) - exact).abs().max()))
-    assert errors[0] / errors[1] == pytest.approx(10, abs=1)
+        exact = torch.stack([aligned_mode(strength, start, times) for strength in strengths], 1).numpy()
+        assert np.abs(np.stack(found) - exact).max() == pytest.approx(12.5 * step, rel=0.005)
+
+
+def test_from_small_random_layers_strong_modes_are_learnt_first() -> None:
+    """Half of each is reached at a time that is as one over its strength: 32 hidden units, of weights of size 1e-3."""
+    strengths, step = torch.tensor([4.0, 2.0, 1.0], dtype=DOUBLE), 1e-2
+    generator, halves = torch.Generator().manual_seed(0), torch.zeros(3, dtype=DOUBLE)
+    inward, outward = (1e-3 * torch.randn(*size, generator=generator, dtype=DOUBLE) for size in ((32, 3), (3, 32)))
+    for _ in range(1000):
+        missed = strengths.diag() - outward @ inward
+        inward, outward = inward + step * outward.mT @ missed, outward + step * missed @ inward.mT
+        halves += step * ((outward @ inward).diagonal() < strengths / 2)
+    assert halves.tolist() == sorted(halves.tolist()) and float(halves[-1]) < 9
+    scaled = strengths * halves
+    assert float(scaled.max() / scaled.min()) < 1.2
 
 
 def layers(balance: float, outputs: int, hidden: int, inputs: int) -> tuple[Tensor, Tensor, Tensor]:

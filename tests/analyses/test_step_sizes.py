@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from theorems import late_sharpness
 from torch import Tensor, nn
 
 from statescope.analyses.infinite_width.nonlinearities import Tanh
@@ -152,24 +152,8 @@ def test_sharpness_rises_to_the_edge_of_stability_and_stays() -> None:
 
 
 def test_networks_on_digits_reach_the_edge_at_a_large_rate_alone() -> None:
-    """Two hidden layers of 64 tanh units, 500 digits, half the squared error of their classes, full batches in float32."""
-    digits = load_digits()
-    x, labels = torch.tensor(digits.data[:500] / 16, dtype=torch.float32), torch.tensor(digits.target[:500])
-    x, y = x - x.mean(0), nn.functional.one_hot(labels, 10).float()
-    late = {}
-    for rate in (0.4, 0.1):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
-        optimizer, found = torch.optim.SGD(network.parameters(), lr=rate), []
-        for step in range(1, 1101):
-            optimizer.zero_grad()
-            half_squared_error(network(x), y).backward()
-            optimizer.step()
-            if step >= 700 and step % 100 == 0:
-                found.append(hessian_sharpness(network, half_squared_error, x, y, tolerance=1e-2))
-        late[rate] = float(np.median(found)) / stability_threshold(rate)
-    assert 0.95 < late[0.4] < 1.1
-    assert late[0.1] < 0.5
+    assert 0.95 < late_sharpness(0.4, 1100) < 1.1
+    assert late_sharpness(0.1, 1100) < 0.5
 
 
 def test_descent_that_diverges_says_so() -> None:

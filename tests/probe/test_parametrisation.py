@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from every_mixer import MIXERS, label
+from theorems import OCTAVES, by_adam, coordinates
 
 from statescope import AssociativeRecall, Model, ModelConfig, generator_for, load
 from statescope.probe.mixers import GRU, Attention, DeltaNet, MixerConfig
@@ -74,6 +76,18 @@ def test_coordinates_move_as_much_at_every_width_under_the_maximal_update_one_al
     assert abs(features) < 0.1 and abs(logits) < 0.3
     features, logits = slopes(mixer, "standard", torch.optim.Adam, 1e-3)
     assert features > 0.5 and logits > 0.5
+
+
+def test_activations_of_a_dense_network_are_as_large_at_64_units_as_at_2048_under_the_maximal_update_one_alone() -> None:
+    for steps in (1, 4):
+        assert np.abs(coordinates(True, OCTAVES, 0.01, steps, [0])).max() < 0.1
+    _, second, third, output = coordinates(False, OCTAVES, 0.01, 1, [0])
+    assert second > 0.4 and third > 0.8 and output > 1.4
+
+
+def test_one_rate_trains_a_dense_network_at_every_width_under_the_maximal_update_one_alone() -> None:
+    maximal, standard = (by_adam(own, 256, 2**-4, 20, seed=0)[1] for own in (True, False))
+    assert maximal < 0.05 and standard > 0.8
 
 
 def test_features_move_by_one_over_the_root_of_the_width_under_the_tangent_one_alone() -> None:
