@@ -19,7 +19,7 @@ from torch import Tensor
 from ...kernels.precision import widened
 from ...probe.hooks.names import hook_name
 from ..models import additive_of
-from .results.attention_map import ADDITIVE, ERASURE, WHOLE, AttentionMap
+from .results.attention_map import ADDITIVE, ERASURE, WHOLE, AttentionMap, place_of
 
 if TYPE_CHECKING:
     from ...probe.models.hooked import HookedModel
@@ -68,8 +68,7 @@ def attention_map(
     about: dict[str, Any] = {
         "tokens": len(tokens),
         "texts": [str(position) for position in range(len(tokens))] if texts is None else list(texts),
-        "where": f"{name}, layer {layer}, head {head}",
-        "kind": "softmax" if places[0] == PATTERN else "effective attention, exact",
+        "kinds": {place_of(name, layer, head): "softmax" if places[0] == PATTERN else "effective attention, exact"},
     }
     return AttentionMap(pd.concat(tables, ignore_index=True).assign(**where)[list(AttentionMap.columns)], about)
 

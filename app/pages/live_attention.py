@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ...analyses.geometry.attention_map import EXACT, MOST_TOKENS, PATTERN, attention_map
@@ -42,31 +44,34 @@ class LiveAttention(LivePage, kind="live_attention"):
             return
         other = next((layer for layer in layers if shown[layer] != shown[layers[0]]), layers[-1])
         sides = (("", "layer", "head", layers[0]), (" beside it", "beside", "beside_head", other))
-        for column, (side, key, head_key, first) in zip(st.columns(2), sides, strict=True):
-            with column:
-                boxes = st.columns(2)
-                layer = choose(f"layer{side}", layers, key, where=boxes[0], index=layers.index(first))
-                heads = list(range(model.mixer(layer).axis_sizes["head"]))
-                same = key != "layer" and layer == layers[0]
-                head = choose(f"head{side}", heads, head_key, where=boxes[1], index=min(int(same), heads[-1]))
-                _draw(reading, layer, head, key)
+        places, boxes = [], iter(st.columns(4))
+        for side, key, head_key, first in sides:
+            layer = choose(f"layer{side}", layers, key, where=next(boxes), index=layers.index(first))
+            heads = list(range(model.mixer(layer).axis_sizes["head"]))
+            same = key != "layer" and layer == layers[0]
+            places.append((layer, choose(f"head{side}", heads, head_key, where=next(boxes), index=min(int(same), heads[-1]))))
+        _draw(reading, list(dict.fromkeys(places)))
         if st.toggle("All layers and heads in numbers", key="attention-measures"):
             _measure(reading)
 
 
-def _draw(reading: LiveReading, layer: int, head: int, side: str) -> None:
+def _draw(reading: LiveReading, places: list[tuple[int, int]]) -> None:
+    """The heads in one figure, so that those of one kind share a scale."""
     live, texts = reading.live, [f"{position}: {text}" for position, text in enumerate(reading.texts)]
 
-    def make() -> AttentionMap:
+    def make(layer: int, head: int) -> AttentionMap:
         return attention_map(live.model, reading.tensor, layer, head, name=live.name, texts=texts)
 
     try:
-        found = reading.compute("attention", make, layer, head)
+        found, *others = (reading.compute("attention", partial(make, *place), *place) for place in places)
     except (ValueError, IndexError, MemoryError, RuntimeError) as error:
         st.error(f"This attention cannot be shown: {literal(error)}")
         return
-    call = f"attention_map(model, tokens[0], {layer}, {head}, name={live.name!r}, texts={texts!r})"
-    show(reading.by(IMPORT, call), f"attention-{side}", found, {}, words=False, narrow=True)
+    for other in others:
+        found = found.beside(other)
+    calls = [f"attention_map(model, tokens[0], {layer}, {head}, name={live.name!r}, texts=texts)" for layer, head in places]
+    call = calls[0] + "".join(f".beside({other})" for other in calls[1:])
+    show(reading.by(IMPORT, call, [f"texts = {texts!r}"]), "attention", found, {})
 
 
 def _measure(reading: LiveReading) -> None:

@@ -300,6 +300,17 @@ class Figure:
         return {label: Series(number, tints[label]) for number, label in enumerate(labels)}
 
     @property
+    def color_bars(self) -> dict[int, list[int]]:
+        """The panels of heat maps, by the first of those that share a colour bar: those of the same limits, colours and unit."""
+        found: dict[object, list[int]] = {}
+        for place, panel in enumerate(self.panels):
+            for mark in panel.marks:
+                if isinstance(mark, Heatmap):
+                    alike = place if mark.limits is None else (mark.limits, mark.diverging, mark.label)
+                    found.setdefault(alike, []).append(place)
+        return {places[0]: places for places in found.values()}
+
+    @property
     def stretch(self) -> float:
         """How much taller than usual the panels are, so that each name of a list of intervals has its line."""
         names = [len(mark.names) for panel in self.panels for mark in panel.marks if isinstance(mark, Intervals)]

@@ -106,6 +106,10 @@ def _draw(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[Drawi
         axes.set_xlabel(x, linespacing=LINE)
         axes.set_ylabel(y, linespacing=LINE)
         axes.set_title(own, linespacing=LINE)
+    for first, sharing in figure.color_bars.items():
+        mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
+        beside = [places[place] for place in sharing]
+        drawing.colorbar(places[first].images[0], ax=beside, label=for_matplotlib(mark.label), ticks=_ticks(mark.steps))
     for spare in places[len(figure.panels) :]:
         spare.set_axis_off()
     _draw_legend(drawing, grid)
@@ -194,7 +198,7 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, own: Seri
     elif isinstance(mark, Intervals):
         _draw_intervals(axes, panel, mark, own)
     elif isinstance(mark, Heatmap):
-        _draw_heatmap(drawing, axes, mark)
+        _draw_heatmap(axes, mark)
 
 
 def line_style(mark: Line, own: Series) -> str:
@@ -244,14 +248,13 @@ def _ticks(steps: tuple[int, int] | None) -> range | None:
     return None if steps is None else range(steps[0], steps[1] + 1)
 
 
-def _draw_heatmap(drawing: Drawing, axes: Axes, mark: Heatmap) -> None:
+def _draw_heatmap(axes: Axes, mark: Heatmap) -> None:
     look: dict[str, Any] = {"cmap": SEQUENTIAL}
     if mark.diverging:
         look = {"cmap": f"{DIVERGING}_r"}
     if mark.scale is not None:
         look |= dict(zip(("vmin", "vmax"), mark.scale, strict=True))
-    image = axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look, **_stepped(mark.steps))
-    drawing.colorbar(image, ax=axes, label=for_matplotlib(mark.label), ticks=_ticks(mark.steps))
+    axes.imshow(mark.values, aspect="auto", interpolation="nearest", **look, **_stepped(mark.steps))
     for ticks, labels in ((axes.set_xticks, mark.columns), (axes.set_yticks, mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         ticks(range(0, len(labels), step), [for_matplotlib(label) for label in labels[::step]])

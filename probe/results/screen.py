@@ -51,7 +51,7 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
         barmode="group",
         uirevision="kept",
     )
-    _place_bars(drawn)
+    _place_bars(drawn, figure)
     if dark:  # the page's own dark ground shows through
         drawn.update_layout(paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
     return drawn
@@ -195,22 +195,24 @@ def _error(mark: ByName) -> dict[str, Any] | None:
     return None if reach is None else {"type": "data", "array": reach[1], "arrayminus": reach[0]}
 
 
-def _place_bars(drawn: go.Figure) -> None:
-    """Where a figure has several panels, each colour bar stands beside its own; of heat maps that share their colours the first
-    has one, for all. Side by side they would stand on each other.
+def _place_bars(drawn: go.Figure, figure: Figure) -> None:
+    """Where a figure has several panels, each colour bar stands right of those whose colours it tells, and is as high as they
+    are. By themselves all would stand on each other.
     """
+    if len(figure.panels) < 2:
+        return
     maps = [trace for trace in drawn.data if isinstance(trace, go.Heatmap)]
-    shared = {(trace.zmin, trace.zmax, trace.colorbar.title.text) for trace in maps}
-    if len({(trace.xaxis, trace.yaxis) for trace in drawn.data}) < 2:
-        return
-    if len(maps) > 1 and len(shared) == 1 and maps[0].zmin is not None:
-        for trace in maps[1:]:
-            trace.showscale = False
-        return
-    for trace in maps:
-        x, y = (drawn.layout[f"{axis[0]}axis{axis[1:]}"].domain for axis in (trace.xaxis or "x", trace.yaxis or "y"))
-        bar = {"x": x[1], "xpad": 4, "y": (y[0] + y[1]) / 2, "len": y[1] - y[0], "thickness": 8, "tickfont": {"size": 9}}
-        trace.update(colorbar=bar)
+    places = [place for place, panel in enumerate(figure.panels) for mark in panel.marks if isinstance(mark, Heatmap)]
+    of_panel = dict(zip(places, maps, strict=True))
+    for first, sharing in figure.color_bars.items():
+        for place in sharing[1:]:
+            of_panel[place].showscale = False
+        axes = [(of_panel[place].xaxis or "x", of_panel[place].yaxis or "y") for place in sharing]
+        right = max(drawn.layout[f"xaxis{x[1:]}"].domain[1] for x, _ in axes)
+        heights = [drawn.layout[f"yaxis{y[1:]}"].domain for _, y in axes]
+        low, high = min(low for low, _ in heights), max(high for _, high in heights)
+        bar = {"x": right, "xpad": 4, "y": (low + high) / 2, "len": high - low, "thickness": 8, "tickfont": {"size": 9}}
+        of_panel[first].update(colorbar=bar)
 
 
 def color_scale(values: NDArray[Any], label: str) -> dict[str, Any]:

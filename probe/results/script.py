@@ -105,11 +105,20 @@ def script_of(figure: Figure, style: str | PrintStyle) -> str:
             ),
         )
     ]
+    lines += [f"    {line}" for line in _color_bars(figure, columns)]
     spare = range(len(figure.panels), rows * columns)
     lines += [f"    grid[{place // columns}][{place % columns}].set_axis_off()" for place in spare]
     with matplotlib.rc_context(look.settings()):
         shown = legend_columns(size[0], [legend_label(label) for label in series if label])
     return begin + "\n".join(lines) + "\n" + TAIL.format(columns=shown)
+
+
+def _color_bars(figure: Figure, columns: int) -> Iterator[str]:
+    for first, sharing in figure.color_bars.items():
+        mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
+        axes = [f"grid[{place // columns}][{place % columns}]" for place in sharing]
+        label = f"label={for_matplotlib(mark.label)!r}{_ticks(mark.steps)}"
+        yield f"figure.colorbar({axes[0]}.images[0], ax=[{', '.join(axes)}], {label})"
 
 
 def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]:
@@ -225,8 +234,7 @@ def _heatmap(mark: Heatmap) -> Iterator[str]:
     if mark.scale is not None:
         look += ", vmin={!r}, vmax={!r}".format(*mark.scale)
     look += _stepped(mark.steps)
-    yield f'image = axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
-    yield f"figure.colorbar(image, ax=axes, label={for_matplotlib(mark.label)!r}{_ticks(mark.steps)})"
+    yield f'axes.imshow(values, aspect="auto", interpolation="nearest", {look})'
     for name, labels in (("x", mark.columns), ("y", mark.rows)):
         step = max(1, math.ceil(len(labels) / MOST_TICKS))
         yield f"axes.set_{name}ticks(range(0, {len(labels)}, {step}), {[for_matplotlib(one) for one in labels[::step]]!r})"

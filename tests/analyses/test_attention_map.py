@@ -8,6 +8,8 @@ import torch
 
 from statescope import Model, ModelConfig
 from statescope.analyses.geometry.attention_map import ADDITIVE, ERASURE, TooLongError, attention_map
+from statescope.probe.results.print import draw_for_print
+from statescope.probe.results.screen import draw_on_screen
 
 TOKENS = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
 
@@ -58,6 +60,34 @@ def test_every_family_that_shows_it_is_drawn(mixer: str) -> None:
     found = attention_map(model(mixer), TOKENS, 0, 0)
     assert np.isfinite(found.matrix()).all() and not np.triu(found.matrix(), 1).any()
     assert len(found.figure().to_frame())
+
+
+def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
+    """Each on a scale of its own, the paler of two heads would look like the stronger one."""
+    of = Model(ModelConfig(10, width=16, layers=3, mixer=("delta_net", "attention", "delta_net"))).eval()
+    linear, softmax, other = (attention_map(of, TOKENS, layer, 0) for layer in range(3))
+    both = linear.beside(other).beside(linear)
+    assert list(both.heads()) == ["model, layer 0, head 0", "model, layer 2, head 0"]
+    np.testing.assert_array_equal(both.heads()["model, layer 2, head 0"].matrix(ERASURE), other.matrix(ERASURE))
+    top = max(float(own.table["weight"].abs().max()) for own in (linear, other))
+    figure = both.figure().specification
+    maps = [mark for panel in figure.panels[:-1] for mark in panel.marks]
+    assert figure.columns == 2 and {mark.limits for mark in maps} == {(-top, top)} and len(maps) == 6
+    np.testing.assert_array_equal(maps[1].values, other.matrix())
+    assert figure.color_bars == {0: [0, 1, 2, 3, 4, 5]}
+    mixed = linear.beside(softmax).figure().specification
+    assert mixed.color_bars == {0: [0, 2, 4], 1: [1]} and mixed.panels[1].marks[0].limits == (0, 1)
+    assert [line.label for line in mixed.panels[-1].marks] == ["model, layer 0, head 0", "model, layer 1, head 0"]
+    screen, sheet = draw_on_screen(mixed), draw_for_print(mixed)
+    drawn = [trace for trace in screen.data if trace.type == "heatmap"]
+    assert [trace.showscale for trace in drawn] == [None, None, False, False]
+    assert drawn[0].colorbar.x == screen.layout.xaxis.domain[1] and drawn[0].colorbar.len > 3 * drawn[1].colorbar.len
+    assert len([axes for axes in sheet.axes if axes.get_label() == "<colorbar>"]) == 2
+    with pytest.raises(ValueError, match="over the same tokens"):
+        linear.beside(attention_map(of, TOKENS[:5], 0, 1))
+    with pytest.raises(ValueError, match="choose one head"):
+        both.matrix()
+    assert np.isfinite(both.select(layer=2).matrix()).all()
 
 
 def test_what_cannot_be_looked_at_is_told() -> None:

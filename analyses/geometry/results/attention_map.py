@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ....probe.results.figure import Figure, Heatmap, Line, Panel
 from ....probe.results.result import Result
@@ -15,7 +16,7 @@ WHOLE, ADDITIVE, ERASURE = "attention", "additive", "erasure"
 
 @dataclass(frozen=True)
 class AttentionMap(Result, kind="attention_map"):
-    """The weight of each source in each token's read-out, in one head of a layer, over one sequence."""
+    """The weight of each source in each token's read-out over one sequence, in one head or in several beside each other."""
 
     title: ClassVar[str] = "What each token looks at"
     columns: ClassVar[dict[str, str]] = {
@@ -29,9 +30,30 @@ class AttentionMap(Result, kind="attention_map"):
     }
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head", "part")
 
+    def beside(self, other: AttentionMap) -> AttentionMap:
+        """Put the heads of another map of the same tokens beside these: on one scale, where weights are of one kind.
+
+        Raises ValueError for other tokens.
+        """
+        if other.about["texts"] != self.about["texts"]:
+            first, second = (texts[:8] for texts in (self.about["texts"], other.about["texts"]))
+            raise ValueError(f"heads are compared over the same tokens; these maps are of {first} and {second}")
+        table = pd.concat([self.table, other.table], ignore_index=True).drop_duplicates(ignore_index=True)
+        return AttentionMap(table, {**self.about, "kinds": {**self.about["kinds"], **other.about["kinds"]}})
+
+    def heads(self) -> dict[str, AttentionMap]:
+        """The map of each head, by where it is."""
+        places = self.table.groupby(["model", "layer", "head"], sort=False)
+        return {place_of(*key): AttentionMap(rows.reset_index(drop=True), self.about) for key, rows in places}
+
     def matrix(self, part: str = WHOLE) -> np.ndarray:
-        """The weights [T, T] of a part, 0 after the query. Raises UnknownNameError for a part that is not told."""
+        """The weights [T, T] of a part, 0 after the query.
+
+        Raises UnknownNameError for a part that is not told, ValueError where there are several heads.
+        """
         own = self.select(part=part).table
+        if own.duplicated(["query", "source"]).any():
+            raise ValueError(f"choose one head by select(layer=..., head=...); there are {', '.join(self.heads())}")
         found = np.zeros((self.about["tokens"], self.about["tokens"]))
         found[own["query"], own["source"]] = own["weight"]
         return found
@@ -47,25 +69,48 @@ class AttentionMap(Result, kind="attention_map"):
         return found
 
     def summary(self) -> str:
-        """How far back the last tokens look, and how much of it is erasure."""
-        reach = self.reach
-        later = reach[len(reach) // 2 :]
-        parts = [part for part in (ADDITIVE, ERASURE) if part in set(self.table["part"])]
-        sizes = [f"{part} {np.abs(self.matrix(part)).sum() / max(np.abs(self.matrix()).sum(), 1e-300):.2f}" for part in parts]
-        beside = f"; as shares of all weights, {' and '.join(sizes)}" if sizes else ""
-        mean = "nothing" if np.isnan(later).all() else f"{np.nanmean(later):.2f} tokens back"
-        return f"{self.about['where']} ({self.about['kind']}): the second half of the tokens looks {mean} on the mean{beside}"
+        """How far back the last tokens look, and how much of it is erasure, a head a line."""
+        return "\n".join(_said(where, self.about["kinds"][where], head) for where, head in self.heads().items())
 
     def specification(self) -> Figure:
-        """A heat map a part, all on one scale where weights may be negative, and the reach of each token."""
-        names = [str(text) for text in self.about["texts"]]
-        signed = bool((self.table["weight"] < 0).any())
-        top = float(self.table["weight"].abs().max()) or 1.0
-        limits = (-top, top) if signed else (0.0, top)
+        """A column a head, with a heat map a part; then how far each looks back. Heads of one kind share a scale: softmax weights
+        are shares of 1, those of a linear layer have no such unit.
+        """
+        heads, kinds = self.heads(), self.about["kinds"]
+        top = dict.fromkeys(kinds.values(), 0.0)
+        for where, head in heads.items():
+            top[kinds[where]] = max(top[kinds[where]], float(head.table["weight"].abs().max()))
+        parts = [part for part in (WHOLE, ADDITIVE, ERASURE) if part in set(self.table["part"])]
+        signed = {kinds[where] for where, head in heads.items() if (head.table["weight"] < 0).any()}
         panels = [
-            Panel([Heatmap(self.matrix(part), names, names, "weight", signed, limits)], "source", "query", str(part))
-            for part in dict.fromkeys(self.table["part"])
+            self._panel(where, head, part, top[kinds[where]] or 1.0, kinds[where] in signed)
+            for part in parts
+            for where, head in heads.items()
         ]
-        line = Line(np.arange(len(self.reach)), self.reach, "")
-        panels.append(Panel([line], "token position", "mean distance looked back (tokens)", "reach"))
-        return Figure(self.title, panels, alt=f"Attention weights. {self.summary()}", caption=self.summary())
+        at = np.arange(self.about["tokens"])
+        lines = [Line(at, head.reach, where if len(heads) > 1 else "") for where, head in heads.items()]
+        panels.append(Panel(lines, "token position", "mean distance looked back (tokens)", "reach"))
+        return Figure(self.title, panels, columns=len(heads), alt=f"Attention weights. {self.summary()}", caption=self.summary())
+
+    def _panel(self, where: str, head: AttentionMap, part: str, top: float, signed: bool) -> Panel:
+        """The map of a part of a head, or a free place where the head has no such part."""
+        if part not in set(head.table["part"]):
+            return Panel([], "", "", bare=True)
+        names = [str(text) for text in self.about["texts"]]
+        map_ = Heatmap(head.matrix(part), names, names, "weight", signed, (-top if signed else 0.0, top))
+        return Panel([map_], "source", "query", f"{where}: {part}")
+
+
+def place_of(model: object, layer: object, head: object) -> str:
+    """How a head is called."""
+    return f"{model}, layer {layer}, head {head}"
+
+
+def _said(where: str, kind: str, head: AttentionMap) -> str:
+    reach = head.reach
+    later = reach[len(reach) // 2 :]
+    parts = [part for part in (ADDITIVE, ERASURE) if part in set(head.table["part"])]
+    sizes = [f"{part} {np.abs(head.matrix(part)).sum() / max(np.abs(head.matrix()).sum(), 1e-300):.2f}" for part in parts]
+    beside = f"; as shares of all weights, {' and '.join(sizes)}" if sizes else ""
+    mean = "nothing" if np.isnan(later).all() else f"{np.nanmean(later):.2f} tokens back"
+    return f"{where} ({kind}): the second half of the tokens looks {mean} on the mean{beside}"
