@@ -14,11 +14,11 @@ from ...probe.results.figure import Figure, Intervals, Panel
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from .measurement import Measurement, Scope, Verdict, weakest
-from .stored import KIND, NAME, NUMBERS, WORDS, Damaged, check, in_folder
+from .stored import NAME, NUMBERS, WORDS, Damaged, check, in_folder
 
 
 @dataclass(frozen=True)
-class Verdicts(Result, kind=KIND):
+class Verdicts(Result, kind="verdicts"):
     """One row a number. `about`: paper, claim, statement, scope, seeds, note.
 
     Raises ValueError for what is no verdict: another word than the three, a number that is not finite, an `about` that lacks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import subprocess
@@ -16,6 +17,8 @@ from recipes import families, forgotten_afterwards
 
 from statescope import Parity, Task
 from statescope.analyses.atlas.catalogue import papers
+from statescope.analyses.atlas.stored import KIND
+from statescope.analyses.atlas.verdicts import Verdicts
 from statescope.probe import declarations as declared
 from statescope.probe.configuration import Configuration, from_plain
 from statescope.probe.declarations import declarations
@@ -235,6 +238,25 @@ def test_every_declaration_of_ours_is_a_class_of_its_family() -> None:
         for one in found_by_text:
             found = base.of_kind(one.kind)
             assert (found.__module__, found.__name__, issubclass(found, base)) == (one.module, one.name, True)
+
+
+def test_every_class_of_ours_that_names_a_kind_names_it_in_its_statement() -> None:
+    """A name that stands for the kind is known only once the class is imported, so that nothing finds it before."""
+    root = Path(declared.__file__).resolve().parents[1]
+    named = [
+        (source.name, node.name, ast.unparse(keyword.value))
+        for room in declared.ROOMS
+        for source in sorted((root / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(source.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for keyword in node.keywords
+        if keyword.arg in ("kind", "family") and not isinstance(keyword.value, ast.Constant)
+    ]
+    assert not named, f"no literal: {named}"
+
+
+def test_the_kind_of_stored_verdicts_is_that_of_their_class() -> None:
+    assert Result.of_kind(KIND) is Verdicts
 
 
 def test_listing_kinds_imports_none_of_them(tmp_path: Path) -> None:
