@@ -17,7 +17,10 @@ CHUNK = 4096  # rows that are converted at a time, which bounds memory
 
 @dataclass(frozen=True)
 class Sums:
-    """The sums that n samples give: n, sum x [D], sum y [M], X^T X [D, D], X^T Y [D, M], in float64."""
+    """The sums that n samples give: n, sum x [D], sum y [M], X^T X [D, D], X^T Y [D, M], in float64.
+
+    Of X^T X, which is symmetric, only the diagonal and what is above it is kept; what is below says nothing.
+    """
 
     count: int
     x: Tensor
@@ -162,7 +165,7 @@ def back(residuals: Tensor, axes: Axes) -> Tensor:
 
 
 class FoldedSums:
-    """The sums of each fold of standardised features against targets [M, N]. folds: masks [N], which part the samples.
+    """The sums of each fold of standardised features against targets [N, M]. folds: masks [N], which part the samples.
 
     parts: the sums of each fold; total: of all.
     """
@@ -179,9 +182,9 @@ class FoldedSums:
         self.parts, self.total = [part.over(self.scale) for part in parts], total.over(self.scale)
 
     def _sums(self, rows: Tensor, part: Tensor) -> Sums:
-        own = self.targets.index_select(1, rows).to(part.dtype)
-        across = (own @ part).double()  # of centred features nothing is lost: their sum is near 0
-        return Sums(len(rows), part.sum(0).double(), own.double().sum(1), square(part), across.T)
+        own = self.targets.index_select(0, rows)
+        across = (own.to(part.dtype).T @ part).double()  # of centred features nothing is lost: their sum is near 0
+        return Sums(len(rows), part.sum(0).double(), own.double().sum(0), _upper_square(part), across.T)
 
     def scores(self, fold: int, weights: Tensor, intercepts: Tensor) -> Iterator[Tensor]:
         """Compute the scores [P, M, n] of a fold's samples, in chunks, for weights [P, D, M] and intercepts [P, M]."""
@@ -197,9 +200,14 @@ class FoldedSums:
 
 def square(x: Tensor) -> Tensor:
     """X^T X of x [n, D], in float64; multiplied in the dtype of x, half of it, since it is symmetric."""
-    multiply = blas.dsyrk if x.dtype == torch.float64 else blas.ssyrk
-    upper = torch.from_numpy(multiply(1.0, x.contiguous().numpy().T)).double().triu()
+    upper = _upper_square(x)
     return upper + upper.triu(1).T
+
+
+def _upper_square(x: Tensor) -> Tensor:
+    """The diagonal of `square` and what is above it, zero below."""
+    multiply = blas.dsyrk if x.dtype == torch.float64 else blas.ssyrk
+    return torch.from_numpy(multiply(1.0, x.contiguous().numpy().T, lower=1).T).double()
 
 
 def _column_sums(chunk: Tensor) -> Tensor:
@@ -211,7 +219,7 @@ def _column_sums(chunk: Tensor) -> Tensor:
 def _positive_solve(matrix: Tensor, ridge: float, right: Tensor) -> Tensor:
     """Solve (A + ridge I) x = b for a symmetric A [D, D] and b [D, M], by LAPACK's Cholesky factor.
 
-    It takes a third of the time of torch's, which clears the other triangle. Raises ArithmeticError where A is not positive.
+    Of A the diagonal and what is above it is read. It takes a third of the time of torch's, which clears the other triangle. Raises ArithmeticError where A is not positive.
     """
     ridged = matrix.numpy().T.copy(order="F")
     ridged.flat[:: len(ridged) + 1] += ridge

@@ -29,8 +29,8 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
     def fit_many(self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor) -> dict[K, Probe]:
         problem = _Problem(self, features, targets, self.inner_folds(groups))
         every = range(len(problem.folded))
-        tried = [problem.solve(problem.without(fold)) for fold in every]
-        return dict(problem.probes(every, tried, problem.sums.total))
+        tried = [problem.scored(fold, [problem.solve(problem.without(fold))])[0] for fold in every]
+        return dict(problem.probes(tried, problem.sums.total))
 
     def cross_predict(
         self, features: Tensor, targets: Mapping[K, Tensor], groups: Tensor, folds: Sequence[Tensor]
@@ -43,11 +43,15 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
         if len(every) < 3:
             return super().cross_predict(features, targets, groups, folds)
         pairs = {frozenset((a, b)): problem.solve(problem.without(a, b)) for a in every for b in range(a)}
+        tried: dict[int, list[_Scored]] = {held_out: [] for held_out in every}
+        for fold in every:
+            others = [held_out for held_out in every if held_out != fold]
+            scored = problem.scored(fold, [pairs[frozenset((held_out, fold))] for held_out in others])
+            for held_out, own in zip(others, scored, strict=True):
+                tried[held_out].append(own)
         answers = {name: self.no_answers(target) for name, target in targets.items()}
         for held_out in every:
-            others = [fold for fold in every if fold != held_out]
-            tried = [pairs[frozenset((held_out, fold))] for fold in others]
-            for name, probe in problem.probes(others, tried, problem.without(held_out)).items():
+            for name, probe in problem.probes(tried[held_out], problem.without(held_out)).items():
                 rows = problem.folded[held_out]
                 answers[name][rows] = predicted(probe, features, rows).to(answers[name])
         return answers
@@ -60,8 +64,8 @@ class RidgeRegression(PenalisedEstimator, kind="ridge_regression"):
         return torch.float32 if features.dtype != torch.float64 and min(self.penalties) >= 1e-5 else torch.float64
 
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Encode a target [N] as (classes or None, columns [C, N])."""
-        return None, target[None].double()
+        """Encode a target [N] as (classes or None, columns [N, C])."""
+        return None, target[:, None].double()
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,11 @@ class Ridge(RidgeRegression, kind="ridge"):
 
     def encode(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
         classes = target.unique()
-        return classes, target == classes[:, None]
+        return classes, target[:, None] == classes
+
+
+_Scored = Mapping[Any, Tensor]
+"""For each target, the sums of a metric's numerators and denominators on a fold, [2, P] for P penalties."""
 
 
 class _Problem:
@@ -83,10 +91,11 @@ class _Problem:
         self.encoded = {name: estimator.encode(target) for name, target in targets.items()}
         self.sums = FoldedSums(
             Centred(features, estimator.precision(features)),
-            torch.cat([columns for _, columns in self.encoded.values()]),
+            torch.cat([columns for _, columns in self.encoded.values()], dim=1),
             folds,
         )
         self.folded = self.sums.folds
+        self.baselines = {name: estimator.metric.baseline(target) for name, target in targets.items()}
 
     def without(self, *folds: int) -> Sums:
         """The sums over the samples of the other folds."""
@@ -98,17 +107,22 @@ class _Problem:
     def solve(self, sums: Sums) -> tuple[Tensor, Tensor]:
         return sums.solve(self.estimator.penalties)
 
-    def probes(self, folds: Sequence[int], tried: Sequence[tuple[Tensor, Tensor]], sums: Sums) -> dict[Any, Probe]:
-        """A probe for each target, from `sums`, with the penalty that does best on folds by what was tried without each."""
+    def scored(self, fold: int, solutions: Sequence[tuple[Tensor, Tensor]]) -> list[_Scored]:
+        """What each of some solutions scores on a fold, whose samples are read once for all of them."""
+        weights, intercepts = (torch.cat(parts) for parts in zip(*solutions, strict=True))
+        found: list[dict[Any, Tensor]] = [{} for _ in solutions]
+        for name, answers in self._answers(fold, weights, intercepts).items():
+            truth = self.targets[name][self.folded[fold]]
+            parts = (self.estimator.metric.parts(answer, truth, self.baselines[name]) for answer in answers)
+            sums = torch.stack([torch.stack([above.sum(), below.sum()]) for above, below in parts], dim=1)
+            for own, part in zip(found, sums.split(len(self.estimator.penalties), dim=1), strict=True):
+                own[name] = part
+        return found
+
+    def probes(self, tried: Sequence[_Scored], sums: Sums) -> dict[Any, Probe]:
+        """A probe for each target, from `sums`, with the penalty that does best in what was tried on all folds together."""
         penalties, metric = self.estimator.penalties, self.estimator.metric
-        totals = {name: torch.zeros(2, len(penalties), dtype=torch.float64) for name in self.targets}
-        baselines = {name: metric.baseline(target) for name, target in self.targets.items()}
-        for fold, solution in zip(folds, tried, strict=True):
-            for name, answers in self._answers(fold, solution).items():
-                truth = self.targets[name][self.folded[fold]]
-                for index, answer in enumerate(answers):
-                    parts = metric.parts(answer, truth, baselines[name])
-                    totals[name][:, index] += torch.stack([part.sum() for part in parts])
+        totals = {name: torch.stack([scored[name] for scored in tried]).sum(0) for name in self.targets}
         values = {name: [metric.of_ratio(float(a / b)) for a, b in zip(*total, strict=True)] for name, total in totals.items()}
         best = {name: largest_of_best(penalties, own) for name, own in values.items()}
         used = sorted(set(best.values()))
@@ -120,20 +134,24 @@ class _Problem:
             found[name] = LinearProbe(raw, offset, classes, penalties[best[name]], values[name][best[name]])
         return found
 
-    def _answers(self, fold: int, solution: tuple[Tensor, Tensor]) -> dict[Any, Tensor]:
-        """What the probes of a solution answer to a fold's samples, [P, n] for each target; of scores only a chunk is held."""
+    def _answers(self, fold: int, weights: Tensor, intercepts: Tensor) -> dict[Any, Tensor]:
+        """What the probes of solutions answer to a fold's samples, [P, n] for each target; of scores only a chunk is held."""
         found: dict[Any, list[Tensor]] = {name: [] for name in self.targets}
-        for scores in self.sums.scores(fold, *solution):
+        for scores in self.sums.scores(fold, weights, intercepts):
             for name, (classes, own) in self._split(scores, dim=1).items():
                 found[name].append(_read(classes, own))
         return {name: torch.cat(parts, dim=1) for name, parts in found.items()}
 
     def _split(self, columns: Tensor, dim: int = -1) -> dict[Any, tuple[Tensor | None, Tensor]]:
         """Of columns [..., M], or M on another axis, those of each target, with its classes."""
-        parts = columns.split([len(own) for _, own in self.encoded.values()], dim=dim)
+        parts = columns.split([own.shape[1] for _, own in self.encoded.values()], dim=dim)
         return {name: (classes, part) for (name, (classes, _)), part in zip(self.encoded.items(), parts, strict=True)}
 
 
 def _read(classes: Tensor | None, scores: Tensor) -> Tensor:
-    """The answers [P, n] to scores [P, C, n]."""
-    return scores[:, 0] if classes is None else classes[scores.max(1).indices]  # a third of the time of argmax
+    """The answers [P, n] to scores [P, C, n]: as they are, or the class with the largest, the first of equal ones."""
+    if classes is None:
+        return scores[:, 0]
+    rank = torch.arange(len(classes), 0, -1, dtype=scores.dtype)[:, None]
+    first = ((scores >= scores.amax(1, keepdim=True)) * rank).amax(1)  # two such maxima take a third of the time of max's index
+    return classes[len(classes) - first.long()]

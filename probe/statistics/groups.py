@@ -27,11 +27,12 @@ def sources_of(groups: Tensor | None, count: int) -> Tensor:
 
 def group_folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
     """Masks [N] of the held-out samples of each fold. Raises CannotFitError for fewer groups than folds."""
-    unique = groups.unique()
+    unique, index = groups.unique(return_inverse=True)
     if len(unique) < folds:
         raise CannotFitError(f"grouped cross-validation with {folds} folds needs as many groups, got {len(unique)}")
-    order = unique[torch.randperm(len(unique), generator=torch.Generator().manual_seed(seed))]
-    return [torch.isin(groups, order[fold::folds]) for fold in range(folds)]
+    place = torch.randperm(len(unique), generator=torch.Generator().manual_seed(seed)).argsort()
+    fold_of = (place % folds)[index]
+    return [fold_of == fold for fold in range(folds)]
 
 
 def group_bootstrap(

@@ -93,3 +93,29 @@ def test_a_cell_against_scikit_learn(
         f"\n{request.node.callspec.id}\n  ours: {ratio.first:.0f} ms   scikit-learn: {ratio.second:.0f} ms   "
         f"{1 / ratio.ratio:.1f} times as fast (wanted: {wanted})"
     )
+
+
+@pytest.mark.parametrize("by_leaving_one_out", [False, True], ids=["fold by fold", "by leaving one out"])
+def test_nested_ridge_against_scikit_learn(by_leaving_one_out: bool) -> None:
+    """Five outer folds, each with a penalty of its own, which scikit-learn chooses by four inner folds or by leaving one out."""
+    x, [label], groups = cell(1)
+    outer = group_folds(groups, 5, 0)
+    scaled, y = StandardScaler().fit_transform(x.numpy()), label.numpy()
+
+    def ours() -> Tensor:
+        return RIDGE.cross_predict(x, {"y": label}, groups, outer)["y"]
+
+    def theirs() -> np.ndarray:
+        found = np.empty_like(y)
+        for held in outer:
+            alphas = [penalty * int((~held).sum()) for penalty in PENALTIES]
+            inner = group_folds(groups[~held], 4, 0)
+            folds = None if by_leaving_one_out else [(np.flatnonzero(~fold), np.flatnonzero(fold)) for fold in inner]
+            model = RidgeClassifierCV(alphas=alphas, cv=folds).fit(scaled[~held], y[~held])
+            found[held] = model.predict(scaled[held])
+        return found
+
+    own, other = ((found == y).mean() for found in (ours().numpy(), theirs()))
+    assert abs(own - other) < 0.002, (own, other)
+    ratio = compare(ours, theirs, pairs=3, warm_up=0)
+    print(f"\n  ours: {ratio.first:.0f} ms   scikit-learn: {ratio.second:.0f} ms   {1 / ratio.ratio:.1f} times as fast")

@@ -137,6 +137,43 @@ def test_ridge_leaves_folds_out_by_subtraction_as_a_new_fit_would(estimator: Est
     assert (recalled == label).double().mean() < 0.65
 
 
+def closed_form(z: Tensor, y: Tensor, penalty: float, seen: Tensor) -> Tensor:
+    """What ridge regression on some samples of features z, already standardised, answers to all."""
+    mean, own = z[seen].mean(0), z[seen] - z[seen].mean(0)
+    ridged = own.T @ own + penalty * len(own) * torch.eye(z.shape[1], dtype=torch.float64)
+    return y[seen].mean() + (z - mean) @ torch.linalg.solve(ridged, own.T @ (y[seen] - y[seen].mean()))
+
+
+def test_a_nested_penalty_is_the_best_of_the_other_folds_when_each_of_them_is_left_out_too() -> None:
+    """By the closed form, fold by fold; each held-out fold has noise of its own size, so that they choose differently."""
+    generator = torch.Generator().manual_seed(0)
+    z, noise = torch.randn(60, 20, generator=generator, dtype=torch.float64), torch.randn(60, generator=generator)
+    z = (z - z.mean(0)) / z.std(0, correction=0)
+    groups = torch.arange(60) // 3
+    folds = group_folds(groups, 5, 1)
+    y = z[:, 0] + z[:, 1] + noise * sum(float(fold) * mask for fold, mask in enumerate(folds))
+    estimator = RidgeRegression(penalties=(1e-3, 1e-2, 1e-1, 1.0, 10.0))
+    found = estimator.cross_predict(z, {"y": y}, groups, folds)["y"]
+    chosen = []
+    for held_out in folds:
+        errors = []
+        for penalty in estimator.penalties:
+            others = [fold for fold in folds if fold is not held_out]
+            missed = [closed_form(z, y, penalty, ~(held_out | fold))[fold] - y[fold] for fold in others]
+            errors.append(float(torch.cat(missed).square().sum()))
+        chosen.append(estimator.penalties[errors.index(min(errors))])
+        wanted = closed_form(z, y, chosen[-1], ~held_out)[held_out]
+        torch.testing.assert_close(found[held_out], wanted, atol=1e-9, rtol=0)
+    assert len(set(chosen)) > 1, chosen
+
+
+def test_of_classes_with_equal_scores_the_first_is_the_answer_in_the_folds() -> None:
+    """Of constant features only the frequencies are left: 2, 2 in one fold, where a tie decides, and 3, 1 in the other."""
+    y = torch.tensor([7, 9, 9, 7, 7, 7, 9, 7])
+    probe = Ridge(folds=2).fit_many(torch.ones(8, 3), {"y": y}, torch.arange(8) // 4)["y"]
+    assert probe.validation == (3 + 2) / 8  # 7 in both folds; the last of equal ones would be 9 in the second, (1 + 2) / 8
+
+
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
 def test_linear_weights_give_the_same_answers_on_the_activations_as_they_are(kind: str) -> None:
     x, y = drawn(120, 6, 4)
