@@ -219,7 +219,8 @@ def _column_sums(chunk: Tensor) -> Tensor:
 def _positive_solve(matrix: Tensor, ridge: float, right: Tensor) -> Tensor:
     """Solve (A + ridge I) x = b for a symmetric A [D, D] and b [D, M], by LAPACK's Cholesky factor.
 
-    Of A the diagonal and what is above it is read. It takes a third of the time of torch's, which clears the other triangle. Raises ArithmeticError where A is not positive.
+    Of A the diagonal and what is above it is read. It takes a third of the time of torch's, which clears the other triangle.
+    Raises ArithmeticError where A is not positive.
     """
     ridged = matrix.numpy().T.copy(order="F")
     ridged.flat[:: len(ridged) + 1] += ridge
