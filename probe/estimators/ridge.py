@@ -79,7 +79,7 @@ class Ridge(RidgeRegression, kind="ridge"):
         return classes, target[:, None] == classes
 
 
-_Scored = Mapping[Any, Tensor]
+_Scored = dict[Any, Tensor]
 """For each target, the sums of a metric's numerators and denominators on a fold, [2, P] for P penalties."""
 
 
@@ -110,7 +110,7 @@ class _Problem:
     def scored(self, fold: int, solutions: Sequence[tuple[Tensor, Tensor]]) -> list[_Scored]:
         """What each of some solutions scores on a fold, whose samples are read once for all of them."""
         weights, intercepts = (torch.cat(parts) for parts in zip(*solutions, strict=True))
-        found: list[dict[Any, Tensor]] = [{} for _ in solutions]
+        found: list[_Scored] = [{} for _ in solutions]
         for name, answers in self._answers(fold, weights, intercepts).items():
             truth = self.targets[name][self.folded[fold]]
             parts = (self.estimator.metric.parts(answer, truth, self.baselines[name]) for answer in answers)
