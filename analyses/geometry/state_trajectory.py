@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ...kernels.recurrence import Tap
 from ..models import Models, named_models, real_parts, states_of
-from .results.state_trajectory import StateTrajectory
+from .results.state_trajectory import AXES, StateTrajectory
 
-AXES = 3
 MOST_FITTED = 1024
 STILL = 1e-6  # of the largest entry: less is rounding
 
@@ -29,8 +28,8 @@ def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], la
 
     Principal axes are those of the head's own T states, centred. A complex state [n] counts as the 2n real numbers that are its
     real and imaginary parts, and `about["complex"]` names where; norms are the same either way. Where a state never changes,
-    `about["still"]` names it, and it has no axes. Raises ValueError for a model
-    without a state, and for texts or labels that are not one a token.
+    `about["still"]` names it, and it has no axes. T states have T - 1 axes at most; along further ones they all lie at 0. Raises
+    ValueError for a model without a state, and for texts or labels that are not one a token.
     """
     for what, given in (("texts", texts), ("labels", labels)):
         if len(given) != len(tokens):
@@ -42,12 +41,16 @@ def state_trajectory(models: Models, tokens: Tensor, *, texts: Sequence[str], la
                 place = f"{name}, layer {layer}, head {head}"
                 table, explained[place] = follow(real_parts(states[0, :, head].flatten(1)))
                 turned += [place] if states.is_complex() else []
-                moved = (states[0, :, head] - states[0, :1, head]).abs().max()
-                still += [place] if bool(moved <= STILL * states[0, :, head].abs().max()) else []
+                still += [place] if is_still(states[0, :, head]) else []
                 where = {"model": name, "layer": layer, "head": head, "position": range(len(tokens))}
                 tables.append(table.assign(**where, token=list(texts), label=labels.tolist()))
     about = {"label": label, "explained": explained, "complex": turned, "still": still}
     return StateTrajectory(pd.concat(tables, ignore_index=True), about)
+
+
+def is_still(states: Tensor) -> bool:
+    """Whether several states [T, ...] are one, to rounding."""
+    return len(states) > 1 and bool((states - states[:1]).abs().max() <= STILL * states.abs().max())
 
 
 def follow(states: Tensor) -> tuple[pd.DataFrame, float]:
@@ -57,7 +60,7 @@ def follow(states: Tensor) -> tuple[pd.DataFrame, float]:
     """
     centred = states - states.mean(0)
     _, _, right = torch.linalg.svd(centred[:: math.ceil(len(centred) / MOST_FITTED)], full_matrices=False)
-    found = centred @ right[:AXES].mT
+    found = centred @ right[: min(AXES, len(states) - 1)].mT
     coordinates = np.pad(found.numpy(), ((0, 0), (0, AXES - found.shape[1])))
     variance = float(centred.square().sum())
     change = torch.cat([states[:1], states.diff(dim=0)]).norm(dim=1)

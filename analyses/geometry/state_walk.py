@@ -27,7 +27,7 @@ from .results.state_geometry import StateGeometry
 from .results.state_trajectory import StateTrajectory
 from .results.state_walk import HeadStates, ReadOut, StateAt
 from .state_geometry import BALANCED, interference, ranks_of, sizes_made_of
-from .state_trajectory import follow
+from .state_trajectory import follow, is_still
 
 if TYPE_CHECKING:
     from ...probe.models.hooked import HookedModel
@@ -158,7 +158,8 @@ class StateWalk:
         table = table.assign(**where, token=list(self.texts), label=list(values))
         place = f"{self.name}, layer {self.layer}, head {self.head}"
         turned = [place] if self.states.is_complex() else []
-        return StateTrajectory(table, {"label": label, "explained": {place: explained}, "complex": turned})
+        still = [place] if is_still(self.states) else []
+        return StateTrajectory(table, {"label": label, "explained": {place: explained}, "complex": turned, "still": still})
 
     def _about(self) -> dict[str, object]:
         return {"model": self.name, "layer": self.layer, "head": self.head}

@@ -22,9 +22,10 @@ def memory_horizon(models: Models, tokens: Tensor, *, jacobians: bool = False) -
         say how a small change of the state grows or fades along these sequences.
 
     By QR in float64, with scalar decays kept as logarithms (see `lyapunov_exponents`); the exponents of T tokens are finite-time
-    ones, of these sequences, and their sum is the mean log |det A_t|. Where directions lie further apart than float64 resolves,
-    only the fastest that it does are given, and `about["unresolved"]` names where. Raises ValueError for a model without a layer
-    that has a linear transition.
+    ones, of these sequences, and their sum is the mean log |det A_t|. Those of a few tokens depend on the basis that is carried;
+    the singular values of their product, which do not, are in `lasting_directions`. Where directions lie further apart than
+    float64 resolves, only the fastest that it does are given, and `about["unresolved"]` names where. Raises ValueError for a
+    model without a layer that has a linear transition.
     """
     named, rows, unresolved = named_models(models), [], []
     for name, model in named.items():

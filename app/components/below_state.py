@@ -10,6 +10,7 @@ from ...analyses.automata.model_automaton import model_automaton
 from ...analyses.geometry.model_rules import write_rules
 from ...analyses.geometry.recall_by_age import recall_by_age
 from ...analyses.geometry.recall_capacity import recall_capacity
+from ...analyses.geometry.results.state_trajectory import axes_in_words
 from ...analyses.geometry.state_walk import StateWalk, head_states
 from .choose import choose
 from .figure import is_dark, offer, show
@@ -49,7 +50,8 @@ def show_below(
         where = f"{walk.name}, layer {walk.layer}, head {walk.head}"
         kept_chart(chart, f"live-path-{where}-{space}", f"Path of the state of {where} up to token {position}.")
         share = next(iter(path.about["explained"].values()))
-        caption(f"Three axes hold {share:.1%} of the variance. The last 32 tokens in full; named are those that changed it most.")
+        said = axes_in_words(len(walk), share).capitalize()
+        caption(f"{said}. The last 32 tokens in full; named are those that changed it most.")
         if more:
             figure, origin = path.figure(), origin_of(reading, walk, f".trajectory({list(values)!r}, {label!r})")
             offer(origin, "path", path, figure, figure.to_frame(), {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from ...analyses.geometry.results.state_trajectory import StateTrajectory
+from ...analyses.geometry.results.state_trajectory import StateTrajectory, axes_in_words
 from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position
@@ -82,5 +82,5 @@ def _scrub(run: Run, result: StateTrajectory, rows: pd.DataFrame, place: tuple[s
     chart = path_chart(rows, position, last, label, space=view == "space", dark=is_dark())
     kept_chart(chart, f"path-{run.path.name}-{model}-{layer}-{head}-{view}", alt)
     share = result.about.get("explained", {}).get(f"{model}, layer {layer}, head {head}")
-    axes = f"The three axes hold {share:.1%} of the variance of this head's states. " if isinstance(share, float) else ""
+    axes = f"{axes_in_words(len(rows), share).capitalize()}. " if isinstance(share, float) else ""
     st.caption(f"{axes}Named are the tokens after which the state changed most; the path before is faded.")

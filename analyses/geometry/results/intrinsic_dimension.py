@@ -33,7 +33,9 @@ class IntrinsicDimension(Result, kind="intrinsic_dimension"):
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
             told = own.dropna(subset="two_neighbours")
             if told.empty:
-                lines.append(f"{model}, layer {layer}: at most {own['points'].max()} different states, too few for a dimension")
+                most = own["points"].max()
+                found = f"{most} different states are" if most > 1 else "a single state is"
+                lines.append(f"{model}, layer {layer}: {found} too few for a dimension")
                 continue
             two, many, linear = (told[name] for name in ("two_neighbours", "many_neighbours", "linear"))
             lines.append(

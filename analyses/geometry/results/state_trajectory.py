@@ -8,6 +8,15 @@ from typing import ClassVar
 from ....probe.results.figure import Figure, Line, Panel, Points
 from ....probe.results.result import Result
 
+AXES = 3
+
+
+def axes_in_words(states: int, share: float) -> str:
+    """What the principal axes of so many states hold: no more of them have axes than one less than there are states."""
+    if states < 2:
+        return "a single state has no axes"
+    return f"{('one axis holds', 'two axes hold', 'three axes hold')[min(states - 1, AXES) - 1]} {share:.1%} of the variance"
+
 
 @dataclass(frozen=True)
 class StateTrajectory(Result, kind="state_trajectory"):
@@ -21,7 +30,7 @@ class StateTrajectory(Result, kind="state_trajectory"):
         "position": "token position",
         "token": "the token's text",
         "label": "what is true after the token",
-        "axis_1": "first principal axis of the head's states, in the state's units",
+        "axis_1": "first principal axis of the head's states, in the state's units; 0 where so few states have fewer axes",
         "axis_2": "second",
         "axis_3": "third",
         "norm": "Frobenius norm of the state",
@@ -30,10 +39,10 @@ class StateTrajectory(Result, kind="state_trajectory"):
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "head")
 
     def summary(self) -> str:
-        explained = self.about.get("explained", {})
+        explained, states = self.about.get("explained", {}), self.table["position"].nunique()
         turned, still = (set(self.about.get(name, ())) for name in ("complex", "still"))
         lines = [
-            f"{where}: three axes hold {share:.1%} of the variance" + " of real and imaginary parts" * (where in turned)
+            f"{where}: {axes_in_words(states, share)}" + " of real and imaginary parts" * (where in turned and states > 1)
             if where not in still
             else f"{where}: the state is the same after every token"
             for where, share in explained.items()
