@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +46,15 @@ def test_an_interrupted_training_ends_with_the_same_numbers(tmp_path: Path) -> N
     assert progress.losses == losses
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("shell", [None, object()], ids=["plain", "a terminal's IPython"])
+def test_a_program_without_a_notebook_prints_nothing(
+    shell: object, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    train(model(), Parity(), TRAINING, seed=3)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_forgetting_the_optimizer_would_change_the_numbers(tmp_path: Path) -> None:
