@@ -5,7 +5,8 @@ from __future__ import annotations
 from .probe import channel_mixers, mixers
 from .probe.channel_mixers import *  # noqa: F403
 from .probe.mixers import *  # noqa: F403
+from .probe.mixers.check import check_mixer
 
-__all__: list[str] = []
+__all__ = ["check_mixer"]
 __all__ += channel_mixers.__all__
 __all__ += mixers.__all__

@@ -27,6 +27,11 @@ from ..mixers.spectrum import AllowedSpectrum
 from ..mixers.table import why_not
 from .text import Prompt, ReadsText
 
+DECLARED_ONLY = (
+    "a mixer fires each hook of its `points` in every run, or leaves it out; its Recurrence shows hook_transition, hook_write "
+    "and hook_effective_attention where it has them. statescope.mixers.check_mixer says the same of all its hooks"
+)
+
 
 class HookedModel(ReadsText, ChoosesHooks):
     """A model whose hooks are those of `hooks/points.py` and those that its mixers declare.
@@ -210,8 +215,8 @@ class HookedModel(ReadsText, ChoosesHooks):
         budget_bytes: the run is refused before it starts if what it would keep is larger.
         run: what `forward` takes beside tokens, taps and the mask.
 
-        Raises UnknownNameError for a name that matches no hook, ValueError for a hook that cannot fire in this run,
-        MemoryError over the budget.
+        Raises UnknownNameError for a name that matches no hook, ValueError for a hook that cannot fire in this run, or that its
+        mixer declares and does not fire, MemoryError over the budget.
         """
         tokens, attention_mask = self.as_tokens(tokens, attention_mask)
         if remove_batch_dim and len(tokens) != 1:
@@ -231,9 +236,11 @@ class HookedModel(ReadsText, ChoosesHooks):
         check_budget(self, [*names, *graded], len(tokens), length, count, len(tapped.of_batch) if tapped else 0, budget_bytes)
         activations: dict[str, Any] = {}
         steps: dict[str, list[Any]] = {}
+        silent = dict.fromkeys(names)
 
         def keep(value: Any, hook: HookPoint, suffix: str = "") -> None:
             name = hook.name or ""
+            silent.pop(name, None)
             value = value.detach()
             if self.points[name].firing == "steps":
                 if kept is None or hook.ctx["position"] in kept.of_batch:
@@ -254,6 +261,8 @@ class HookedModel(ReadsText, ChoosesHooks):
                 if not isinstance(out, Tensor) or out.ndim:
                     raise ValueError('incl_bwd calls backward on the output, which must be one number: give return_type="loss"')
                 out.backward()
+        if silent:
+            raise ValueError(f"{next(iter(silent))} is declared and did not fire: {DECLARED_ONLY}")
         for name, values in steps.items():
             value = torch.cat(values, dim=1)
             value = value if kept is None else kept.select_rows(value, 1)
