@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -22,12 +23,16 @@ RUNS = Path("runs")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 STUDY_OPTIONS = """--out DIR: the run folder (default runs/{run}).
 --seeds 0..4 (or 0,2,5): all of these seeds in one run, with intervals over them.
+--plugins FILE.py ...: files of your own with mixers, tasks or estimators.
 --workers N: seeds that are done at a time, each in a process of its own.
 --keep 0,10,100: steps of training whose checkpoints are kept; the app shows what changes from one to the next.
 --device cuda: where models train, on an NVIDIA GPU; the default is cpu.
 The run keeps the last three, and goes on with them unless others are given."""
+PLUGINS = "--plugins"
 FLAGSHIPS = ("parity", "source-code")
-DESCRIPTION = "An interpretability and theory workbench for models whose memory is a state."
+DESCRIPTION = """An interpretability and theory workbench for models whose memory is a state.
+
+Behind any command, --plugins FILE.py ... imports mixers, tasks, estimators and results of your own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _command(given: list[str]) -> None:
+    if PLUGINS in given and given[:1] != ["app"]:  # which tells its pages
+        given = _import_own(given)
     if given[:1] == ["run"] and len(given) > 1 and not given[1].startswith("-"):
         _run_study(given[1], given[2:])
     elif given[:1] == ["atlas"]:
@@ -63,6 +70,19 @@ def _command(given: list[str]) -> None:
         _choose(OF_THE_ATLAS, given[1:], "statescope atlas", atlas.__doc__ or "")
     else:
         _choose(COMMANDS, given, "statescope", DESCRIPTION)
+
+
+def _import_own(given: list[str]) -> list[str]:
+    """Import the user's files behind --plugins; the words beside them."""
+    from ..probe.plugins import import_file
+
+    at = given.index(PLUGINS)
+    files = list(takewhile(lambda word: word.endswith(".py"), given[at + 1 :]))
+    if not files:
+        _stop(f"{PLUGINS} needs one or more Python files behind it, which end in .py", USAGE)
+    for file in files:
+        import_file(Path(file))
+    return given[:at] + given[at + 1 + len(files) :]
 
 
 def explain(error: Exception) -> str:

@@ -17,7 +17,9 @@ import hashlib
 import sys
 import textwrap
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -83,7 +85,8 @@ class Kinds:
             broken = _import_plugins()  # the class may be made where no class statement says so
         if kind not in cls.known:
             error = unknown_name(cls.family, kind, cls.kinds())
-            raise type(error)("; ".join([str(error), *broken]))
+            own = "a part of your own is known once its file is imported: name it behind --plugins on the command line"
+            raise type(error)("; ".join([str(error), own, *broken]))
         return cls.known[kind]
 
     @classmethod
@@ -98,15 +101,23 @@ def module_name(path: Path) -> str:
     return f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
+def own_files() -> list[Path]:
+    """The files of the user's own that `import_file` has imported, in that order: what another process has to import too."""
+    places = [(name, Path(module.__file__)) for name, module in sys.modules.items() if getattr(module, "__file__", None)]
+    return [path for name, path in places if name.startswith(f"{path.stem}_") and name == module_name(path)]
+
+
 def import_file(path: Path) -> ModuleType:
     """A Python file of the user's own as a module, imported once. Raises BrokenPluginError where that fails.
 
-    What lies beside the file can be imported by it. The user names the file; never give a path that was read from another file.
+    What lies beside the file can be imported by it. One file is one module, whether it is named here or imported by another:
+    its classes are there once. The user names the file; never give a path that was read from another file.
     """
     path = path.resolve()
     name = module_name(path)
-    if name in sys.modules:
-        return sys.modules[name]
+    found = sys.modules.get(name) or _imported_by_another(path)
+    if found is not None:
+        return found
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BrokenPluginError(f"{path} is no Python file")
@@ -114,6 +125,8 @@ def import_file(path: Path) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[name] = module
+    if _OwnFiles not in sys.meta_path:
+        sys.meta_path.insert(0, _OwnFiles)  # type: ignore[arg-type]
     try:
         spec.loader.exec_module(module)
         _refuse_taken_names(module)
@@ -124,6 +137,40 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise BrokenPluginError(f"{path} cannot be imported: {_with_line(error, str(path))}") from error
     return module
+
+
+def _imported_by_another(path: Path) -> ModuleType | None:
+    """The module of a file that was imported by its plain name; None where none was."""
+    found = sys.modules.get(path.stem)
+    place = getattr(found, "__file__", None)
+    return found if place is not None and Path(place).resolve() == path else None
+
+
+class _OwnFiles:
+    """Finds, for an import by its plain name, the module of a file that `import_file` has imported."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if path is not None or not any(module.startswith(f"{name}_") for module in tuple(sys.modules)):
+            return None
+        spec = PathFinder.find_spec(name)
+        if spec is None or spec.origin is None:
+            return None
+        module = sys.modules.get(module_name(Path(spec.origin)))
+        return None if module is None else spec_from_loader(name, _Imported(module))
+
+
+class _Imported(Loader):
+    """Gives a module that is there already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # of its own file
 
 
 def _refuse_taken_names(module: ModuleType) -> None:

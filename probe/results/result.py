@@ -196,7 +196,8 @@ class Result(Kinds, family="result"):
         except UnknownNameError as error:
             raise UnknownResultError(
                 f"{path} holds a result of the kind {header.kind!r}, which nothing here defines. A class of the module "
-                f"{header.module!r} wrote it: install the plug-in it belongs to, or import its file before the result is read"
+                f"{header.module!r} wrote it: install the plug-in it belongs to, or import its file before the "
+                "result is read, which on the command line is --plugins FILE.py"
             ) from error
         try:
             found = kind(frame, About(header.about, str(path)))

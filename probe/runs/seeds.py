@@ -7,14 +7,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..configuration import Natural, NotEmpty, from_plain, to_plain
 from ..errors import StatescopeError
-from ..plugins import import_file, module_name
+from ..plugins import import_file, own_files
 from .job import StoredResult
 from .manifest import in_short
 from .run import Run
@@ -85,15 +85,13 @@ class Seeds(Study, kind="seeds"):
 
     def _share(self, run: Run) -> None:
         """Have the seeds done by workers, and take over what each has finished."""
-        module = sys.modules[type(self.study).__module__]
-        path = getattr(module, "__file__", None)
-        file = Path(path) if path is not None and module_name(Path(path)) == module.__name__ else None
+        files = own_files()
         waiting, running = list(self.seeds), dict[int, _Worker]()
         try:
             while waiting or running:
                 while waiting and len(running) < run.workers:
                     seed = waiting.pop(0)
-                    running[seed] = _Worker(run.path, file, to_plain(self.of_seed(seed)), seed, run.device, run.keep)
+                    running[seed] = _Worker(run.path, files, to_plain(self.of_seed(seed)), seed, run.device, run.keep)
                 for seed in [seed for seed, worker in running.items() if worker.has_ended()]:
                     running.pop(seed).check()
                 run.ledger.merge()
@@ -112,12 +110,12 @@ class _Worker:
     """A process that does one seed."""
 
     def __init__(
-        self, folder: Path, file: Path | None, study: Mapping[str, Any], seed: int, device: str, keep: tuple[int, ...]
+        self, folder: Path, files: Sequence[Path], study: Mapping[str, Any], seed: int, device: str, keep: tuple[int, ...]
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.seed = seed
         self.told, telling = context.Pipe(duplex=False)
-        arguments = (folder, file, study, seed, device, keep, telling.send)
+        arguments = (folder, files, study, seed, device, keep, telling.send)
         self.process = context.Process(target=do_seed, args=arguments, daemon=True)
         self.process.start()
         telling.close()
@@ -142,7 +140,7 @@ class _Worker:
 
 def do_seed(
     folder: Path,
-    file: Path | None,
+    files: Sequence[Path],
     study: Mapping[str, Any],
     seed: int,
     device: str,
@@ -151,14 +149,14 @@ def do_seed(
 ) -> None:
     """Do one seed of a study as a worker of the run in a folder: what a process starts with.
 
-    file: the user's own that the study stands in. device, keep: as of `Study.run`. tell: takes why it failed.
+    files: the user's own, in which the study and its parts stand. device, keep: as of `Study.run`. tell: takes why it failed.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         import torch
 
         torch.set_num_threads(1)
-        if file is not None:
+        for file in files:
             import_file(file)
         made = from_plain(Study, dict(study))  # type: ignore[type-abstract]
         with Run.worker(folder) as run:
