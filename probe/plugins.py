@@ -103,7 +103,8 @@ def module_name(path: Path) -> str:
 
 def own_files() -> list[Path]:
     """The files of the user's own that `import_file` has imported, in that order: what another process has to import too."""
-    places = [(name, Path(module.__file__)) for name, module in sys.modules.items() if getattr(module, "__file__", None)]
+    files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
+    places = [(name, Path(file)) for name, file in files if file]
     return [path for name, path in places if name.startswith(f"{path.stem}_") and name == module_name(path)]
 
 
@@ -126,7 +127,7 @@ def import_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     sys.modules[name] = module
     if _OwnFiles not in sys.meta_path:
-        sys.meta_path.insert(0, _OwnFiles)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _OwnFiles)
     try:
         spec.loader.exec_module(module)
         _refuse_taken_names(module)
