@@ -23,7 +23,7 @@ from .analyses.lazy.centred_training import train_centred
 from .analyses.lazy.diagonal_network import diagonal_network_limit
 from .analyses.lazy.linear_network import LinearTrajectory, aligned_mode, balanced_network
 from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
-from .analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
+from .analyses.lazy.step_sizes import hessian_sharpness, largest_initial_rate, stability_threshold
 from .analyses.lazy.tangent_model import TangentModel, disentanglement_error
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.measures import (

@@ -15,8 +15,8 @@ from statescope.analyses.lazy.parametrised import (
     half_squared_error,
     one_step_optimum,
 )
-from statescope.analyses.lazy.sharpness import hessian_sharpness, largest_initial_rate, stability_threshold
 from statescope.analyses.lazy.sine_network import SineNetwork, spectral_centroid
+from statescope.analyses.lazy.step_sizes import hessian_sharpness, largest_initial_rate, stability_threshold
 from statescope.analyses.operators.random_matrix import (
     batch_noise_edge,
     batch_outlier,

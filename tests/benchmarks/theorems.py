@@ -23,7 +23,7 @@ from statescope.analyses.infinite_width.nonlinearities import Tanh
 from statescope.analyses.lazy.lazy_or_rich import Data, lazy_or_rich
 from statescope.analyses.lazy.parametrised import half_squared_error
 from statescope.analyses.lazy.results.lazy_or_rich import LazyOrRich
-from statescope.analyses.lazy.sharpness import hessian_sharpness, stability_threshold
+from statescope.analyses.lazy.step_sizes import hessian_sharpness, stability_threshold
 from statescope.analyses.ntk.empirical_ntk import empirical_ntk
 from statescope.probe.models.parametrisation import maximal_update
 

@@ -13,7 +13,7 @@ from ....kernels.arguments import NonFiniteError
 from ....probe.runs.run import Run
 from ...infinite_width.nonlinearities import ReLU, Tanh
 from ...lazy.parametrised import AbcNetwork, descend, half_squared_error
-from ...lazy.sharpness import hessian_sharpness, stability_threshold
+from ...lazy.step_sizes import hessian_sharpness, stability_threshold
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim, fresh_seeds

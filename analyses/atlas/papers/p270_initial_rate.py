@@ -14,7 +14,7 @@ from ....probe.runs.run import Run
 from ....probe.statistics.power_laws import exponent
 from ...infinite_width.nonlinearities import ReLU
 from ...lazy.parametrised import AbcNetwork, half_squared_error
-from ...lazy.sharpness import hessian_sharpness, largest_initial_rate
+from ...lazy.step_sizes import hessian_sharpness, largest_initial_rate
 from ...studies.findings import Axes, Findings
 from ..agreement import seeded
 from ..claim import Claim

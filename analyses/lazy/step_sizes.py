@@ -1,4 +1,4 @@
-"""Sharpness and step size: where descent turns unstable, and the largest rate with which training can begin."""
+"""How large a step may be: the sharpness at which descent turns unstable, and the largest rate with which training can begin."""
 
 from __future__ import annotations
 
