@@ -7,7 +7,8 @@
     Kreiss constant     sup_{|z| > 1} (|z| - 1) / s_min(z - A) = C, with C <= sup_k |A^k|_2 <= e K C (Spijker 1991)
 
 A product whose eigenvalues lie inside the unit circle may grow by the Kreiss constant before it decays. Where A is d + L R^T with
-a scalar d, all but the span of [L, conj R] is d times the identity, and the rest is a problem of twice the rank.
+a scalar d, all but the span of [L, conj R] is d times the identity, and the rest is a problem of twice the rank, which tells all:
+half of its directions are taken to 0 by R^T, so that d is one of its eigenvalues too.
 """
 
 from __future__ import annotations
@@ -81,19 +82,16 @@ def pseudospectrum_of(
         raise ValueError(f"one transition is needed, without batch dimensions; this is of {list(transition.shape[:-2])}")
     if points < 2:
         raise ValueError(f"points={points} of a grid must be at least 2 along each axis")
-    matrix, elsewhere = moved_block(transition.double())
+    matrix = moved_block(transition.double())
     values, conditions = eigenvalue_conditions(matrix)
-    boundary = numerical_range(matrix, elsewhere)
-    still = [] if elsewhere is None else [complex(elsewhere)]
-    all_values = np.array([*values, *still])
+    boundary = numerical_range(matrix)
     rows: list[tuple[Any, ...]] = [
-        (EIGENVALUE, np.nan, 0, value.real, value.imag, condition)
-        for value, condition in zip(all_values, [*conditions, *(1.0 for _ in still)], strict=True)
+        (EIGENVALUE, np.nan, 0, value.real, value.imag, condition) for value, condition in zip(values, conditions, strict=True)
     ]
     rows += [(RANGE, np.nan, 0, point.real, point.imag, np.nan) for point in boundary]
     reach = 1.05 * max(1.0, float(np.abs(boundary).max()) + 10.0 ** max(levels, default=-1.0))
     axis = np.linspace(-reach, reach, points)
-    least = least_singular_values(matrix, elsewhere, (axis[None, :] + 1j * axis[:, None]).ravel()).reshape(points, points)
+    least = least_singular_values(matrix, (axis[None, :] + 1j * axis[:, None]).ravel()).reshape(points, points)
     curves = contour_generator(x=axis, y=axis, z=np.log10(np.maximum(least, 1e-300)))
     for level in levels:
         for piece, curve in enumerate(curves.lines(level)):
@@ -102,88 +100,80 @@ def pseudospectrum_of(
     about = {
         "where": where,
         "size": transition.size,
-        "radius": float(np.abs(all_values).max()),
+        "radius": float(np.abs(values).max()),
         "numerical_radius": float(np.abs(boundary).max()),
         "norm": float(transition.norm()),
         "departure": math.sqrt(max(spread, 0.0)),
-        "kreiss": kreiss_constant(matrix, elsewhere),
-        "transient": max(_power_norms(matrix, elsewhere)),
+        "kreiss": kreiss_constant(matrix),
+        "transient": max(_power_norms(matrix)),
     }
     return Pseudospectrum(pd.DataFrame(rows, columns=list(Pseudospectrum.columns)), about)
 
 
-def moved_block(transition: Transition) -> tuple[Tensor, complex | None]:
-    """A on the span that its low rank moves, as a matrix, and the scalar that it is elsewhere; or all of A, and None."""
+def moved_block(transition: Transition) -> Tensor:
+    """The least matrix that has the spectra of A: A on the span that its low rank moves where it is a scalar elsewhere, the
+    scalar alone where nothing moves, or all of A.
+    """
     if not transition.is_scalar or 2 * transition.rank >= transition.size:
-        return transition.dense(), None
+        return transition.dense()
     scalar = transition.diagonal
+    if not transition.rank:
+        return scalar.reshape(1, 1)
     basis = torch.linalg.qr(torch.cat([transition.left, transition.right.conj()], dim=-1)).Q
-    block = basis.mH @ transition.left @ (transition.right.mT @ basis)
-    return block + scalar * torch.eye(basis.shape[-1], dtype=basis.dtype), complex(scalar.item())
+    block: Tensor = basis.mH @ transition.left @ (transition.right.mT @ basis)
+    return block + scalar * torch.eye(basis.shape[-1], dtype=basis.dtype)
 
 
 def eigenvalue_conditions(matrix: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
     """The eigenvalues of a matrix and their conditions; inf where the eigenvectors do not span, as in a Jordan block."""
     values, right = torch.linalg.eig(matrix)
     singular = torch.linalg.svdvals(right)
-    if not len(values) or float(singular[-1]) <= 1e-14 * float(singular[0]):
+    if float(singular[-1]) <= 1e-14 * float(singular[0]):
         return values.numpy(), np.full(len(values), np.inf)
     left = torch.linalg.inv(right)
     return values.numpy(), (left.norm(dim=1) * right.norm(dim=0)).numpy()
 
 
-def numerical_range(matrix: Tensor, elsewhere: complex | None = None) -> NDArray[Any]:
-    """Points on the boundary of the numerical range, one for each of 181 angles, closed (Johnson 1978).
-
-    With a scalar elsewhere, of which the range is one point, it is the hull of both.
-    """
+def numerical_range(matrix: Tensor) -> NDArray[Any]:
+    """Points on the boundary of the numerical range, one for each of 181 angles, closed (Johnson 1978)."""
     angles = torch.linspace(0, 2 * math.pi, ANGLES + 1, dtype=torch.float64)
     kind = matrix.dtype.to_complex()
     turned = torch.exp(-1j * angles.to(kind))[:, None, None] * matrix.to(kind)
-    values, vectors = torch.linalg.eigh((turned + turned.mH) / 2)
-    if not matrix.shape[-1]:
-        return np.full(ANGLES + 1, elsewhere)
-    top = vectors[..., -1]
+    top = torch.linalg.eigh((turned + turned.mH) / 2).eigenvectors[..., -1]
     points: NDArray[Any] = torch.einsum("ai,ij,aj->a", top.conj(), matrix.to(kind), top).numpy()
-    if elsewhere is None:
-        return points
-    alone = (np.exp(-1j * angles.numpy()) * elsewhere).real
-    return np.where(alone > values[:, -1].numpy(), elsewhere, points)
+    return points
 
 
-def least_singular_values(matrix: Tensor, elsewhere: complex | None, places: NDArray[Any]) -> NDArray[Any]:
+def least_singular_values(matrix: Tensor, places: NDArray[Any]) -> NDArray[Any]:
     """s_min(z - A) at each z of [n]."""
     kind = matrix.dtype.to_complex()
     identity = torch.eye(matrix.shape[-1], dtype=kind)
     found = [np.empty(0)]
     for some in np.array_split(places, max(1, len(places) // 1024)):
         shifted = torch.from_numpy(np.asarray(some, complex))[:, None, None] * identity - matrix.to(kind)
-        own = torch.linalg.svdvals(shifted)[:, -1].numpy() if matrix.shape[-1] else np.full(len(some), np.inf)
-        found.append(own if elsewhere is None else np.minimum(own, np.abs(some - elsewhere)))
+        found.append(torch.linalg.svdvals(shifted)[:, -1].numpy())
     return np.concatenate(found)
 
 
-def kreiss_constant(matrix: Tensor, elsewhere: complex | None = None) -> float:
+def kreiss_constant(matrix: Tensor) -> float:
     """A lower bound of the Kreiss constant, from circles around the origin; 1 is that of a circle at infinity.
 
     It is inf where an eigenvalue lies outside the unit circle.
     """
-    radius = max([*torch.linalg.eigvals(matrix).abs().tolist(), abs(elsewhere or 0.0)])
-    if radius > 1 + 1e-9:
+    if float(torch.linalg.eigvals(matrix).abs().max()) > 1 + 1e-9:
         return math.inf
     turns = np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES)
     places = ((1 + RADII)[:, None] * turns).ravel()
     gaps = np.repeat(RADII, ANGLES)
-    return max(1.0, float((gaps / least_singular_values(matrix, elsewhere, places)).max()))
+    return max(1.0, float((gaps / least_singular_values(matrix, places)).max()))
 
 
-def _power_norms(matrix: Tensor, elsewhere: complex | None) -> list[float]:
+def _power_norms(matrix: Tensor) -> list[float]:
     """|A^k|_2 for k = 0 .. 200, as far as it is finite."""
     power, norms = torch.eye(matrix.shape[-1], dtype=matrix.dtype), [1.0]
-    for k in range(1, POWERS + 1):
+    for _ in range(POWERS):
         power = matrix @ power
-        own = float(torch.linalg.matrix_norm(power, ord=2)) if matrix.shape[-1] else 0.0
-        norms.append(max(own, abs(elsewhere) ** k if elsewhere is not None else 0.0))
+        norms.append(float(torch.linalg.matrix_norm(power, ord=2)))
         if not math.isfinite(norms[-1]) or norms[-1] > 1e150:
             break
     return norms

@@ -59,13 +59,13 @@ def test_the_numerical_range_of_a_jordan_block_is_a_disc(size: int) -> None:
     np.testing.assert_allclose(np.abs(boundary - 0.25), math.cos(math.pi / (size + 1)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("elsewhere", [None, 0.1, 4.0 - 3.0j])
-def test_each_point_of_a_numerical_range_lies_furthest_along_its_angle(elsewhere: complex | None) -> None:
+@pytest.mark.parametrize("beside", [None, 0.1, 4.0 - 3.0j])
+def test_each_point_of_a_numerical_range_lies_furthest_along_its_angle(beside: complex | None) -> None:
     """Re(e^{-i w} z) is the largest eigenvalue of the Hermitian part of e^{-i w} A, with a scalar block beside it."""
     generator = torch.Generator().manual_seed(4)
     matrix = torch.randn(3, 3, dtype=torch.complex128, generator=generator)
-    points = numerical_range(matrix, elsewhere)
-    whole = matrix if elsewhere is None else torch.block_diag(matrix, elsewhere * torch.eye(2, dtype=matrix.dtype))
+    whole = matrix if beside is None else torch.block_diag(matrix, beside * torch.eye(2, dtype=matrix.dtype))
+    points = numerical_range(whole)
     for angle, point in zip(np.linspace(0, 2 * np.pi, len(points)), points, strict=True):
         turned = np.exp(-1j * angle) * whole
         furthest = torch.linalg.eigvalsh((turned + turned.mH) / 2)[-1]
@@ -74,7 +74,7 @@ def test_each_point_of_a_numerical_range_lies_furthest_along_its_angle(elsewhere
 
 def test_a_jordan_block_is_worse_than_its_eigenvalues_say() -> None:
     """Near 0 the least singular value of z - J falls as |z|^N, far below the distance |z| to the eigenvalue."""
-    found = least_singular_values(jordan(6), None, np.array([0.1, 0.2j]))
+    found = least_singular_values(jordan(6), np.array([0.1, 0.2j]))
     np.testing.assert_allclose(found, [0.1**6, 0.2**6], rtol=0.1)
     assert np.isinf(eigenvalue_conditions(jordan(6))[1]).all()
     _, conditions = eigenvalue_conditions(torch.tensor([[1.0, 10.0], [0.0, 0.5]], dtype=torch.float64))
@@ -100,19 +100,36 @@ def test_kreiss_constant_lies_between_its_bounds(size: int) -> None:
     assert kreiss_constant(torch.diag(torch.tensor([1.1, 0.2], dtype=torch.float64))) == math.inf
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_the_small_problem_is_the_whole_one(rank: int) -> None:
-    left, right = (0.5 * torch.randn(2, 7, rank, dtype=torch.float64, generator=torch.Generator().manual_seed(3))).unbind(0)
-    transition = Transition(torch.tensor([0.8], dtype=torch.float64), left, right)
-    block, elsewhere = moved_block(transition)
-    assert block.shape == (2 * rank, 2 * rank) and elsewhere == 0.8
-    places = np.array([0.3 + 0.2j, -1.0, 0.8 + 1e-3j])
-    whole = transition.dense()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("what", ["nothing", "apart", "reflection", "shear", "several"])
+def test_the_small_problem_is_the_whole_one(what: str, dtype: torch.dtype) -> None:
+    """The scalar of the rest is in the small one: also where keys span one direction alone, and where A has no basis."""
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda rank: 0.5 * torch.randn(7, rank, dtype=dtype, generator=generator)  # noqa: E731
+    first, axes = draw(1), torch.eye(7, dtype=dtype)
+    left, right = {
+        "nothing": (first[:, :0], first[:, :0]),
+        "apart": (first, draw(1)),
+        "reflection": (-2 * first / first.norm(), first.conj() / first.norm()),
+        "shear": (axes[:, :1], axes[:, 1:2]),
+        "several": (draw(3), draw(3)),
+    }[what]
+    transition = Transition(torch.tensor([0.8], dtype=dtype), left, right)
+    block, whole = moved_block(transition), transition.dense()
+    assert len(block) == max(1, 2 * left.shape[1]) and torch.equal(transition.double().dense(), whole)
+    places = np.array([0.3 + 0.2j, -1.0, 0.8 + 1e-3j, 0.8])
+    np.testing.assert_allclose(least_singular_values(block, places), least_singular_values(whole, places), rtol=1e-8, atol=1e-12)
+    angles = np.exp(-1j * np.linspace(0, 2 * np.pi, 181))
     np.testing.assert_allclose(
-        least_singular_values(block, elsewhere, places), least_singular_values(whole, None, places), rtol=1e-8, atol=1e-12
+        (angles * numerical_range(block)).real, (angles * numerical_range(whole)).real, rtol=1e-9, atol=1e-12
     )
-    np.testing.assert_allclose(np.abs(numerical_range(block, elsewhere)), np.abs(numerical_range(whole)), rtol=1e-6, atol=1e-9)
-    assert kreiss_constant(block, elsewhere) == pytest.approx(kreiss_constant(whole), rel=1e-8)
+    if what != "several":  # of which an eigenvalue lies outside the circle
+        assert kreiss_constant(block) == pytest.approx(kreiss_constant(whole), rel=1e-8)
+    result = pseudospectrum_of(transition, points=21)
+    powers = [float(torch.linalg.matrix_norm(torch.linalg.matrix_power(whole, k), ord=2)) for k in range(201)]
+    if max(powers) < 1e10:
+        assert result.about["transient"] == pytest.approx(max(powers)) and result.about["size"] == 7
+    assert result.about["radius"] == pytest.approx(float(torch.linalg.eigvals(whole).abs().max()), rel=1e-7)
 
 
 def small(mixer: Any) -> Model:
