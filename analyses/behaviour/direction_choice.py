@@ -39,16 +39,25 @@ def direction_choice(
     candidates: directions of one concept, each with its "method"; those of one activation go equally far, as their scale says.
     batch: validation data. where: [B, T], what counts. spreads: by hook, see `Subspace.random`. taps: of states.
 
-    Returns the table and the choice. Raises ValueError where there is no candidate.
+    Effects have a sign: what lowers the measure is not chosen for how far it does. Returns the table and the choice. Raises
+    ValueError where there is no candidate or no random direction, for directions of several concepts, for those of one activation
+    that go differently far, and for an activation along which random directions do not move what is measured.
     """
-    if not candidates:
-        raise ValueError("there is no candidate to choose among")
+    if not candidates or randoms < 1:
+        raise ValueError(f"{len(candidates)} candidates beside {randoms} random directions; a choice needs one of both at least")
+    if len(concepts := {direction.name for direction in candidates}) > 1:
+        raise ValueError(f"candidates are of the concepts {', '.join(sorted(concepts))}; choose among those of one at a time")
     rows: list[dict[str, Any]] = []
     for hook in dict.fromkeys(direction.hook for direction in candidates):
         own = [direction for direction in candidates if direction.hook == hook]
+        scales = [direction.scale for direction in own]
+        if not np.allclose(scales, scales[0], rtol=1e-4, atol=0):
+            raise ValueError(f"candidates at {hook} go {min(scales):g} to {max(scales):g} far; give them one scale by with_scale")
         bench = Bench(model, hook, batch, measure, where, None, taps)
         drawn = [Direction.random(own[0], generator_for(seed, 32, index), spreads[hook]) for index in range(randoms)]
         null = float(np.sqrt(np.mean([bench.effect(one.steer(strength)).mean() ** 2 for one in drawn])))
+        if null == 0:
+            raise ValueError(f"random directions at {hook} do not move what is measured; nothing behind it reads this activation")
         for direction in own:
             effect = float(bench.effect(direction.steer(strength)).mean())
             said = {"place": place, "direction": direction.name, "hook": hook, "method": direction.about.get("method", "")}
