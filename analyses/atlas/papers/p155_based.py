@@ -17,7 +17,7 @@ from ....probe.runs.training import Training
 from ....probe.tasks.recall import AssociativeRecall
 from ...studies.findings import Axes, Findings
 from ..agreement import difference, seeded
-from ..claim import Claim, fresh_seeds
+from ..claim import Claim
 from ..measurement import Scope, at_least, at_most
 from ..trained import accuracies_of
 
@@ -75,8 +75,8 @@ MEMORY = Axes("recall against memory", "features of a head", "share recalled", x
 class Recall(Claim, kind="p155-recall"):
     """Models are trained on associative recall with states of different sizes."""
 
-    seeds: tuple[int, ...] = fresh_seeds(3)
-    """These seeds are others than 0 to 2, on which the settings were tried out."""
+    seeds: tuple[int, ...] = (6, 7, 8, 9, 10)
+    """The settings were tried out on seeds 0 to 2, and seeds 3 to 5 told how many are needed; none of them is counted."""
     training: Training = Training(steps=2000, batch=32, length=12, learning_rate=5e-3)
     """Each model is trained with these settings."""
     pairs: int = 4
@@ -93,7 +93,7 @@ class Recall(Claim, kind="p155-recall"):
     )
     measurements = (at_least(STEP, 0.0), at_least(IN_ALL, 0.1), at_least(DOMINATES, 0.0))
     panels = (MEMORY,)
-    note = "The pair recalls more on each seed, and three leave its interval open. Generation throughput is not measured."
+    note = "Generation throughput is not measured."
 
     def small(self) -> Self:
         return replace(self, training=replace(self.training, steps=120, length=9, learning_rate=1e-2), pairs=3, symbols=8)
