@@ -21,6 +21,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullForm
 from ..errors import unknown_name
 from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .level_name import freest_corner
 from .line_breaks import MARGIN, break_lines
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
 from .style import SMALLEST, PrintStyle, style_named
@@ -129,8 +130,7 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
         angle = np.linspace(0, 2 * np.pi, 181)
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
     if panel.level is not None:
-        height, name = panel.level
-        _draw_level(axes, height, name, across=any(isinstance(mark, Intervals) for mark in panel.marks))
+        _draw_level(axes, panel, *panel.level)
     if panel.x_log:
         axes.set_xscale("log")
         _set_log_ticks(axes.xaxis, panel.log_ticks("x"))
@@ -227,16 +227,18 @@ def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, own: Series) -> N
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
 
 
-def _draw_level(axes: Axes, value: float, name: str, *, across: bool) -> None:
+def _draw_level(axes: Axes, panel: Panel, value: float, name: str) -> None:
     style: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 0.8}
     text: dict[str, Any] = {"fontsize": SMALLEST, "color": REFERENCE}
-    if across:
+    if any(isinstance(mark, Intervals) for mark in panel.marks):
         axes.axvline(value, **style)
         beside: dict[str, Any] = {"xytext": (2, 0), "textcoords": "offset points"}
         axes.annotate(for_matplotlib(name), (value, 1), xycoords=("data", "axes fraction"), ha="left", va="top", **beside, **text)
     else:
         axes.axhline(value, **style)
-        axes.annotate(for_matplotlib(name), (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", **text)
+        corner = freest_corner(panel)
+        where = {"ha": corner.horizontal, "va": corner.vertical}
+        axes.annotate(for_matplotlib(name), (corner.x, value), xycoords=("axes fraction", "data"), **where, **text)
 
 
 def _stepped(steps: tuple[int, int] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .level_name import freest_corner
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
 from .text import for_plotly, visible
 from .thinning import thinned
@@ -89,8 +90,8 @@ def _draw_panel(
         drawn.add_trace(go.Scatter(**circle, name="unit circle", showlegend=False, hoverinfo="skip"), **place)
     if panel.level is not None:
         _draw_level(drawn, panel, *panel.level, place)
-    drawn.update_xaxes(title_text=for_plotly(panel.x_label), range=panel.x_range, **_scale(panel, "x"), **place)
-    drawn.update_yaxes(title_text=for_plotly(panel.y_label), range=panel.y_range, **_scale(panel, "y"), **place)
+    drawn.update_xaxes(title_text=for_plotly(panel.x_label), **_scale(panel, "x"), **place)
+    drawn.update_yaxes(title_text=for_plotly(panel.y_label), **_scale(panel, "y"), **place)
     _name_axes(drawn, panel, place, share)
     if panel.bare:
         drawn.update_xaxes(visible=False, **place)
@@ -115,17 +116,23 @@ def _draw_level(drawn: go.Figure, panel: Panel, value: float, name: str, place: 
     else:
         drawn.add_hline(value, line=line, **place)
         at = math.log10(value) if panel.y_log else value
-        drawn.add_annotation(x=1, xref="x domain", y=at, xanchor="right", yanchor="bottom", **text, **place)
+        corner = freest_corner(panel)
+        anchor = {"xanchor": corner.horizontal, "yanchor": corner.vertical}
+        drawn.add_annotation(x=corner.x, xref="x domain", y=at, **anchor, **text, **place)
 
 
 def _scale(panel: Panel, axis: Literal["x", "y"]) -> dict[str, Any]:
-    """The ticks of a logarithmic axis. plotly by itself would write the 2 and the 5 between powers of ten alone, and small."""
-    if not (panel.x_log if axis == "x" else panel.y_log):
-        return {}
+    """Limits, and the ticks of a logarithmic axis, of which plotly wants the limits as logarithms. By itself it would write the 2
+    and the 5 between powers of ten alone, and small.
+    """
+    log, limits = (panel.x_log, panel.x_range) if axis == "x" else (panel.y_log, panel.y_range)
+    if not log:
+        return {"range": limits}
+    scale = {"type": "log", "range": None if limits is None else [math.log10(limit) for limit in limits]}
     decades, ticks = panel.decades(axis), panel.log_ticks(axis)
     if ticks is None:
-        return {"type": "log", "dtick": math.ceil((decades or MOST_POWERS) / MOST_POWERS), "exponentformat": "power"}
-    return {"type": "log", "tickmode": "array", "tickvals": list(ticks), "ticktext": list(ticks.values())}
+        return {**scale, "dtick": math.ceil((decades or MOST_POWERS) / MOST_POWERS), "exponentformat": "power"}
+    return {**scale, "tickmode": "array", "tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
 def _left_names(panel: Panel) -> list[str]:
@@ -179,7 +186,7 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     if isinstance(mark, Intervals):
         look = {"color": series.color, "size": 9, "symbol": SYMBOLS[series.number % len(SYMBOLS)]}
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=_error(mark), mode="markers", marker=look, **common)]
-    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": for_plotly(mark.label)}}
+    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": {"text": for_plotly(mark.label), "side": "right"}}}
     if mark.diverging:
         look |= {"colorscale": DIVERGING, "reversescale": True}
     elif mark.steps is not None:  # a colour for each number

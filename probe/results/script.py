@@ -12,6 +12,7 @@ import matplotlib
 import pandas as pd
 
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .level_name import freest_corner
 from .line_breaks import MARGIN
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
 from .print import (
@@ -130,7 +131,7 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
         yield "angle = np.linspace(0, 2 * np.pi, 181)"
         yield f"axes.plot(np.cos(angle), np.sin(angle), color={REFERENCE!r}, linewidth=0.6, zorder=0)"
     if panel.level is not None:
-        yield from _level(*panel.level, across=any(isinstance(mark, Intervals) for mark in panel.marks))
+        yield from _level(panel, *panel.level)
     if panel.x_log:
         yield from _log_axis("x", panel.log_ticks("x"))
     if panel.y_log:
@@ -155,16 +156,18 @@ def _log_axis(name: str, ticks: dict[float, str] | None) -> Iterator[str]:
     yield f"axes.{name}axis.set_minor_formatter(NullFormatter())"
 
 
-def _level(value: float, name: str, *, across: bool) -> Iterator[str]:
+def _level(panel: Panel, value: float, name: str) -> Iterator[str]:
     style, text = f'color={REFERENCE!r}, linestyle=":", linewidth=0.8', f"fontsize={SMALLEST}, color={REFERENCE!r}"
     shown = for_matplotlib(name)
-    if across:
+    if any(isinstance(mark, Intervals) for mark in panel.marks):
         yield f"axes.axvline({float(value)!r}, {style})"
         place = f'({float(value)!r}, 1), xycoords=("data", "axes fraction"), xytext=(2, 0), textcoords="offset points"'
         place += ', ha="left", va="top"'
     else:
         yield f"axes.axhline({float(value)!r}, {style})"
-        place = f'(1, {float(value)!r}), xycoords=("axes fraction", "data"), ha="right", va="bottom"'
+        corner = freest_corner(panel)
+        place = f'({corner.x}, {float(value)!r}), xycoords=("axes fraction", "data")'
+        place += f", ha={corner.horizontal!r}, va={corner.vertical!r}"
     yield f"axes.annotate({shown!r}, {place}, {text})"
 
 

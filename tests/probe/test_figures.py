@@ -22,6 +22,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
+from statescope.probe.results.level_name import freest_corner
 from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
@@ -123,6 +124,36 @@ def test_the_name_of_a_level_stands_on_its_line() -> None:
     zero = Panel([Line(x, x)], "x", "y", x_log=True, level=(0.0, "none"))
     assert draw_on_screen(Figure("", [zero])).layout.shapes[0].y0 == 0
     assert not draw_on_screen(Figure("", [dataclasses.replace(zero, y_log=True)])).layout.shapes
+
+
+CURVES = {  # over accuracies of 0 to 1, by the corner of a chance of 0.5 that they leave free
+    "right bottom": [0.9, 0.9, 0.9, 0.9],
+    "right top": [0.55, 0.6, 0.6, 0.57],
+    "left bottom": [0.4, 0.45, 0.5, 0.5],
+}
+
+
+@pytest.mark.parametrize("corner", list(CURVES))
+def test_the_name_of_a_level_stands_where_no_curve_runs_through_it(corner: str) -> None:
+    """It once stood at the right end whatever ended there."""
+    curve = np.array(CURVES[corner])
+    line = Line(np.arange(4.0), curve, low=curve - 0.01, high=curve + 0.01, markers=True)
+    figure = Figure("", [Panel([line], "length", "accuracy", level=(0.5, "chance"), y_range=(0.0, 1.0))])
+    (text,) = draw_on_screen(figure).layout.annotations
+    (printed,) = draw_for_print(figure).axes[0].texts
+    wanted = tuple(corner.split())
+    assert (text.xanchor, text.yanchor) == wanted == (printed.get_ha(), printed.get_va())
+    assert text.x == printed.xy[0] == (wanted[0] == "right")
+    assert "ha={!r}, va={!r}".format(*wanted) in script_of(figure, "neurips")
+    bars = Panel([Bars(["a", "b"], np.array([0.2, 0.9]))], "", "y", level=(0.5, "chance"), y_range=(0.0, 1.0))
+    assert freest_corner(bars) == ("left", "bottom")
+
+
+def test_limits_of_a_logarithmic_axis_are_the_same_on_the_screen_and_in_print() -> None:
+    x = np.array([1.0, 10.0, 100.0])
+    figure = Figure("", [Panel([Line(x, x)], "x", "y", y_log=True, y_range=(0.1, 1000.0))])
+    assert draw_on_screen(figure).layout.yaxis.range == (-1, 3)
+    assert draw_for_print(figure).axes[0].get_ylim() == (0.1, 1000)
 
 
 def test_diverging_colours_are_symmetric_about_zero() -> None:

@@ -90,7 +90,13 @@ class AttentionMap(Result, kind="attention_map"):
         at = np.arange(self.about["tokens"])
         lines = [Line(at, head.reach, where if len(heads) > 1 else "") for where, head in heads.items()]
         panels.append(Panel(lines, "token position", "mean distance looked back (tokens)", "reach"))
-        return Figure(self.title, panels, columns=len(heads), alt=f"Attention weights. {self.summary()}", caption=self.summary())
+        return Figure(
+            self.title,
+            panels,
+            columns=len(heads),
+            alt=f"Attention weights. {self.summary()}",
+            caption="Heads of one kind are on one scale: softmax weights are shares of 1, linear ones have no unit.",
+        )
 
     def _panel(self, where: str, head: AttentionMap, part: str, top: float, signed: bool) -> Panel:
         """The map of a part of a head, or a free place where the head has no such part."""
