@@ -60,7 +60,7 @@ def _tell_differences(one: Run, other: Run) -> None:
     if not differing:
         st.caption("Both were run with the same settings.")
         return
-    st.caption(f"{len(differing)} settings differ.")
+    st.caption(f"{len(differing)} settings differ." if len(differing) > 1 else "One setting differs.")
     table = {
         visible(run.path.name): [visible(settings.get(name, "")) for name in differing]
         for run, settings in ((one, left), (other, right))

@@ -180,6 +180,8 @@ def _interval(mark: Line | ByName) -> dict[str, Values]:
     return {} if mark.low is None or mark.high is None else {"low": mark.low, "high": mark.high}
 
 
+ONE = 1e-6  # of their size: numbers that differ by less are one but for rounding
+MOST_COUNTED = 10
 NAMES_IN_A_PANEL = 14
 NAME_OF_LEVEL = 0.9  # of the height of a name, above the first: there the name of a level stands
 APART = 0.16  # of the height of a name, between two intervals of it
@@ -221,6 +223,25 @@ class Panel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", [mark for mark in self.marks if _has_numbers(mark)])
+        for axis in ("x", "y"):
+            if getattr(self, f"{axis}_range") is None:
+                object.__setattr__(self, f"{axis}_range", self._range_of_one(axis))
+
+    def _range_of_one(self, axis: Literal["x", "y"]) -> tuple[float, float] | None:
+        """Limits about numbers that are one but for rounding, of which an axis of its own would show nothing else."""
+        along = any(isinstance(mark, Intervals) for mark in self.marks)
+        level = [] if self.level is None or along != (axis == "x") else [self.level[0]]
+        values = np.append(self._drawn(axis), level)
+        size, spread = (np.abs(values).max(), np.ptp(values)) if values.size else (0.0, 0.0)
+        room = 0.1 * size
+        return (float(values.min() - room), float(values.max() + room)) if 0 < spread <= ONE * size else None
+
+    @property
+    def counts(self) -> bool:
+        """Whether curves are over a few whole numbers, such as layers, between which no tick may stand."""
+        x = self._drawn("x")
+        lines = all(isinstance(mark, Line) for mark in self.marks)
+        return lines and not self.x_log and x.size > 0 and bool((x == x.round()).all()) and 0 < np.ptp(x) <= MOST_COUNTED
 
     @property
     def names(self) -> list[str]:
@@ -247,13 +268,18 @@ class Panel:
 
     def _positive(self, axis: Literal["x", "y"]) -> tuple[float, float]:
         """The least and the largest positive number along an axis; 1 and 1 where there is none."""
+        values = self._drawn(axis)
+        values = values[values > 0]
+        return (float(values.min()), float(values.max())) if values.size else (1.0, 1.0)
+
+    def _drawn(self, axis: Literal["x", "y"]) -> Values:
+        """The finite numbers along an axis, those of bands and intervals too."""
         drawn = [getattr(mark, axis) for mark in self.marks if isinstance(mark, Line | Points)]
         drawn += [mark.values for mark in self.marks if isinstance(mark, Intervals if axis == "x" else Bars)]
         banded = Intervals if axis == "x" else Line | Bars
         drawn += [edge for mark in self.marks if isinstance(mark, banded) for edge in (mark.low, mark.high) if edge is not None]
-        values = np.concatenate([*(np.asarray(one, float) for one in drawn), np.empty(0)])
-        values = values[np.isfinite(values) & (values > 0)]
-        return (float(values.min()), float(values.max())) if values.size else (1.0, 1.0)
+        values: Values = np.concatenate([*(np.asarray(one, float) for one in drawn), np.empty(0)])
+        return values[np.isfinite(values)]
 
     @property
     def name_range(self) -> tuple[float, float]:

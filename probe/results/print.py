@@ -16,7 +16,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure as Drawing
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MultipleLocator, NullFormatter, NullLocator
 
 from ..errors import unknown_name
 from ..files import write_bytes
@@ -131,6 +131,8 @@ def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Se
         axes.plot(np.cos(angle), np.sin(angle), color=REFERENCE, linewidth=0.6, zorder=0)
     if panel.level is not None:
         _draw_level(axes, panel, *panel.level)
+    if panel.counts:
+        axes.xaxis.set_major_locator(MultipleLocator(1))
     if panel.x_log:
         axes.set_xscale("log")
         _set_log_ticks(axes.xaxis, panel.log_ticks("x"))
@@ -237,8 +239,8 @@ def _draw_level(axes: Axes, panel: Panel, value: float, name: str) -> None:
     else:
         axes.axhline(value, **style)
         corner = freest_corner(panel)
-        where = {"ha": corner.horizontal, "va": corner.vertical}
-        axes.annotate(for_matplotlib(name), (corner.x, value), xycoords=("axes fraction", "data"), **where, **text)
+        text |= {"ha": corner.horizontal, "va": corner.vertical}
+        axes.annotate(for_matplotlib(name), (corner.x, value), xycoords=("axes fraction", "data"), **text)
 
 
 def _stepped(steps: tuple[int, int] | None) -> dict[str, Any]:

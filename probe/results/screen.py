@@ -127,7 +127,7 @@ def _scale(panel: Panel, axis: Literal["x", "y"]) -> dict[str, Any]:
     """
     log, limits = (panel.x_log, panel.x_range) if axis == "x" else (panel.y_log, panel.y_range)
     if not log:
-        return {"range": limits}
+        return {"range": limits, **({"dtick": 1} if axis == "x" and panel.counts else {})}
     scale = {"type": "log", "range": None if limits is None else [math.log10(limit) for limit in limits]}
     decades, ticks = panel.decades(axis), panel.log_ticks(axis)
     if ticks is None:
@@ -161,6 +161,7 @@ def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:
         "tickmode": "array",
         "tickvals": list(range(0, len(names), step)),
         "ticktext": [for_plotly(name) for name in names[::step]],
+        "autotickangles": [0, -30, -90],  # a name that is turned ends below its tick, and not under the next panel or colour bar
     }
 
 

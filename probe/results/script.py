@@ -41,7 +41,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MultipleLocator, NullFormatter, NullLocator
 
 HERE = Path(__file__).resolve().parent
 DATA = pd.read_csv(HERE / "data.csv")
@@ -132,6 +132,8 @@ def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]
         yield f"axes.plot(np.cos(angle), np.sin(angle), color={REFERENCE!r}, linewidth=0.6, zorder=0)"
     if panel.level is not None:
         yield from _level(panel, *panel.level)
+    if panel.counts:
+        yield "axes.xaxis.set_major_locator(MultipleLocator(1))"
     if panel.x_log:
         yield from _log_axis("x", panel.log_ticks("x"))
     if panel.y_log:

@@ -156,6 +156,34 @@ def test_limits_of_a_logarithmic_axis_are_the_same_on_the_screen_and_in_print() 
     assert draw_for_print(figure).axes[0].get_ylim() == (0.1, 1000)
 
 
+def test_an_axis_shows_no_rounding() -> None:
+    """Spectral norms of 1 and 1 + 2e-16 once filled a panel, which had no number beside its axis."""
+    x, norms = np.arange(3.0), np.array([1.0, 1 + 2.3e-16, 1 - 1.2e-16])
+    level = (1.0, "no growth")
+    for panel, axis in (
+        (Panel([Line(x, norms)], "", "norm", level=level), "y"),
+        (Panel([Line(x, x / x.max(), low=norms, high=norms)], "", "norm"), None),
+        (Panel([Intervals(["a", "b", "c"], norms, "", norms, norms)], "radius", "", level=level), "x"),
+        (Panel([Bars(["a", "b", "c"], norms)], "", "radius"), "y"),
+    ):
+        for own in ("x", "y"):
+            wanted = pytest.approx((0.9, 1.1)) if own == axis else None
+            assert getattr(panel, f"{own}_range") == wanted
+    assert Panel([Line(x, 0 * x)], "", "").y_range is None and Panel([Line(x, norms)], "", "", y_range=(0, 2)).y_range == (0, 2)
+
+
+def test_whole_numbers_along_an_axis_have_no_tick_between_them() -> None:
+    """There is nothing between one state and two."""
+    y = np.array([0.5, 1.0])
+    figure = Figure("", [Panel([Line(np.array([1, 2]), y)], "states", "y"), Panel([Line(np.array([1, 2.5]), y)], "x", "y")])
+    screen, sheet = draw_on_screen(figure).layout, draw_for_print(figure)
+    sheet.draw_without_rendering()
+    assert (screen.xaxis.dtick, screen.xaxis2.dtick) == (1, None)
+    steps = [np.diff(axes.get_xticks()) for axes in sheet.axes]
+    assert set(steps[0]) == {1.0} and 1.0 not in set(steps[1])
+    assert script_of(figure, "neurips").count("MultipleLocator(1)") == 1
+
+
 def test_diverging_colours_are_symmetric_about_zero() -> None:
     screen = draw_on_screen(example_figure())
     heat = next(trace for trace in screen.data if trace.type == "heatmap")

@@ -40,5 +40,6 @@ class Expressivity(Result, kind="expressivity"):
             square = own.pivot(index="group", columns="householders", values="accuracy").loc[list(dict.fromkeys(own["group"]))]
             columns = [f"{count} reflections" for count in square.columns]
             title = f"eigenvalues in [{-1 if beta == 2 else 0}, 1]"
-            panels.append(Panel([Heatmap(square.to_numpy(), list(square.index), columns, "accuracy")], "", "", title))
+            heat = Heatmap(square.to_numpy(), list(square.index), columns, "accuracy", limits=(0.0, 1.0))
+            panels.append(Panel([heat], "", "", title))
         return Figure(self.title, panels, alt=f"Accuracy of hand-built delta rules on word problems. {self.summary()}")

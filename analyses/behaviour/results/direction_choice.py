@@ -41,10 +41,11 @@ class DirectionChoice(Result, kind="direction_choice"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        panels = []
+        panels, reach = [], float(self.table["ratio"].abs().max()) or 1.0
         for (place, name), own in self.table.groupby(["place", "direction"], sort=False):
             hooks, methods = list(dict.fromkeys(own["hook"])), list(dict.fromkeys(own["method"]))
             grid = own.pivot(index="method", columns="hook", values="ratio").loc[methods, hooks]
-            heat = Heatmap(grid.to_numpy(), methods, [short_hook(hook) for hook in hooks], "effect / random", diverging=True)
+            columns = [short_hook(hook) for hook in hooks]
+            heat = Heatmap(grid.to_numpy(), methods, columns, "effect / random", diverging=True, limits=(-reach, reach))
             panels.append(Panel([heat], "", "", f"{place}: {str(name).replace('_', ' ')}"))
         return Figure(self.title, panels, columns=2, alt=f"Candidates for steering. {self.summary()}")

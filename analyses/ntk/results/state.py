@@ -31,11 +31,12 @@ class StateTangent(Result, kind="state_tangent"):
         return "\n".join(lines)
 
     def specification(self) -> Figure:
-        panels = []
+        panels, limits = [], (float(self.table["coupling"].min()), float(self.table["coupling"].max()))
         for layer, own in self.table.groupby("layer"):
             square = own.pivot(index="position", columns="other", values="coupling")
             names = [str(position) for position in square.index]
-            panels.append(Panel([Heatmap(square.to_numpy(), names, names, "coupling")], "token", "token", f"Layer {layer}"))
+            heat = Heatmap(square.to_numpy(), names, names, "coupling", limits=limits)
+            panels.append(Panel([heat], "token", "token", f"Layer {layer}"))
             size = own[own["position"] == own["other"]]
             line = Line(size["position"].to_numpy(), size["kernel"].to_numpy(), f"layer {layer}", markers=True)
             panels.append(Panel([line], "token", "kernel of the state with itself", f"Size, layer {layer}"))

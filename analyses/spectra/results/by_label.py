@@ -15,6 +15,7 @@ from .transition_measures import ROUNDING
 
 SHOWN = 400  # eigenvalues of a class in a figure
 COLOURED = len(SERIES)  # classes in the complex plane: no two share a colour
+ANGLES = (-0.1, np.pi + 0.1)  # on one range, so that heads compare
 CLASSES = 24  # classes by name
 
 
@@ -91,7 +92,8 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
                 cloud = cloud.sample(min(len(cloud), SHOWN), random_state=0)
                 clouds.append(Points(cloud["real"].to_numpy(), cloud["imaginary"].to_numpy(), f"{label} {value}"))
             panels.append(Panel(clouds, "real part", "imaginary part", title, equal=True, unit_circle=True))
-            panels.append(Panel([_turns(rows, label, classes)], "largest angle of a token (rad)", "", title))
+            turns = [_turns(rows, label, classes)]
+            panels.append(Panel(turns, "largest angle of a token (rad)", "", title, x_range=ANGLES, bounds=(0.0, np.pi)))
         return Figure(
             self.title,
             panels,
