@@ -15,5 +15,6 @@ class ZambaAdapter(RefusedFamily, kind="zamba"):
 class ShortConvolutionAdapter(RefusedFamily, kind="short_convolution"):
     """A gated convolution over the last tokens."""
 
-    title, checkpoints, modules = "gated short convolution", ("LFM2",), ("Lfm2ShortConv", "Lfm2MoeShortConv")
+    title, checkpoints = "gated short convolution", ("LFM2", "LFM3")
+    modules = ("Lfm2ShortConv", "Lfm2MoeShortConv", "Lfm3ShortConv")
     refused = "it keeps the last inputs of a convolution, and no state that a transition moves"
