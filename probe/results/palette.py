@@ -20,6 +20,11 @@ def color(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
+def on_dark(tint: str) -> str:
+    """The colour as it is drawn on a dark ground, where black is white."""
+    return "#FFFFFF" if tint == "#000000" else tint
+
+
 def ink_on(red: int, green: int, blue: int) -> str:
     """Choose black or white, whichever is read more easily on a colour (0 to 255 each): it is at least 4.5 times as light or as
     dark, by the relative luminance of WCAG 2.

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
 from .level_name import freest_corner
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, whole_numbers
+from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, whole_numbers
 from .text import for_plotly, visible
 from .thinning import thinned
 
@@ -38,6 +38,8 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
     titles = _titles(figure.panels, columns, spacing, width)
     drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, vertical_spacing=0.3 / rows)
     series, shown = figure.series, set[str]()
+    if dark:
+        series = {label: own._replace(color=on_dark(own.color)) for label, own in series.items()}
     for index, panel in enumerate(figure.panels):
         row, column = index // columns + 1, index % columns + 1
         _draw_panel(drawn, panel, row, column, width / columns, series, shown)

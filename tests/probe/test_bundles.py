@@ -83,6 +83,7 @@ def test_text_in_a_script_is_a_string(text: str) -> None:
         "Path",
         "Figure",
         "LogLocator",
+        "MultipleLocator",
         "NullFormatter",
         "BoundaryNorm",
     }

@@ -380,6 +380,16 @@ def test_a_legend_stands_on_the_page(style: str) -> None:
     assert box.x0 > -0.5 and box.x1 < sheet.bbox.width + 0.5
 
 
+def test_no_series_is_as_dark_as_the_ground_that_it_is_drawn_on() -> None:
+    """The seventh of a figure was black in the dark theme too, and could not be seen."""
+    x = np.arange(3.0)
+    figure = Figure("", [Panel([Line(x, x + place, f"{place}", low=x, high=x + place) for place in range(len(SERIES))], "", "")])
+    for dark in (False, True):
+        curves = [trace for trace in draw_on_screen(figure, dark=dark).data if trace.name is not None]
+        shades = [np.dot(to_rgb(trace.line.color), (0.21, 0.72, 0.07)) for trace in curves]
+        assert len(set(shades)) == len(SERIES) and (min(shades) > 0.2 if dark else max(shades) < 0.8)
+
+
 def test_a_reference_has_one_colour_wherever_it_is_drawn() -> None:
     """Its line, its band and the intervals of its name are grey; one of several has the colour of what it stands beside."""
     x = np.arange(3.0)
