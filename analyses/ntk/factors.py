@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 
 LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
-GATHERED = 2**22  # numbers of gradients that are gathered from several outputs
-BLOCKS = 4  # of rows of a symmetric matrix: 10 of 16 parts are computed
+BLOCK = 64  # samples at least in a block of a symmetric matrix: thinner products take longer than the half that they save
 AT_ONCE = 32  # columns: so many directions in the parameters are held
 
 
@@ -66,6 +65,11 @@ class Factor(ABC):
 
     @property
     @abstractmethod
+    def numbers(self) -> int:
+        """How many numbers are held."""
+
+    @property
+    @abstractmethod
     def device(self) -> torch.device:
         """The device of the rows."""
 
@@ -79,6 +83,10 @@ class Dense(Factor):
     @property
     def samples(self) -> int:
         return len(self.rows)
+
+    @property
+    def numbers(self) -> int:
+        return self.rows.numel()
 
     @property
     def device(self) -> torch.device:
@@ -115,6 +123,10 @@ class Outer(Factor):
     @property
     def samples(self) -> int:
         return len(self.left)
+
+    @property
+    def numbers(self) -> int:
+        return self.left.numel() + self.right.numel()
 
     @property
     def device(self) -> torch.device:
@@ -162,11 +174,11 @@ class Outer(Factor):
 
     def alive(self) -> Outer:
         """The same without the positions at which one side is zero in every sample."""
-        if all(bool((side[..., 0] != 0).any(0).all()) for side in (self.left, self.right)):
-            return self  # one channel says it of most
-        kept = (self.left != 0).any(-1).any(0) & (self.right != 0).any(-1).any(0)
-        if bool(kept.all()):
+        unsure = [side for side in (self.left, self.right) if not bool(side[0, :, 0].all())]  # one channel of one says it of most
+        dead = [~side.any(-1).any(0) for side in unsure]
+        if not any(bool(own.any()) for own in dead):
             return self
+        kept = ~torch.stack(dead).any(0)
         shorter = None if self.shorter is None else (self.shorter[0][:, kept], self.shorter[1][:, kept])
         return Outer(self.left[:, kept], self.right[:, kept], shorter)
 
@@ -186,6 +198,10 @@ class Scattered(Factor):
     @property
     def samples(self) -> int:
         return len(self.ids)
+
+    @property
+    def numbers(self) -> int:
+        return self.ids.numel() + self.gradient.numel()
 
     @property
     def device(self) -> torch.device:
@@ -236,9 +252,11 @@ def together(factors: Sequence[Factor]) -> Factor:
 def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
     """Rows of several outputs, one factor each, as factors whose inner products add up to the sum of theirs.
 
-    Outer products that share a side, as those of one matrix share what was multiplied, stand side by side along the other: the
-    products of the shared side, or the copy of its rows, are then had once for all outputs.
+    Rows stand one after another. Outer products that share a side, as those of one matrix share what was multiplied, stand side
+    by side along the other: the products of the shared side, or the copy of its rows, are then had once for all outputs.
     """
+    if len(factors) > 1 and all(isinstance(factor, Dense) for factor in factors):
+        return [Dense(torch.cat([factor.dense() for factor in factors], 1))]
     outer = [factor for factor in factors if isinstance(factor, Outer)]
     if len(outer) == len(factors) > 1:
         short = outer[0].shorter
@@ -261,12 +279,19 @@ def coordinates(vectors: Tensor) -> Tensor | None:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are one part of one memory."""
-    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
+    """Whether two tensors are one part of one memory, or copies of it, as those of the positions that are alive."""
+    if one.shape != other.shape:
+        return False
+    return (one.data_ptr() == other.data_ptr() and one.stride() == other.stride()) or torch.equal(one, other)
 
 
 def _kind(factor: Factor) -> str:
     return type(factor).__name__
+
+
+def alive(factor: Factor) -> Factor:
+    """The same without positions at which nothing arrives, where it has positions."""
+    return factor.alive() if isinstance(factor, Outer) else factor
 
 
 def inner(first: Factor, second: Factor) -> Tensor:
@@ -332,7 +357,7 @@ def _blocks(product: Callable[[slice, slice], Tensor], first: Factor, second: Fa
     most: rows of the matrix at a time.
     """
     n, m, same = first.samples, second.samples, first is second
-    step = min(most or n, -(-n // BLOCKS) if same else n)
+    step = min(most or n, max(BLOCK, -(-n // 4)) if same else n)  # 10 of 16 parts are computed
     if step == n:
         return product(slice(n), slice(m))
     found = torch.empty(n, m, dtype=torch.float64, device=first.device)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from .factors import GATHERED, Dense, Factor, inner, inner_of_all, side_by_side
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from .factors import Dense, Factor, Outer, alive, inner, inner_of_all, side_by_side
 from .jacobian import Jacobian, Route
 from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
+
+SMALL = 2**17  # numbers of gradients that wait for those of other outputs
+GATHERED = 2**22  # numbers that wait in all
 
 
 def structured_kernel(task: KernelTask) -> EngineResult:
@@ -27,40 +34,62 @@ def structured_kernel(task: KernelTask) -> EngineResult:
 
 
 def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
-    """As many outputs together as have little to be gathered; of large tiles one, and then a parameter after another."""
-    indices = task.indices(one.values.shape[1])
-    at_once = max(1, GATHERED // max(1, sum(use.size for side in {one, other} for use in side.uses)))
-    for start in range(0, len(indices), at_once):
-        few = indices[start : start + at_once]
-        its = None if other is one else _of_few(other, few)
-        if its is None and len(few) == 1:
-            for name, factor in one.rows(few[0]):
-                sums.add(name, rows, columns, inner(factor, factor))
-        else:
-            for name, own in _of_few(one, few).items():
-                for left, right in _pairs(own, own if its is None else its.get(name, {})):
-                    sums.add(name, rows, columns, inner(left, right))
-        task.advance(start + len(few), len(indices))
+    """The trace: output by output and parameter by parameter. What is small waits for the other outputs'."""
+    indices, waiting = task.indices(one.values.shape[1]), _Waiting()
+    for done, index in enumerate(indices):
+        its = None if other is one else dict(other.rows(index))
+        for name, own in one.rows(index):
+            if its is not None and name not in its:
+                continue
+            left = alive(own)
+            pair = (left, left if its is None else alive(its[name]))
+            if not waiting.take(name, *pair):
+                sums.add(name, rows, columns, inner(*pair))
+        if waiting.held > GATHERED or done + 1 == len(indices):
+            for name, block in waiting.products():
+                sums.add(name, rows, columns, block)
+        task.advance(done + 1, len(indices))
 
 
-def _of_few(side: Jacobian, indices: list[int]) -> dict[str, dict[int, Factor]]:
-    """What each of some outputs says of each parameter, by the output's index."""
-    found: dict[str, dict[int, Factor]] = {}
-    for index in indices:
-        for name, factor in side.rows(index):
-            found.setdefault(name, {})[index] = factor
-    return found
+class _Waiting:
+    """Factors of both sides that wait for those of other outputs, to be multiplied together.
+
+    held: the numbers that they take.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._pairs: dict[str, list[tuple[Factor, Factor]]] = {}
+
+    def take(self, name: str, one: Factor, other: Factor) -> bool:
+        """Keep a pair if it is small; False where it is not."""
+        size = one.numbers + (0 if other is one else other.numbers)
+        if size > SMALL:
+            return False
+        self._pairs.setdefault(name, []).append((one, other))
+        self.held += size
+        return True
+
+    def products(self) -> Iterator[tuple[str, Tensor]]:
+        """The kernel [N, M] of each parameter over the outputs that waited, which are let go."""
+        for name, pairs in self._pairs.items():
+            for one, other in together_by_pairs(pairs):
+                yield name, inner(one, other)
+        self.held, self._pairs = 0, {}
 
 
-def _pairs(one: dict[int, Factor], other: dict[int, Factor]) -> list[tuple[Factor, Factor]]:
-    """Factors of both sides whose inner products add up to the trace over the outputs that both have."""
-    if one is other:
-        return [(own, own) for own in side_by_side(list(one.values()))]
-    both = [index for index in one if index in other]
-    left, right = side_by_side([one[index] for index in both]), side_by_side([other[index] for index in both])
-    if len(left) != len(right):
-        left, right = [one[index] for index in both], [other[index] for index in both]
-    return list(zip(left, right, strict=True))
+def together_by_pairs(pairs: list[tuple[Factor, Factor]]) -> list[tuple[Factor, Factor]]:
+    """Pairs of fewer factors whose inner products add up to the same."""
+    left = side_by_side([one for one, _ in pairs])
+    if all(one is other for one, other in pairs):
+        return [(own, own) for own in left]
+    right = side_by_side([other for _, other in pairs])
+    return list(zip(left, right, strict=True)) if list(map(_form, left)) == list(map(_form, right)) else pairs
+
+
+def _form(factor: Factor) -> tuple[type[Factor], tuple[int, int] | None]:
+    """What two factors have alike whose rows hold the same numbers in the same order."""
+    return type(factor), factor.sizes if isinstance(factor, Outer) else None
 
 
 def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:

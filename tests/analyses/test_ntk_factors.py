@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from statescope import empirical_ntk
 from statescope.analyses.ntk import factors as kept
+from statescope.analyses.ntk import structured
 from statescope.analyses.ntk.factors import (
     Dense,
+    Factor,
     Outer,
     Scattered,
     coordinates,
@@ -58,6 +60,7 @@ def test_the_route_changes_at_the_crossover(left: int, right: int) -> None:
 def test_positions_where_nothing_arrives_are_left_out() -> None:
     own = outer(3, 6, 4, 5)
     own.left[:, [0, 2, 3]] = 0
+    own.left[0, 1] = own.right[:, 4, 0] = 0  # what one sample alone, and one channel, would take for dead
     assert own.alive().tokens == 3
     close(inner(own, own), own.dense() @ own.dense().mT)
 
@@ -95,9 +98,49 @@ def test_outputs_that_share_what_was_multiplied_are_multiplied_together(tokens: 
         (merged,) = side_by_side(factors)
         close(inner(merged, merged), exact)
     copied = [Outer(factor.left.clone(), factor.right) for factor in first]
-    assert side_by_side(copied) == copied
+    (merged,) = side_by_side(copied)
+    close(inner(merged, merged), exact)
+    others = [Outer(factor.left + index, factor.right) for index, factor in enumerate(first)]
+    assert side_by_side(others) == others
     summed = Outer(first[0].left, torch.stack([factor.right for factor in first]).sum(0))
     assert (inner(summed, summed) - exact).norm() > 0.1 * exact.norm()
+
+
+def test_small_gradients_wait_for_those_of_other_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one position, biases and gains are multiplied once for all outputs, and once in a while where many wait."""
+    model, x, y = Passes(), torch.randn(5, 9, 3), torch.randn(4, 9, 3)
+    products = list[int]()
+
+    def counted(one: Factor, other: Factor) -> Tensor:
+        products.append(1)
+        return inner(one, other)
+
+    monkeypatch.setattr(structured, "inner", counted)
+    for wait, times in ((2**22, 1), (0, 2)):  # of two outputs, whose kernels have six parameters
+        monkeypatch.setattr(structured, "GATHERED", wait)
+        for columns in (None, y):
+            products.clear()
+            close(empirical_ntk(model, x, columns), empirical_ntk(model, x, columns, method="jacobian"))
+            assert len(products) == 6 * times
+    products.clear()
+    monkeypatch.setattr(structured, "SMALL", 0)
+    close(empirical_ntk(model, x, y), empirical_ntk(model, x, y, method="jacobian"))
+    assert len(products) == 6 * 2
+
+
+def test_outputs_stand_side_by_side_only_where_both_sets_agree_on_how() -> None:
+    """In one set of samples all outputs have one gradient, in the other they do not."""
+    one, other = outer(3, 2, 4, 5), outer(6, 2, 4, 5)
+    equal = [Outer(one.left, one.right.clone()) for _ in range(2)]
+    apart = [Outer(outer(6, 2, 4, 5).left, other.right) for _ in range(2)]
+    pairs: list[tuple[Factor, Factor]] = list(zip(equal, apart, strict=True))
+    exact = torch.stack([left.dense() @ right.dense().mT for left, right in pairs]).sum(0)
+    close(torch.stack([inner(left, right) for left, right in structured.together_by_pairs(pairs)]).sum(0), exact)
+    assert [own.sizes for own in side_by_side(equal)] == [(4, 10)]
+    assert [own.sizes for own in side_by_side(apart)] == [(8, 5)]
+    rows: list[tuple[Factor, Factor]] = [(Dense(left.dense()), Dense(right.dense())) for left, right in pairs]
+    ((merged, its),) = structured.together_by_pairs(rows)
+    close(inner(merged, its), exact)
 
 
 def test_vectors_of_which_few_differ_are_multiplied_by_their_coordinates() -> None:
