@@ -67,6 +67,7 @@ class NotEmpty:
 
 Count = Annotated[int, Range(least=1)]
 Natural = Annotated[int, Range(least=0)]
+Folds = Annotated[int, Range(least=2)]  # of a cross-validation: one would leave nothing to fit
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(0, 1)]

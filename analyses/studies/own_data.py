@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ...probe.captures.collect import capture
-from ...probe.configuration import BadSettingError, Count
+from ...probe.configuration import BadSettingError, Count, Folds
 from ...probe.errors import unknown_name
 from ...probe.estimators.estimator import Estimator
 from ...probe.estimators.probe_sweep import ProbeSweep
@@ -45,7 +45,7 @@ class OwnDataStudy(Study, kind="own-data"):
     """These activations are probed; a star stands for all layers."""
     estimator: Estimator = Ridge()
     """This is fitted at each hook, with its penalties."""
-    folds: Count = 5
+    folds: Folds = 5
     """The cross-validation has this many folds, which hold whole groups."""
     batch_size: Count = 32
     """At most this many sequences run through the model together."""

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ...kernels.shown import with_shapes
+from ..captures.capture import labelled
 from ..captures.stored import CHUNK, Features, subset
 from ..configuration import Configuration
+from ..errors import CannotFitError
 from ..plugins import Kinds
 from ..statistics.groups import sources_of
 from ..statistics.metrics import Metric
-from .standardisation import real
+from .standardisation import of_width, real
 
 K = TypeVar("K", bound=Hashable)
 
@@ -100,6 +102,7 @@ class LinearProbe(ScoredProbe):
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute W x + b for features [n, D]: [n, C], a score of each class, or [n, 1] for a number."""
+        of_width(features, self.weights.shape[1])
         return real(features).to(self.weights) @ self.weights.T + self.intercepts
 
     def log_probabilities(self, features: Tensor) -> Tensor | None:
@@ -128,7 +131,17 @@ class Estimator(Configuration, Kinds, family="estimator"):
         """
 
     def fit(self, features: Tensor, target: Tensor, groups: Tensor | None = None) -> Probe:
-        """Fit a probe to one target [N]; groups: see `fit_many`, each sample a source of its own when None."""
+        """Fit a probe to one target [N]; groups: see `fit_many`, each sample a source of its own when None.
+
+        Raises ValueError for a target of another shape and for samples without one (-100, or nan), CannotFitError for a target
+        that is the same for all samples; otherwise as `fit_many`.
+        """
+        if features.ndim != 2 or target.shape != (len(features),):
+            raise ValueError(f"features are [N, D] and a target is [N]; got {tuple(features.shape)} and {tuple(target.shape)}")
+        if not bool(labelled(target).all()):
+            raise ValueError("the target has samples without a label (-100, or nan); leave them out")
+        if (flaw := self.metric.flaw(target)) is not None:
+            raise CannotFitError(f"{self.kind} cannot be fitted to a target of {flaw}")
         return self.fit_many(features, {"target": target}, sources_of(groups, len(features)))["target"]
 
     def fit_linear(self, features: Tensor, target: Tensor, groups: Tensor | None = None) -> LinearProbe:

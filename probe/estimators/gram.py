@@ -95,8 +95,8 @@ class Centred:
             scale = self.scale_of(whole.square().mean(0))
             whole /= scale
             values, vectors = torch.linalg.eigh(whole @ whole.T)
-            held = values > 1e-12 * values[-1]
-            values, axes = values[held], whole.T @ (vectors[:, held] / values[held].sqrt())
+            held = values >= 1e-12 * values[-1]  # all of them, and axes of length 0, where nothing varies
+            values, axes = values[held], whole.T @ (vectors[:, held] / values[held].clamp(min=1e-300).sqrt())
         self.variances, self.transform = values.clamp(min=0) / count, axes / scale[:, None]
 
     def scale_of(self, variances: Tensor) -> Tensor:

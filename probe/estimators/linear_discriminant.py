@@ -57,7 +57,8 @@ class LinearDiscriminant(Classifier, PathEstimator, kind="linear_discriminant"):
         unit = torch.maximum(within, least) / turning.features.shape[1]
         found: list[Probe] = []
         for penalty in self.penalties:
-            solved = _solve((1 - penalty) * variances + penalty * unit, (1 - penalty) ** 0.5 * between, rows)
+            floor = (penalty * unit).clamp(min=1e-12 * variances.max())  # what is left of the others is rounding below this
+            solved = _solve((1 - penalty) * variances + floor, (1 - penalty) ** 0.5 * between, rows)
             weights = solved if axes is None else solved @ axes.T
             offsets = (0 if self.balanced else shares.log()) - (weights * means).sum(1) / 2
             raw, intercepts = turning.on_activations(weights.T, offsets)

@@ -15,7 +15,7 @@ from ..statistics.metrics import Metric
 from .estimator import Estimator, K, LinearProbe, Probe
 from .gram import square
 from .logistic import Logistic
-from .standardisation import Standardisation, real
+from .standardisation import Standardisation, of_width, real
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,15 @@ class ComponentProbe(Probe):
 
 
 def leading_axes(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The mean [D] of features [N, D], and the axes [D, count] along which they, standardised, vary most: (x - mean) axes."""
+    """The mean [D] of features [N, D], and the axes [D, count] along which they, standardised, vary most: (x - mean) axes.
+
+    There are fewer where they vary along fewer, and one of length 0 where they do not vary.
+    """
     standard = Standardisation.of(features)
     z = standard(features)
     samples, size = z.shape
+    if not bool(z.any()):
+        return standard.mean, standard.mean.new_zeros(size, 1)
     if size <= samples:
         axes = _largest(square(z), count)[1]
     else:
@@ -96,6 +101,7 @@ def _largest(gram: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _components(features: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
     """(x - mean) axes, in float64 where the features are and else in float32."""
+    of_width(features, len(mean))
     precise = torch.promote_types(features.dtype, torch.float32)
     return (real(features).to(precise) - mean.to(precise)) @ axes.to(precise)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..captures.stored import subset
-from ..configuration import Count, Natural, NotEmpty, Positive
+from ..configuration import Folds, Natural, NotEmpty, Positive
 from ..statistics.groups import group_folds
 from .estimator import Estimator, K, Probe, predicted
 
@@ -22,7 +22,7 @@ class PenalisedEstimator(Estimator):
 
     penalties: Annotated[tuple[Positive, ...], NotEmpty()] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Grouped cross-validation on the training samples chooses among these; each is relative to the number of samples."""
-    folds: Count = 4
+    folds: Folds = 4
     """The cross-validation that chooses the penalty has this many folds, and needs at least as many groups."""
     seed: Natural = 0
     """This seed decides the order in which groups are put into folds, and whatever else a fit draws."""

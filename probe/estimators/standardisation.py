@@ -32,7 +32,8 @@ class Standardisation:
         return cls(mean, scale_of((wide - mean).square().mean(0), mean, _precise(features)))
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Standardise features [n, D]: in float64 where they are, else in float32."""
+        """Standardise features [n, D]: in float64 where they are, else in float32. Raises ValueError for another D."""
+        of_width(features, len(self.mean))
         precise = _precise(features)
         return (real(features).to(precise) - self.mean.to(precise)) / self.scale.to(precise)
 
@@ -63,6 +64,13 @@ def finite_features(features: Tensor) -> Tensor:
     wide = real(features).double()
     finite_mean(wide.mean(0))
     return wide
+
+
+def of_width(features: Tensor, width: int) -> Tensor:
+    """Give features [..., D] back. Raises ValueError where D is not `width`: one feature would be spread over all."""
+    if features.shape[-1:] != (width,):
+        raise ValueError(f"features are {tuple(features.shape)}; this probe reads [n, {width}]")
+    return features
 
 
 def real(features: Tensor) -> Tensor:

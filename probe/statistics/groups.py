@@ -26,7 +26,9 @@ def sources_of(groups: Tensor | None, count: int) -> Tensor:
 
 
 def group_folds(groups: Tensor, folds: int, seed: int) -> list[Tensor]:
-    """Masks [N] of the held-out samples of each fold. Raises CannotFitError for fewer groups than folds."""
+    """Masks [N] of the held-out samples of each fold. Raises CannotFitError for fewer than 2 folds, or groups than folds."""
+    if folds < 2:
+        raise CannotFitError(f"cross-validation needs 2 folds at least, got {folds}: what one leaves is no sample to fit")
     unique, index = groups.unique(return_inverse=True)
     if len(unique) < folds:
         raise CannotFitError(f"grouped cross-validation with {folds} folds needs as many groups, got {len(unique)}")
