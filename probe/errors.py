@@ -38,6 +38,14 @@ class CannotFitError(StatescopeError, ValueError):
     """These samples cannot be fitted, such as fewer groups than folds; the text says why."""
 
 
+def other_version(found: object, newest: int) -> str:
+    """What to say of a file whose schema version is not one that is read here; `newest` is the newest that is."""
+    if type(found) is int and found > newest:
+        return f"schema version {found} is of a newer statescope, and this one reads {newest}: update statescope to read it"
+    shown = f"{found:.40}" if isinstance(found, str) else found if type(found) is int else "missing"
+    return f"schema version {shown}, this program reads {newest}"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error to raise for an unknown `name` of a `kind` ("mixer", "hook", "field", ...)."""
     names = list(known)

@@ -186,8 +186,8 @@ class Result(Kinds, family="result"):
         Raises DamagedResultError naming the file if it is missing, cut short or altered; UnknownResultError if no class of
         its kind is known here; TypeError if it holds another kind of result than `cls`.
         """
+        header, table = read_stored(path)
         try:
-            header, table = read_stored(path)
             frame = table.to_pandas()
         except (pa.ArrowException, ValueError) as error:
             raise DamagedResultError(f"{path} cannot be read as a result: {error}") from error

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from ..errors import StatescopeError
+from ..errors import StatescopeError, other_version
 from ..files import check_regular
 
 SCHEMA_VERSION = 1
+MOST_ENTRIES = 2**28  # of a table, 2 GiB of numbers: a few bytes of a file can stand for more rows than any memory holds
 _METADATA = b"statescope"
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, RecursionError)
 
@@ -41,7 +42,7 @@ class Header:
         if not isinstance(plain, dict):
             raise ValueError("its header is no table of names")
         if plain.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"schema version {plain.get('schema_version')!r}, this program reads {SCHEMA_VERSION}")
+            raise ValueError(other_version(plain.get("schema_version"), SCHEMA_VERSION))
         kind, module, about = plain.get("kind"), plain.get("module", ""), plain.get("about", {})
         if not isinstance(kind, str) or not isinstance(module, str) or not isinstance(about, dict):
             raise ValueError("its header needs kind (text), module (text) and about (a table)")
@@ -55,10 +56,17 @@ def with_header(table: pa.Table, header: Mapping[str, Any]) -> pa.Table:
 
 
 def read_stored(path: str | Path) -> tuple[Header, pa.Table]:
-    """The header and the table of a result file. Raises DamagedResultError naming the file for what is no result."""
+    """The header and the table of a result file. Raises DamagedResultError naming the file for what is no result, or too large
+    for one.
+    """
     try:
         check_regular(path)
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:  # `read_table` imports pandas
+            rows, columns = file.metadata.num_rows, file.metadata.num_columns
+            if rows * columns > MOST_ENTRIES:
+                raise ValueError(
+                    f"it has {rows:,} rows of {columns} columns; no result of more than {MOST_ENTRIES:,} entries is read"
+                )
             table = file.read()
         return Header.read(table.schema), table.replace_schema_metadata(None)
     except _UNREADABLE as error:

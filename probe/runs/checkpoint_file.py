@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..checkpoint_folder import not_finite
+from ..errors import other_version
 from ..files import DamagedFileError, check_regular
 from ..tensor_file import UNREADABLE, described, write_tensors
 
@@ -105,8 +106,10 @@ def _reading(path: Path) -> Iterator[Any]:
 def _header(file: Any) -> dict[str, Any]:
     plain = described(file, KEY)
     step, version = (plain.get("step"), plain.get("format")) if isinstance(plain, dict) else (None, None)
-    if type(step) is not int or step < 0 or type(version) is not int or version != FORMAT:
+    if type(step) is not int or step < 0 or type(version) is not int:
         raise ValueError("it has no header of ours")
+    if version != FORMAT:
+        raise ValueError(other_version(version, FORMAT))
     return dict(plain)
 
 

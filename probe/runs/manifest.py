@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..configuration import Configuration, Count, Natural, from_plain
-from ..errors import StatescopeError
+from ..errors import StatescopeError, other_version
 from ..files import DamagedFileError, read_json, sha256, write_text
 
 SCHEMA_VERSION = 3
@@ -153,8 +153,7 @@ class Manifest(Configuration):
             raise DamagedRunError(str(error)) from error
         found = plain.get("schema_version") if isinstance(plain, dict) else None
         if isinstance(plain, dict) and found not in READABLE:
-            shown = f"{found:.40}" if isinstance(found, str) else found if isinstance(found, int) else "missing"
-            raise DamagedRunError(f"{path} cannot be read: schema version {shown}, this program reads {SCHEMA_VERSION}")
+            raise DamagedRunError(f"{path} cannot be read: {other_version(found, SCHEMA_VERSION)}")
         try:
             return from_plain(cls, plain, path="manifest")
         except StatescopeError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -129,6 +130,27 @@ def test_the_kind_alone_decides_whatever_module_the_file_names(tmp_path: Path) -
 def test_an_odd_header_is_a_damaged_file_that_is_named(tmp_path: Path, header: object) -> None:
     path = _write(tmp_path / "odd.parquet", header)
     with pytest.raises(DamagedResultError, match=r"odd\.parquet cannot be read as a result"):
+        Result.load(path)
+
+
+def test_a_result_of_a_newer_version_says_to_update(tmp_path: Path) -> None:
+    path = _write(tmp_path / "new.parquet", {"schema_version": 2, "kind": "training_curve"})
+    with pytest.raises(
+        DamagedResultError, match="version 2 is of a newer statescope, and this one reads 1: update statescope"
+    ) as told:
+        Result.load(path)
+    assert str(told.value).count("cannot be read") == 1
+
+
+def test_a_small_file_that_stands_for_more_rows_than_a_memory_holds_is_refused(tmp_path: Path) -> None:
+    rows = 2**20  # a row group is the same few bytes again
+    group = pa.table({"step": pa.array(np.zeros(rows, dtype=np.int64))}).replace_schema_metadata({b"statescope": b"{}"})
+    path = tmp_path / "bomb.parquet"
+    with parquet.ParquetWriter(path, group.schema) as file:
+        for _ in range(2**8 + 1):
+            file.write_table(group)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(DamagedResultError, match=r"bomb\.parquet .* 269,484,032 rows of 1 columns; no result is read of more"):
         Result.load(path)
 
 

@@ -22,7 +22,7 @@ from statescope.probe.files import DiskFullError, UnwritableError
 from statescope.probe.runs.checkpoint import Checkpoints
 from statescope.probe.runs.checkpoint_file import Progress, save_checkpoint
 from statescope.probe.runs.ledger import Ledger
-from statescope.probe.runs.manifest import AlteredFileError
+from statescope.probe.runs.manifest import AlteredFileError, DamagedRunError
 from statescope.probe.runs.progress import RunWarning
 from statescope.probe.runs.run_folder import OtherRunError
 
@@ -102,6 +102,16 @@ def test_a_digest_is_computed_once_and_again_when_the_file_is_touched(tmp_path: 
     path.write_bytes(b"two")
     os.utime(path, ns=(times, times))  # of the same size and age: its change of status tells
     assert files.sha256(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_run_of_a_newer_version_says_to_update(run: Path) -> None:
+    plain = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(plain | {"schema_version": plain["schema_version"] + 1}))
+    with pytest.raises(DamagedRunError, match="is of a newer statescope, and this one reads .*: update statescope"):
+        Run(run)
+    (run / "manifest.json").write_text(json.dumps(plain | {"schema_version": 0}))
+    with pytest.raises(DamagedRunError, match="schema version 0, this program reads"):
+        Run(run)
 
 
 def test_a_run_of_the_first_schema_is_read_verified_and_gone_on_with(made: Path, run: Path) -> None:
