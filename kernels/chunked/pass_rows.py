@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import can_read_values
 from ..precision import outside_autocast
 from ..recurrence import Edit
 
@@ -150,9 +151,8 @@ class PassRows(torch.autograd.Function):
         d_query: Tensor | None = None
         d_scores: Tensor | None = None
         if d_output is not None:
-            d_query, d_scores = d_output @ starts.mT, d_output @ written.mT
-            d_starts = _sum(query.mT @ d_output, d_starts)
-            d_written = _sum(scores.mT @ d_output, d_written)
+            d_query, d_scores, of_starts, of_written = _read_out_adjoint(d_output, query, scores, starts, written)
+            d_starts, d_written = _sum(of_starts, d_starts), _sum(of_written, d_written)
         d_starts = torch.zeros_like(starts) if d_starts is None else d_starts
         d_written = torch.zeros_like(written) if d_written is None else d_written
         d_state = torch.zeros_like(starts[0]) if d_state is None else d_state
@@ -203,6 +203,36 @@ class PassRows(torch.autograd.Function):
             *(None, d_query, d_scores, d_key, d_key_weight, d_value, d_erase, d_decay, d_state),
             *(*d_weights, *d_reaches, *d_edits),
         )
+
+
+def _read_out_adjoint(d_output: Tensor, query: Tensor, scores: Tensor, starts: Tensor, written: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of o = query S + scores v' in query, scores, S and v'.
+
+    Outputs that are read at the last token alone send no gradient to the others, which are left out of all four products.
+    """
+    reached = _tokens_reached(d_output)
+    if reached is None:
+        return d_output @ starts.mT, d_output @ written.mT, query.mT @ d_output, scores.mT @ d_output
+    few, of_query, of_scores = (x.index_select(-2, reached) for x in (d_output, query, scores))
+    d_query, d_scores = few.new_zeros(query.shape), few.new_zeros(scores.shape)
+    d_query.index_copy_(-2, reached, few @ starts.mT)
+    d_scores.index_copy_(-2, reached, few @ written.mT)
+    return d_query, d_scores, of_query.mT @ few, of_scores.mT @ few
+
+
+def _tokens_reached(gradient: Tensor) -> Tensor | None:
+    """The places in a row at which a gradient [J, S, H, C, V] arrives in any of the rows; None where they are more than half.
+
+    None too where values may not steer: under vmap, where a second derivative is wanted, which is of what is zero too, and on a
+    device that would have to be waited for.
+    """
+    if gradient.device.type != "cpu" or torch.is_grad_enabled() or not can_read_values(gradient):
+        return None
+    most = gradient.shape[-2] // 2
+    if int(gradient[0, 0, 0, :, 0].count_nonzero()) > most:  # one channel of one row says it of most
+        return None
+    reached = gradient.any(-1).flatten(0, -2).any(0).nonzero()[:, 0]
+    return None if len(reached) > most else reached
 
 
 def _split_extras(plan: PassPlan, extras: Sequence[Tensor], decays: bool) -> tuple[Sequence[Tensor], ...]:

@@ -10,6 +10,7 @@ from recurrences import ONE_OF_EACH, RECURRENCES, sequences, span, unit
 from torch import Tensor
 
 from statescope import Edit
+from statescope.kernels.chunked import pass_rows
 
 B, T, H, K, V = 1, 7, 1, 3, 2
 
@@ -124,3 +125,35 @@ def test_a_wrong_gradient_is_rejected() -> None:
 
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(lambda state, *rest: call(Halved.apply(state), *rest), arguments)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_gradient_of_few_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adjoint of outputs that are read at the last token, in rows of 4 of which the last is full, leaves the others out."""
+    recurrence, given = RECURRENCES[name], list[bool]()
+    tokens_reached = pass_rows._tokens_reached
+
+    def seen(gradient: Tensor) -> Tensor | None:
+        reached = tokens_reached(gradient)
+        given.append(reached is not None)
+        return reached
+
+    monkeypatch.setattr(pass_rows, "_tokens_reached", seen)
+    inputs = recurrence.make(2, 8, 2, 4, 3, torch.float64, 2)
+    leaves = [x.requires_grad_() for x in inputs.values() if x.is_floating_point()]
+
+    def gradients(implementation: str, places: slice) -> list[Tensor]:
+        output = recurrence.call(**inputs, implementation=implementation, chunk=4).output[:, places]
+        weights = torch.arange(1.0, output.numel() + 1, dtype=output.dtype).view_as(output)
+        return list(torch.autograd.grad((output * weights).sum(), leaves, materialize_grads=True))
+
+    def off(places: slice) -> float:
+        both = zip(gradients("chunked", places), gradients("reference", places), strict=True)
+        return max(float((found - exact).abs().max() / exact.abs().max().clamp(min=1)) for found, exact in both)
+
+    for places, few in ((slice(-1, None), True), (slice(2, None, 4), True), (slice(None), False)):
+        given.clear()
+        assert off(places) < 1e-12
+        assert set(given) <= {few}
+    monkeypatch.setattr(pass_rows, "_tokens_reached", lambda gradient: torch.tensor([0]))  # where none arrives
+    assert not given or off(slice(-1, None)) > 1e-3
