@@ -198,6 +198,8 @@ class QuadraticLeace(LabelledEraserFitter, kind="quadratic_leace"):
         mean = x.mean(0)
         values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
         axes = axes[:, values > self.tolerance * values[-1]]
+        if not axes.shape[1]:
+            raise ValueError(f"{name}: the activations do not vary; there is nothing to erase")
         parts = [(x[index == number] - mean) @ axes for number in range(len(classes))]
         shares = torch.tensor([len(part) / len(x) for part in parts], dtype=x.dtype)
         covariances = torch.stack([(part - part.mean(0)).T @ (part - part.mean(0)) / len(part) for part in parts])

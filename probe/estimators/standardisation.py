@@ -66,6 +66,15 @@ def finite_features(features: Tensor) -> Tensor:
     return wide
 
 
+def varying(features: Tensor) -> Tensor:
+    """Features [N, D] less their mean, in float64, and 0 where they are constant up to rounding, of which no direction is made.
+
+    Raises TypeError for complex features, ValueError where some are not finite.
+    """
+    found = Standardisation.of(features)
+    return (features.double() - found.mean) * found.scale.isfinite()
+
+
 def of_width(features: Tensor, width: int) -> Tensor:
     """Give features [..., D] back. Raises ValueError where D is not `width`: one feature would be spread over all."""
     if features.shape[-1:] != (width,):

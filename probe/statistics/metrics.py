@@ -151,7 +151,8 @@ class AreaUnderCurve(LogLoss):
     """The probability that a sample of a class has a higher score for it than one of another class; ties count half.
 
     It is the area under the ROC curve of each class against the others, as a mean over the classes that some samples have and
-    some lack. A score that is the same for all has 1 / 2. It is no ratio of sums over samples: an interval scores each resample.
+    some lack. A score that is the same for all has 1 / 2, and one that is nan for some sample has none: nan. It is no ratio of
+    sums over samples: an interval scores each resample.
     """
 
     name = "AUC"
@@ -167,7 +168,7 @@ class AreaUnderCurve(LogLoss):
     def scores(self, guess: Tensor, truths: Iterable[Tensor], baseline: float | Tensor) -> list[float]:
         ranks, even = _Ranks(guess), np.ones(len(guess))
         found = (ranks.areas(truth.numpy(), even) for truth in truths)
-        return [float(np.nanmean(areas)) if len(areas) else float("nan") for areas in found]
+        return [float("nan") if np.isnan(areas).all() else float(np.nanmean(areas)) for areas in found]
 
     def interval(
         self, guess: Tensor, truth: Tensor, baseline: float | Tensor, groups: Tensor, resamples: int, seed: int
@@ -189,12 +190,15 @@ class _Ranks:
     def __init__(self, guess: Tensor) -> None:
         self.numbers = [1] if guess.shape[1] == 2 else list(range(guess.shape[1]))
         scores = [guess[:, 1] - guess[:, 0]] if guess.shape[1] == 2 else guess.unbind(1)
+        self.known = not bool(guess.isnan().any())
         self.levels = [np.unique(own.double().numpy(), return_inverse=True)[1] for own in scores]
 
     def areas(self, truth: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The area of each class that some samples have and some lack, where samples weigh so much, [n]; nan where one of the
         sides weighs nothing.
         """
+        if not self.known:  # nan is in no order
+            return np.full(1, np.nan)
         sides = [(level, truth == number) for level, number in zip(self.levels, self.numbers, strict=True)]
         return np.array([_area(level, own, weights) for level, own in sides if own.any() and not own.all()])
 

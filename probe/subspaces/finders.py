@@ -13,7 +13,7 @@ from torch import Tensor
 from ..configuration import Configuration, Count, Natural, Range
 from ..estimators.estimator import Estimator
 from ..estimators.logistic import Logistic
-from ..estimators.standardisation import finite_features
+from ..estimators.standardisation import varying
 from ..plugins import Kinds
 from ..statistics.groups import sources_of
 from .direction import Direction, both_sides, less_means
@@ -31,7 +31,10 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
 
     @abstractmethod
     def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
-        """A vector [D] of any length and sense, from float64 features [N, D], booleans [N] and the source of each sample [N]."""
+        """A vector [D] of any length and sense, from float64 features [N, D], booleans [N] and the source of each sample [N].
+
+        Features are less their mean, and 0 where they are constant up to rounding.
+        """
 
     def metric(self, features: Tensor, present: Tensor) -> Tensor | None:
         """The metric [D, D] that the direction's lengths and angles go by; None for the identity. Arguments: as of `vector`."""
@@ -55,10 +58,10 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
         None. given: a class of each sample, [N], such as its token, whose means are taken out of the features first. This finds
         what the concept adds where that class is the same, and the scale is the gap there (Frisch, Waugh and Lovell).
 
-        Raises ValueError as `both_sides` does, where no class of `given` has both, for features that are not finite and for a
-        vector of no length, TypeError for complex features.
+        Raises ValueError as `both_sides` does, where no class of `given` has both, for features that are not finite or do not
+        vary as they must, and for a vector of no length, TypeError for complex features.
         """
-        wide, present = finite_features(features), both_sides(present, name)
+        wide, present = varying(features), both_sides(present, name)
         wide = wide if given is None else less_means(wide, given)
         found = self.vector(wide, present, sources_of(groups, len(wide)))
         details = {"method": self.kind.replace("_", " "), "metric": self.metric(wide, present), "given": given} | about
@@ -91,6 +94,8 @@ class WhitenedMeanDifference(DirectionFinder, kind="whitened_mean_difference"):
     def metric(self, features: Tensor, present: Tensor) -> Tensor:
         sides = [features[mask] - features[mask].mean(0) for mask in (present, ~present)]
         within = (sides[0].T @ sides[0] + sides[1].T @ sides[1]) / len(features)
+        if not bool(within.diagonal().any()):
+            raise ValueError("the samples of each side are all alike; there is no covariance within them to whiten by")
         unit = within.diagonal().mean() * torch.eye(len(within), dtype=within.dtype)
         return torch.linalg.inv((1 - self.shrinkage) * within + self.shrinkage * unit)
 
@@ -118,9 +123,11 @@ class PrincipalComponent(DirectionFinder, kind="principal_component"):
 
     def vector(self, features: Tensor, present: Tensor, groups: Tensor) -> Tensor:
         centred = features - features.mean(0)
-        if self.number > min(centred.shape):
-            raise ValueError(f"there is no component {self.number} of features {tuple(features.shape)}")
-        return torch.linalg.svd(centred, full_matrices=False)[2][self.number - 1]
+        _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
+        rank = int((sizes > 1e-10 * sizes[0]).sum())
+        if self.number > rank:
+            raise ValueError(f"there is no component {self.number} of features {tuple(features.shape)}, which vary along {rank}")
+        return axes[self.number - 1]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..errors import CannotFitError
 from ..estimators.estimator import Estimator
 from ..estimators.gram import square
 from ..estimators.logistic import Logistic
-from ..estimators.standardisation import finite_features
+from ..estimators.standardisation import varying
 from ..plugins import Kinds
 from ..statistics.groups import sources_of
 from .intervals import SubspaceInterval, resampled_cosines
@@ -56,14 +56,14 @@ class SubspaceFinder(Configuration, Kinds, family="subspace_finder"):
         if features.ndim != 2 or len(labels) != len(features):
             raise ValueError(f"{name}: features are [N, D] with N labels, got {tuple(features.shape)} and {tuple(labels.shape)}")
         held = fully_labelled(labels)
-        wide, own = finite_features(features[held]), labels[held]
+        own = labels[held]
         if not len(own) or bool((own == own[0]).all()):
             raise CannotFitError(f"{name}: the labels do not differ")
-        centred = wide - wide.mean(0)
+        centred = varying(features[held])
         variances = torch.linalg.eigvalsh(square(centred if len(centred) >= centred.shape[1] else centred.T))
-        varying = int((variances > 1e-12 * variances[-1]).sum())
-        if self.rank > varying:
-            raise CannotFitError(f"{name}: features vary along {varying} directions, not {self.rank}; take a lower rank")
+        most = int((variances > 1e-12 * variances[-1]).sum())
+        if self.rank > most:
+            raise CannotFitError(f"{name}: features vary along {most} directions, not {self.rank}; take a lower rank")
         sources = sources_of(groups, len(features))[held]
         found = self.basis(centred, own, sources).to(torch.promote_types(features.dtype, torch.float32))
         details = {"method": self.kind.replace("_", " "), "samples": len(own)} | about

@@ -162,3 +162,42 @@ def test_a_resample_takes_whole_groups() -> None:
         assert sum(counts[groups == group][0] for group in (3, 7, 9)) == 3, "as many groups as there are"
         seen.add(tuple(counts))
     assert len(seen) == 10, "each way to draw three of three with replacement"
+
+
+def test_false_discovery_rates_of_a_grid_are_those_of_its_numbers() -> None:
+    p = np.random.default_rng(3).random((4, 3)) ** 2
+    p[1, 2] = np.nan
+    known = ~np.isnan(p)
+    for dependent, method in ((False, "bh"), (True, "by")):
+        found = false_discovery_rates(p, dependent=dependent)
+        np.testing.assert_allclose(found[known], stats.false_discovery_control(p[known], method=method))
+        assert found.shape == (4, 3) and np.isnan(found[1, 2])
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            false_discovery_rates(np.array([0.5, wrong]))
+
+
+def test_an_area_under_scores_that_are_nan_is_nan() -> None:
+    """Sorted as the largest, they would stand for the surest answers."""
+    truth, groups = torch.tensor([0, 1, 1, 0]), torch.arange(4)
+    for columns in (2, 3):
+        guess = torch.arange(4.0)[:, None] * torch.arange(columns)
+        assert AreaUnderCurve().score(guess, truth, 0.0) == 0.5
+        guess[1, -1] = torch.nan
+        assert math.isnan(AreaUnderCurve().score(guess, truth, 0.0))
+        assert all(map(math.isnan, AreaUnderCurve().interval(guess, truth, 0.0, groups, 20, 0)))
+    assert math.isnan(AreaUnderCurve().score(torch.rand(3, 2), torch.ones(3, dtype=torch.long), 0.0))  # of one class
+
+
+def test_what_no_power_law_goes_through_has_no_exponent() -> None:
+    assert math.isnan(exponent([1, 2, 4], [1.0, math.inf, 3.0])) and math.isnan(exponent([1, 2], [1.0, math.nan]))
+    for x, y, said in (
+        ([1, 2, 3], [1, 0, 3], "positive numbers"),
+        ([1, 2, 3], [1, -2, 3], "positive numbers"),
+        ([0, 2, 3], [1, 2, 3], "positive numbers"),
+        ([2], [3], "two different x"),
+        ([2, 2], [3, 4], "two different x"),
+        ([2, 3, 4], [3, 4], r"got \(3,\) and \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            exponent(x, y)
