@@ -25,61 +25,89 @@ CHART = (
     f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
     + """
 const NARROW = 560, LONGEST = 18, FEW = 4, LINE = 13;  // pixels, letters of a line, names down a panel, pixels of a line of them
-const PLOT = 168, ABOVE = 30, BELOW = 64, TOP = 48, ENTRY = 20;  // pixels: panel, above it and below, title, entry of the legend
+const PLOT = 168, ALONE = 250, ABOVE = 30, BELOW = 64, TOP = 48, ENTRY = 20;  // pixels: one of several panels, a single one,
+// above a panel and below, title, entry of the legend
+const TITLE = 13, LETTER = 7, TITLED = 0.75, SHORT = 8;  // pixels: a title, and one of its letters; the share of the width that
+// the title of a panel gets; letters that stand above a colour bar
 
-// Long names beside a narrow chart would leave no room for it.
-function wrap(name) {
+// Long names beside a narrow chart would leave no room for it, and a long title would end at its edge.
+function wrap(name, longest = LONGEST) {
     const lines = [""];
     for (const word of String(name).split(" ")) {
-        if (lines.at(-1) && lines.at(-1).length + word.length > LONGEST) lines.push(word);
+        if (lines.at(-1) && lines.at(-1).length + word.length > longest) lines.push(word);
         else lines.push(`${lines.pop()} ${word}`.trim());
     }
     return lines.join("<br>");
 }
 
+// A title in lines of so many letters; how many pixels it is higher by than one of a single line.
+function titled(title, longest) {
+    const lines = wrap(title.text.replaceAll("<br>", " "), longest);
+    Object.assign(title, { text: lines, font: { ...title.font, size: TITLE } });
+    return (lines.split("<br>").length - 1) * (TITLE + 4);
+}
+
+// Of the names along a map those that find room beside each other; a long name of its colours runs along their bar.
+function thin(axis, bar, room) {
+    if (axis.ticktext) {
+        const most = Math.max(2, Math.floor(room / (LETTER * (2 + Math.max(...axis.ticktext.map(name => name.length))))));
+        const kept = (_, place) => place % Math.ceil(axis.ticktext.length / most) === 0;
+        [axis.tickvals, axis.ticktext] = [axis.tickvals.filter(kept), axis.ticktext.filter(kept)];
+    }
+    const long = bar && bar.title && (bar.title.text || "").length > SHORT;
+    if (long) bar.title = { ...bar.title, side: "right", font: { size: 10 } };
+}
+
 // On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar. Each is
 // as high as its names need, and one of equal scales nearly as high as it is wide.
 function stack(figure, width) {
-    let tall = PLOT;
+    const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
+    const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
+    const pairs = [...new Set(figure.data.map(pair))];
+    const top = figure.layout.title && figure.layout.title.text ? TOP + titled(figure.layout.title, width / LETTER) : TOP;
+    if (!pairs.length || figure.layout.scene) return;
+    let tall = pairs.length > 1 ? PLOT : ALONE;
     for (const [name, axis] of Object.entries(figure.layout)) {
         if (!name.startsWith("yaxis")) continue;
         if (axis.scaleanchor) tall = Math.max(tall, 0.64 * width);
         if (!axis.ticktext) continue;
-        axis.ticktext = axis.ticktext.map(wrap);
+        axis.ticktext = axis.ticktext.map(name => wrap(name));
         if (axis.ticktext.length > FEW) axis.tickfont = { size: 10 };
         const lines = Math.max(...axis.ticktext.map(name => name.split("<br>").length));
         tall = Math.max(tall, (LINE * lines + 6) * axis.ticktext.length);
     }
-    const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
-    const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
-    const pairs = [...new Set(figure.data.map(pair))];
-    if (pairs.length < 2 || figure.layout.scene) return;
     const near = (one, other) => Math.abs(one - other) < 0.01;
     const notes = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
     const titles = pairs.map(own => {
         const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
         return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
-    // Long names stand upright below a panel.
-    const across = pairs.flatMap(own => figure.layout[own.split(",")[0]].ticktext || []);
-    const high = pairs.length * (tall + ABOVE + BELOW + 7 * Math.max(0, ...across.map(name => String(name).length - 4)));
+    const maps = figure.data.filter(trace => trace.type === "heatmap");
+    maps.forEach(trace => thin(figure.layout[named(trace.xaxis, "x")], trace.colorbar, width / 2));
+    // Long names stand upright below a panel, but for those that are in lines already.
+    const across = pairs.flatMap(own => {
+        const { ticktext, tickangle } = figure.layout[own.split(",")[0]];
+        const room = name => tickangle === 0 ? LINE * (name.split("<br>").length - 1) : LETTER * (name.length - 4);
+        return (ticktext || []).map(room);
+    });
+    const above = ABOVE + Math.max(0, ...titles.filter(Boolean).map(title => titled(title, TITLED * width / LETTER)));
+    const high = pairs.length * (tall + above + BELOW + Math.max(0, ...across));
     const bar = trace => trace.colorbar || (trace.marker && trace.marker.colorbar);
     const end = figure.data.some(bar) ? 0.84 : 1;
     pairs.forEach((own, index) => {
         const [x, y] = own.split(",");
-        const top = 1 - index / pairs.length - ABOVE / high;
+        const under = 1 - index / pairs.length - above / high;
         figure.layout[x].domain = [0, end];
-        figure.layout[y].domain = [top - tall / high, top];
+        figure.layout[y].domain = [under - tall / high, under];
         if (figure.layout[y].showticklabels === false) figure.layout[y].showticklabels = true;
-        if (titles[index]) Object.assign(titles[index], { x: end / 2, y: top });
+        if (titles[index]) Object.assign(titles[index], { x: end / 2, y: under });
         figure.data.filter(trace => pair(trace) === own).map(bar).filter(Boolean).forEach(own =>
-            Object.assign(own, { x: 0.85, xpad: 4, y: top - tall / 2 / high, len: tall / high, thickness: 8 }));
+            Object.assign(own, { x: 0.85, xpad: 4, y: under - tall / 2 / high, len: tall / high, thickness: 8 }));
     });
     const names = figure.data.filter(trace => trace.showlegend).length;
-    figure.layout.margin = { ...figure.layout.margin, t: TOP, b: ENTRY * (names + 1) };
-    figure.layout.height = high + TOP + ENTRY * (names + 1);
+    figure.layout.margin = { ...figure.layout.margin, t: top, b: ENTRY * (names + 1) };
+    figure.layout.height = high + top + ENTRY * (names + 1);
     if (figure.layout.legend) figure.layout.legend.y = 0;
-    if (figure.layout.title) figure.layout.title.font = { size: 13 };
 }
 
 function drawn(place) {

@@ -26,7 +26,8 @@ class AllowedSpectrum:
     def __str__(self) -> str:
         reach = f"eigenvalues in [{self.low:.3g}, {self.high:.3g}]"
         said = [reach if self.low < self.high else f"all eigenvalues {self.high:.3g}"]
-        said += ["complex ones"] * self.turns + [f"reflections in {self.reflections} dimensions"] * bool(self.reflections)
+        dimensions = "1 dimension" if self.reflections == 1 else f"{self.reflections} dimensions"
+        said += ["complex ones"] * self.turns + [f"reflections in {dimensions}"] * bool(self.reflections)
         said += [] if self.chosen else ["no token chooses them"]
         return ", ".join(said)
 

@@ -21,6 +21,7 @@ from .thinning import thinned
 
 PANEL_HEIGHT = 340
 MOST_TICKS = 40
+MOST_LINES = 3  # of a name
 LETTERS_ACROSS, ROWS_DOWN = 80, 14  # that stand beside each other at the width and height of a figure on a page
 PAGE, NAME_LETTER, TITLE_LETTER, BESIDE = 860, 7, 8.8, 40  # pixels: a page's width, letters, what a title may stand out by
 MOST_POWERS = 6  # of ten, along an axis
@@ -147,7 +148,8 @@ def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], share: flo
     """Names stand at whole numbers along an axis: as categories, equal names would fall together and "1e5" be a number."""
     for mark in panel.marks:
         if isinstance(mark, Bars):
-            drawn.update_xaxes(**_ticks(panel.names), **place)
+            ticks = _ticks(panel.names) | _lines_of(panel.names, int(LETTERS_ACROSS * share))
+            drawn.update_xaxes(**ticks, **place)
         elif isinstance(mark, Intervals):
             drawn.update_yaxes(**_ticks(panel.names), range=panel.name_range, **place)
         elif isinstance(mark, Heatmap):
@@ -155,6 +157,15 @@ def _name_axes(drawn: go.Figure, panel: Panel, place: dict[str, int], share: flo
             drawn.update_xaxes(**_ticks(mark.columns, int(LETTERS_ACROSS * share / (longest + 1))), **place)
             down = int(ROWS_DOWN * share) if panel.equal else ROWS_DOWN  # as high as it is wide
             drawn.update_yaxes(**_ticks(mark.rows, down), autorange="reversed", **place)
+
+
+def _lines_of(names: Sequence[object], room: int) -> dict[str, Any]:
+    """Names along an axis of so many letters, in lines where all find room: else plotly slants them, and leaves some out."""
+    each = max(1, room // len(names))
+    lines = [textwrap.wrap(visible(name), each, break_long_words=False) for name in names]
+    if max(len(line) for own in lines for line in own or [""]) > each or max(map(len, lines)) > MOST_LINES:
+        return {}
+    return {"ticktext": ["<br>".join(map(for_plotly, own)) for own in lines], "tickangle": 0}
 
 
 def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,12 @@ def test_spectra_by_label_are_those_of_the_tokens_of_the_class() -> None:
     by = result.by_class()
     angles = by[by["label"] == "token"].pivot(index="head", columns="class", values="angle")
     assert result.liveliest("model", "token")[1] == int((angles.max(axis=1) - angles.min(axis=1)).idxmax())
-    assert "token 0:" in result.summary() and result.specification().panels[0].equal
+    told = result.summary()
+    assert result.specification().panels[0].equal and told.splitlines()[0].startswith("model, layer 0, head ")
+    head, classes = result.liveliest("model", "token")[1], by[by["label"] == "token"]
+    for row in classes[classes["head"] == head].itertuples():  # each class is named once, with those that are as it is
+        [line] = [line for line in told.splitlines() if re.match(rf"    token .*\b{row[5]}\b.*:", line)]
+        assert f"{row.negative:.0%} negative, {row.turning:.0%} complex, angle {row.angle:.2f} rad" in line
 
 
 def test_of_many_classes_no_two_share_a_colour_and_more_are_named() -> None:

@@ -54,7 +54,7 @@ def test_delta_rules_are_certified(mixer: Any) -> None:
     result = stability(small(mixer), torch.randint(0, 5, (2, 20)), transitions=6)
     assert set(result.table["verdict"]) == {"contraction"} and (result.table["high"] <= 1 + 1e-9).all()
     assert (result.table["low"] <= result.table["high"] + 1e-12).all()
-    assert "2 contraction" in result.summary() and result.specification().panels[0].level == (1.0, "no growth")
+    assert "contraction in 2 of 2 heads" in result.summary() and result.specification().panels[0].level == (1.0, "no growth")
 
 
 def test_a_token_that_grows_by_itself_is_a_witness_whatever_norms_others_have(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from statescope import Model, ModelConfig
 pytestmark = pytest.mark.browser
 
 EYE = "(eye => [eye.x, eye.y, eye.z])(plot._fullLayout.scene._scene.getCamera().eye)"  # as it is drawn
+TEXTS = ".gtitle, .annotation-text, .xtick text, .ytick text"
+NARROW = ("live_transitions?run=parity&transitions=what+the+family+allows", "live_transitions?run=parity", "live_lens?run=parity")
+PLACE = "map(text => text.getBoundingClientRect()).map(box => [box.left, box.right, box.top, box.bottom])"
 
 
 def test_a_layer_is_chosen_and_stands_in_the_address(page: Page, port: int) -> None:
@@ -154,6 +158,14 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
         settle(page)
         bar, panel = plot(page, "[plot.data[0].colorbar.len * plot._fullLayout._size.h, plot._fullLayout.yaxis._length]")
         assert bar == pytest.approx(panel, abs=2), "a colour bar that panels share is as long as the one that it stands beside"
+        for name in NARROW:
+            page.goto(f"http://127.0.0.1:{port}/{name}")
+            settle(page)
+            [(left, right, *_)] = plot(page, f"[plot].{PLACE}")
+            for begin, end, *_ in plot(page, f"[...plot.querySelectorAll('{TEXTS}')].{PLACE}"):
+                assert left - 1 <= begin and end <= right + 1, f"{name}: a title or a name ends at the edge of the chart"
+            rows = sorted(box[2:] for box in plot(page, f"[...plot.querySelector('.yaxislayer-above').children].{PLACE}"))
+            assert all(above[1] <= below[0] + 3 for above, below in pairwise(rows)), f"{name}: a name lies on another"
     finally:
         page.set_viewport_size({"width": 1280, "height": 1000})
 

@@ -68,11 +68,12 @@ class SpectrumByLabel(Result, kind="spectrum_by_label"):
         for (model, label), own in self.by_class().groupby(["model", "label"], sort=False):
             layer, head = self.liveliest(str(model), str(label))
             chosen = own[(own["layer"] == layer) & (own["head"] == head)].head(CLASSES)
-            said = [
-                f"{label} {value}: {negative:.0%} negative, {turning:.0%} complex, angle {angle:.2f} rad"
-                for value, negative, turning, angle in chosen[["class", "negative", "turning", "angle"]].itertuples(index=False)
-            ]
-            lines.append(f"{model}, layer {layer}, head {head}: {'; '.join(said)}")
+            alike: dict[str, list[str]] = {}
+            for value, negative, turning, angle in chosen[["class", "negative", "turning", "angle"]].itertuples(index=False):
+                said = f"{negative:.0%} negative, {turning:.0%} complex, angle {angle:.2f} rad"
+                alike.setdefault(said, []).append(str(value))
+            lines.append(f"{model}, layer {layer}, head {head}")
+            lines += [f"    {label} {', '.join(values)}: {said}" for said, values in alike.items()]
         return "\n".join(lines)
 
     def specification(self) -> Figure:

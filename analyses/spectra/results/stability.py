@@ -30,12 +30,15 @@ class Stability(Result, kind="stability"):
     def summary(self) -> str:
         lines = []
         for (model, layer), own in self.table.groupby(["model", "layer"], sort=False):
-            counts = ", ".join(f"{count} {verdict}" for verdict, count in own["verdict"].value_counts().items())
+            counts = ", ".join(
+                f"{verdict} in {count} of {len(own)} heads" for verdict, count in own["verdict"].value_counts().items()
+            )
             worst = own.loc[own["low"].idxmax()]
+            tokens = len(worst["witness"].split())
             lines.append(
-                f"{model}, layer {layer}: of {len(own)} heads {counts}; fastest growth found {worst['low']:.4f} a token, by a "
-                f"product of {len(worst['witness'].split())}; single radii up to {own['radius'].max():.4f}, norms up to "
-                f"{own['norm'].max():.4f}"
+                f"{model}, layer {layer}: {counts}; fastest growth found {worst['low']:.4f} a token, by "
+                f"{f'a product of {tokens} tokens' if tokens > 1 else 'a single token'}; single radii up to "
+                f"{own['radius'].max():.4f}, norms up to {own['norm'].max():.4f}"
             )
         return "\n".join(lines)
 
@@ -45,6 +48,6 @@ class Stability(Result, kind="stability"):
         for model, own in self.table.groupby("model", sort=False):
             names = [f"layer {row.layer}, head {row.head}: {row.verdict}" for row in own.itertuples()]
             middle = (own["low"] + own["high"]).to_numpy() / 2
-            mark = Intervals(names, middle, str(model), own["low"].to_numpy(), own["high"].to_numpy())
+            mark = Intervals(names, middle, "", own["low"].to_numpy(), own["high"].to_numpy())
             panels.append(Panel([mark], "joint spectral radius, a token", "", str(model), level=(1.0, "no growth")))
         return Figure(self.title, panels, alt=f"Bounds of the joint spectral radius of transitions. {self.summary()}")
