@@ -18,6 +18,7 @@ SIDE_BY_SIDE = 4
 CHOSEN = "chosen"  # by key; Streamlit forgets what is chosen when the page changes
 PAGE, NEW_PAGE = "page", "page is new"
 DROPPED = "dropped"  # what the address asked for and no box can show, by its key
+TOLD = "told"  # of that, what this drawing of the page has said
 
 
 def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **more: Any) -> T:
@@ -43,13 +44,16 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
 def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st, **more: Any) -> N:
     """A box for a number, bound to the address as `key`. What is no such number in the address is told and dropped."""
     asked, dropped = st.query_params.get(key), st.session_state.setdefault(DROPPED, {})
+    told = st.session_state.setdefault(TOLD, {})
     if asked is not None and not _is_number(asked, least, most):
-        # Streamlit reads the address as it was when the script began, and fails on a number too large: begin without it.
-        dropped[key] = asked
+        # Streamlit reads the address as it was when the script began, and fails on a number too large: begin without it. What
+        # was said of others goes with the page, and is said again.
+        dropped |= {**told, key: asked}
         del st.query_params[key]
         st.rerun()
     if key in dropped:
-        tell_foreign(key, dropped.pop(key), [f"{least} to {most}"])
+        told[key] = dropped.pop(key)
+        tell_foreign(key, told[key], [f"{least} to {most}"])
     recall(key, default)
     given: N = where.number_input(label, least, most, step=step, key=key, bind="query-params", **more)
     return remember(key, given)
@@ -63,6 +67,7 @@ def entered(page: str) -> Iterator[None]:
     """
     st.session_state[NEW_PAGE] = st.session_state.get(PAGE) != page
     st.session_state[PAGE] = page
+    st.session_state[TOLD] = {}
     try:
         yield
     finally:

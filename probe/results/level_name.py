@@ -25,6 +25,11 @@ class Corner(NamedTuple):
         """The place across the panel, as a share of it."""
         return 1 if self.horizontal == "right" else 0
 
+    @property
+    def inward(self) -> int:
+        """The points in print between the end of the line and the name."""
+        return -2 if self.horizontal == "right" else 2
+
 
 CORNERS = (Corner("right", "bottom"), Corner("right", "top"), Corner("left", "bottom"), Corner("left", "top"))
 

@@ -30,6 +30,7 @@ from .text import for_matplotlib, visible
 LINE_STYLES = ("-", "--", "-.", ":")
 MOST_TICKS = 12
 MOST_LAYOUTS = 4  # each line of a label takes a little of the room that the next layout finds
+BAR = 20  # the height of a colour bar beside one panel, over its width
 LINE = 1.15  # from one line of a title or label to the next, in its size
 SIGN = 5.0  # of the size of the legend: the sign before a name, and the room after it
 POINTS = 72  # in an inch
@@ -110,11 +111,17 @@ def _draw(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[Drawi
     for first, sharing in figure.color_bars.items():
         mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
         beside = [places[place] for place in sharing]
-        drawing.colorbar(places[first].images[0], ax=beside, label=for_matplotlib(mark.label), ticks=_ticks(mark.steps))
+        bar: dict[str, Any] = {"label": for_matplotlib(mark.label), "ticks": _ticks(mark.steps)}
+        drawing.colorbar(places[first].images[0], ax=beside, aspect=bar_aspect(sharing, grid.shape[1]), **bar)
     for spare in places[len(figure.panels) :]:
         spare.set_axis_off()
     _draw_legend(drawing, grid)
     return drawing, places[: len(figure.panels)]
+
+
+def bar_aspect(sharing: Sequence[int], columns: int) -> int:
+    """The height of a colour bar over its width, which is the same beside one row of panels and beside several."""
+    return BAR * len({place // columns for place in sharing})
 
 
 def _draw_panel(drawing: Drawing, axes: Axes, panel: Panel, series: dict[str, Series]) -> None:
@@ -239,7 +246,7 @@ def _draw_level(axes: Axes, panel: Panel, value: float, name: str) -> None:
     else:
         axes.axhline(value, **style)
         corner = freest_corner(panel)
-        text |= {"ha": corner.horizontal, "va": corner.vertical}
+        text |= {"ha": corner.horizontal, "va": corner.vertical, "xytext": (corner.inward, 0), "textcoords": "offset points"}
         axes.annotate(for_matplotlib(name), (corner.x, value), xycoords=("axes fraction", "data"), **text)
 
 

@@ -19,6 +19,7 @@ from .print import (
     LINE,
     MOST_TICKS,
     MOST_VECTOR_POINTS,
+    bar_aspect,
     grid_of,
     legend_columns,
     legend_label,
@@ -119,7 +120,8 @@ def _color_bars(figure: Figure, columns: int) -> Iterator[str]:
         mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
         axes = [f"grid[{place // columns}][{place % columns}]" for place in sharing]
         label = f"label={for_matplotlib(mark.label)!r}{_ticks(mark.steps)}"
-        yield f"figure.colorbar({axes[0]}.images[0], ax=[{', '.join(axes)}], {label})"
+        look = f"aspect={bar_aspect(sharing, columns)}, {label}"
+        yield f"figure.colorbar({axes[0]}.images[0], ax=[{', '.join(axes)}], {look})"
 
 
 def _panel(place: int, panel: Panel, series: dict[str, Series]) -> Iterator[str]:
@@ -169,7 +171,7 @@ def _level(panel: Panel, value: float, name: str) -> Iterator[str]:
         yield f"axes.axhline({float(value)!r}, {style})"
         corner = freest_corner(panel)
         place = f'({corner.x}, {float(value)!r}), xycoords=("axes fraction", "data")'
-        place += f", ha={corner.horizontal!r}, va={corner.vertical!r}"
+        place += f", ha={corner.horizontal!r}, va={corner.vertical!r}, xytext=({corner.inward}, 0), textcoords='offset points'"
     yield f"axes.annotate({shown!r}, {place}, {text})"
 
 

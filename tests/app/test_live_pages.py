@@ -74,6 +74,17 @@ def test_a_number_that_is_none_is_dropped(no_runs: Path, monkeypatch: pytest.Mon
     assert app.number_input(key=key).value == 0 and key not in app.query_params
 
 
+def test_every_number_that_is_dropped_is_told(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three the page told the last one alone: each begins the page anew, and what was told before was gone."""
+    asked = {"generate": "1e99", "temperature": "nan", "draw": "-1"}
+    app = open_app(no_runs, monkeypatch, "live_lens", **asked)
+    told = [warning.value for warning in app.warning]
+    assert not app.exception and not app.error
+    assert [sum(f"{key}={value}" in text for text in told) for key, value in asked.items()] == [1, 1, 1]
+    app.number_input(key="generate").set_value(1).run()
+    assert not app.warning, "and once"
+
+
 def test_what_a_model_makes_is_in_the_address_and_marked(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from statescope import load
 
