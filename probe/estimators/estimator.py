@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,12 @@ class Probe(ABC):
     def log_probabilities(self, features: Tensor) -> Tensor | None:
         """The log-probability in nats of each class, [n, classes], in the order of `classes`; None where the probe gives none."""
         return None
+
+    def chosen(self, penalty: float, validation: float) -> Self:
+        """The same probe, which says by which penalty it was fitted, and the score of that choice."""
+        found = copy.copy(self)
+        vars(found).update(penalty=penalty, validation=validation)  # whether or not its class has fields for them
+        return found
 
     @property
     def parameters(self) -> int:

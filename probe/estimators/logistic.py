@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -55,7 +55,7 @@ class Logistic(Classifier, PenalisedEstimator, kind="logistic"):
             solutions = solve(problems, self.tolerance, self.iterations, start)
             for name, choice, solution in zip(names, chosen, solutions, strict=True):
                 probe = _probe(turning, solution, coded[name][0])
-                found[name] = replace(probe, penalty=choice.penalty, validation=choice.score)
+                found[name] = probe.chosen(choice.penalty, choice.score)
         return {name: found[name] for name in targets}
 
     def _choose(

@@ -63,7 +63,7 @@ class PathEstimator(PenalisedEstimator):
         for penalty in {penalty for penalty, _ in chosen.values()}:
             alike = {name: target for name, target in targets.items() if chosen[name][0] == penalty}
             for name, [probe] in replace(self, penalties=(penalty,)).fit_paths(features, alike).items():
-                found[name] = replace(probe, penalty=penalty, validation=chosen[name][1])  # type: ignore[type-var]
+                found[name] = probe.chosen(penalty, chosen[name][1])
         return {name: found[name] for name in targets}
 
     def _choose(self, answers: Tensor, target: Tensor) -> tuple[float, float]:

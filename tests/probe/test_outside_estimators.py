@@ -48,6 +48,41 @@ class OwnCentroids(Estimator, kind="own_centroids"):
         return Centroids(torch.stack([features[target == label].mean(0) for label in labels]), labels)
 '''
 
+WITH_PENALTIES = '''
+from dataclasses import dataclass
+
+import torch
+
+from statescope.estimators import Accuracy, PathEstimator, Probe
+
+
+@dataclass(frozen=True)
+class Shrunken(Probe):
+    """The class of the nearest mean, of which small entries are zero."""
+
+    centres: torch.Tensor
+    labels: torch.Tensor
+    at: torch.Tensor
+
+    def predict(self, features):
+        return self.labels[torch.cdist(features.double() - self.at, self.centres).argmin(1)]
+
+
+@dataclass(frozen=True)
+class ShrunkenCentroids(PathEstimator, kind="shrunken_centroids"):
+    """The penalty is what each entry of a mean is shrunk by."""
+
+    metric = Accuracy()
+
+    def fit_paths(self, features, targets):
+        return {name: self.path(features.double(), target) for name, target in targets.items()}
+
+    def path(self, x, target):
+        labels, at = target.unique(), x.mean(0)
+        centres = torch.stack([x[target == label].mean(0) - at for label in labels])
+        return [Shrunken(torch.nn.functional.softshrink(centres, penalty), labels, at) for penalty in self.penalties]
+'''
+
 ERASER = '''
 from dataclasses import dataclass
 
@@ -78,6 +113,15 @@ def test_an_estimator_in_one_file_goes_through_every_piece_of_evidence(tmp_path:
         assert table.loc[0, "low"] > table.loc[1, "high"] and table.loc[0, "p_value"] == 1 / 200
         assert table.loc[0, "selectivity"] > 0.3 and scores.about["estimator"] == "own_centroids"
         assert "over 2 hooks" in scores.summary()  # nothing was there to choose a hook by
+
+
+def test_an_estimator_with_penalties_whose_probes_have_no_field_for_them(tmp_path: Path) -> None:
+    """Before, fitting it ended in a TypeError about a keyword."""
+    (tmp_path / "shrunken.py").write_text(WITH_PENALTIES)
+    import_file(tmp_path / "shrunken.py")
+    sweep = from_plain(ProbeSweep, {"estimator": {"kind": "shrunken_centroids", "penalties": [1e-3, 1e3]}})
+    table = sweep.run(planted(30, 1), planted(30, 2)).to_frame().set_index("layer")
+    assert table.loc[0, "accuracy"] > 0.9 and table.loc[0, "penalty"] == 1e-3  # the other makes all means equal
 
 
 def test_an_eraser_in_one_file(tmp_path: Path) -> None:
