@@ -142,3 +142,18 @@ def test_ridge_of_few_samples_is_the_closed_form(shape: tuple[int, int], dtype: 
     close = {"atol": 1e-9 if dtype == torch.float64 else 2e-5, "rtol": 0}
     np.testing.assert_allclose(regression.predict(x.double()), wanted[:, 0], **close)
     np.testing.assert_allclose(probe.scores(x.double())[:, 1], wanted[:, 1], **close)
+
+
+def test_a_sparse_probe_chooses_by_how_much_of_the_variance_lies_between_the_classes() -> None:
+    """By numpy: sum_c pi_c mu_cd^2 of standardised features; a rare class lies far along one, a frequent nearer along another."""
+    generator = np.random.default_rng(0)
+    y = torch.from_numpy(np.repeat([0, 1, 2], [60, 30, 6]))
+    x = torch.from_numpy(generator.normal(size=(96, 4)))
+    x[:, 1] += 4.0 * (y == 2)
+    x[:, 3] += 1.3 * (y == 1)
+    z = (x.numpy() - x.numpy().mean(0)) / x.numpy().std(0)
+    between = sum(float((y == c).double().mean()) * z[(y == c).numpy()].mean(0) ** 2 for c in range(3))
+    spread = sum(float((y == c).double().sum()) ** 2 * z[(y == c).numpy()].mean(0) ** 2 for c in range(3))
+    assert between.argmax() == 1 != spread.argmax()  # by sums in the place of means the frequent class would decide
+    [probe] = KSparse(features=1, penalties=(0.01,)).fit_paths(x, {"y": y})["y"]
+    assert probe.weights.abs().sum(0).nonzero()[:, 0].tolist() == [1]
