@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...probe.errors import StatescopeError
-from ...probe.files import read_json, write_text
+from ...probe.files import DamagedFileError, read_json, write_text
 from ..environment import runs_folder
 
 FILE = ".tags.json"
@@ -17,19 +17,30 @@ MOST, LONGEST = 20, 40
 def tags_there_are(folder: Path | None = None) -> Mapping[str, tuple[str, ...]]:
     """The tags of each run that has some, by its name; what is no tag is left out."""
     try:
-        plain = read_json((folder or runs_folder()) / FILE)
+        return _read((folder or runs_folder()) / FILE)
     except StatescopeError:
         return {}
-    if not isinstance(plain, dict):
-        return {}
-    return {name: _proper(words) for name, words in plain.items() if isinstance(words, list)}
 
 
 def tag(run: str, words: Sequence[str], folder: Path | None = None) -> None:
-    """Put these tags on a run, in the place of those it had; the file appears whole or not at all."""
-    place = folder or runs_folder()
-    kept = {**tags_there_are(place), run: _proper(words)}
-    write_text(place / FILE, json.dumps({name: list(own) for name, own in sorted(kept.items()) if own}, indent=1) + "\n")
+    """Put these tags on a run, in the place of those it had; the file appears whole or not at all.
+
+    Raises DamagedFileError for a file that cannot be read, which would be lost, and UnwritableError for a folder that takes none.
+    """
+    file = (folder or runs_folder()) / FILE
+    try:
+        before = _read(file)
+    except StatescopeError as error:
+        raise DamagedFileError(f"the tags of other runs cannot be read, and would be lost ({error}); move {file} away") from error
+    kept = {**before, run: _proper(words)}
+    write_text(file, json.dumps({name: list(own) for name, own in sorted(kept.items()) if own}, indent=1) + "\n")
+
+
+def _read(file: Path) -> Mapping[str, tuple[str, ...]]:
+    plain = read_json(file) if file.exists() else {}
+    if not isinstance(plain, dict):
+        raise DamagedFileError(f"{file} holds no tags by the names of runs")
+    return {name: _proper(words) for name, words in plain.items() if isinstance(words, list)}
 
 
 def _proper(words: Sequence[object]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from ...probe.errors import StatescopeError
 from ...probe.results.text import visible
 from ...probe.runs.run import Run
 from ..components.choose import choose, search
@@ -18,6 +19,7 @@ from ..environment import runs_folder
 from .page import FolderPage
 
 ALL = "all"
+UNTAGGED = "untagged"  # why tags were not kept
 SIGNS = {"finished": "✔", "running": "▶", "interrupted": "❚❚", "failed": "✘", "damaged": "⚠"}
 
 
@@ -111,9 +113,21 @@ def _offer_tags(name: str, tags: Mapping[str, Sequence[str]]) -> None:
         key=key,
         accept_new_options=True,
         format_func=visible,
-        on_change=lambda: tag(name, st.session_state[key]),
+        on_change=_put,
+        args=(name, key),
         help=f"The search finds them. A tag has {LONGEST} letters at most.",
     )
+    if UNTAGGED in st.session_state:
+        st.error(f"The tags are not kept: {literal(st.session_state.pop(UNTAGGED))}")
+
+
+def _put(name: str, key: str) -> None:
+    """Keep what the box holds; where that cannot be, the box is as it was, and the page says why."""
+    try:
+        tag(name, st.session_state[key])
+    except StatescopeError as error:
+        st.session_state[UNTAGGED] = str(error)
+        del st.session_state[key]
 
 
 def _tell(facts: RunFacts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -21,6 +22,7 @@ from statescope.app.pages.page import Page
 from statescope.app.pages.seeds import runs_alike
 from statescope.app.pages.training import kinds_over_steps, marked, nearest
 from statescope.app.server.navigation import every_page, names_shown
+from statescope.probe.files import UnwritableError
 from statescope.probe.results.over_seeds import over_seeds
 
 
@@ -99,8 +101,29 @@ def test_tags_are_kept_beside_the_runs_and_found_by_the_search(seeds: Path, monk
     assert tags_there_are(seeds) == {"run-1": ("good",)}
     assert (seeds / "run-1" / "manifest.json").read_bytes() == before
     (seeds / FILE).write_text("[1, {")
-    assert not open_app(seeds, monkeypatch, "runs", run="run-1").exception and tags_there_are(seeds) == {}
+    app = open_app(seeds, monkeypatch, "runs", run="run-1")
+    assert not app.exception and tags_there_are(seeds) == {}
+    app.multiselect(key="tags-run-1").set_value(["good"]).run()
+    assert "The tags are not kept" in app.error[0].value and "would be lost" in app.error[0].value
+    assert (seeds / FILE).read_text() == "[1, {", "a file that was not understood is not written over"
     (seeds / FILE).unlink()
+
+
+def test_a_folder_that_takes_no_tag_says_so(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page fell where the folder was read-only: what a step of a reader calls may fail as what it draws may."""
+
+    def refuse(path: Path, text: str) -> None:
+        raise UnwritableError(errno.EROFS, f"{path} cannot be written: Read-only file system", str(path))
+
+    monkeypatch.setattr("statescope.app.components.tags.write_text", refuse)
+    app = open_app(seeds, monkeypatch, "runs", run="run-1")
+    app.multiselect(key="tags-run-1").set_value(["good"]).run()
+    assert not app.exception
+    (error,) = app.error
+    assert "The tags are not kept" in error.value and "Read-only file system" in error.value
+    assert app.multiselect(key="tags-run-1").value == []
+    app.run()
+    assert not app.error
 
 
 def test_what_changes_over_checkpoints_is_scrubbed_beside_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
