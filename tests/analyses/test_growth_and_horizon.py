@@ -21,7 +21,7 @@ from statescope.analyses.studies.growth import GrowthStudy
 from statescope.analyses.studies.memory_horizon import MemoryHorizonStudy
 from statescope.analyses.studies.recall_memory import RecallMemoryStudy
 from statescope.probe.configuration import BadSettingError
-from statescope.probe.mixers import GRU, Attention, DeltaNet, GatedDeltaNet, GatedLinearAttention, MixerConfig, RetNet
+from statescope.probe.mixers import GRU, Attention, DeltaNet, GatedDeltaNet, GatedLinearAttention, Mamba2, MixerConfig, RetNet
 from statescope.probe.runs.training import Training
 from statescope.probe.tasks.base import generator_for
 from statescope.probe.tasks.recall import AssociativeRecall
@@ -62,6 +62,15 @@ def test_a_scalar_decay_fades_as_its_logarithm_says() -> None:
     result = measured_horizon(small(RetNet(heads=2)), TOKENS)
     np.testing.assert_allclose(result.table["measured_exponent"], result.table["exponent"], rtol=1e-6)
     np.testing.assert_allclose(result.table["distance"], result.table["predicted"], rtol=1e-6)
+
+
+def test_the_prediction_is_of_the_tokens_behind_the_disturbance() -> None:
+    """With one decay for all channels, which the token chooses, measured and predicted meet at the last token: exactly there."""
+    table = measured_horizon(small(Mamba2(heads=2, state_size=4)), TOKENS, position=3).table
+    last = table[table["tokens"] == table["tokens"].max()]
+    seen = last[last["predicted"] > 1e-9]  # what has not faded into rounding
+    np.testing.assert_allclose(seen["distance"], seen["predicted"], rtol=1e-6)
+    assert len(seen) == 3 and (np.abs(table["distance"] / table["predicted"] - 1) > 1e-3).any()  # the decays differ
 
 
 def test_a_disturbance_is_followed_down_to_a_billionth_in_float32() -> None:

@@ -12,7 +12,7 @@ from foreign_models import FOREIGN, OF_SOFTMAX
 
 from statescope import Model, ModelConfig, load
 from statescope.analyses.geometry.model_rules import write_rules
-from statescope.analyses.geometry.recall_by_age import recall_by_age
+from statescope.analyses.geometry.recall_by_age import _recall, recall_by_age
 from statescope.analyses.geometry.recall_capacity import KEYS, recall_capacity, rules_of
 from statescope.analyses.geometry.write_rule import WriteRule, erasing_error, expected_error, expected_error_of_orthonormal
 from statescope.probe.mixers import MLSTM, RWKV7, Attention, DeltaNet, GatedDeltaNet, GatedSlotAttention, LinearAttention, Mamba
@@ -252,3 +252,12 @@ def test_softmax_of_a_loaded_model_disturbs_no_pair() -> None:
         list(rules.values())
         == ["attention keeps the keys and values of all tokens, and no state of a fixed size: no pair disturbs another"] * 2
     )
+
+
+def test_a_pair_is_recalled_where_no_other_value_is_nearer_to_what_its_key_reads() -> None:
+    """Both keys read the first value: it is recalled, and the second is not, though no other key reads it better."""
+    state = torch.tensor([[1.0, 0.0], [0.9, 0.1]])[None, None]
+    one = torch.eye(2)[None, :, None]
+    cosine, recalled = _recall(state, one, one)
+    torch.testing.assert_close(cosine[0, 0], torch.tensor([1.0, 0.1 / 0.82**0.5]))
+    assert recalled[0, 0].tolist() == [1.0, 0.0]
