@@ -2,7 +2,8 @@
 
     pseudospectrum      {z: s_min(z - A) <= e}, the eigenvalues of all A + E with |E|_2 <= e (Trefethen and Embree 2005)
     numerical range     {x^* A x: |x| = 1}, convex; that of a normal matrix is the hull of its eigenvalues
-    condition           1 / |y^* x| of an eigenvalue with unit left and right eigenvectors y, x; 1 for a normal matrix
+    condition           1 / |y^* x| of an eigenvalue with unit left and right eigenvectors y, x, the norm of its projector; 1 for
+                        a normal matrix
     departure           sqrt(|A|_F^2 - sum |lambda|^2) (Henrici 1962)
     Kreiss constant     sup_{|z| > 1} (|z| - 1) / s_min(z - A) = C, with C <= sup_k |A^k|_2 <= e K C (Spijker 1991)
 
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.linalg
 import torch
 from contourpy import contour_generator
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ...kernels.operators.transition import Transition
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5)
 ANGLES = 180  # of the numerical range and of circles around the origin
+EQUAL = 1e-9  # beside the norm: eigenvalues so near are one
+VANISHING = 1e-14  # cosine of a left and a right eigenvector: rounding
 RADII = np.concatenate([[1e-6, 1e-4], np.geomspace(1e-3, 3.0, 60)])  # beyond 1, at which the Kreiss constant is looked for
 
 
@@ -125,13 +130,22 @@ def moved_block(transition: Transition) -> Tensor:
 
 
 def eigenvalue_conditions(matrix: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The eigenvalues of a matrix and their conditions; inf where the eigenvectors do not span, as in a Jordan block."""
-    values, right = torch.linalg.eig(matrix)
-    singular = torch.linalg.svdvals(right)
-    if float(singular[-1]) <= 1e-14 * float(singular[0]):
-        return values.numpy(), np.full(len(values), np.inf)
-    left = torch.linalg.inv(right)
-    return values.numpy(), (left.norm(dim=1) * right.norm(dim=0)).numpy()
+    """The eigenvalues of a matrix and their conditions; inf for one with too few eigenvectors, as of a Jordan block.
+
+    A repeated eigenvalue has any basis of its eigenvectors, which says nothing: its condition is the norm of its projector, 1 of
+    a normal matrix, as |y| |x| / |y^* x| is that of a simple one.
+    """
+    scale = float(torch.linalg.matrix_norm(matrix, ord=2)) or 1.0
+    own = matrix.numpy() / scale  # LAPACK's scaling loses entries near 1e-200
+    values, left, right = scipy.linalg.eig(own, left=True)
+    overlaps = np.abs((left.conj() * right).sum(0))
+    count, cluster = connected_components(np.abs(values[:, None] - values) <= EQUAL)
+    for same in (cluster == number for number in range(count)):
+        x, y = (np.linalg.qr(vectors[:, same])[0] for vectors in (right, left))
+        within = x.conj().T @ own @ x
+        if np.linalg.norm(within - values[same].mean() * np.eye(len(within)), 2) <= EQUAL:  # one eigenvalue, and all its vectors
+            overlaps[same] = np.linalg.svd(y.conj().T @ x, compute_uv=False)[-1]
+    return values * scale, np.divide(1, overlaps, out=np.full(len(values), np.inf), where=overlaps > VANISHING)
 
 
 def numerical_range(matrix: Tensor) -> NDArray[Any]:

@@ -50,9 +50,9 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
         logs = torch.stack([token.log_gain for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         angle = torch.stack([token.turn for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         return logs, torch.atan2(angle.sin(), angle.cos()), torch.ones_like(logs, dtype=torch.bool)
-    product, log_scale = tokens[0], torch.zeros_like(tokens[0].undecayed.real[..., 0])
-    for token in tokens[1:]:
-        product = token.compose(product)
+    product, log_scale = None, torch.zeros_like(tokens[0].undecayed.real[..., 0])
+    for token in tokens:
+        product = token if product is None else token.compose(product)
         if product.rank >= product.size:
             product = _dense(product)
             scale = product.left.abs().amax((-2, -1)).clamp(min=1e-300)
