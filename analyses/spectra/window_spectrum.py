@@ -50,13 +50,10 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
         logs = torch.stack([token.log_gain for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         angle = torch.stack([token.turn for token in tokens]).sum(0).expand(tokens[0].shape[:-1])
         return logs, torch.atan2(angle.sin(), angle.cos()), torch.ones_like(logs, dtype=torch.bool)
-    product, log_scale = None, torch.zeros_like(tokens[0].undecayed.real[..., 0])
-    for token in tokens:
-        product = token if product is None else token.compose(product)
-        if product.rank >= product.size:
-            product = _dense(product)
-            scale = product.left.abs().amax((-2, -1)).clamp(min=1e-300)
-            product, log_scale = _divided(product, scale), log_scale + scale.log()
+    product, log_scale = _scaled(tokens[0])
+    for token in tokens[1:]:
+        product, own = _scaled(token.compose(product))
+        log_scale = log_scale + own
     if product.log_decay is not None and product.log_decay.shape[-1] == 1:
         log_scale = log_scale + product.log_decay.real[..., 0]
         product = Transition(product.undecayed, product.left, product.reads)
@@ -67,6 +64,15 @@ def product_eigenvalues(transitions: Transition, *, axis: int) -> tuple[Tensor, 
 
 def _at(transitions: Transition, axis: int, t: int) -> Transition:
     return transitions.each(lambda part: part.select(axis, t))
+
+
+def _scaled(product: Transition) -> tuple[Transition, Tensor]:
+    """A product of full rank over its largest entry, lest it underflow, and the entry's logarithm; one of low rank as it is."""
+    if product.rank < product.size:
+        return product, torch.zeros_like(product.undecayed.real[..., 0])
+    product = _dense(product)
+    scale = product.left.abs().amax((-2, -1)).clamp(min=1e-300)
+    return _divided(product, scale), scale.log()
 
 
 def _dense(transition: Transition) -> Transition:
