@@ -183,6 +183,8 @@ def classified(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Ten
     """
     if not are_classes(labels):
         raise TypeError(f"{name}: labels are classes, whole numbers [N]; leace and mean_projection take real numbers too")
+    if len(features) != len(labels):
+        raise ValueError(f"{name}: {len(features)} samples have {len(labels)} labels; give each sample one")
     present = labelled(labels)
     found, own = real_features(features[present]), labels[present]
     if not bool(found.isfinite().all()):

@@ -37,7 +37,7 @@ class Probe(ABC):
 
     @abstractmethod
     def predict(self, features: Tensor) -> Tensor:
-        """The class, or the number, of each of features [n, D]: [n]."""
+        """The class, or the number, of each of features [n, D]: [n]. Raises ValueError for samples with nan or infinity."""
 
     def log_probabilities(self, features: Tensor) -> Tensor | None:
         """The log-probability in nats of each class, [n, classes], in the order of `classes`; None where the probe gives none."""
@@ -80,6 +80,9 @@ class ScoredProbe(Probe):
 
     def predict(self, features: Tensor) -> Tensor:
         scores = self.scores(features)
+        if not bool(scores.isfinite().all()):
+            flawed = int((~scores.isfinite()).any(1).nonzero()[0, 0])
+            raise ValueError(f"features must be finite; the scores of sample {flawed} are not: leave it out, or mend it")
         return scores[:, 0] if self.labels is None else self.labels[scores.argmax(1)]
 
     def log_probabilities(self, features: Tensor) -> Tensor | None:

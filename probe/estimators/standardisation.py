@@ -46,7 +46,11 @@ class Standardisation:
 def scale_of(variances: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
     """The standard deviations [D] of features of a dtype with these variances and means; infinite where they are constant, up to
     rounding, in which a probe could read what an eraser took out.
+
+    Raises ValueError for variances that are not finite, of features too large to be squared.
     """
+    if not bool(variances.isfinite().all()):
+        raise ValueError("the squares of these features are not finite; divide all features by one large number")
     scale = variances.clamp(min=0).sqrt()
     noise = ROUNDINGS * torch.finfo(dtype).eps * mean.abs() + 1e-12 * scale.max().clamp(min=1e-300)
     return torch.where(scale > noise, scale, torch.inf)

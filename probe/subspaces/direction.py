@@ -139,7 +139,9 @@ def both_sides(present: Tensor, name: str) -> Tensor:
 
 
 def less_means(values: Tensor, classes: Tensor) -> Tensor:
-    """Values [N, D] less the mean of their class [N]."""
+    """Values [N, D] less the mean of their class [N]. Raises ValueError for classes of another number of samples."""
+    if classes.shape != (len(values),):
+        raise ValueError(f"there are {len(values)} samples, and classes {tuple(classes.shape)}; give each sample one")
     _, index, counts = classes.unique(return_inverse=True, return_counts=True)
     sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, index, values)
     return values - (sums / counts[:, None])[index]

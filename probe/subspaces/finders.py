@@ -61,6 +61,8 @@ class DirectionFinder(Configuration, Kinds, family="direction_finder"):
         Raises ValueError as `both_sides` does, where no class of `given` has both, for features that are not finite or do not
         vary as they must, and for a vector of no length, TypeError for complex features.
         """
+        if features.ndim != 2 or present.shape != (len(features),):
+            raise ValueError(f"{name}: features are [N, D], present is [N]; got {tuple(features.shape)}, {tuple(present.shape)}")
         wide, present = varying(features), both_sides(present, name)
         wide = wide if given is None else less_means(wide, given)
         found = self.vector(wide, present, sources_of(groups, len(wide)))

@@ -22,6 +22,7 @@ from statescope.directions import (
 from statescope.estimators import LinearDiscriminant, NearestCentroid, Ridge
 from statescope.probe.erasure.labelled_erasers import QuadraticLeace
 from statescope.probe.erasure.linear_erasers import Leace, MeanProjection
+from statescope.probe.erasure.nullspace_projection import Inlp
 
 WHERE = {"hook": "blocks.0.hook_resid_post", "name": "concept"}
 FINDERS: list[DirectionFinder] = [MeanDifference(), WhitenedMeanDifference(), Reading(), Reading(Ridge()), KMeans()]
@@ -95,3 +96,16 @@ def test_ideal_words_of_features_that_do_not_vary() -> None:
     for other in ({"a": factors["a"][:1], "b": factors["b"]}, {"a": factors["a"][:, None], "b": factors["b"]}):
         with pytest.raises(ValueError, match="one value a sample"):
             moved(other)
+
+
+def test_samples_and_labels_of_several_lengths_are_refused() -> None:
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"got \(12, 3\), \(2,\)"):
+        MeanDifference().fit(x, torch.tensor([True, False]), **WHERE)
+    with pytest.raises(ValueError, match=r"got \(12,\), \(12,\)"):
+        MeanDifference().fit(x[:, 0], present(12), **WHERE)
+    with pytest.raises(ValueError, match=r"12 samples, and classes \(4,\)"):
+        MeanDifference().fit(x, present(12), given=torch.arange(4), **WHERE)
+    for fitter in (Leace(), QuadraticLeace(), Inlp()):
+        with pytest.raises(ValueError, match="12 samples have 5 labels"):
+            fitter.fit(x, torch.arange(5) % 2, **WHERE)

@@ -157,3 +157,20 @@ def test_a_sparse_probe_chooses_by_how_much_of_the_variance_lies_between_the_cla
     assert between.argmax() == 1 != spread.argmax()  # by sums in the place of means the frequent class would decide
     [probe] = KSparse(features=1, penalties=(0.01,)).fit_paths(x, {"y": y})["y"]
     assert probe.weights.abs().sum(0).nonzero()[:, 0].tolist() == [1]
+
+
+@pytest.mark.parametrize("estimator", EVERY, ids=named)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_sample_that_is_not_finite_has_no_answer(estimator: Estimator, value: float) -> None:
+    x, y = drawn()
+    probe = estimator.fit(x, target_for(estimator, y))
+    x[7] = value
+    with pytest.raises(ValueError, match="features must be finite; the scores of sample 7 are not|NaN|infinity"):
+        probe.predict(x)
+
+
+@pytest.mark.parametrize("estimator", EVERY, ids=named)
+def test_features_too_large_to_be_squared_are_refused(estimator: Estimator) -> None:
+    x, y = drawn()
+    with pytest.raises(ValueError, match="squares of these features are not finite"):
+        estimator.fit(x * 1e170, target_for(estimator, y))
