@@ -12,7 +12,7 @@ from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
 
 SMALL = 2**17  # numbers of gradients that wait for those of other outputs
-GATHERED = 2**22  # numbers that wait in all
+GATHERED = 2**20  # numbers that wait in all
 
 
 def structured_kernel(task: KernelTask) -> EngineResult:
