@@ -25,6 +25,7 @@ MOST_LINES = 3  # of a name
 LETTERS_ACROSS, ROWS_DOWN = 80, 14  # that stand beside each other at the width and height of a figure on a page
 PAGE, NAME_LETTER, TITLE_LETTER, BESIDE = 860, 7, 8.8, 40  # pixels: a page's width, letters, what a title may stand out by
 MOST_POWERS = 6  # of ten, along an axis
+EDGE, SHORT = 0.99, 8  # of a figure's width, where no panel follows; letters that have room above a colour bar
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -218,7 +219,7 @@ def _error(mark: ByName) -> dict[str, Any] | None:
 
 def _place_bars(drawn: go.Figure, figure: Figure) -> None:
     """Where a figure has several panels, each colour bar stands right of those whose colours it tells, and is as high as they
-    are. By themselves all would stand on each other.
+    are; one of all maps at the right end, where it has room. By themselves all would stand on each other.
     """
     if len(figure.panels) < 2:
         return
@@ -229,10 +230,13 @@ def _place_bars(drawn: go.Figure, figure: Figure) -> None:
         for place in sharing[1:]:
             of_panel[place].showscale = False
         axes = [(of_panel[place].xaxis or "x", of_panel[place].yaxis or "y") for place in sharing]
-        right = max(drawn.layout[f"xaxis{x[1:]}"].domain[1] for x, _ in axes)
+        all_alike = len(places) == len(sharing) > 1
+        right = 1.0 if all_alike else max(drawn.layout[f"xaxis{x[1:]}"].domain[1] for x, _ in axes)
         heights = [drawn.layout[f"yaxis{y[1:]}"].domain for _, y in axes]
         low, high = min(low for low, _ in heights), max(high for _, high in heights)
         bar = {"x": right, "xpad": 4, "y": (low + high) / 2, "len": high - low, "thickness": 8, "tickfont": {"size": 9}}
+        if right < EDGE and len(of_panel[first].colorbar.title.text or "") <= SHORT:
+            bar["title"] = {"side": "top"}  # beside the bar it would stand on the name of the next panel's axis
         of_panel[first].update(colorbar=bar)
 
 

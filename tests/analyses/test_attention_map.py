@@ -75,6 +75,8 @@ def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
     assert figure.columns == 2 and {mark.limits for mark in maps} == {(-top, top)} and len(maps) == 6
     np.testing.assert_array_equal(maps[1].values, other.matrix())
     assert figure.color_bars == {0: [0, 1, 2, 3, 4, 5]}
+    (bar,) = [trace.colorbar for trace in draw_on_screen(figure).data if trace.type == "heatmap" and trace.showscale is not False]
+    assert bar.x == 1 and bar.title.side == "right"
     mixed = linear.beside(softmax).figure().specification
     assert mixed.color_bars == {0: [0, 2, 4], 1: [1]} and mixed.panels[1].marks[0].limits == (0, 1)
     assert [line.label for line in mixed.panels[-1].marks] == ["model, layer 0, head 0", "model, layer 1, head 0"]
@@ -82,6 +84,7 @@ def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
     drawn = [trace for trace in screen.data if trace.type == "heatmap"]
     assert [trace.showscale for trace in drawn] == [None, None, False, False]
     assert drawn[0].colorbar.x == screen.layout.xaxis.domain[1] and drawn[0].colorbar.len > 3 * drawn[1].colorbar.len
+    assert [trace.colorbar.title.side for trace in drawn[:2]] == ["top", "right"], "beside the first stands the next panel's axis"
     sheet.draw_without_rendering()
     tall, short = [axes.get_position() for axes in sheet.axes if axes.get_label() == "<colorbar>"]
     assert tall.height > 3 * short.height and tall.width < 1.5 * short.width
