@@ -18,7 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..probe.errors import StatescopeError
@@ -46,8 +46,9 @@ def cells(*texts: object) -> list[Text]:
 
 
 def titled(title: str, *columns: str) -> Table:
-    """A table with a title, both as they are."""
-    return Table(*columns, title=Text(visible(title)), title_justify="left", show_header=any(columns))
+    """A table with a title, both as they are. What a column is too narrow for goes on below: a name can be given to a command."""
+    whole = [Column(column, overflow="fold") for column in columns]
+    return Table(*whole, title=Text(visible(title)), title_justify="left", show_header=any(columns))
 
 
 class TerminalReporter:

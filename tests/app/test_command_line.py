@@ -156,6 +156,18 @@ def test_printed_commands_quote_what_has_spaces(tmp_path: Path, capsys: pytest.C
     assert f"statescope show '{folder}/a run'" in told.out
 
 
+def test_a_long_name_is_listed_to_its_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what `show`, `figure` and `verify` take; before, 80 columns ended it with an ellipsis."""
+    name = "one-" + "-".join(f"{number:02}" for number in range(30))
+    run.rename(run.parent / name)
+    listed = call(capsys, "list", "--folder", str(run.parent)).out
+    assert "\u2026" not in listed
+    shown = "".join(
+        line.split("\u2502")[1].strip() for line in listed.split("studies:")[0].splitlines() if line.startswith("\u2502")
+    )
+    assert shown == name
+
+
 def test_500_manifests_are_listed_or_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every one is listed with the sound run beside it; none ends a command in a traceback."""
     odd = run.parent / "odd"
