@@ -20,7 +20,8 @@ class IdealWords:
     """The decomposition u(z) = u_0 + sum_i u_i(z_i) (Trager et al. 2023, arXiv:2302.14383), by least squares.
 
     Where every combination is there as often, u_0 is the mean and u_i(a) the mean over z_i = a, less u_0. Other samples may lack
-    combinations; then the least of the solutions is taken, and the vectors of a factor have mean 0 over its values.
+    combinations; then the least of the solutions for features less their mean is taken, which adding a
+    constant to the features does not change. The vectors of a factor have mean 0 over its values.
 
     centre: u_0 [D], in float64. words: factor -> its vectors [values, D]. values: factor -> the values they belong to, ascending.
     hook: the activation that was taken apart.

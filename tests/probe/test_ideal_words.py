@@ -76,3 +76,13 @@ def test_samples_that_lack_a_factor_do_not_count() -> None:
         IdealWords.fit(x, factors | {"shape": factors["shape"].double()})
     with pytest.raises(TypeError, match="complex"):
         IdealWords.fit(x.to(torch.complex128), factors)
+
+
+def test_a_constant_added_to_the_features_moves_the_centre_alone_where_combinations_lack() -> None:
+    """Of many solutions the least one on the features as they are would turn with where they are counted from."""
+    factors = {"a": torch.tensor([0, 0, 1, 1, 2, 2]), "b": torch.tensor([0, 1, 2, 2, 3, 3])}
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, moved = IdealWords.fit(x, factors), IdealWords.fit(x + 100, factors)
+    for name in factors:
+        torch.testing.assert_close(moved.words[name], found.words[name])
+    torch.testing.assert_close(moved.centre, found.centre + 100)
