@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from statescope import Model, ModelConfig, hooked
-from statescope.analyses.behaviour.depth_use import depth_use
-from statescope.analyses.behaviour.induction import induction_scores
+from statescope.analyses.behaviour.depth_use import depth_use, skipping
+from statescope.analyses.behaviour.induction import _mass, induction_scores
 from statescope.analyses.behaviour.logit_correlation import logit_correlation
 from statescope.analyses.similarity.model_difference import model_difference
 from statescope.mixers import GatedDeltaNet, Mamba
@@ -42,8 +42,21 @@ def test_a_skipped_layer_changes_what_is_behind_it_alone() -> None:
     own = model(tokens).log_softmax(-1)
     expected = (own.exp() * (own - without)).sum(-1).mean()
     assert result.select(scope="all", skipped=1).table["divergence"].iloc[0] == pytest.approx(float(expected))
+    middle = tokens.shape[1] // 2
+    with torch.no_grad(), model.hooks(fwd_hooks=skipping(0, slice(0, middle))):
+        away = (own.exp() * (own - model(tokens).log_softmax(-1))).sum(-1)
+    behind = result.select(scope="future", skipped=0).table["divergence"].iloc[0]
+    assert behind == pytest.approx(float(away[:, middle:].mean())) != pytest.approx(float(away.mean()))
     future = result.select(scope="future").table.pivot(index="skipped", columns="layer", values="change")
     assert future.loc[0, 0] < 1 and future.loc[0, 1] > 0 and future.loc[2, 2] == 0  # the last layer's past is read by none
+
+
+def test_copying_is_measured_where_the_second_block_is_continued() -> None:
+    """From its first token on to the last but one; what is said at the first block's end, or behind all, is not asked."""
+    block, said = 4, torch.zeros(1, 8, 10)
+    said[:, 4:7, 3] = 100.0
+    seen = torch.tensor([[1, 2, 3, 4]])
+    assert float(_mass(lambda tokens: said, torch.zeros(1, 8, dtype=torch.long), seen, block)) == pytest.approx(1)  # type: ignore[arg-type]
 
 
 class Induction(nn.Module):

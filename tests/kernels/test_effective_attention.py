@@ -7,7 +7,7 @@ import torch
 from recurrences import RECURRENCES, relative
 from torch import Tensor
 
-from statescope import effective_attention
+from statescope import effective_attention, linear_attention
 from statescope.kernels.mlstm import mlstm_effective_attention
 
 
@@ -36,6 +36,15 @@ def test_of_the_mlstm(name: str, length: int) -> None:
     mixing = mlstm_effective_attention(*(inputs[key] for key in ("q", "k", "log_input", "log_decay")))
     read = torch.einsum("bhij,bjhv->bihv", mixing, inputs["v"])
     assert relative(read, recurrence.call(**inputs, implementation="reference").output) < 1e-12
+
+
+def test_a_row_is_divided_by_its_sum_whatever_the_signs() -> None:
+    """By the recurrence's own normaliser z . q, not by the sum of sizes, which is the same where all features are positive."""
+    q, k, v = torch.randn(3, 2, 9, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mixing = effective_attention(q, k, normalise=True)
+    assert (mixing < 0).any()
+    read = torch.einsum("bhij,bjhv->bihv", mixing, v)
+    torch.testing.assert_close(read, linear_attention(q, k, v, normalise=True).output)
 
 
 def without_erasure(q: Tensor, k: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:

@@ -108,12 +108,13 @@ def test_a_metric_sees_the_logits_behind_the_patch(pair: tuple[torch.Tensor, tor
         seen.append(logits.shape[1])
         return logits[:, -3:, 1].sum(1)
 
-    found = patch_states(model, target, source, total, [8, 10])
-    assert seen == [14, 5, 3, 14]
+    found = patch_states(model, target, source, total, [8, 9, 10])  # 8 and 9 run together, and 9 is padded
+    assert seen == [14, 5, 4, 3, 14]
     hook = "blocks.0.attn.hook_state"
-    _, cache = model.run_with_cache(source, names_filter=hook, taps=[10])
-    by_hand = model.run_with_edits(target, {hook: [Edit(10, "set", cache[hook][:, 0, :1].clone(), heads=(0,))]})
-    torch.testing.assert_close(found.effect[0, 1, 0], by_hand[0, -3:, 1].sum() - model(target)[0, -3:, 1].sum())
+    for place, position in enumerate((8, 9, 10)):
+        _, cache = model.run_with_cache(source, names_filter=hook, taps=[position])
+        by_hand = model.run_with_edits(target, {hook: [Edit(position, "set", cache[hook][:, 0, :1].clone(), heads=(0,))]})
+        torch.testing.assert_close(found.effect[0, place, 0], by_hand[0, -3:, 1].sum() - model(target)[0, -3:, 1].sum())
 
 
 def test_a_patch_from_itself_does_nothing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
