@@ -14,6 +14,7 @@ from statescope.analyses.geometry.latent_concepts import (
     steering_vectors,
     train_embeddings,
 )
+from statescope.estimators import Logistic
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -35,6 +36,15 @@ def test_abstraction_of_a_parallel_code_and_of_one_that_turns_around() -> None:
         parallelism(noise, label, 0 * condition)
     with pytest.raises(ValueError, match="one value of the label alone"):
         parallelism(noise, (condition == 0).long(), condition)
+
+
+def test_a_condition_that_is_scored_is_not_fitted() -> None:
+    """Each condition has an axis of its own: a probe of all reads the label in each, one of the others does not."""
+    label, condition = torch.arange(600) % 2, torch.arange(600) // 200
+    apart = 0.1 * draw(600, 3) + label[:, None] * torch.eye(3, dtype=torch.float64)[condition]
+    everywhere = Logistic(penalties=(1e-2,)).fit(apart, label, torch.arange(600))
+    assert float((everywhere.predict(apart) == label).double().mean()) > 0.95
+    assert cross_condition_score(apart, label, condition) < 0.65
 
 
 def test_parallelism_is_the_mean_cosine() -> None:
