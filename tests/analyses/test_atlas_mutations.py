@@ -82,9 +82,12 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p211-student", result_of(f"{REGRESSION}.student_process", "_misfit", lambda misfit: 2 * misfit)),
     ("p220-self-distillation", result_of(f"{REGRESSION}.self_distillation", "_mixed", lambda share: 0.9 * share)),
     ("p227-batch", result_of(f"{PAPERS}.p227_batch_hessian", "batch_outlier", lambda own: 1.1 * own)),
+    ("p227-stable-rate", result_of(f"{PAPERS}.p227_batch_hessian", "drawn", lambda rows: torch.arange(256))),
     ("p244-random-features", result_of(f"{PAPERS}.p244_random_features", "sphere_eigenvalues", lambda values: 1.1 * values)),
     ("p257-linear-networks", parametrised_as("mup", "standard")),
     ("p262-reconstruction", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
+    ("p262-outliers", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
+    ("p262-distillation", result_of(f"{REGRESSION}.reconstruction", "_explained", lambda own: (own[0], -own[1]))),
     ("p270-initial-rate", result_of(f"{PAPERS}.p270_initial_rate", "largest_initial_rate", lambda rate: 1 / rate)),
     (
         "p338-unit-variance",
