@@ -59,7 +59,9 @@ class Overview(Page, kind="overview"):
                 with st.expander(literal(in_words(name)), expanded=summary.count("\n") < FEW):
                     st.text(summary)
         st.subheader("How it was made")
-        again = f"statescope run {quote(str(run.path))}    # the same settings: goes on, or shows that it is finished"
+        known = any(found.kind == study for found in declarations("study"))
+        own = "" if known else "my_study.py "  # the user's file, which no run names
+        again = f"statescope run {own}{quote(str(run.path))}    # the same settings: goes on, or shows that it is finished"
         st.code(again, "bash", wrap_lines=True)
         tables = st.columns(2)
         tables[0].caption("configuration")

@@ -120,6 +120,14 @@ def test_a_result_without_a_page_has_selectors_figure_summary_table_and_exports(
     assert any("result.figure(layer=1)" in block.value for block in app.code)
 
 
+def test_the_command_that_goes_on_with_a_run_has_the_file_of_a_study_of_ones_own(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the command is refused: no file is run that a run names."""
+    app = open_app(made, monkeypatch, "overview", "horizons.py")
+    assert app.code[0].value.startswith(f"statescope run my_study.py {made / 'runs' / 'mine'} ")
+
+
 def test_a_page_in_one_file_shows_the_kinds_it_declares_under_any_name(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(PAGE.strip().splitlines()) < 12
     app = open_app(made, monkeypatch, "outside_horizons", "horizons.py", "horizon_page.py")
