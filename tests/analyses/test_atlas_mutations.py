@@ -129,6 +129,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
         "p198-alignment",
         result_of_method("analyses.ntk.operator", "TangentKernelOperator", "_directions", lambda found: scaled(found, 1.01)),
     ),
+    ("p198-ranking", result_of("analyses.ntk.measures", "_cosine", lambda own: -own)),
     ("p200-more-is-better", result_of(f"{PAPERS}.p200_random_features", "random_features_point", worse_features)),
     ("p200-more-is-better", result_of(f"{PAPERS}.p200_random_features", "random_features_point", nothing_is_fitted)),
     ("p315-normal", whole_residual_branches),
