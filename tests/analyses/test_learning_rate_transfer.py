@@ -38,7 +38,7 @@ def test_the_best_rate_and_its_drift_are_read_off() -> None:
     assert found.drift("mup") == pytest.approx(0.0, abs=1e-9)
     assert found.growth("standard") == pytest.approx(0.5)
     assert found.growth("mup") == pytest.approx(0.0, abs=1e-9)
-    assert "falls by 1.00 octaves" in found.summary()
+    assert "falls by 1.00 octaves" in found.summary() and "it moves by less than 0.01 octaves a doubling" in found.summary()
     losses = found.specification().panels[:2]
     assert [panel.title for panel in losses] == ["Loss, standard", "Loss, muP"] and losses[0].y_range == losses[1].y_range
     turned = found.table.assign(width=found.table["width"].map(dict(zip(WIDTHS, WIDTHS[::-1], strict=True))))

@@ -84,7 +84,9 @@ def _said(parametrisation: object) -> str:
 
 
 def _moves(drift: float) -> str:
-    return f"{'falls' if drift >= 0 else 'rises'} by {abs(drift):.2f} octaves"
+    if abs(drift) < 0.005:
+        return "moves by less than 0.01 octaves"
+    return f"{'falls' if drift > 0 else 'rises'} by {abs(drift):.2f} octaves"
 
 
 def _vertex(losses: pd.Series) -> float:
