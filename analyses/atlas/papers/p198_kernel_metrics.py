@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Self
@@ -125,7 +126,8 @@ class KernelRanking(Claim, kind="p198-ranking"):
     def experiment(self, seed: int, run: Run) -> Findings:
         tokens = distinct_sequences(self.samples + HELD_OUT, 5, seed)
         classes, rows = tokens[:, :2].sum(1) % 2, []
-        for make, heads, width in product((DeltaNet, Attention, LinearAttention, RetNet, Elman, GRU), (1, 4), self.widths):
+        kinds: tuple[Callable[..., MixerConfig], ...] = (DeltaNet, Attention, LinearAttention, RetNet, Elman, GRU)
+        for make, heads, width in product(kinds, (1, 4), self.widths):
             mixer = DeltaNet(heads=heads, short_convolution=0) if make is DeltaNet else make(heads=heads)
             rows.append(self._trained(Model(ModelConfig(SYMBOLS, width, 1, mixer, seed=seed)).eval(), tokens, classes))
         start, alignments, accuracies = zip(*rows, strict=True)
