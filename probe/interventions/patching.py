@@ -33,7 +33,7 @@ ROW_TOKENS = 2**15  # rows times tokens that run together at most, which bounds 
 @dataclass(frozen=True)
 class Patching:
     """effect [L, P, H]: the metric with the patch less the metric without, nan for a head that a layer lacks. baseline: the
-    metric of the target; source: of the source. layers, positions: of the first two axes.
+    metric of the whole target; source: of the source. layers, positions: of the first two axes.
     """
 
     effect: Tensor
@@ -83,8 +83,9 @@ def patch_states(
 
     model: one of ours, of which only what a patch can reach runs again; or a loaded one, which runs whole for each patch.
 
-    metric: from logits [B, T, vocabulary] to [B]; it sees the logits behind the patch alone. positions: as taps are given, each
-        with a token behind it.
+    metric: from logits [B, T, vocabulary] to [B]. Of a patch it sees the logits behind it alone, and so it does of the target
+        that the patch is compared with: a mean over positions is one over those.
+    positions: as taps are given, each with a token behind it.
     reads: how many of the last positions the metric reads, 1 for `last_logit_difference`: it then sees those alone, and so does
         the last layer's channel mixer.
 
@@ -100,7 +101,6 @@ def patch_states(
         sweep, logits = _sweep(model, target, taps, states)
     else:
         sweep, logits = _reruns(model, target, taps, states)
-    baseline = float(metric(logits)[0])
     heads = max(change.shape[1] for change in sweep.changes.values())
     effect = logits.new_full((len(layers), len(taps), heads), torch.nan, device="cpu")
     for patches in sweep.batches(heads):
@@ -109,10 +109,11 @@ def patch_states(
             rows = [row for row, patch in enumerate(patches) if patch[0] == slot]
             own = [patches[row][1] for row in rows]
             behind = found[:, rows, -(target.shape[1] - 1 - taps[slot]) :].flatten(0, 1)
-            effect[:, slot, own] = (metric(behind) - baseline).view(len(layers), -1).cpu()
+            without = metric(logits[:, -behind.shape[1] :])
+            effect[:, slot, own] = (metric(behind) - without).view(len(layers), -1).cpu()
     for row, change in enumerate(sweep.changes.values()):
         effect[row, :, change.shape[1] :] = torch.nan
-    return Patching(effect, baseline, float(metric(given_logits)[0]), layers, taps)
+    return Patching(effect, float(metric(logits)[0]), float(metric(given_logits)[0]), layers, taps)
 
 
 def _sweep(model: Model, target: Tensor, taps: tuple[int, ...], states: Mapping[int, Tensor]) -> tuple[_Sweep, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -269,6 +269,34 @@ class HookedModel(ReadsText, ChoosesHooks):
             activations[name] = value[0] if remove_batch_dim else value
         shown = () if tapped is None else tapped.shown
         return out, StateCache(activations, self, shown, has_batch_dim=not remove_batch_dim)
+
+    def run_with_hooks(
+        self,
+        *tokens: Any,
+        fwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable[..., Any]]] = (),
+        bwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable[..., Any]]] = (),
+        **run: Any,
+    ) -> Any:
+        """Run the model with functions at hooks, as transformer-lens does. A name may have wildcards (see `add_hook`).
+
+        Raises UnknownNameError for a name that matches no hook, ValueError for hooks that cannot fire in this run, or none of
+        which fires though their mixer declares them: what is to be changed there would stay as it was.
+        """
+        fired: set[str] = set()
+
+        def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(value: Any, hook: HookPoint) -> Any:
+                fired.add(hook.name or "")
+                return function(value, hook=hook)
+
+            return call
+
+        forward = [(name, noting(function)) for name, function in fwd_hooks]
+        out = super().run_with_hooks(*tokens, fwd_hooks=forward, bwd_hooks=list(bwd_hooks), **run)
+        for name, _ in fwd_hooks:
+            if fired.isdisjoint(self._matches(name)):
+                raise ValueError(f"{self._matches(name)[0]} is declared and did not fire: {DECLARED_ONLY}")
+        return out
 
     def unknown_hook(self, name: str) -> UnknownNameError:
         """The error for a hook this model lacks: why its mixer has none, or the nearest name."""

@@ -98,8 +98,12 @@ def test_what_is_broken_is_named(relaxing: Any) -> None:
 
 @pytest.mark.parametrize("place", [point.name for point in MATRIX_STATE[2:]])
 def test_a_hook_that_is_declared_and_not_shown_raises_where_it_is_asked_for(place: str, relaxing: Any) -> None:
-    """Before, the cache was without it."""
+    """Before, the cache was without it, and a function there changed nothing."""
     hidden = {place.removeprefix("attn.hook_").replace("effective_", ""): None}
     model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=with_recurrence(relaxing, **hidden)))
     with pytest.raises(ValueError, match=rf"blocks.0.{place} is declared and did not fire: .*check_mixer"):
         model.run_with_cache(torch.zeros(1, 4, dtype=torch.long), names_filter=f"*.{place}", taps=[2])
+    with pytest.raises(ValueError, match=rf"blocks.0.{place} is declared and did not fire"):
+        model.run_with_hooks(
+            torch.zeros(1, 4, dtype=torch.long), fwd_hooks=[(f"*.{place}", lambda value, hook: 2 * value)], taps=[2]
+        )

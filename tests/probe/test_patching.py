@@ -109,12 +109,37 @@ def test_a_metric_sees_the_logits_behind_the_patch(pair: tuple[torch.Tensor, tor
         return logits[:, -3:, 1].sum(1)
 
     found = patch_states(model, target, source, total, [8, 9, 10])  # 8 and 9 run together, and 9 is padded
-    assert seen == [14, 5, 4, 3, 14]
+    assert seen == [5, 5, 4, 4, 3, 3, 14, 14]
     hook = "blocks.0.attn.hook_state"
     for place, position in enumerate((8, 9, 10)):
         _, cache = model.run_with_cache(source, names_filter=hook, taps=[position])
         by_hand = model.run_with_edits(target, {hook: [Edit(position, "set", cache[hook][:, 0, :1].clone(), heads=(0,))]})
         torch.testing.assert_close(found.effect[0, place, 0], by_hand[0, -3:, 1].sum() - model(target)[0, -3:, 1].sum())
+
+
+@pytest.mark.parametrize("reads", [None, 2])
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours", "loaded"])
+def test_a_mean_over_positions_is_compared_with_the_mean_over_the_same(
+    foreign: bool, reads: int | None, pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """The wrong variant compares it with the mean over all positions of the target."""
+    model = load(FOREIGN["qwen3_next"]().double()) if foreign else small(DeltaNet(heads=2))
+    target, source = pair
+
+    def mean(logits: torch.Tensor) -> torch.Tensor:
+        return logits[..., 1].mean(1)
+
+    found = patch_states(model, target, source, mean, POSITIONS, reads=reads)
+    (layer, *_), itself = found.layers, patch_states(model, target, target, mean, POSITIONS, reads=reads).effect
+    assert itself[~itself.isnan()].abs().max() < 1e-12
+    hook = f"blocks.{layer}.attn.hook_state"
+    for place, position in enumerate(POSITIONS):
+        _, cache = model.run_with_cache(source, names_filter=hook, taps=[position])
+        changed = model.run_with_edits(target, {hook: [Edit(position, "set", cache[hook][:, 0, :1].clone(), heads=(0,))]})
+        seen = target.shape[1] - 1 - position if reads is None else min(reads, target.shape[1] - 1 - position)
+        by_hand, wrong = mean(changed[:, -seen:]) - mean(model(target)[:, -seen:]), mean(changed[:, -seen:]) - mean(model(target))
+        torch.testing.assert_close(found.effect[0, place, :1], by_hand, rtol=1e-8, atol=1e-10)
+        assert not torch.allclose(found.effect[0, place, :1], wrong, rtol=1e-3)
 
 
 def test_a_patch_from_itself_does_nothing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
