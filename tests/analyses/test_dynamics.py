@@ -92,7 +92,7 @@ def test_seeds_keep_them_too_in_this_process_and_as_workers_do(tmp_path: Path) -
     assert run.steps("seed-1/negative") == [0, 6]
     plain = to_plain(study)
     with Run.working(tmp_path / "worked", study.kind, plain, 0) as worked:
-        do_seed(worked.path, None, plain["study"] | {"seed": 1}, 1, "cpu", (2,), pytest.fail)
+        do_seed(worked.path, (), plain["study"] | {"seed": 1}, 1, "cpu", (2,), pytest.fail)
         worked.ledger.merge()
     assert Run(tmp_path / "worked").steps("seed-1/negative") == [2, 6]
 

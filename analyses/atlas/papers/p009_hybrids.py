@@ -33,7 +33,7 @@ class Shares(Claim, kind="p009-shares"):
 
     def small(self) -> Self:
         """Recall of few symbols, which one softmax layer learns in a few seconds, beside a state too small for three pairs."""
-        recall, language = Training(steps=250, batch=16, length=9, learning_rate=1e-2), Training(steps=3, batch=8, length=8)
+        recall, language = Training(steps=150, batch=16, length=9, learning_rate=1e-2), Training(steps=3, batch=8, length=8)
         names, mixers = ("RetNet",), (RetNet(heads=2, key_size=2, value_size=8, short_convolution=4),)
         study = replace(self.study, recall=recall, language=language, names=names, mixers=mixers)
         return replace(self, study=replace(study, shares=(0.0, 0.25, 0.5), pairs=3, symbols=4))

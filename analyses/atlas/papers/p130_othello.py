@@ -50,8 +50,8 @@ class Board(Claim, kind="p130-board"):
     )
 
     def small(self) -> Self:
-        training = replace(self.study.training, steps=1000, batch=32, length=14, learning_rate=6e-3)
-        return replace(self, study=replace(self.study, training=training, layers=3, games=200, edited=400, strengths=(0.5,)))
+        training = replace(self.study.training, steps=1000, batch=24, length=14, learning_rate=6e-3)
+        return replace(self, study=replace(self.study, training=training, layers=3, games=120, edited=150, strengths=(0.5,)))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         done = beside(run, replace(self.study, seed=seed))

@@ -52,7 +52,7 @@ class Depth(Claim, kind="p294-depth"):
     note = "Integrated gradients and questions of several hops are not measured."
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=120), layers=(2, 4))
+        return replace(self, training=replace(self.training, steps=70), layers=(2, 4))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         shallow, deep = (
