@@ -97,7 +97,7 @@ def _automaton(reading: LiveReading, layer: int) -> None:
         else f"On the text, and on sequences of its length that the task {literal(task.kind)} draws."
     )
     found = reading.compute("automaton", lambda: model_automaton(live.model, reading.tensor, layer, task=task), layer)
-    known = "" if task is None else f", task={live.code.partition('model = ')[2].removesuffix('.model')}.task"
+    known = "" if task is None else f", task={live.task_code}"
     show(reading.by(AUTOMATON, f"model_automaton(model, tokens[0], {layer}{known})"), "automaton", found, {})
 
 

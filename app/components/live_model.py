@@ -48,7 +48,8 @@ class OfTokenizer(Spelling):
 class LiveModel:
     """A model that is open, how its tokens are written, and the lines of Python that open it.
 
-    task: what it was trained on, where that is known. lock: one thread at a time runs it, for hooks hang on it meanwhile.
+    task: what it was trained on, where that is known; task_code: the same as a Python expression. lock: one thread at a time runs
+    it, for hooks hang on it meanwhile.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LiveModel:
     code: str
     about: Callable[[], dict[str, Any]]
     task: Task | None = None
+    task_code: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
     second_a_token: float = 0.0
 

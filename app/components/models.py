@@ -88,9 +88,11 @@ class ModelInRun(ModelSource):
         from .live_model import LiveModel, example_of
 
         found = self.run.model(self.label)
-        code = f"from statescope import Run\n\nmodel = Run({str(self.run.path)!r}).model({self.label!r}).model"
+        trained = f"Run({str(self.run.path)!r}).model({self.label!r})"
+        code = f"from statescope import Run\n\nmodel = {trained}.model"
         key, task = f"{self.name}:{self.stamp}", found.task
-        return LiveModel(self.name, key, found.model, task.spelling, example_of(task, found.length), code, self.about, task)
+        shown = (task.spelling, example_of(task, found.length), code, self.about)
+        return LiveModel(self.name, key, found.model, *shown, task=task, task_code=f"{trained}.task")
 
     def about(self) -> dict[str, Any]:
         """What a reader needs to know which model it is, as JSON."""

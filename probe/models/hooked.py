@@ -27,11 +27,6 @@ from ..mixers.spectrum import AllowedSpectrum
 from ..mixers.table import why_not
 from .text import Prompt, ReadsText
 
-DECLARED_ONLY = (
-    "a mixer fires each hook of its `points` in every run, or leaves it out; its Recurrence shows hook_transition, hook_write "
-    "and hook_effective_attention where it has them. statescope.mixers.check_mixer says the same of all its hooks"
-)
-
 
 class HookedModel(ReadsText, ChoosesHooks):
     """A model whose hooks are those of `hooks/points.py` and those that its mixers declare.
@@ -262,7 +257,7 @@ class HookedModel(ReadsText, ChoosesHooks):
                     raise ValueError('incl_bwd calls backward on the output, which must be one number: give return_type="loss"')
                 out.backward()
         if silent:
-            raise ValueError(f"{next(iter(silent))} is declared and did not fire: {DECLARED_ONLY}")
+            raise _unfired(next(iter(silent)))
         for name, values in steps.items():
             value = torch.cat(values, dim=1)
             value = value if kept is None else kept.select_rows(value, 1)
@@ -295,7 +290,7 @@ class HookedModel(ReadsText, ChoosesHooks):
         out = super().run_with_hooks(*tokens, fwd_hooks=forward, bwd_hooks=list(bwd_hooks), **run)
         for name, _ in fwd_hooks:
             if fired.isdisjoint(self._matches(name)):
-                raise ValueError(f"{self._matches(name)[0]} is declared and did not fire: {DECLARED_ONLY}")
+                raise _unfired(self._matches(name)[0])
         return out
 
     def unknown_hook(self, name: str) -> UnknownNameError:
@@ -352,6 +347,14 @@ class HookedModel(ReadsText, ChoosesHooks):
     def cache_some(self, *_: Any, **__: Any) -> None:
         """Raise NotInThisModelError, as transformer-lens has deprecated it."""
         raise NotInThisModelError("cache_some is deprecated in transformer-lens; use run_with_cache with names_filter")
+
+
+def _unfired(name: str) -> ValueError:
+    return ValueError(
+        f"{name} is declared and did not fire: a mixer fires each hook of its `points` in every run, or leaves it out; its "
+        "Recurrence shows hook_transition, hook_write and hook_effective_attention where it has them. "
+        "statescope.mixers.check_mixer says the same of all its hooks"
+    )
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:

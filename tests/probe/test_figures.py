@@ -1,47 +1,22 @@
-"""Figures: what is drawn is what was computed, on the screen and in print, and text is text."""
+"""Figures: what is drawn is what was computed, on the screen and in print."""
 
 from __future__ import annotations
 
-import dataclasses
-import html
-import itertools
-import json
-import re
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from example_results import HOSTILE, example_figure, example_scores, hostile_figure
+from example_results import example_figure, example_scores
 from matplotlib.colors import to_hex, to_rgb
 
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.results.drawn import DrawnFigure
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
-from statescope.probe.results.level_name import freest_corner
 from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
-from statescope.probe.results.print import draw_for_print, render_for_print, save_for_print
+from statescope.probe.results.print import draw_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
 from statescope.probe.results.script import script_of
-from statescope.probe.results.style import STYLES
-from statescope.probe.results.text import visible
-from statescope.probe.results.ticks import decimal, ticks_between_powers
-
-
-def test_names_of_bars_stand_in_lines_where_all_find_room() -> None:
-    """Else plotly slants them, and leaves out those that would lie on others."""
-    names = ["negative", "complex", "modulus above 1"]
-    bars = Panel([Bars(names, np.arange(3.0), "")], "", "share")
-    axis = draw_on_screen(Figure("", [bars, bars, bars], columns=3)).layout.xaxis
-    assert axis.ticktext == ("negative", "complex", "modulus<br>above 1") and axis.tickangle == 0
-    assert draw_on_screen(Figure("", [bars])).layout.xaxis.ticktext == ("negative", "complex", "modulus above 1")
-    many = Panel([Bars([f"a long name {n}" for n in range(30)], np.arange(30.0), "")], "", "share")
-    slanted = draw_on_screen(Figure("", [many])).layout.xaxis
-    assert slanted.tickangle is None and slanted.ticktext[0] == "a long name 0"
 
 
 def test_the_frame_holds_every_drawn_number() -> None:
@@ -111,91 +86,6 @@ def test_a_graph_has_no_axes_where_places_mean_nothing() -> None:
     assert "set_axis_off" in script_of(Figure("", [panel]), "neurips")
 
 
-def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_or_between_them() -> None:
-    rising = Line(np.arange(3.0), np.array([1.0, 3.7, 9.0]))
-    short = draw_on_screen(Figure("", [Panel([rising], "x", "y", y_log=True)])).layout.yaxis
-    assert short.ticktext == ("1", "2", "5", "10", "20", "50") and list(short.tickvals)[:3] == [1, 2, 5]
-    x = np.array([1e-3, 1.0, 1e3])
-    assert draw_on_screen(Figure("", [Panel([Line(x, x)], "x", "y", y_log=True)])).layout.yaxis.dtick == 1
-    assert draw_on_screen(Figure("", [Panel([Line(0 * x, x)], "x", "y", x_log=True)])).layout.xaxis.type == "log"
-    wide = Panel([Line(x, x, low=x / 10, high=x * 1e6)], "x", "y", y_log=True)
-    assert draw_on_screen(Figure("", [wide])).layout.yaxis.dtick == 3, "its band counts: 13 decades"
-    rows = Panel([Intervals(["a", "b"], np.array([1e-16, 1.0]))], "x", "", x_log=True)
-    assert draw_on_screen(Figure("", [rows])).layout.xaxis.dtick == 3
-
-
-def test_the_name_of_a_level_stands_on_its_line() -> None:
-    """Where an axis is logarithmic, plotly takes the place of a text as a logarithm, and that of a line as it is."""
-    x = np.array([1.0, 1000.0])
-    for logarithmic, expected in ((False, 10.0), (True, 1.0)):
-        panels = [Panel([Line(x, x)], "x", "y"), Panel([Line(x, x)], "x", "y", y_log=logarithmic, level=(10.0, "chance"))]
-        layout = draw_on_screen(Figure("", panels)).layout
-        (text,) = [one for one in layout.annotations if one.text == "chance"]
-        assert (text.y, text.yref, text.xref) == (expected, "y2", "x2 domain")
-        assert layout.shapes[0].y0 == 10.0 and layout.shapes[0].yref == "y2"
-    zero = Panel([Line(x, x)], "x", "y", x_log=True, level=(0.0, "none"))
-    assert draw_on_screen(Figure("", [zero])).layout.shapes[0].y0 == 0
-    assert not draw_on_screen(Figure("", [dataclasses.replace(zero, y_log=True)])).layout.shapes
-
-
-CURVES = {  # over accuracies of 0 to 1, by the corner of a chance of 0.5 that they leave free
-    "right bottom": [0.9, 0.9, 0.9, 0.9],
-    "right top": [0.55, 0.6, 0.6, 0.57],
-    "left bottom": [0.4, 0.45, 0.5, 0.5],
-}
-
-
-@pytest.mark.parametrize("corner", list(CURVES))
-def test_the_name_of_a_level_stands_where_no_curve_runs_through_it(corner: str) -> None:
-    """It once stood at the right end whatever ended there."""
-    curve = np.array(CURVES[corner])
-    line = Line(np.arange(4.0), curve, low=curve - 0.01, high=curve + 0.01, markers=True)
-    figure = Figure("", [Panel([line], "length", "accuracy", level=(0.5, "chance"), y_range=(0.0, 1.0))])
-    (text,) = draw_on_screen(figure).layout.annotations
-    (printed,) = draw_for_print(figure).axes[0].texts
-    wanted = tuple(corner.split())
-    assert (text.xanchor, text.yanchor) == wanted == (printed.get_ha(), printed.get_va())
-    assert text.x == printed.xy[0] == (wanted[0] == "right")
-    assert "ha={!r}, va={!r}".format(*wanted) in script_of(figure, "neurips")
-    bars = Panel([Bars(["a", "b"], np.array([0.2, 0.9]))], "", "y", level=(0.5, "chance"), y_range=(0.0, 1.0))
-    assert freest_corner(bars) == ("left", "bottom")
-
-
-def test_limits_of_a_logarithmic_axis_are_the_same_on_the_screen_and_in_print() -> None:
-    x = np.array([1.0, 10.0, 100.0])
-    figure = Figure("", [Panel([Line(x, x)], "x", "y", y_log=True, y_range=(0.1, 1000.0))])
-    assert draw_on_screen(figure).layout.yaxis.range == (-1, 3)
-    assert draw_for_print(figure).axes[0].get_ylim() == (0.1, 1000)
-
-
-def test_an_axis_shows_no_rounding() -> None:
-    """Spectral norms of 1 and 1 + 2e-16 once filled a panel, which had no number beside its axis."""
-    x, norms = np.arange(3.0), np.array([1.0, 1 + 2.3e-16, 1 - 1.2e-16])
-    level = (1.0, "no growth")
-    for panel, axis in (
-        (Panel([Line(x, norms)], "", "norm", level=level), "y"),
-        (Panel([Line(x, x / x.max(), low=norms, high=norms)], "", "norm"), None),
-        (Panel([Intervals(["a", "b", "c"], norms, "", norms, norms)], "radius", "", level=level), "x"),
-        (Panel([Bars(["a", "b", "c"], norms)], "", "radius"), "y"),
-    ):
-        for own in ("x", "y"):
-            wanted = pytest.approx((0.9, 1.1)) if own == axis else None
-            assert getattr(panel, f"{own}_range") == wanted
-    assert Panel([Line(x, 0 * x)], "", "").y_range is None and Panel([Line(x, norms)], "", "", y_range=(0, 2)).y_range == (0, 2)
-
-
-def test_whole_numbers_along_an_axis_have_no_tick_between_them() -> None:
-    """There is nothing between one state and two."""
-    y = np.array([0.5, 1.0])
-    figure = Figure("", [Panel([Line(np.array([1, 2]), y)], "states", "y"), Panel([Line(np.array([1, 2.5]), y)], "x", "y")])
-    screen, sheet = draw_on_screen(figure).layout, draw_for_print(figure)
-    sheet.draw_without_rendering()
-    assert (screen.xaxis.dtick, screen.xaxis2.dtick) == (1, None)
-    steps = [np.diff(axes.get_xticks()) for axes in sheet.axes]
-    assert set(steps[0]) == {1.0} and 1.0 not in set(steps[1])
-    assert script_of(figure, "neurips").count("MultipleLocator(1)") == 1
-
-
 def test_diverging_colours_are_symmetric_about_zero() -> None:
     screen = draw_on_screen(example_figure())
     heat = next(trace for trace in screen.data if trace.type == "heatmap")
@@ -227,62 +117,6 @@ def test_paper_is_byte_stable_and_embeds_text(tmp_path: Path) -> None:
     svg = first[0].read_text()
     assert ">chance</text>" in svg
     assert 'width="396pt"' in svg  # 5.5 inches
-
-
-def test_nothing_on_paper_is_smaller_than_six_points() -> None:
-    sheet = draw_for_print(example_figure())
-    sizes = [
-        text.get_fontsize() for text in sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()
-    ]
-    assert min(sizes) >= 6
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_text_is_text_on_the_screen(text: str) -> None:
-    """plotly reads tags, entities and formulas in whatever it writes; none of them reaches it as such."""
-    drawn = json.loads(draw_on_screen(hostile_figure(text)).to_json())
-    del drawn["layout"]["template"]
-    written = [value for key, value in _strings(drawn) if key not in ("legendgroup", "scaleanchor")]
-    lines = [value.replace("<br>", " ") for value in written]  # ours; one of a text would be &lt;br&gt;
-    assert not [value for value in lines if re.search(r"<|[$]|&(?!(amp|lt|gt|#36);)|[\x00-\x1f]", value)]
-    shown = [html.unescape(value) for value in written]
-    assert shown.count(visible(text)) > 20
-
-
-def _strings(node: object, key: str = "") -> list[tuple[str, str]]:
-    if isinstance(node, str):
-        return [(key, node)]
-    children = node.items() if isinstance(node, dict) else [(key, item) for item in node] if isinstance(node, list) else []
-    return [found for name, child in children for found in _strings(child, name)]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_text_is_text_in_print(text: str) -> None:
-    svg = render_for_print(hostile_figure(text), "svg").decode()
-    shown = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
-    assert [entry.lstrip("\u200b") for entry in shown].count(visible(text)) > 15
-
-
-def test_text_of_every_sort_fits_into_a_pdf() -> None:
-    assert render_for_print(hostile_figure(" ".join(HOSTILE)), "pdf").startswith(b"%PDF")
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_text_is_text_in_a_page_of_html(text: str) -> None:
-    page = draw_on_screen(hostile_figure(text)).to_html(include_plotlyjs=False)
-    assert "<img" not in page and "<b>" not in page and "<a " not in page
-
-
-def test_names_stand_where_they_belong() -> None:
-    """Equal names stay apart, names that look like numbers or dates are names, and marks with other names are not mixed up."""
-    twice = draw_on_screen(Figure("", [Panel([Bars(["the", "the", "1e5"], np.array([1.0, 2.0, 3.0]))], "", "")]))
-    assert list(twice.data[0].x) == [0, 1, 2] and twice.layout.xaxis.ticktext == ("the", "the", "1e5")
-    marks = [Intervals(["a", "b"], np.array([1.0, 2.0]), "first"), Intervals(["b", "c"], np.array([3.0, 4.0]), "second")]
-    panel = Panel(marks, "", "")
-    assert panel.names == ["a", "b", "c"]
-    screen, sheet = draw_on_screen(Figure("", [panel])), draw_for_print(Figure("", [panel]))
-    assert [np.round(trace.y).tolist() for trace in screen.data] == [[0, 1], [1, 2]]
-    assert [container.lines[0].get_ydata().round().tolist() for container in sheet.axes[0].containers] == [[0, 1], [1, 2]]
 
 
 def test_series_stay_apart_for_readers_with_a_colour_vision_deficiency() -> None:
@@ -323,14 +157,6 @@ def test_an_unknown_format_or_style_is_an_error_and_writes_nothing(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_every_style_sets_text_of_at_least_six_points_at_its_width() -> None:
-    for name, style in STYLES.items():
-        sheet = DrawnFigure(example_figure(), name).to_matplotlib()
-        assert sheet.get_figwidth() == style.width
-        texts = sheet.findobj(match=lambda artist: hasattr(artist, "get_fontsize"))
-        assert min(text.get_fontsize() for text in texts if text.get_text()) >= 6, name
-
-
 def test_a_mean_of_few_draws_has_the_interval_of_students_t() -> None:
     """For 3 draws 4.303 standard errors to each side; two, as for many draws, would hold the true mean 82% of the time."""
     mean, reach = mean_and_reach([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
@@ -349,48 +175,6 @@ def test_rows_that_share_a_place_are_a_line_with_their_range() -> None:
     mean, median = (Line.of_rows(rows, "position", "norm", "x", centre=centre) for centre in ("mean", "median"))
     assert mean.x.tolist() == [0, 1] and mean.y.tolist() == [3.0, 4.0] and median.y.tolist() == [2.0, 4.0]
     assert mean.low.tolist() == [1.0, 4.0] and mean.high.tolist() == [6.0, 4.0]
-
-
-def _long_figure() -> Figure:
-    words = "a title of many words that say at length what is measured in this panel, and of which layer"
-    marks = [Line(np.arange(3.0), np.arange(3.0), "curve")]
-    long = Panel(
-        marks, "how many tokens the model has read until then, with those of the prompt", "how often the probe is right", words
-    )
-    return Figure(f"{words}, {words}", [long, Panel(marks, "x", "y", "short"), long], columns=3)
-
-
-@pytest.mark.parametrize("style", ["neurips", "icml", "slide"])
-def test_long_texts_stand_on_the_page_beside_each_other(style: str) -> None:
-    """A title or label that has no room on one line is broken between words: it leaves the page nowhere, and meets no other."""
-    figure = _long_figure()
-    with matplotlib.rc_context(STYLES[style].settings()):
-        sheet = draw_for_print(figure, style)
-        sheet.draw_without_rendering()
-    texts = [*sheet.texts, *(text for axes in sheet.axes[:3] for text in (axes.xaxis.label, axes.yaxis.label, axes.title))]
-    boxes = [text.get_window_extent() for text in texts]
-    for box in boxes:
-        assert min(box.x0, box.y0) > -0.5 and box.x1 < sheet.bbox.width + 0.5 and box.y1 < sheet.bbox.height + 0.5
-    assert not [(one, other) for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
-    written = [figure.title, *(text for panel in figure.panels for text in (panel.x_label, panel.y_label, panel.title))]
-    assert [text.get_text().replace("\n", " ") for text in texts] == written and "\n" in texts[0].get_text()
-
-
-def test_short_texts_stay_on_one_line() -> None:
-    sheet = draw_for_print(example_figure())
-    assert not [axes for axes in sheet.axes if "\n" in axes.get_title() + axes.get_xlabel() + axes.get_ylabel()]
-
-
-@pytest.mark.parametrize("style", ["neurips", "icml"])
-def test_a_legend_stands_on_the_page(style: str) -> None:
-    """Its names stand in as many columns as have room: on the width of one column of text these are fewer."""
-    names = ["Gated DeltaNet: 1 state", "Gated DeltaNet: 1 resid_post", "softmax attention: 1 resid_post"]
-    figure = Figure("names", [Panel([Line(np.arange(3.0), np.arange(3.0), name) for name in names], "x", "y")])
-    with matplotlib.rc_context(STYLES[style].settings()):
-        sheet = draw_for_print(figure, style)
-        sheet.draw_without_rendering()
-        box = sheet.legends[0].get_window_extent()
-    assert box.x0 > -0.5 and box.x1 < sheet.bbox.width + 0.5
 
 
 def test_no_series_is_as_dark_as_the_ground_that_it_is_drawn_on() -> None:
@@ -452,53 +236,6 @@ def test_a_mark_without_a_number_has_no_name_in_the_legend() -> None:
     assert [trace.name for trace in draw_on_screen(figure).data] == ["probe"] and not draw_for_print(figure).legends
 
 
-def test_a_logarithmic_axis_over_few_decades_has_more_than_one_number_in_print() -> None:
-    """Powers of ten alone would leave a half-life between 4 and 50 with one tick."""
-    line = Line(np.arange(3.0), np.array([4.0, 11.0, 50.0]))
-    sheet = draw_for_print(Figure("", [Panel([line], "x", "y", y_log=True)]))
-    sheet.draw_without_rendering()
-    low, high = sheet.axes[0].get_ylim()
-    shown = [
-        text.get_text()
-        for place, text in zip(sheet.axes[0].get_yticks(), sheet.axes[0].get_yticklabels(), strict=True)
-        if low <= place <= high
-    ]
-    assert shown == ["5", "10", "20", "50"]
-
-
-def test_an_axis_of_chosen_values_names_these_as_whole_numbers_and_powers() -> None:
-    """Widths 16, 32 and 64 once stood between ticks at 20 and 50, and a learning rate of 2^-10 at 0.001."""
-    widths, rates = np.array([16.0, 32.0, 64.0]), 2.0 ** np.arange(-10, -4)
-    panels = [Panel([Line(x, x, markers=True)], "x", "y", x_log=True) for x in (widths, rates, 2.0 ** np.arange(-15, -3))]
-    names = [["16", "32", "64"], [f"2⁻{power}" for power in ("¹⁰", "⁹", "⁸", "⁷", "⁶", "⁵")]]
-    names.append([f"2⁻{power}" for power in ("¹⁵", "¹³", "¹¹", "⁹", "⁷", "⁵")])
-    screen, sheet = draw_on_screen(Figure("", panels)).layout, draw_for_print(Figure("", panels))
-    sheet.draw_without_rendering()
-    for axes, axis, wanted in zip(sheet.axes, (screen.xaxis, screen.xaxis2, screen.xaxis3), names, strict=False):
-        assert list(axis.ticktext) == [text.get_text() for text in axes.get_xticklabels()] == wanted
-        assert list(axis.tickvals) == list(axes.get_xticks()) and not len(axes.xaxis.get_minorticklocs())
-    assert [f"2⁻{power}" in script_of(Figure("", panels), "neurips") for power in ("¹⁰", "⁵")] == [True, True]
-
-
-@pytest.mark.parametrize("x", [np.arange(1.0, 90), np.array([0.0123456, 0.1]), np.array([1, 1.02, 40])])
-def test_what_was_not_chosen_by_hand_has_ticks_between_powers(x: Any) -> None:
-    ticks = Panel([Line(x, x)], "x", "y", x_log=True).log_ticks("x")
-    assert ticks is not None and not set(ticks) & {0.0123456, 1.02, 16.0} and {"0.05", "20"} & set(ticks.values())
-
-
-def test_ticks_say_small_numbers_without_a_row_of_zeros_and_are_never_alone() -> None:
-    assert [decimal(value) for value in (64, 0.002, 5e-4, 1e-7, 1.5e6)] == [
-        "64",
-        "0.002",
-        "5\N{MULTIPLICATION SIGN}10⁻⁴",
-        "10⁻⁷",
-        "1.5\N{MULTIPLICATION SIGN}10⁶",
-    ]
-    for least, most in ((0.012, 0.031), (4.1, 4.4), (4.0, 50.0)):
-        ticks = ticks_between_powers(least, most) or {}
-        assert 1 < sum(least <= place <= most for place in ticks) < 10
-
-
 def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
     """A peak of a curve is kept, the cloud keeps both its ends, and what is exported has every point."""
     x = np.arange(1_000_000.0)
@@ -519,14 +256,3 @@ def test_a_million_points_are_thinned_on_the_screen_and_said_to_be() -> None:
     assert np.nanmin(line.y) == 3.0 and list(np.flatnonzero(np.isnan(line.y))) == [0, 1]
     small = Figure("small", [Panel([Line(x[:9], curve[:9], "curve")], "x", "y", "a")])
     assert draw_on_screen(small).layout.annotations[0].text == "a"
-
-
-def test_a_title_that_its_column_has_no_room_for_stands_in_lines() -> None:
-    names = ["ablate in string, blocks 0", "ablate in brackets, blocks 1"]
-    numbers = (np.array([0.1, 0.2]), "x", np.array([0.0, 0.1]), np.array([0.2, 0.3]))
-    bars, other = Intervals(names, *numbers), Intervals(names[::-1], *numbers)
-    long = "Gated DeltaNet, stream: in brackets"
-    narrow = draw_on_screen(Figure("f", [Panel([bars], "x", "", long), Panel([other], "x", "", long)], columns=2, alt="a"))
-    whole = draw_on_screen(Figure("f", [Panel([bars], "x", "", long)], columns=1, alt="a"))
-    assert narrow.layout.annotations[0].text == "Gated DeltaNet, stream: in<br>brackets"
-    assert whole.layout.annotations[0].text == long
