@@ -24,6 +24,7 @@ MOST_TICKS = 40
 MOST_LINES = 3  # of a name
 LETTERS_ACROSS, ROWS_DOWN = 80, 14  # that stand beside each other at the width and height of a figure on a page
 PAGE, NAME_LETTER, TITLE_LETTER, BESIDE = 860, 7, 8.8, 40  # pixels: a page's width, letters, what a title may stand out by
+TITLE_LINE = 20  # pixels
 MOST_POWERS = 6  # of ten, along an axis
 EDGE, SHORT = 0.99, 8  # of a figure's width, where no panel follows; letters that have room above a colour bar
 CLEAR = "rgba(0,0,0,0)"
@@ -39,6 +40,7 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
     spacing = _spacing(figure.panels, columns)
     titles = _titles(figure.panels, columns, spacing, width)
     drawn = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, vertical_spacing=0.3 / rows)
+    above = TITLE_LINE * max(title.count("<br>") for title in titles[:columns])  # else the figure's own title stands on theirs
     series, shown = figure.series, set[str]()
     if dark:
         series = {label: own._replace(color=on_dark(own.color)) for label, own in series.items()}
@@ -50,9 +52,9 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
     drawn.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": for_plotly(figure.title), "x": 0, "xanchor": "left"},
-        height=PANEL_HEIGHT * rows * (figure.stretch if width == 1 else max(1.0, figure.stretch)) + 90,
+        height=PANEL_HEIGHT * rows * (figure.stretch if width == 1 else max(1.0, figure.stretch)) + 90 + above,
         legend={"orientation": "h", "y": -0.18 / rows, "yanchor": "top"},
-        margin={"l": 60, "r": 20, "t": 80, "b": 60},
+        margin={"l": 60, "r": 20, "t": 80 + above, "b": 60},
         barmode="group",
         uirevision="kept",
     )

@@ -74,6 +74,9 @@ def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
     maps = [mark for panel in figure.panels[:-1] for mark in panel.marks]
     assert figure.columns == 2 and {mark.limits for mark in maps} == {(-top, top)} and len(maps) == 6
     np.testing.assert_array_equal(maps[1].values, other.matrix())
+    assert (figure.title, figure.panels[1].title) == ("What each token looks at: model", "layer 2, head 0: attention")
+    named = linear.beside(attention_map(of, TOKENS, 0, 0, name="twin")).figure().specification
+    assert (named.title, named.panels[1].title) == ("What each token looks at", "twin, layer 0, head 0: attention")
     assert figure.color_bars == {0: [0, 1, 2, 3, 4, 5]}
     (bar,) = [trace.colorbar for trace in draw_on_screen(figure).data if trace.type == "heatmap" and trace.showscale is not False]
     assert bar.x == 1 and bar.title.side == "right"

@@ -148,3 +148,5 @@ def test_a_title_that_its_column_has_no_room_for_stands_in_lines() -> None:
     whole = draw_on_screen(Figure("f", [Panel([bars], "x", "", long)], columns=1, alt="a"))
     assert narrow.layout.annotations[0].text == "Gated DeltaNet, stream: in<br>brackets"
     assert whole.layout.annotations[0].text == long
+    higher = narrow.layout.margin.t - whole.layout.margin.t
+    assert narrow.layout.height - whole.layout.height == higher > 15, "the figure's own title stands above both lines"

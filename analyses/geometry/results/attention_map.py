@@ -90,8 +90,9 @@ class AttentionMap(Result, kind="attention_map"):
         at = np.arange(self.about["tokens"])
         lines = [Line(at, head.reach, where if len(heads) > 1 else "") for where, head in heads.items()]
         panels.append(Panel(lines, "token position", "mean distance looked back (tokens)", "reach"))
+        model = self._model
         return Figure(
-            self.title,
+            self.title if model is None else f"{self.title}: {model}",
             panels,
             columns=len(heads),
             alt=f"Attention weights. {self.summary()}",
@@ -104,7 +105,14 @@ class AttentionMap(Result, kind="attention_map"):
             return Panel([], "", "", bare=True)
         names = [str(text) for text in self.about["texts"]]
         map_ = Heatmap(head.matrix(part), names, names, "weight", signed, (-top if signed else 0.0, top))
-        return Panel([map_], "source", "query", f"{where}: {part}")
+        own = where if self._model is None else where.removeprefix(f"{self._model}, ")
+        return Panel([map_], "source", "query", f"{own}: {part}")
+
+    @property
+    def _model(self) -> str | None:
+        """The name of the model, which the figure's title says once; None where there are several."""
+        models = self.table["model"].unique()
+        return str(models[0]) if len(models) == 1 else None
 
 
 def place_of(model: object, layer: object, head: object) -> str:
