@@ -1,8 +1,12 @@
-"""Selectors whose value stands in the address, so that a link shows what its sender saw, and the next page the same rows."""
+"""Selectors whose value stands in the address, so that a link shows what its sender saw, and the next page the same rows.
+
+Whatever a reader puts into the address is shown, or told: a value that is not there where its selector is drawn (`tell_foreign`),
+and an entry that no selector of the page goes by when all of them are (`entered`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +23,8 @@ CHOSEN = "chosen"  # by key; Streamlit forgets what is chosen when the page chan
 PAGE, NEW_PAGE = "page", "page is new"
 DROPPED = "dropped"  # what the address asked for and no box can show, by its key
 TOLD = "told"  # of that, what this drawing of the page has said
+GIVEN = "given in the address"  # what stood in the address when the page was opened, until the page has been drawn to its end
+READ = "gone by"  # the keys of the address that the selectors of this drawing go by
 
 
 def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **more: Any) -> T:
@@ -32,10 +38,11 @@ def choose(label: str, options: Sequence[T], key: str, *, where: Any = st, **mor
 
 def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
     """A slider over token positions, bound to the address as `key`; none, where there is one position."""
-    if last == 0:
-        return 0
     positions = range(last + 1)
-    _check_address(key, [str(position) for position in positions])
+    _check_address(key, [str(position) for position in positions], f"0 to {last}" if last else "0")
+    if last == 0:
+        st.query_params.pop(key, None)
+        return 0
     _recall(key, positions)
     position: int = st.slider(label, 0, last, default, key=key, bind="query-params")
     return remember(key, position)
@@ -43,7 +50,7 @@ def choose_position(label: str, last: int, key: str, default: int = 0) -> int:
 
 def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, *, where: Any = st, **more: Any) -> N:
     """A box for a number, bound to the address as `key`. What is no such number in the address is told and dropped."""
-    asked, dropped = st.query_params.get(key), st.session_state.setdefault(DROPPED, {})
+    asked, dropped = asked_for(key), st.session_state.setdefault(DROPPED, {})
     told = st.session_state.setdefault(TOLD, {})
     if asked is not None and not _is_number(asked, least, most):
         # Streamlit reads the address as it was when the script began, and fails on a number too large: begin without it. What
@@ -60,24 +67,54 @@ def choose_number(label: str, key: str, least: N, most: N, default: N, step: N, 
 
 
 @contextmanager
-def entered(page: str) -> Iterator[None]:
-    """Say which page is drawn, while it is: on a new one the selectors begin with what was chosen on the last.
+def entered(page: str, read: Sequence[str] = ()) -> Iterator[None]:
+    """Say which page is drawn, while it is: on a new one the selectors begin with what was chosen on the last, and above a new
+    one that is drawn to its end stands once what of its address no selector goes by.
 
     Later a part of the page may be drawn alone, with what is chosen there by then.
+    read: the keys of the address that selectors outside of the page go by.
     """
-    st.session_state[NEW_PAGE] = st.session_state.get(PAGE) != page
-    st.session_state[PAGE] = page
-    st.session_state[TOLD] = {}
+    is_new = st.session_state.get(PAGE) != page
+    if is_new:
+        st.session_state[GIVEN] = st.query_params.to_dict()
+    st.session_state.update({PAGE: page, NEW_PAGE: is_new, TOLD: {}, READ: dict.fromkeys(read)})
+    above = st.container()
     try:
         yield
+        with above:
+            _tell_unread(st.session_state.pop(GIVEN, {}), list(st.session_state[READ]))
     finally:
         st.session_state[NEW_PAGE] = False
 
 
-def search(label: str, key: str, *, where: Any = st) -> str:
-    """A line of text bound to the address as `key`."""
-    found: str = where.text_input(label, key=key, bind="query-params", max_chars=200)
+def _tell_unread(given: Mapping[str, str], read: Sequence[str]) -> None:
+    """Say which entries of the address nothing on the page goes by, and which it would."""
+    unread = [f"{key}={value}" for key, value in given.items() if key not in read]
+    if not unread:
+        return
+    known = f"It goes by {literal(', '.join(read), 300)}." if read else "It goes by nothing in it."
+    st.warning(f"The address holds {literal(', '.join(unread), 120)}, which this page does not go by and ignores. {known}")
+
+
+def asked_for(key: str) -> str | None:
+    """What the address has for a key that the page goes by; None where it has nothing."""
+    st.session_state.setdefault(READ, {})[key] = None  # a dictionary keeps the order
+    given: str | None = st.query_params.get(key)
+    return given
+
+
+def text_box(label: str, key: str, most: int, *, where: Any = st, **more: Any) -> str:
+    """A line of text bound to the address as `key`, of `most` letters. A longer one in the address is told and dropped."""
+    given = asked_for(key) or ""
+    if len(given) > most:
+        tell_foreign(key, given, [f"{most} letters at most"])
+    found: str = where.text_input(label, key=key, bind="query-params", max_chars=most, **more)
     return found
+
+
+def search(label: str, key: str, *, where: Any = st) -> str:
+    """A line of text to search for, bound to the address as `key`."""
+    return text_box(label, key, 200, where=where)
 
 
 def choose_rows(results: Iterable[Result]) -> dict[str, Any]:
@@ -143,10 +180,10 @@ def _is_number(text: str, least: float, most: float) -> bool:
     return least <= value <= most and (isinstance(least, float) or value.is_integer())
 
 
-def _check_address(key: str, options: Sequence[str]) -> None:
-    given = st.query_params.get(key)
+def _check_address(key: str, options: Sequence[str], shown: str = "") -> None:
+    given = asked_for(key)
     if given is not None and given not in options:
-        tell_foreign(key, given, options)
+        tell_foreign(key, given, [shown] if shown else options)
 
 
 def tell_foreign(key: str, given: str, options: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from ...analyses.behaviour.intervention import (
 from ...probe.hooks.names import hook_name, place_of
 from ...probe.subspaces.direction import Direction
 from ...probe.tasks.spelling import UnreadableTextError
-from .choose import choose, choose_number, recall, remember
+from .choose import choose, choose_number, recall, remember, text_box
 from .reading import LiveReading
 from .text import literal
 
@@ -48,7 +48,7 @@ def between_texts(reading: LiveReading, layer: int) -> tuple[Direction, str] | N
     read = []
     for box, label, key in zip(st.columns(2), ("text with it", "text without it"), ("with", "without"), strict=True):
         recall(key, "")
-        text = remember(key, box.text_input(label, key=key, bind="query-params", max_chars=500))
+        text = remember(key, text_box(label, key, 500, where=box))
         try:
             read.append(tuple(reading.live.spelling.read(text)))
         except UnreadableTextError as error:

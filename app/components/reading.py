@@ -15,7 +15,7 @@ from torch import Tensor
 from ...probe.errors import StatescopeError
 from ...probe.runs.manifest import installed_packages
 from ...probe.tasks.spelling import UnreadableTextError
-from .choose import choose_number, recall, remember
+from .choose import asked_for, choose_number, recall, remember
 from .live_model import LiveModel
 from .origin import Origin, arguments_of
 from .text import literal
@@ -86,7 +86,7 @@ def _computed(_reading: LiveReading, _make: Callable[[], Any], key: str, digest:
 
 def choose_reading(live: LiveModel) -> LiveReading | None:
     """A text to type and how many tokens the model makes behind it; None with the reason on the page where it cannot be read."""
-    given = st.query_params.get("text", "")
+    given = asked_for("text") or ""
     if len(given) > LONGEST:
         st.warning(f"The address holds a text of {len(given)} letters; {LONGEST} are read at most, and an example is shown.")
     recall("text", live.example)

@@ -50,7 +50,7 @@ def main() -> None:
         tell_damaged([facts for facts in runs if facts.status == "damaged"])
     import_plugins()
     page = st.navigation(menu(current_run() if sound else None), expanded=True)
-    with entered(page.url_path):
+    with entered(page.url_path, ["run"] if sound else []):
         page.run()
 
 

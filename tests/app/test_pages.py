@@ -121,6 +121,58 @@ def test_a_foreign_value_in_the_address_is_told_and_dropped(
     assert any(f"{key}={value[:30]}" in text and len(text) < 500 for text in told)
 
 
+@pytest.mark.parametrize("page", ["overview", "states", "runs", "atlas", "live_lens", "live_steering"])
+def test_what_no_selector_goes_by_is_told_once_with_what_is_possible(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    """Beside it a number that begins the page anew, which took what was told before with it."""
+    asked = {"behind": "zzz", "notes": "../../x", PICTURE: "1"} | ({"generate": "1e99"} if page.startswith("live") else {})
+    app = open_app(finished, monkeypatch, page, run="source", **asked)
+    assert not app.exception and not app.error
+    (told,) = [warning.value for warning in app.warning if "ignores" in warning.value]
+    assert "behind=zzz, notes=../../x" in told and "run" in told.partition("goes by `")[2] + told.partition("goes by run")[1]
+    assert not [text for text in markdown_of(app) if "host.example" in text]
+    app.run()
+    assert not app.warning
+    assert not open_app(finished, monkeypatch, page, run="source").warning, "what it goes by is not told"
+
+
+def test_a_link_from_a_page_opens_it_without_a_word(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry for each of its selectors is in the address by then."""
+    link = {
+        "run": "source",
+        "model": "Gated DeltaNet",
+        "layer": "1",
+        "head": "0",
+        "view": "space",
+        "position": "3",
+        "window": "all",
+    }
+    app = open_app(finished, monkeypatch, "states", **link)
+    assert not app.exception and not [warning.value for warning in app.warning]
+    assert app.slider(key="position").value == 3 and app.selectbox(key="window").value == "all"
+
+
+@pytest.mark.parametrize(
+    ("page", "asked", "possible"),
+    [
+        ("live_state", {"text": "0", "position": "9"}, "`position=9`, which is not there (0)"),
+        ("states", {"position": "1e400"}, "(0 to "),
+        ("runs", {"search": "a" * 9999}, "200 letters at most"),
+        ("live_steering", {"change": "two texts apart", "with": "1" * 900}, "500 letters at most"),
+    ],
+)
+def test_a_foreign_value_is_told_with_its_range(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, page: str, asked: dict[str, str], possible: str
+) -> None:
+    app = open_app(finished, monkeypatch, page, **{"run": "parity", **asked})
+    assert not app.exception
+    (told,) = [warning.value for warning in app.warning]
+    assert possible in told and len(told) < 500
+    app.run()
+    assert not app.warning
+
+
 PICTURE = "![x](http://host.example/y.png)"
 
 
