@@ -6,6 +6,7 @@ Which there are is known without opening one, so that a menu imports nothing tha
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,16 @@ def choose_model(where: Any = st) -> LiveModel | None:
         )
         return None
     name = choose("model", list(named), "live", where=where)
+    if len(named) > 1:
+        where.caption(f"This is model {list(named).index(name) + 1} of {len(named)}: {_whence(list(named.values()))}.")
     return open_model(named[name])
+
+
+def _whence(sources: Sequence[ModelSource]) -> str:
+    """How many models come from which place, the run that they follow by its name."""
+    in_runs = [source for source in sources if isinstance(source, ModelInRun)]
+    found = [f"{len(sources) - len(in_runs)} in the folders that the app was started with"] if len(in_runs) < len(sources) else []
+    return " and ".join(found + ([f"{len(in_runs)} of the run {literal(in_runs[0].run.path.name)}"] if in_runs else []))
 
 
 def open_model(source: ModelSource) -> LiveModel | None:

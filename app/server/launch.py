@@ -14,7 +14,7 @@ from typing import Any
 from ...probe.errors import StatescopeError
 from ...probe.results.palette import SERIES
 from ..environment import tell
-from ..model_folders import check_folder
+from ..model_folders import check_folder, check_runs_folder
 
 ADDRESS = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (refused without names)
@@ -82,9 +82,10 @@ def launch(
     plugins: Python files with results and pages of one's own, which are imported.
     models: folders with a model, or with several in folders of their own; no page opens another one but those of runs.
 
-    Raises NoModelError for a folder without a model.
+    Raises NoModelError for a folder without a model, RunItselfError where the folder of runs is one of them.
     Raises BadPortError for what is no port, PortInUseError where it is taken, NoNameError for "0.0.0.0" or "::" without names.
     """
+    check_runs_folder(folder)
     for path in models:
         check_folder(path)
     if not 0 <= port <= LAST_PORT:

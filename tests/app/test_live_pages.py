@@ -17,8 +17,9 @@ from streamlit.testing.v1 import AppTest
 from statescope import Model, ModelConfig, Run
 from statescope.analyses.geometry.state_walk import state_walk
 from statescope.app.components.below_state import BELOW
-from statescope.app.model_folders import NoModelError, check_folder, models_in
+from statescope.app.model_folders import NoModelError, RunItselfError, check_folder, models_in
 from statescope.app.plotly_library import library_address, library_file
+from statescope.app.server.launch import launch
 from statescope.probe.mixers import DeltaNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*causal_conv1d.*:UserWarning")
@@ -222,6 +223,49 @@ def test_folders_of_models_are_named_once_and_no_link_is_followed(models: Path, 
     for folder, why in ((tmp_path / "inside" / "notes", "holds no model"), (tmp_path / "nowhere", "is no folder")):
         with pytest.raises(NoModelError, match=why):
             check_folder(folder)
+
+
+def test_a_folder_that_is_a_model_hides_none_of_those_inside(models: Path, tmp_path: Path) -> None:
+    """Such as that of a training, with the last model in it and a folder for each that was kept."""
+    shutil.copytree(models / "tiny", tmp_path / "training")
+    shutil.copytree(models / "bytes", tmp_path / "training" / "step-10")
+    inside = tmp_path / "training"
+    assert models_in([inside]) == {"training": inside, "step-10": inside / "step-10"}
+    assert list(models_in([inside, inside / "step-10"])) == ["training", "step-10"]
+
+
+@pytest.mark.parametrize("page", ["live_state", "live_lens"])
+def test_of_several_models_it_says_which_one_is_shown(
+    finished: Path, models: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setenv("STATESCOPE_MODELS", str(models))
+    app = open_app(finished, monkeypatch, page, run="parity")
+
+    def told() -> list[str]:
+        return [caption.value for caption in app.caption if caption.value.startswith("This is model")]
+
+    assert told() == ["This is model 1 of 5: 3 in the folders that the app was started with and 2 of the run parity."]
+    assert app.selectbox(key="live").value == "bytes"
+    app.selectbox(key="live").select("parity: positive").run()
+    assert told()[0].startswith("This is model 5 of 5")
+    app.selectbox(key="run").select("source").run()
+    assert app.selectbox(key="live").value == "bytes" and "2 of the run source" in told()[0], "where that model is no more"
+
+
+def test_one_model_is_not_counted(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATESCOPE_MODELS", str(models / "tiny"))
+    app = open_app(tmp_path / "none", monkeypatch, "live_state")
+    assert app.metric and not [caption for caption in app.caption if caption.value.startswith("This is model")]
+
+
+def test_a_run_where_a_model_or_a_folder_of_runs_is_asked_for_is_refused_with_the_command(finished: Path) -> None:
+    command = f"statescope app --folder {finished}, where the box at the side has parity"
+    with pytest.raises(NoModelError, match="is a run, whose models") as told:
+        check_folder(finished / "parity")
+    assert str(told.value).endswith(command)
+    with pytest.raises(RunItselfError, match="needs the folder that it lies in") as told:
+        launch(finished / "parity", 0, browser=False)
+    assert str(told.value).endswith(command)
 
 
 def test_the_app_without_a_run_begins_with_the_model(no_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
