@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,8 @@ class ManyHeadedAttention(InfiniteNetwork, kind="many-headed attention"):
     """
 
     axes = ("sample", "token", "features")
+
+    least: ClassVar[dict[str, int]] = {"draws": 1}
 
     sharpness: float = 2.0
     weight_variance: float = 1.0

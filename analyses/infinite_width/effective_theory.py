@@ -43,7 +43,12 @@ def critical_weight_variance(nonlinearity: Nonlinearity, variance: float = 1e-6)
 
 
 def kernel_by_depth(nonlinearity: Nonlinearity, variance: float, weight_variance: float, depth: int) -> Tensor:
-    """The variance of the pre-activations of each of `depth` layers, K_{l+1} = w E[f(z)^2], from that of the first: [depth]."""
+    """The variance of the pre-activations of each of `depth` layers, K_{l+1} = w E[f(z)^2], from that of the first: [depth].
+
+    Raises ValueError for a depth below 1.
+    """
+    if depth < 1:
+        raise ValueError(f"depth={depth} must be at least 1, the layer whose variance is given")
     found = [torch.tensor(variance, dtype=torch.float64)]
     for _ in range(depth - 1):
         found.append(weight_variance * nonlinearity.variance(found[-1]))

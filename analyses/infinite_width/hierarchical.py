@@ -30,6 +30,11 @@ class HierarchicalNetwork(InfiniteNetwork, kind="hierarchical"):
     nonlinearity: Nonlinearity = ReLU()
     weight_variance: float = 2.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.patches or min(self.patches) < 1:
+            raise ValueError(f"{self.kind}: patches={self.patches} must be positive numbers, one at least")
+
     def kernels(self, first: Tensor, second: Tensor) -> Kernels:
         w, f, size = self.weight_variance, self.nonlinearity, first.shape[2]
         cross = torch.einsum("npd,mpd->nmp", first, second) / size

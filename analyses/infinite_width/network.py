@@ -14,6 +14,7 @@ from ...kernels.arguments import check_finite
 from ...probe.plugins import Kinds
 
 TILE = 128  # rows and columns of a tile, of inputs without positions
+LARGEST = 1e70  # of an input's numbers, and of their reciprocals: fourth powers are then numbers of float64
 
 
 class Kernels(NamedTuple):
@@ -52,13 +53,15 @@ class InfiniteNetwork(Kinds, family="infinite network"):
 
     axes: ClassVar[tuple[str, ...]] = ("sample", "features")
     least: ClassVar[dict[str, int]] = {}
-    """The fields that must be at least so much; every number must at least not be negative."""
+    """The fields that must be at least so much; every number must at least not be negative, and a count be whole."""
 
     def __post_init__(self) -> None:
-        numbers = {one.name: getattr(self, one.name) for one in fields(self) if isinstance(getattr(self, one.name), int | float)}
-        for name, value in numbers.items():
-            if not self.least.get(name, 0) <= value < inf:
-                raise ValueError(f"{self.kind}: {name}={value} must be at least {self.least.get(name, 0)}, and finite")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, int | float) and not self.least.get(one.name, 0) <= value < inf:
+                raise ValueError(f"{self.kind}: {one.name}={value} must be at least {self.least.get(one.name, 0)}, and finite")
+            if isinstance(one.default, int) and not isinstance(value, int):
+                raise ValueError(f"{self.kind}: {one.name}={value} must be a whole number")
 
     def check(self, inputs: Tensor) -> None:
         """Raise ValueError for inputs with other axes than the network takes."""
@@ -81,17 +84,31 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     first: [N, ...], inputs of the network's own axes: [N, features] or, for sequences, [N, time, features].
     second: [M, ...]; left out, it is `first`.
 
-    Raises ValueError for inputs that are no real numbers, whose shapes differ or are not the network's, and NonFiniteError,
-    with the place, for NaN and infinity.
+    Raises ValueError for inputs that are no real numbers, whose shapes differ or are not the network's, that are empty, or whose
+    fourth powers leave the range of float64 (kernels multiply two variances); and NonFiniteError, with the place, for NaN and
+    infinity.
     """
     for inputs in (first, first if second is None else second):
-        if inputs.is_complex() or inputs.dtype in (torch.bool, torch.long, torch.int):
+        if not inputs.is_floating_point():
             raise ValueError(f"inputs must be real numbers, got {inputs.dtype}; embed tokens first")
+        if inputs.numel() == 0:
+            raise ValueError(f"inputs {tuple(inputs.shape)} are empty: every axis needs one entry at least")
         check_finite(inputs=inputs)
+        _check_range(inputs)
     if second is not None and first.shape[1:] != second.shape[1:]:
         raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
     network.check(first)
     return _by_tiles(network, first.double(), None if second is None or second is first else second.double())
+
+
+def _check_range(inputs: Tensor) -> None:
+    sizes = inputs.double().abs().amax(-1)
+    sizes = sizes[sizes > 0]
+    if len(sizes) and not (float(sizes.min()) > 1 / LARGEST and float(sizes.max()) < LARGEST):
+        raise ValueError(
+            f"inputs have entries of size {float(sizes.min()):.3g} to {float(sizes.max()):.3g}, whose fourth powers leave the "
+            "range of float64; scale them to about 1"
+        )
 
 
 def _by_tiles(network: InfiniteNetwork, first: Tensor, second: Tensor | None) -> Kernels:

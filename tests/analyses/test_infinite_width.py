@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from theorems import OCTAVES, tangent_kernel_errors
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
 from statescope.analyses.infinite_width import network as infinite_network
-from statescope.analyses.infinite_width.attention import AttentionNetwork
+from statescope.analyses.infinite_width.attention import AttentionNetwork, ManyHeadedAttention
 from statescope.analyses.infinite_width.convolutional import ConvolutionalNetwork
 from statescope.analyses.infinite_width.dense import DenseNetwork, ResidualNetwork
 from statescope.analyses.infinite_width.diagonal_recurrence import diagonal_recurrence_ntk
@@ -31,6 +33,7 @@ from statescope.analyses.infinite_width.nonlinearities import (
     GoLU,
     Identity,
     Nonlinearity,
+    Quadrature,
     ReLU,
     SiLU,
     Sine,
@@ -78,6 +81,48 @@ def test_derivative_is_the_slope_in_the_covariance(f: Nonlinearity) -> None:
         cov.requires_grad_()
         (slope,) = torch.autograd.grad(f.covariance(cov, one, two), cov)
         assert float(f.derivative(cov, one, two).detach()) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.parametrize("f", [Tanh(), SiLU(), GoLU()], ids=lambda f: f.kind)
+@pytest.mark.parametrize("variance", [0.0, 0.1, 1.0, 3.0, 30.0])
+def test_functions_without_closed_forms_keep_their_precision_at_every_variance(f: Quadrature, variance: float) -> None:
+    """Beside adaptive quadrature along the diagonal, and beside a rule of twice the points off it."""
+
+    def mean(function: Callable[[Tensor], Tensor]) -> float:
+        """E[function(u)^2] for u of this variance."""
+
+        def inside(z: float) -> float:
+            value = float(function(torch.tensor(variance**0.5 * z, dtype=torch.float64)))
+            return value**2 * math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+        return float(quad(inside, -11, 11, epsabs=1e-13, epsrel=1e-13, limit=500)[0])
+
+    a, c, b = double(variance, -0.3 * variance, 0.5 * variance + 0.1)
+    assert float(f.variance(a)) == pytest.approx(mean(f), abs=1e-10)
+    assert float(f.derivative(a, a, a)) == pytest.approx(mean(f.slope), abs=1e-10)
+    finer = replace(f, spacing=f.spacing / 2)
+    for name in ("covariance", "derivative"):
+        assert float(getattr(f, name)(c, a, b)) == pytest.approx(float(getattr(finer, name)(c, a, b)), abs=1e-11)
+
+
+@pytest.mark.parametrize("network", [DenseNetwork(4), DenseNetwork(9, ReLU(0.2)), DenseNetwork(3, bias_variance=0.4)], ids=repr)
+@pytest.mark.parametrize("features", [1, 5, 200])
+def test_an_input_is_at_no_angle_from_itself_its_copies_and_its_opposite(network: DenseNetwork, features: int) -> None:
+    """An angle read off a rounded cosine is off by 1e-8, and the tangent kernel of a ReLU network by as much in each layer."""
+    x = torch.randn(9, features, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    given = torch.cat([x, x.flip(0), 3 * x, -x])
+    f, w, s = network.nonlinearity, network.weight_variance, network.bias_variance
+    same = tangent = w * x.square().mean(1) + s
+    for _ in range(network.depth):
+        same = w * (1 + f.slope**2) / 2 * same + s
+        tangent = same + w * (1 + f.slope**2) / 2 * tangent
+    found = infinite_width_kernels(network, given).ntk
+    assert torch.allclose(found.diagonal()[:9], tangent, rtol=1e-13, atol=0)
+    assert torch.allclose(found[:9, 9:18].flip(1).diagonal(), tangent, rtol=1e-13, atol=0)
+    if s == 0:
+        assert torch.allclose(found[:9, 18:27].diagonal(), 3 * tangent, rtol=1e-13, atol=0)
+        if f.slope == 0:
+            assert float(infinite_width_kernels(replace(network, depth=1), given).ntk[:9, 27:].diagonal().abs().max()) < 1e-15
 
 
 def test_known_values_of_erf() -> None:
@@ -263,6 +308,16 @@ def test_bad_input_is_refused() -> None:
         infinite_width_kernels(RecurrentNetwork(), x, x[:, :3])
     with pytest.raises(ValueError, match="write .* must be 2"):
         diagonal_recurrence_ntk(torch.ones(2), torch.ones(3), torch.ones(2), x[:, :, 0])
+    for empty in (x[:0], x[:, :0], x[..., :0]):
+        with pytest.raises(ValueError, match="are empty"):
+            infinite_width_kernels(RecurrentNetwork(), empty)
+    with pytest.raises(ValueError, match="got torch.int16; embed tokens first"):
+        infinite_width_kernels(DenseNetwork(), torch.zeros(2, 3, dtype=torch.int16))
+    for scale in (1e80, 1e-80):  # a kernel of zeros, or of no numbers
+        with pytest.raises(ValueError, match="leave the range of float64"):
+            infinite_width_kernels(DenseNetwork(), scale * x[:, 0])
+    with pytest.raises(ValueError, match=r"a variance of .* needs .* points"):
+        infinite_width_kernels(DenseNetwork(nonlinearity=Tanh()), 1e4 * x[:, 0])
     silent = torch.cat([torch.zeros_like(x[:1]), x[:1]])
     assert infinite_width_kernels(replace(RecurrentNetwork(), bias_variance=0.0), silent).ntk.isfinite().all()
 
@@ -309,6 +364,15 @@ def test_a_network_without_a_variance_or_a_layer_is_refused(value: float) -> Non
             make(depth=0)
     with pytest.raises(ValueError, match="depth=-1"):
         DenseNetwork(depth=-1)
+    with pytest.raises(ValueError, match="depth=1.5 must be a whole number"):
+        DenseNetwork(depth=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="draws=0 must be at least 1"):
+        ManyHeadedAttention(draws=0)
+    for patches in ((), (2, 0)):
+        with pytest.raises(ValueError, match="must be positive numbers"):
+            HierarchicalNetwork(patches=patches)
+    with pytest.raises(ValueError, match="depth=0 must be at least 1"):
+        kernel_by_depth(ReLU(), 1.0, 2.0, 0)
     with pytest.raises(ValueError, match="must be positive"):
         susceptibilities(Tanh(), 0.0, 1.0)
     with pytest.raises(TypeError, match="decay is complex"):
