@@ -140,6 +140,25 @@ class Intervals(ByName):
     """One row for each name: its value and interval are drawn from left to right, the first name on top."""
 
 
+class Ranges(Intervals):
+    """One row for each name: the stretch from the least to the largest of many numbers, of which none stands for all. It is
+    drawn with its two ends and without a value, which a reader would take for a measured one; `values` is nan.
+    """
+
+    @classmethod
+    def between(cls, names: Sequence[str], low: Values, high: Values, label: str = "") -> Ranges:
+        """The ranges from `low` to `high`, [N] each; a range of which an end is nan is not drawn."""
+        return cls(names, np.full(len(names), np.nan), label, low, high)
+
+    @property
+    def ends(self) -> Values:
+        """The places of both ends of each range along the numbers, and nan behind them, where the line is lifted: [3 N]."""
+        return np.column_stack([np.asarray(self.low, float), np.asarray(self.high, float), self.values]).ravel()
+
+    def to_frame(self) -> pd.DataFrame:
+        return super().to_frame().drop(columns="value")
+
+
 @dataclass(frozen=True)
 class Heatmap:
     """A matrix as colours; rows downward. diverging: colours are symmetric about 0. limits: of the colours, where several
@@ -185,13 +204,16 @@ MOST_COUNTED = 10
 NAMES_IN_A_PANEL = 14
 NAME_OF_LEVEL = 0.9  # of the height of a name, above the first: there the name of a level stands
 APART = 0.16  # of the height of a name, between two intervals of it
-Mark = Line | Points | Histogram | Bars | Intervals | Heatmap
+Mark = Line | Points | Histogram | Bars | Intervals | Ranges | Heatmap
 
 
 def _has_numbers(mark: Mark) -> bool:
-    values = np.asarray(
-        mark.y if isinstance(mark, Line | Points) else mark.counts if isinstance(mark, Histogram) else mark.values
-    )
+    if isinstance(mark, Line | Points):
+        values = np.asarray(mark.y)
+    elif isinstance(mark, Histogram):
+        values = np.asarray(mark.counts)
+    else:
+        values = mark.ends if isinstance(mark, Ranges) else np.asarray(mark.values)
     return values.size == 0 or not np.isnan(values.astype(float)).all()
 
 

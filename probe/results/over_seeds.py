@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .figure import ByName, Figure, Line, Mark, Panel
+from .figure import ByName, Figure, Line, Mark, Panel, Ranges
 from .intervals import mean_and_reach
 from .joined import join, part_of
 from .result import Result
@@ -65,13 +65,21 @@ def _same(mark: Mark, panel: Panel) -> Mark | None:
 
 
 def _mean(mark: Mark, others: Sequence[Mark | None], bounds: tuple[float, float]) -> Mark | None:
-    """The mean of a mark over seeds with its interval; None where it does not stand at the same places for every seed."""
+    """The mean of a mark over seeds with its interval, and of a range the one that holds those of all seeds; None where it does
+    not stand at the same places for every seed.
+    """
     if isinstance(mark, Line):
         lines = [other for other in others if isinstance(other, Line) and np.array_equal(other.x, mark.x)]
         if len(lines) == len(others) and not mark.dashed:
             mean, low, high = _interval([line.y for line in lines], bounds)
             return replace(mark, y=mean, low=low, high=high)
         return mark if mark.dashed else None
+    if isinstance(mark, Ranges):
+        ranges = [other for other in others if isinstance(other, Ranges) and list(other.names) == list(mark.names)]
+        if len(ranges) == len(others):
+            ends = np.stack([one.ends for one in ranges])
+            return replace(mark, low=ends[:, ::3].min(0), high=ends[:, 1::3].max(0))
+        return None
     if isinstance(mark, ByName):
         bars = [other for other in others if isinstance(other, ByName) and list(other.names) == list(mark.names)]
         if len(bars) == len(others):

@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, Multiple
 
 from ..errors import unknown_name
 from ..files import write_bytes
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
 from .line_breaks import MARGIN, break_lines
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
@@ -34,6 +34,7 @@ BAR = 20  # the height of a colour bar beside one panel, over its width
 LINE = 1.15  # from one line of a title or label to the next, in its size
 SIGN = 5.0  # of the size of the legend: the sign before a name, and the room after it
 POINTS = 72  # in an inch
+RANGE: dict[str, Any] = {"linewidth": 1.6, "marker": "|", "markersize": 4, "solid_capstyle": "butt"}
 MOST_VECTOR_POINTS = 5000  # a cloud of more is a bitmap between vector axes
 UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
@@ -228,9 +229,13 @@ def _draw_bars(axes: Axes, panel: Panel, mark: Bars, own: Series, place: int, co
 
 
 def _draw_intervals(axes: Axes, panel: Panel, mark: Intervals, own: Series) -> None:
-    look: dict[str, Any] = {"fmt": MARKERS[own.number % len(MARKERS)], "markersize": 3, "linewidth": 0.8, "color": own.color}
-    filled: dict[str, Any] = {} if own.number % 2 == 0 else {"markerfacecolor": "white"}
-    axes.errorbar(mark.values, panel.places(mark), xerr=mark.reach, label=legend_label(mark.label), **look, **filled)
+    look: dict[str, Any] = {"color": own.color, "label": legend_label(mark.label)}
+    if isinstance(mark, Ranges):
+        axes.plot(mark.ends, np.repeat(panel.places(mark), 3), **RANGE, **look)
+    else:
+        filled: dict[str, Any] = {} if own.number % 2 == 0 else {"markerfacecolor": "white"}
+        look |= {"fmt": MARKERS[own.number % len(MARKERS)], "markersize": 3, "linewidth": 0.8} | filled
+        axes.errorbar(mark.values, panel.places(mark), xerr=mark.reach, **look)
     axes.set_yticks(range(len(panel.names)), [for_matplotlib(name) for name in panel.names])
     axes.set_ylim(*panel.name_range)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

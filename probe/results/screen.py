@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
 from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, whole_numbers
 from .text import for_plotly, visible
@@ -200,6 +200,9 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
         return [go.Bar(x=middle, y=mark.counts, width=width, marker={"color": series.color, "opacity": 0.6}, **common)]
     if isinstance(mark, Bars):
         return [go.Bar(x=panel.places(mark), y=mark.values, error_y=_error(mark), marker={"color": series.color}, **common)]
+    if isinstance(mark, Ranges):
+        look = {"line": {"color": series.color, "width": 4}, "marker": {"symbol": "line-ns-open", "size": 10}}
+        return [go.Scatter(x=mark.ends, y=np.repeat(panel.places(mark), 3), mode="lines+markers", **look, **common)]
     if isinstance(mark, Intervals):
         look = {"color": series.color, "size": 9, "symbol": SYMBOLS[series.number % len(SYMBOLS)]}
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=_error(mark), mode="markers", marker=look, **common)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import matplotlib
 import pandas as pd
 
-from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Series
+from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
 from .line_breaks import MARGIN
 from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
@@ -19,6 +19,7 @@ from .print import (
     LINE,
     MOST_TICKS,
     MOST_VECTOR_POINTS,
+    RANGE,
     bar_aspect,
     grid_of,
     legend_columns,
@@ -227,12 +228,21 @@ def _named(panel: Panel, mark: Bars | Intervals, series: Series, bars: list[Bars
         yield f'axes.bar(np.array({places}) + {shift!r}, own["value"], {look})'
         yield f'axes.set_xticks(range({len(names)}), {names!r}, rotation=30, ha="right")'
         return
-    filled = "" if series.number % 2 == 0 else ', markerfacecolor="white"'
-    look = f"fmt={MARKERS[series.number % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={series.color!r}{filled}, {label}"
-    yield f'axes.errorbar(own["value"], {places}, xerr={error}, {look})'
+    if isinstance(mark, Ranges):
+        look = ", ".join(f"{name}={value!r}" for name, value in RANGE.items())
+        ends = 'np.column_stack([own["low"], own["high"], np.full(len(own), np.nan)]).ravel()'
+        yield f"axes.plot({ends}, np.repeat({places}, 3), {look}, color={series.color!r}, {label})"
+    else:
+        yield _interval(places, error, series, label)
     yield f"axes.set_yticks(range({len(names)}), {names!r})"
     yield f"axes.set_ylim{panel.name_range}"
     yield 'axes.grid(axis="y", linewidth=0.3, alpha=0.6)'
+
+
+def _interval(places: list[float], error: str, series: Series, label: str) -> str:
+    filled = "" if series.number % 2 == 0 else ', markerfacecolor="white"'
+    look = f"fmt={MARKERS[series.number % len(MARKERS)]!r}, markersize=3, linewidth=0.8, color={series.color!r}{filled}, {label}"
+    return f'axes.errorbar(own["value"], {places}, xerr={error}, {look})'
 
 
 def _heatmap(mark: Heatmap) -> Iterator[str]:

@@ -39,6 +39,7 @@ from statescope.probe.mixers import (
     Mamba2,
 )
 from statescope.probe.mixers.spectrum import AllowedSpectrum
+from statescope.probe.results.figure import Ranges
 from statescope.probe.runs.training import Training
 from statescope.probe.tasks.base import generator_for
 from statescope.probe.tasks.word_problem import WordProblem
@@ -78,6 +79,9 @@ def test_no_transition_leaves_what_its_family_allows(mixer: Any) -> None:
     check_allowed(allowed, transition)
     row = allowed_and_realised(model, tokens)
     assert row.table["low"].eq(allowed.low).all() and str(allowed) in row.summary()
+    ((possible, seen),) = (panel.marks for panel in row.specification().panels)
+    for mark, ends in ((possible, ["low", "high"]), (seen, ["least", "largest"])):
+        assert isinstance(mark, Ranges) and np.array_equal(mark.to_frame()[["low", "high"]], row.table[ends])
 
 
 @pytest.mark.parametrize("name", OF_EACH_ADAPTER)

@@ -12,6 +12,7 @@ from statescope import Model, ModelConfig, Transition
 from statescope.analyses.models import transitions_of
 from statescope.analyses.spectra.stability import joint_spectral_radius, stability
 from statescope.probe.mixers import RWKV7, DeltaNet, GatedDeltaNet, KimiDeltaAttention
+from statescope.probe.results.figure import Ranges
 
 
 def small(mixer: Any, **changes: Any) -> Model:
@@ -55,6 +56,7 @@ def test_delta_rules_are_certified(mixer: Any) -> None:
     assert set(result.table["verdict"]) == {"contraction"} and (result.table["high"] <= 1 + 1e-9).all()
     assert (result.table["low"] <= result.table["high"] + 1e-12).all()
     assert "contraction in 2 of 2 heads" in result.summary() and result.specification().panels[0].level == (1.0, "no growth")
+    assert isinstance(result.specification().panels[0].marks[0], Ranges), "bounds, of which the middle says nothing"
 
 
 def test_a_token_that_grows_by_itself_is_a_witness_whatever_norms_others_have(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,14 @@ import zipfile
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from example_results import HOSTILE, example_curve, example_figure, example_scores, hostile_figure
 
 from statescope.probe.results.bundle import bundle, caption
 from statescope.probe.results.drawn import DrawnFigure
-from statescope.probe.results.figure import Figure
+from statescope.probe.results.figure import Figure, Intervals, Panel, Ranges
 from statescope.probe.results.over_seeds import over_seeds
 from statescope.probe.results.print import draw_for_print
 from statescope.probe.results.script import script_of
@@ -44,6 +45,17 @@ with matplotlib.rc_context(script["SETTINGS"]):
 """
 
 
+def _of_ranges() -> Figure:
+    ends = np.array([-1.0, 0.2]), np.array([1.0, 0.2])
+    names = ["a", "b"]
+    marks = [
+        Ranges.between(names, *ends, "allowed"),
+        Intervals(names, ends[1], "seen"),
+        Ranges.between(["b"], *(end[1:] for end in ends), "far"),
+    ]
+    return Figure("Ranges", [Panel(marks, "eigenvalue", "", level=(0.0, "0"))])
+
+
 def _with_long_texts() -> Figure:
     """Its texts are broken into lines, of which the script has to tell."""
     words = "many words that cost $5 and say what is measured in this panel"
@@ -52,7 +64,8 @@ def _with_long_texts() -> Figure:
 
 
 @pytest.mark.parametrize(
-    ("figure", "style"), [(example_figure(), "neurips"), (example_figure(), "icml"), (_with_long_texts(), "neurips")]
+    ("figure", "style"),
+    [(example_figure(), "neurips"), (example_figure(), "icml"), (_with_long_texts(), "neurips"), (_of_ranges(), "neurips")],
 )
 def test_the_script_of_a_bundle_draws_the_same_figure_with_matplotlib_alone(tmp_path: Path, figure: Figure, style: str) -> None:
     """Not a number, a label or a limit differs: the PDF is the same to the byte."""

@@ -11,7 +11,7 @@ from example_results import example_figure, example_scores
 from matplotlib.colors import to_hex, to_rgb
 
 from statescope.probe.errors import UnknownNameError
-from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points
+from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points, Ranges
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
 from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, save_for_print
@@ -210,6 +210,26 @@ def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
     drawn = draw_on_screen(Figure("", [panel])).data
     assert [list(trace.y) for trace in drawn] == [first.tolist(), second.tolist()]
     assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
+
+
+def test_a_range_has_its_ends_and_no_value_between_them() -> None:
+    """A mark in its middle reads as a number that somebody measured."""
+    low, high = np.array([-1.0, 0.25, 0.5]), np.array([1.0, 0.5, 0.5])
+    ranges = Ranges.between(["a", "b", "of one number"], low, high, "allowed")
+    panel = Panel([ranges], "eigenvalue", "")
+    (trace,) = draw_on_screen(Figure("", [panel])).data
+    shown = np.array([[-1.0, 1.0, np.nan], [0.25, 0.5, np.nan], [0.5, 0.5, np.nan]]).ravel()
+    np.testing.assert_array_equal(np.asarray(trace.x, float), shown)
+    assert list(trace.y) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and trace.error_x.array is None and "lines" in trace.mode
+    (axes,) = draw_for_print(Figure("", [panel])).axes
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_xdata(), shown)
+    assert not axes.containers, "no bar of an error"
+    frame = panel.marks[0].to_frame()
+    assert frame[["name", "low", "high"]].to_numpy().tolist() == [["a", -1, 1], ["b", 0.25, 0.5], ["of one number", 0.5, 0.5]]
+    assert "value" not in frame
+    unknown = Ranges.between(["a"], np.array([np.nan]), np.array([np.nan]), "allowed")
+    assert not Panel([unknown], "", "").marks, "of which no end is known"
 
 
 @pytest.mark.parametrize("mark", [Bars, Intervals])

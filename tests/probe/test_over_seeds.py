@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from statescope.probe.results.figure import EVERY, SHARE, Bars, Figure, Line, Panel
+from statescope.probe.results.figure import EVERY, SHARE, Bars, Figure, Line, Panel, Ranges
 from statescope.probe.results.over_seeds import over_seeds
 from statescope.probe.results.result import Result
 from statescope.probe.statistics.metrics import METRICS
@@ -46,3 +46,30 @@ def test_an_interval_of_shares_ends_at_0_and_1_and_holds_the_mean(values: tuple[
 
 def test_every_metric_of_a_probe_says_what_it_can_be() -> None:
     assert set(BOUNDS) == {metric.name for metric in METRICS.values()}
+
+
+@dataclass(frozen=True)
+class Bounds(Result, kind="bounds-of-a-test"):
+    """The least and the largest."""
+
+    title: ClassVar[str] = "Bounds"
+    columns: ClassVar[dict[str, str]] = {"name": "of what", "low": "the least", "high": "the largest"}
+
+    def summary(self) -> str:
+        return "bounds"
+
+    def specification(self) -> Figure:
+        ends = (self.table[end].to_numpy() for end in ("low", "high"))
+        return Figure("Bounds", [Panel([Ranges.between(self.table["name"].tolist(), *ends)], "number", "")])
+
+
+def test_a_range_over_seeds_holds_that_of_each() -> None:
+    ends = {0: [(-1.0, 0.5), (0.0, 1.0)], 1: [(-0.5, 0.75), (0.25, 2.0)]}
+    joined = over_seeds(
+        {
+            seed: Bounds(pd.DataFrame({"name": ["a", "b"], "low": [a[0], b[0]], "high": [a[1], b[1]]}), {})
+            for seed, (a, b) in ends.items()
+        }
+    )
+    frame = joined.specification().panels[0].marks[0].to_frame()
+    assert frame[["low", "high"]].to_numpy().tolist() == [[-1.0, 0.75], [0.0, 2.0]] and "value" not in frame

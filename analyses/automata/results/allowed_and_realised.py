@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from ....probe.results.figure import Figure, Intervals, Panel
+from ....probe.results.figure import Figure, Panel, Ranges
 from ....probe.results.result import Result
 
 Word = Literal["possible", "impossible", "open"]  # what theory says of a group and a family
@@ -56,10 +56,8 @@ class AllowedAndRealised(Result, kind="allowed_and_realised"):
             names = [f"layer {row.layer}, head {row.head}" for row in own.itertuples()]
             marks = []
             if own["low"].notna().all():
-                low, high = own["low"].to_numpy(), own["high"].to_numpy()
-                marks.append(Intervals(names, (low + high) / 2, "allowed", low, high))
-            least, largest = own["least"].to_numpy(), own["largest"].to_numpy()
-            marks.append(Intervals(names, (least + largest) / 2, "seen", least, largest))
+                marks.append(Ranges.between(names, own["low"].to_numpy(), own["high"].to_numpy(), "allowed"))
+            marks.append(Ranges.between(names, own["least"].to_numpy(), own["largest"].to_numpy(), "seen"))
             panels.append(Panel(marks, "real part of the eigenvalues", "", str(model), level=(0.0, "0")))
         return Figure(self.title, panels, alt=f"Ranges of eigenvalues, allowed and seen. {self.summary()}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....probe.results.figure import Figure, Intervals, Panel
+from ....probe.results.figure import Figure, Panel, Ranges
 from ....probe.results.result import Result
 
 
@@ -47,7 +47,6 @@ class Stability(Result, kind="stability"):
         panels = []
         for model, own in self.table.groupby("model", sort=False):
             names = [f"layer {row.layer}, head {row.head}: {row.verdict}" for row in own.itertuples()]
-            middle = (own["low"] + own["high"]).to_numpy() / 2
-            mark = Intervals(names, middle, "", own["low"].to_numpy(), own["high"].to_numpy())
+            mark = Ranges.between(names, own["low"].to_numpy(), own["high"].to_numpy())
             panels.append(Panel([mark], "joint spectral radius, a token", "", str(model), level=(1.0, "no growth")))
         return Figure(self.title, panels, alt=f"Bounds of the joint spectral radius of transitions. {self.summary()}")
