@@ -347,16 +347,27 @@ class Figure:
         tints = own | {label: own.get(beside, REFERENCE) for label, beside in references.items()}
         return {label: Series(number, tints[label]) for number, label in enumerate(labels)}
 
-    @property
-    def color_bars(self) -> dict[int, list[int]]:
-        """The panels of heat maps, by the first of those that share a colour bar: those of the same limits, colours and unit."""
+    def color_bars(self, columns: int) -> list[list[int]]:
+        """The panels of heat maps that a colour bar stands beside in a grid of so many columns: those of the same limits, colours
+        and unit; where another panel stands among them, those of each row have a bar of their own, which else would cover it.
+        """
         found: dict[object, list[int]] = {}
         for place, panel in enumerate(self.panels):
             for mark in panel.marks:
                 if isinstance(mark, Heatmap):
                     alike = place if mark.limits is None else (mark.limits, mark.diverging, mark.label)
                     found.setdefault(alike, []).append(place)
-        return {places[0]: places for places in found.values()}
+        return [own for places in found.values() for own in self._without_others(places, columns)]
+
+    def _without_others(self, places: Sequence[int], columns: int) -> list[list[int]]:
+        """Panels together, where no other is in the rectangle about them, else row by row."""
+        rows, across = [place // columns for place in places], [place % columns for place in places]
+        within = {
+            row * columns + column for row in range(min(rows), max(rows) + 1) for column in range(min(across), max(across) + 1)
+        }
+        if within & set(range(len(self.panels))) <= set(places):
+            return [list(places)]
+        return [[place for place in places if place // columns == row] for row in dict.fromkeys(rows)]
 
     @property
     def stretch(self) -> float:

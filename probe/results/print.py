@@ -109,7 +109,8 @@ def _draw(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[Drawi
         axes.set_xlabel(x, linespacing=LINE)
         axes.set_ylabel(y, linespacing=LINE)
         axes.set_title(own, linespacing=LINE)
-    for first, sharing in figure.color_bars.items():
+    for sharing in figure.color_bars(grid.shape[1]):
+        first = sharing[0]
         mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
         beside = [places[place] for place in sharing]
         bar: dict[str, Any] = {"label": for_matplotlib(mark.label), "ticks": _ticks(mark.steps)}

@@ -231,7 +231,8 @@ def _place_bars(drawn: go.Figure, figure: Figure) -> None:
     maps = [trace for trace in drawn.data if isinstance(trace, go.Heatmap)]
     places = [place for place, panel in enumerate(figure.panels) for mark in panel.marks if isinstance(mark, Heatmap)]
     of_panel = dict(zip(places, maps, strict=True))
-    for first, sharing in figure.color_bars.items():
+    for sharing in figure.color_bars(min(figure.columns, len(figure.panels))):
+        first = sharing[0]
         for place in sharing[1:]:
             of_panel[place].showscale = False
         axes = [(of_panel[place].xaxis or "x", of_panel[place].yaxis or "y") for place in sharing]

@@ -117,8 +117,8 @@ def script_of(figure: Figure, style: str | PrintStyle) -> str:
 
 
 def _color_bars(figure: Figure, columns: int) -> Iterator[str]:
-    for first, sharing in figure.color_bars.items():
-        mark = next(mark for mark in figure.panels[first].marks if isinstance(mark, Heatmap))
+    for sharing in figure.color_bars(columns):
+        mark = next(mark for mark in figure.panels[sharing[0]].marks if isinstance(mark, Heatmap))
         axes = [f"grid[{place // columns}][{place % columns}]" for place in sharing]
         label = f"label={for_matplotlib(mark.label)!r}{_ticks(mark.steps)}"
         look = f"aspect={bar_aspect(sharing, columns)}, {label}"

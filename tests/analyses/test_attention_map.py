@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_every_family_that_shows_it_is_drawn(mixer: str) -> None:
 def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
     """Each on a scale of its own, the paler of two heads would look like the stronger one."""
     of = Model(ModelConfig(10, width=16, layers=3, mixer=("delta_net", "attention", "delta_net"))).eval()
-    linear, softmax, other = (attention_map(of, TOKENS, layer, 0) for layer in range(3))
+    linear, _softmax, other = (attention_map(of, TOKENS, layer, 0) for layer in range(3))
     both = linear.beside(other).beside(linear)
     assert list(both.heads()) == ["model, layer 0, head 0", "model, layer 2, head 0"]
     np.testing.assert_array_equal(both.heads()["model, layer 2, head 0"].matrix(ERASURE), other.matrix(ERASURE))
@@ -77,25 +79,47 @@ def test_heads_beside_each_other_have_one_scale_and_one_colour_bar() -> None:
     assert (figure.title, figure.panels[1].title) == ("What each token looks at: model", "layer 2, head 0: attention")
     named = linear.beside(attention_map(of, TOKENS, 0, 0, name="twin")).figure().specification
     assert (named.title, named.panels[1].title) == ("What each token looks at", "twin, layer 0, head 0: attention")
-    assert figure.color_bars == {0: [0, 1, 2, 3, 4, 5]}
+    assert figure.color_bars(figure.columns) == [[0, 1, 2, 3, 4, 5]]
     (bar,) = [trace.colorbar for trace in draw_on_screen(figure).data if trace.type == "heatmap" and trace.showscale is not False]
     assert bar.x == 1 and bar.title.side == "right"
-    mixed = linear.beside(softmax).figure().specification
-    assert mixed.color_bars == {0: [0, 2, 4], 1: [1]} and mixed.panels[1].marks[0].limits == (0, 1)
-    assert [line.label for line in mixed.panels[-1].marks] == ["model, layer 0, head 0", "model, layer 1, head 0"]
-    screen, sheet = draw_on_screen(mixed), draw_for_print(mixed)
-    drawn = [trace for trace in screen.data if trace.type == "heatmap"]
-    assert [trace.showscale for trace in drawn] == [None, None, False, False]
-    assert drawn[0].colorbar.x == screen.layout.xaxis.domain[1] and drawn[0].colorbar.len > 3 * drawn[1].colorbar.len
-    assert [trace.colorbar.title.side for trace in drawn[:2]] == ["top", "right"], "beside the first stands the next panel's axis"
-    sheet.draw_without_rendering()
-    tall, short = [axes.get_position() for axes in sheet.axes if axes.get_label() == "<colorbar>"]
-    assert tall.height > 3 * short.height and tall.width < 1.5 * short.width
     with pytest.raises(ValueError, match="over the same tokens"):
         linear.beside(attention_map(of, TOKENS[:5], 0, 1))
     with pytest.raises(ValueError, match="choose one head"):
         both.matrix()
     assert np.isfinite(both.select(layer=2).matrix()).all()
+
+
+@pytest.mark.parametrize("softmax_first", [False, True])
+def test_a_softmax_head_leaves_no_free_place_beside_a_linear_one(softmax_first: bool) -> None:
+    """It has one map and a delta rule three: in a column each, two places below the softmax map were free."""
+    of = Model(ModelConfig(10, width=16, layers=2, mixer=("delta_net", "attention"))).eval()
+    linear, softmax = (attention_map(of, TOKENS, layer, 0) for layer in range(2))
+    mixed = (softmax.beside(linear) if softmax_first else linear.beside(softmax)).figure().specification
+    titles = [panel.title for panel in mixed.panels]
+    of_linear = [f"layer 0, head 0: {part}" for part in ("attention", ADDITIVE, ERASURE)]
+    assert titles == [*of_linear, "layer 1, head 0: attention", "mean distance looked back"]
+    assert all(panel.marks for panel in mixed.panels) and mixed.columns == 3
+    assert mixed.color_bars(3) == [[0, 1, 2], [3]] and mixed.panels[3].marks[0].limits == (0, 1)
+    names = {"model, layer 0, head 0", "model, layer 1, head 0"}
+    assert {line.label for line in mixed.panels[-1].marks} == names
+    screen = draw_on_screen(mixed)
+    drawn = [trace for trace in screen.data if trace.type == "heatmap"]
+    assert [trace.showscale for trace in drawn] == [None, False, False, None]
+    assert drawn[0].colorbar.x == screen.layout.xaxis3.domain[1] and drawn[3].colorbar.x == screen.layout.xaxis4.domain[1]
+    sides = [trace.colorbar.title.side for trace in (drawn[0], drawn[3])]
+    assert sides == ["right", "top"], "beside the second stands the next panel's axis"
+
+
+@pytest.mark.parametrize(("style", "bars"), [("neurips", 2), ("icml", 2), ("slide", 3)])
+def test_no_colour_bar_covers_another_or_a_panel(style: str, bars: int) -> None:
+    """In two columns the map of a softmax head stands among those of a linear one, whose common bar covered its own."""
+    of = Model(ModelConfig(10, width=16, layers=2, mixer=("delta_net", "attention"))).eval()
+    mixed = attention_map(of, TOKENS, 0, 0).beside(attention_map(of, TOKENS, 1, 0)).figure().specification
+    sheet = draw_for_print(mixed, style)
+    sheet.draw_without_rendering()
+    boxes = [axes.get_position() for axes in sheet.axes if axes.axison]
+    assert sum(axes.get_label() == "<colorbar>" for axes in sheet.axes) == bars
+    assert not [(one, other) for one, other in combinations(boxes, 2) if one.overlaps(other)]
 
 
 def test_what_cannot_be_looked_at_is_told() -> None:

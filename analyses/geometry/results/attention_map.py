@@ -59,6 +59,11 @@ class AttentionMap(Result, kind="attention_map"):
         return found
 
     @property
+    def parts(self) -> list[str]:
+        """The parts that the weights are told in, all of them first."""
+        return [part for part in (WHOLE, ADDITIVE, ERASURE) if part in set(self.table["part"])]
+
+    @property
     def reach(self) -> np.ndarray:
         """The mean distance in tokens [T] of what each token looks at; nan where it looks at nothing."""
         weights = np.abs(self.matrix())
@@ -73,36 +78,38 @@ class AttentionMap(Result, kind="attention_map"):
         return "\n".join(_said(where, self.about["kinds"][where], head) for where, head in self.heads().items())
 
     def specification(self) -> Figure:
-        """A column a head, with a heat map a part; then how far each looks back. Heads of one kind share a scale: softmax weights
-        are shares of 1, those of a linear layer have no such unit.
+        """A heat map for each part of each head, then how far each head looks back. Heads of the same parts have a column each. A
+        softmax head, which has no parts, would leave places free below its map: beside it each head has a row, those with most
+        parts first. Heads of one kind share a scale: softmax weights are shares of 1, those of a linear layer have no such unit.
         """
         heads, kinds = self.heads(), self.about["kinds"]
         top = dict.fromkeys(kinds.values(), 0.0)
         for where, head in heads.items():
             top[kinds[where]] = max(top[kinds[where]], float(head.table["weight"].abs().max()))
-        parts = [part for part in (WHOLE, ADDITIVE, ERASURE) if part in set(self.table["part"])]
+        parts = {where: head.parts for where, head in heads.items()}
+        most = max(parts.values(), key=len)
+        if all(own == most for own in parts.values()):
+            columns, drawn = len(heads), [(where, part) for part in most for where in heads]
+        else:
+            order = sorted(heads, key=lambda where: -len(parts[where]))
+            columns, drawn = len(most), [(where, part) for where in order for part in parts[where]]
         signed = {kinds[where] for where, head in heads.items() if (head.table["weight"] < 0).any()}
         panels = [
-            self._panel(where, head, part, top[kinds[where]] or 1.0, kinds[where] in signed)
-            for part in parts
-            for where, head in heads.items()
+            self._panel(where, heads[where], part, top[kinds[where]] or 1.0, kinds[where] in signed) for where, part in drawn
         ]
         at = np.arange(self.about["tokens"])
         lines = [Line(at, head.reach, where if len(heads) > 1 else "") for where, head in heads.items()]
-        panels.append(Panel(lines, "token position", "mean distance looked back (tokens)", "reach"))
+        panels.append(Panel(lines, "token position", "tokens", "mean distance looked back"))
         model = self._model
         return Figure(
             self.title if model is None else f"{self.title}: {model}",
             panels,
-            columns=len(heads),
+            columns=columns,
             alt=f"Attention weights. {self.summary()}",
             caption="Heads of one kind are on one scale: softmax weights are shares of 1, linear ones have no unit.",
         )
 
     def _panel(self, where: str, head: AttentionMap, part: str, top: float, signed: bool) -> Panel:
-        """The map of a part of a head, or a free place where the head has no such part."""
-        if part not in set(head.table["part"]):
-            return Panel([], "", "", bare=True)
         names = [str(text) for text in self.about["texts"]]
         map_ = Heatmap(head.matrix(part), names, names, "weight", signed, (-top if signed else 0.0, top))
         own = where if self._model is None else where.removeprefix(f"{self._model}, ")
@@ -123,8 +130,8 @@ def place_of(model: object, layer: object, head: object) -> str:
 def _said(where: str, kind: str, head: AttentionMap) -> str:
     reach = head.reach
     later = reach[len(reach) // 2 :]
-    parts = [part for part in (ADDITIVE, ERASURE) if part in set(head.table["part"])]
-    sizes = [f"{part} {np.abs(head.matrix(part)).sum() / max(np.abs(head.matrix()).sum(), 1e-300):.2f}" for part in parts]
+    whole = max(np.abs(head.matrix()).sum(), 1e-300)
+    sizes = [f"{part} {np.abs(head.matrix(part)).sum() / whole:.2f}" for part in head.parts if part != WHOLE]
     beside = f"; as shares of all weights, {' and '.join(sizes)}" if sizes else ""
     mean = "nothing" if np.isnan(later).all() else f"{np.nanmean(later):.2f} tokens back"
     return f"{where} ({kind}): the second half of the tokens looks {mean} on the mean{beside}"
