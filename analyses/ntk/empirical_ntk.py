@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -114,7 +114,7 @@ def tangent_kernel(
     method: the engine; "auto" is the structured one.
     read: from the model's output to f [N, O]; by default what it says at the last token.
     group: from a parameter's name to its group, whose kernels are kept as parts; `by_layer` is one.
-    tile: samples in a pass; fewer need less memory and more passes. Left out, all of them.
+    tile: samples whose passes are kept at once; fewer need less memory, and run the model again. Left out, all of them.
     memory: bytes that may be used; left out, what the machine has free.
     features, seed: of the projected engine, how many random directions and their draw.
     advance: called with (outputs done, outputs in all).
@@ -137,7 +137,7 @@ def tangent_kernel(
         task = KernelTask(model, first, second, output, read, parameters, tile, own, features, seed, advance)
         foreseen = plan(task, engine, groups=len(groups))
         check_memory(foreseen, memory, first.inputs[0].device)
-        found = ENGINES[engine](task)
+        found = ENGINES[engine](replace(task, in_a_pass=foreseen.in_a_pass))
     values = torch.stack(list(found.parts.values())).sum(0) if group else next(iter(found.parts.values()))
     return TangentKernel(values, engine, found.routes, found.parts if group else {}, foreseen, found.standard_error)
 

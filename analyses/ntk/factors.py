@@ -34,9 +34,15 @@ AT_ONCE = 32  # columns: so many directions in the parameters are held
 class Factor(ABC):
     """The gradients of N samples in one parameter."""
 
-    @abstractmethod
     def dense(self) -> Tensor:
         """The rows as real numbers, [N, numbers]; a complex parameter has two numbers an entry."""
+        rows = torch.empty(self.samples, self.width, dtype=torch.float64, device=self.device)
+        self.fill(rows)
+        return rows
+
+    @abstractmethod
+    def fill(self, rows: Tensor) -> None:
+        """Write the rows into a tensor of their shape."""
 
     @abstractmethod
     def pulled(self, weights: Tensor) -> Tensor:
@@ -58,10 +64,23 @@ class Factor(ABC):
     def bound(self) -> Tensor:
         """At least the sum of the norms of the rows: the scale that no cancellation makes small."""
 
+    def alive(self) -> Factor:
+        """The same without positions at which nothing arrives, where it has positions."""
+        return self
+
+    def as_short(self) -> Factor:
+        """Other rows that have the same inner products with one another, and the fewest numbers."""
+        return self
+
     @property
     @abstractmethod
     def samples(self) -> int:
         """The number of samples is N."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The numbers of a row."""
 
     @property
     @abstractmethod
@@ -92,8 +111,15 @@ class Dense(Factor):
     def device(self) -> torch.device:
         return self.rows.device
 
+    @property
+    def width(self) -> int:
+        return as_real(self.rows).shape[1]
+
     def dense(self) -> Tensor:
         return as_real(self.rows)
+
+    def fill(self, rows: Tensor) -> None:
+        rows.copy_(self.dense())
 
     def pulled(self, weights: Tensor) -> Tensor:
         return self.dense().mT @ weights
@@ -140,8 +166,12 @@ class Outer(Factor):
     def sizes(self) -> tuple[int, int]:
         return self.left.shape[-1], self.right.shape[-1]
 
-    def dense(self) -> Tensor:
-        return (self.left.mT @ self.right).flatten(1)
+    @property
+    def width(self) -> int:
+        return self.sizes[0] * self.sizes[1]
+
+    def fill(self, rows: Tensor) -> None:
+        torch.bmm(self.left.mT.to(rows.dtype), self.right.to(rows.dtype), out=rows.unflatten(1, self.sizes))
 
     def pulled(self, weights: Tensor) -> Tensor:
         if weights.shape[1] > 1 and self.tokens > 1:
@@ -173,7 +203,7 @@ class Outer(Factor):
         return bound
 
     def alive(self) -> Outer:
-        """The same without the positions at which one side is zero in every sample."""
+        """Leave out the positions at which one side is zero in every sample."""
         unsure = [side for side in (self.left, self.right) if not bool(side[0, :, 0].all())]  # one channel of one says it of most
         dead = [~side.any(-1).any(0) for side in unsure]
         if not any(bool(own.any()) for own in dead):
@@ -183,7 +213,6 @@ class Outer(Factor):
         return Outer(self.left[:, kept], self.right[:, kept], shorter)
 
     def as_short(self) -> Outer:
-        """Other rows that have the same inner products with one another, and the fewest numbers."""
         return self if self.shorter is None else Outer(*self.shorter)
 
 
@@ -207,11 +236,14 @@ class Scattered(Factor):
     def device(self) -> torch.device:
         return self.gradient.device
 
-    def dense(self) -> Tensor:
+    @property
+    def width(self) -> int:
+        return self.count * self.gradient.shape[-1]
+
+    def fill(self, rows: Tensor) -> None:
         number, size = len(self.ids), self.gradient.shape[-1]
         places = self.ids + torch.arange(number, device=self.ids.device)[:, None] * self.count
-        empty = self.gradient.new_zeros(number * self.count, size)
-        return empty.index_add(0, places.flatten(), self.gradient.flatten(0, 1)).reshape(number, -1)
+        rows.zero_().view(number * self.count, size).index_add_(0, places.flatten(), self.gradient.flatten(0, 1).to(rows.dtype))
 
     def pulled(self, weights: Tensor) -> Tensor:
         empty, ids = self.gradient.new_zeros(self.count, self.gradient.shape[-1]), self.ids.flatten()
@@ -289,20 +321,14 @@ def _kind(factor: Factor) -> str:
     return type(factor).__name__
 
 
-def alive(factor: Factor) -> Factor:
-    """The same without positions at which nothing arrives, where it has positions."""
-    return factor.alive() if isinstance(factor, Outer) else factor
-
-
 def inner(first: Factor, second: Factor) -> Tensor:
     """The inner products of two sets of rows, [N, M], by the cheaper exact route."""
-    if isinstance(first, Outer) and isinstance(second, Outer):
-        if first is second:
-            first = second = first.alive().as_short()
-        else:
-            first, second = first.alive(), second.alive()
-        if gram_is_cheaper(first, second):
-            return _gram(first, second)
+    if first is second:
+        first = second = first.alive().as_short()
+    else:
+        first, second = first.alive(), second.alive()
+    if isinstance(first, Outer) and isinstance(second, Outer) and gram_is_cheaper(first, second):
+        return _gram(first, second)
     if isinstance(first, Scattered) and isinstance(second, Scattered):
         tokens = first.ids.shape[1] * second.ids.shape[1]
         if first.samples * second.samples * tokens <= LARGEST_TILE and tokens < first.count:
@@ -310,8 +336,7 @@ def inner(first: Factor, second: Factor) -> Tensor:
             found: Tensor = (torch.tensordot(first.gradient, second.gradient, ([2], [2])) * same).sum((1, 3))
             return found
     rows = first.dense()
-    columns = rows if first is second else second.dense()
-    return _blocks(lambda one, other: rows[one] @ columns[other].mT, first, second)
+    return with_itself(rows) if first is second else rows @ second.dense().mT
 
 
 def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
@@ -367,6 +392,14 @@ def _blocks(product: Callable[[slice, slice], Tensor], first: Factor, second: Fa
         if same:
             found[columns, rows] = block.mT
     return found
+
+
+def with_itself(rows: Tensor) -> Tensor:
+    """rows @ rows.T. On a CPU numpy has it by BLAS's product of a matrix with itself, half the work, which torch does not call."""
+    if rows.device.type != "cpu":
+        return rows @ rows.mT
+    numbers = rows.numpy()
+    return torch.from_numpy(numbers @ numbers.T)
 
 
 def as_real(rows: Tensor) -> Tensor:

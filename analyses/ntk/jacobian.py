@@ -57,15 +57,17 @@ class Jacobian:
         routes: Mapping[str, Route] | None = None,
         *,
         checked: bool = False,
+        tensors: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None,
     ) -> None:
         """Run the model once over all samples, once over the first alone, and find the routes.
 
         routes: those found with other samples of the same model; what was "alone" stays so, and each "structured" one is checked
             again. checked: whether they were found with these very samples, and stand.
+        tensors: what `double_tensors` gave, for several passes to share; left out, they are copied anew.
         """
         refuse_coupled_modules(model)
         self.samples, count = samples.double(), len(samples)
-        self.leaves, held = double_tensors(model, parameters)
+        self.leaves, held = double_tensors(model, parameters) if tensors is None else tensors
 
         def run(these: Samples) -> Tensor:
             return run_model(model, self.leaves | held, these, read)

@@ -17,6 +17,7 @@ from .rules import watching
 from .task import KernelTask
 
 NUMBER = 8  # bytes in float64
+CACHED = 2**18  # numbers of one activation of the samples in a pass: those of some operations then fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Plan:
     """The bytes that a kernel is foreseen to take, from one sample's pass.
 
     method: the engine. samples: (N, M). outputs: O of each sample. parameters: numbers that are counted.
-    tile: samples in a pass. sides: tiles of samples whose passes are kept at once.
+    tile: samples whose passes are kept at once. sides: tiles of which this is so. in_a_pass: samples that share a pass, at most.
     kernel: bytes of the result and of its parts.
     passes: bytes of what the passes over a tile of samples keep for the backward passes, and of the gradients there.
     rows: bytes of the largest gradients that are formed sample by sample, or of projections of them.
@@ -36,6 +37,7 @@ class Plan:
     parameters: int
     tile: int
     sides: int
+    in_a_pass: int
     kernel: int
     passes: int
     rows: int
@@ -47,7 +49,7 @@ class Plan:
     def __str__(self) -> str:
         n, m = self.samples
         return (
-            f"{n} x {m} samples of {self.outputs} outputs, {self.tile} in a pass, {self.parameters} parameters: "
+            f"{n} x {m} samples of {self.outputs} outputs, {self.tile} at once, {self.parameters} parameters: "
             f"foreseen are {_size(self.bytes)} ({_size(self.kernel)} the kernel, {_size(self.passes)} the passes, "
             f"{_size(self.rows)} gradients)"
         )
@@ -85,7 +87,10 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     largest = max(leaf.numel() for leaf in leaves.values())
     full = output == "full"
     kernel = NUMBER * n * m * (outputs**2 if full else 1) * (1 if groups == 1 else groups + 1)
-    passes = of_pass * (sum(kept.values()) + at_uses * max(3, outputs if full else 1))  # three in the check of routes
+    largest = max([NUMBER, *kept.values(), *(NUMBER * use.size for use in watch.uses)])
+    in_a_pass = max(2, NUMBER * CACHED // largest) if first.inputs[0].device.type == "cpu" else tile
+    in_a_pass = min(in_a_pass, tile)
+    passes = of_pass * (sum(kept.values()) + at_uses * (outputs if full else 1)) + 2 * in_a_pass * at_uses  # three in a check
     rows = of_pass * largest * (outputs if full else 1) + 2 * LARGEST_TILE
     if method == "jacobian":
         passes, rows = of_pass * sum(kept.values()) * outputs, 2 * of_pass * outputs * whole
@@ -93,7 +98,7 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
         rows += (AT_ONCE + 1) * whole
     if method == "projected":
         rows += (n + m) * outputs * task.features * groups
-    return Plan(method, (n, m), outputs, whole, tile, sides, kernel, passes, NUMBER * rows)
+    return Plan(method, (n, m), outputs, whole, tile, sides, in_a_pass, kernel, passes, NUMBER * rows)
 
 
 def checked_output(output: str | int, outputs: int) -> int:
@@ -114,7 +119,7 @@ def check_memory(foreseen: Plan, allowed: int | None, device: torch.device) -> N
     if foreseen.kernel > free:
         advice = "store it in tiles on disk with `TileStore`, or ask for one output or the trace instead of all"
     elif fits and foreseen.method != "projected":
-        advice = f"tile={fits} samples in a pass would fit"
+        advice = f"tile={fits} samples at once would fit"
     else:
         advice = 'choose fewer samples, fewer `parameters`, or method="structured" with tile=1'
     raise NotEnoughMemoryError(f"not enough memory, {_size(free)} are free: {foreseen}; {advice}")

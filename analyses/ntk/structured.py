@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from .factors import Dense, Factor, Outer, alive, inner, inner_of_all, side_by_side
-from .jacobian import Jacobian, Route
+from .factors import Dense, Factor, Outer, inner, inner_of_all, side_by_side
+from .jacobian import Route
+from .passes import Passes, note
 from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
 
@@ -20,9 +21,9 @@ def structured_kernel(task: KernelTask) -> EngineResult:
     routes: dict[str, Route] = {}
     sums: KernelSums | None = None
 
-    def of(samples: Samples) -> Jacobian:
-        made = Jacobian(task.model, samples, task.read, task.parameters)
-        _note(routes, made.routes)
+    def of(samples: Samples) -> Passes:
+        made = Passes(task.model, samples, task.read, task.parameters, task.in_a_pass)
+        note(routes, made.routes)
         return made
 
     for rows, columns, one, other in task.tiles(of):
@@ -33,7 +34,7 @@ def structured_kernel(task: KernelTask) -> EngineResult:
     return EngineResult(sums.parts, routes)
 
 
-def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Passes, other: Passes) -> None:
     """The trace: output by output and parameter by parameter. What is small waits for the other outputs'."""
     indices, waiting = task.indices(one.values.shape[1]), _Waiting()
     for done, index in enumerate(indices):
@@ -41,8 +42,7 @@ def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: 
         for name, own in one.rows(index):
             if its is not None and name not in its:
                 continue
-            left = alive(own)
-            pair = (left, left if its is None else alive(its[name]))
+            pair = (own, own if its is None else its[name])
             if not waiting.take(name, *pair):
                 sums.add(name, rows, columns, inner(*pair))
         if waiting.held > GATHERED or done + 1 == len(indices):
@@ -92,7 +92,7 @@ def _form(factor: Factor) -> tuple[type[Factor], tuple[int, int] | None]:
     return type(factor), factor.sizes if isinstance(factor, Outer) else None
 
 
-def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Jacobian, other: Jacobian) -> None:
+def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Passes, other: Passes) -> None:
     """Every output with every output: what all say is gathered first."""
     indices = task.indices(one.values.shape[1])
     gathered: list[tuple[dict[str, Factor], dict[str, Factor]]] = []
@@ -115,9 +115,3 @@ def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Fact
     total = found.total()
     return [own[name] if name in own else Dense(total.new_zeros(samples, len(total))) for own in rows]
 
-
-def _note(routes: dict[str, Route], found: dict[str, Route]) -> None:
-    """Keep the costlier route where tiles differ."""
-    for name, route in found.items():
-        if routes.get(name) != "alone":
-            routes[name] = route if route != "unused" or name not in routes else routes[name]

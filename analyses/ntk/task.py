@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -31,7 +32,7 @@ class KernelTask:
     """What an engine is asked for: arguments of `tangent_kernel`.
 
     second: None for the first samples with themselves. group: from a parameter's name to that of the group whose kernel it is
-    part of. features, seed: of random projections.
+    part of. features, seed: of random projections. in_a_pass: samples that share a backward pass at most; a tile takes several.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class KernelTask:
     features: int = 512
     seed: int = 0
     advance: Advance = lambda done, total: None
+    in_a_pass: int = sys.maxsize
 
     def tiles(self, of: Callable[[Samples], Made]) -> Iterator[tuple[slice, slice, Made, Made]]:
         """What `of` makes of the samples of each two tiles; of a symmetric kernel one half, and one thing on its diagonal."""

@@ -12,9 +12,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from string import ascii_letters
 
 import torch
@@ -77,9 +76,19 @@ class Use(ABC):
 
 @dataclass(frozen=True)
 class Multiplied(Use):
-    """inputs [..., m] @ weight [m, n]."""
+    """inputs [..., m] @ weight [m, n].
+
+    coordinates: the inputs, one after another, in the span of the few of them that differ [positions, r], the same for all
+        outputs; None where they were not asked for, or are no shorter (`in_coordinates`).
+    """
 
     inputs: Tensor
+    coordinates: Tensor | None = None
+
+    @property
+    def outer(self) -> bool:
+        """Whether its gradients are kept as sums of outer products: the weight is one matrix, and what it multiplied is real."""
+        return self.weight.straight is not None and self.inputs.ndim > 1 and not self.inputs.is_complex()
 
     def factors(self, gradient: Tensor, samples: int) -> Iterator[tuple[str, Factor]]:
         into, out = (side.reshape(samples, -1, side.shape[-1]) for side in (self.inputs, gradient))
@@ -93,11 +102,6 @@ class Multiplied(Use):
             pairs = pairs if scale == 1 else [(scale * side, out) for side, _ in pairs]
             (left, right), *shorter = [(out, side) for side, _ in pairs] if turned else pairs
             yield next(iter(self.weight.leaves)), Outer(left, right, *shorter)
-
-    @cached_property
-    def coordinates(self) -> Tensor | None:
-        """The inputs, one after another, in the span of the few of them that differ [positions, r]: the same for all outputs."""
-        return coordinates(self.inputs.flatten(0, -2).double())
 
 
 @dataclass(frozen=True)
@@ -187,3 +191,24 @@ class Contracted(Use):
             for side, own in zip(sides.split(","), operands, strict=True)
         ]
         yield from self.weight.pull(torch.einsum(f"{sides.replace(sample, sample + token)}->{result}", *split))
+
+
+def in_coordinates(passes: Sequence[Sequence[Use]]) -> list[list[Use]]:
+    """The uses of each pass over samples, products of which few inputs differ with these in one basis for all passes."""
+    found = [list(uses) for uses in passes]
+    if len({len(uses) for uses in passes}) == 1:
+        for place, alike in enumerate(zip(*passes, strict=True)):
+            for own, use in zip(found, _in_one_basis(alike), strict=True):
+                own[place] = use
+    return found
+
+
+def _in_one_basis(uses: Sequence[Use]) -> Sequence[Use]:
+    products = [use for use in uses if isinstance(use, Multiplied) and use.outer]
+    if len(products) < len(uses) or len({(tuple(use.weight.leaves), use.inputs.shape[-1]) for use in products}) > 1:
+        return uses
+    flat = [use.inputs.flatten(0, -2) for use in products]
+    short = coordinates(torch.cat(flat).double())
+    if short is None:
+        return uses
+    return [replace(use, coordinates=own) for use, own in zip(products, short.split(list(map(len, flat))), strict=True)]

@@ -230,7 +230,7 @@ def test_memory_is_foreseen_and_what_does_not_fit_is_refused() -> None:
     taken = peak_mib(lambda: tangent_kernel(model, x)) * 2**20
     assert 0.8 * found.plan.passes < taken < found.plan.bytes
     enough = found.plan.bytes - found.plan.passes // 2
-    with pytest.raises(NotEnoughMemoryError, match=r"foreseen are .*tile=\d+ samples in a pass would fit") as refusal:
+    with pytest.raises(NotEnoughMemoryError, match=r"foreseen are .*tile=\d+ samples at once would fit") as refusal:
         tangent_kernel(model, x, memory=enough)
     tile = int(str(refusal.value).split("tile=")[1].split()[0])
     close(tangent_kernel(model, x, memory=enough, tile=tile).values, found.values)

@@ -1,0 +1,62 @@
+"""The Jacobian of many samples by several passes, each so small that what a backward pass makes stays in the processor's cache.
+
+Gradients of 64 sequences are tens of megabytes an operation: each operation then waits for memory, and for the system, which
+hands out its pages anew. A few sequences at a time say the same of each sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from .factors import Factor
+from .jacobian import Jacobian, Parameters, Route, double_tensors
+from .pieces import joined
+from .samples import Read, Samples
+from .uses import in_coordinates
+
+
+class Passes:
+    """The Jacobian of a model's outputs in its parameters at samples.
+
+    values: f(x), [N, O]. routes: each parameter's, the costlier where passes differ.
+    """
+
+    def __init__(self, model: nn.Module, samples: Samples, read: Read, parameters: Parameters, in_a_pass: int) -> None:
+        """Run the model over the samples, `in_a_pass` at a time, and find the routes; raises what `Jacobian` raises."""
+        self.samples, self.routes = samples, dict[str, Route]()
+        tensors, self._passes = double_tensors(model, parameters), list[Jacobian]()
+        for part in _parts(samples, in_a_pass):
+            self._passes.append(Jacobian(model, part, read, parameters, self.routes, tensors=tensors))
+            note(self.routes, self._passes[-1].routes)
+        for own, uses in zip(self._passes, in_coordinates([own.uses for own in self._passes]), strict=True):
+            own.uses = uses
+        self.values: Tensor = torch.cat([own.values.detach() for own in self._passes])
+
+    def rows(self, index: int) -> Iterator[tuple[str, Factor]]:
+        """The gradient of each sample's output of this index, in each parameter that it may depend on, without dead positions."""
+        if len(self._passes) == 1:  # one parameter after another, so that the rows of only one need be formed at a time
+            yield from ((name, factor.alive()) for name, factor in self._passes[0].rows(index))
+            return
+        each = [{name: factor.alive() for name, factor in own.rows(index)} for own in self._passes]
+        lengths = [len(own.samples) for own in self._passes]
+        for name in dict.fromkeys(name for found in each for name in found):
+            yield name, joined([found.pop(name, None) for found in each], lengths)
+
+
+def _parts(samples: Samples, most: int) -> list[Samples]:
+    """The samples in passes of about equal size, none of a single one: where each sample alone has a pass, all rows are formed."""
+    count = len(samples)
+    passes = max(1, min(-(-count // most), count // 2))
+    ends = [count * done // passes for done in range(passes + 1)]
+    return [samples[start:end] for start, end in pairwise(ends)]
+
+
+def note(routes: dict[str, Route], found: dict[str, Route]) -> None:
+    """Keep the costlier route where passes differ."""
+    for name, route in found.items():
+        if routes.get(name) != "alone":
+            routes[name] = route if route != "unused" or name not in routes else routes[name]

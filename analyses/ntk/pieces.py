@@ -1,0 +1,90 @@
+"""Rows of one parameter that came in several passes over samples, as those of all the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .factors import Dense, Factor, Outer, Scattered, gram_is_cheaper
+
+
+@dataclass(frozen=True)
+class Pieces(Factor):
+    """Factors of rows of equal length, one after another. The rows are formed where they are wanted, in one tensor."""
+
+    parts: tuple[Factor, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(part.samples for part in self.parts)
+
+    @property
+    def width(self) -> int:
+        return self.parts[0].width
+
+    @property
+    def numbers(self) -> int:
+        return sum(part.numbers for part in self.parts)
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    def fill(self, rows: Tensor) -> None:
+        for part, own in zip(self.parts, self._split(rows), strict=True):
+            part.fill(own)
+
+    def pulled(self, weights: Tensor) -> Tensor:
+        return torch.stack([part.pulled(own) for part, own in zip(self.parts, self._split(weights), strict=True)]).sum(0)
+
+    def along(self, directions: Tensor) -> Tensor:
+        return torch.cat([part.along(directions) for part in self.parts])
+
+    def smallest(self) -> Factor:
+        return Pieces(tuple(part.smallest() for part in self.parts))
+
+    def as_short(self) -> Factor:
+        return Pieces(tuple(part.as_short() for part in self.parts))
+
+    def bound(self) -> Tensor:
+        return torch.stack([part.bound() for part in self.parts]).sum()
+
+    def _split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split([part.samples for part in self.parts])
+
+
+def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
+    """The rows of all samples. parts: those of each pass; None, of zeros, where nothing depends on the parameter there.
+
+    lengths: the samples of each pass. What is small, or is to be multiplied by the gram route, is one factor of its kind.
+    """
+    some = next(part for part in parts if part is not None)
+    here = [part or _zeros(some, length) for part, length in zip(parts, lengths, strict=True)]
+    if len(here) == 1:
+        return here[0]
+    if all(isinstance(part, Dense) for part in here):
+        return Dense(torch.cat([cast(Dense, part).rows for part in here]))
+    if all(isinstance(part, Scattered) for part in here):
+        looked_up = cast(list[Scattered], here)
+        if len({part.ids.shape[1] for part in looked_up}) == 1:
+            ids, gradients = [part.ids for part in looked_up], [part.gradient for part in looked_up]
+            return Scattered(torch.cat(ids), torch.cat(gradients), looked_up[0].count)
+    if all(isinstance(part, Outer) for part in here):
+        outer = cast(list[Outer], here)
+        alike = len({(part.tokens, part.sizes, part.shorter is None) for part in outer}) == 1
+        if alike and gram_is_cheaper(outer[0].as_short(), outer[0].as_short(), len(here)):
+            shorter = [part.shorter for part in outer if part.shorter is not None]
+            return Outer(
+                torch.cat([part.left for part in outer]),
+                torch.cat([part.right for part in outer]),
+                (torch.cat([left for left, _ in shorter]), torch.cat([right for _, right in shorter])) if shorter else None,
+            )
+    return Pieces(tuple(here))
+
+
+def _zeros(like: Factor, samples: int) -> Factor:
+    return Dense(torch.zeros(samples, like.width, dtype=torch.float64, device=like.device))
