@@ -18,7 +18,7 @@ coordinates in the span of these few, whose inner products are the same (`coordi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
-BLOCK = 64  # samples at least in a block of a symmetric matrix: thinner products take longer than the half that they save
+SEEN = 8  # channels that are looked at first: behind a ReLU half of each is zero
 AT_ONCE = 32  # columns: so many directions in the parameters are held
 
 
@@ -203,7 +203,9 @@ class Outer(Factor):
         return bound
 
     def alive(self) -> Outer:
-        """Leave out the positions at which one side is zero in every sample."""
+        """Leave out the positions at which one side is zero in every sample; one position alone is as good as none."""
+        if self.tokens == 1:
+            return self
         unsure = [side for side in (self.left, self.right) if not bool(side[0, :, 0].all())]  # one channel of one says it of most
         dead = [~side.any(-1).any(0) for side in unsure]
         if not any(bool(own.any()) for own in dead):
@@ -304,8 +306,8 @@ def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
 def coordinates(vectors: Tensor) -> Tensor | None:
     """Vectors [R, m] in an orthonormal basis of the span of those that differ, [R, r]; None where r is over m / 2 or R / 2."""
     most = min(vectors.shape) // 2
-    if int(vectors[:, 0].sort().values.diff().count_nonzero()) >= most:
-        return None  # one channel says it of most
+    if int(vectors[:, :SEEN].sum(1).sort().values.diff().count_nonzero()) >= most:
+        return None  # a few channels say it of most
     distinct, which = vectors.unique(dim=0, return_inverse=True)
     return None if len(distinct) > most else torch.linalg.qr(distinct.mT, mode="r").R.mT[which]
 
@@ -368,34 +370,33 @@ def _gram(first: Outer, second: Outer) -> Tensor:
     """The gram route, as many rows of the matrix at a time as keep a tile [n, T, M, S] small."""
 
     def product(rows: slice, columns: slice) -> Tensor:
-        left = torch.tensordot(first.left[rows], second.left[columns], ([2], [2]))
-        found: Tensor = left.mul_(torch.tensordot(first.right[rows], second.right[columns], ([2], [2]))).sum((1, 3))
+        left = _between(first.left[rows], second.left[columns])
+        found: Tensor = left.mul_(_between(first.right[rows], second.right[columns])).sum((1, 3))
         return found
 
-    most = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
-    return _blocks(product, first, second, most)
-
-
-def _blocks(product: Callable[[slice, slice], Tensor], first: Factor, second: Factor, most: int | None = None) -> Tensor:
-    """A matrix [N, M] from its products of rows and columns; of a symmetric one the upper half, of which the lower is a copy.
-
-    most: rows of the matrix at a time.
-    """
-    n, m, same = first.samples, second.samples, first is second
-    step = min(most or n, max(BLOCK, -(-n // 4)) if same else n)  # 10 of 16 parts are computed
-    if step == n:
-        return product(slice(n), slice(m))
-    found = torch.empty(n, m, dtype=torch.float64, device=first.device)
-    for start in range(0, n, step):
-        rows, columns = slice(start, start + step), slice(start if same else 0, m)
+    step = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
+    if step >= first.samples:
+        return product(slice(first.samples), slice(second.samples))
+    same = first is second  # of whose symmetric matrix the lower half is a copy of the upper
+    found = torch.empty(first.samples, second.samples, dtype=torch.float64, device=first.device)
+    for start in range(0, first.samples, step):
+        rows, columns = slice(start, start + step), slice(start if same else 0, second.samples)
         found[rows, columns] = block = product(rows, columns)
         if same:
             found[columns, rows] = block.mT
     return found
 
 
+def _between(one: Tensor, other: Tensor) -> Tensor:
+    """All products [n, T, m, S] of vectors [n, T, d] with vectors [m, S, d]."""
+    if one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride():
+        return with_itself(one.flatten(0, 1)).view(*one.shape[:2], *one.shape[:2])
+    products: Tensor = torch.tensordot(one, other, ([2], [2]))
+    return products
+
+
 def with_itself(rows: Tensor) -> Tensor:
-    """rows @ rows.T. On a CPU numpy has it by BLAS's product of a matrix with itself, half the work, which torch does not call."""
+    """rows @ rows.T. On a CPU by numpy, which calls BLAS's product of a matrix with itself: half the work, and torch has none."""
     if rows.device.type != "cpu":
         return rows @ rows.mT
     numbers = rows.numpy()

@@ -48,7 +48,7 @@ class Passes:
 
 
 def _parts(samples: Samples, most: int) -> list[Samples]:
-    """The samples in passes of about equal size, none of a single one: where each sample alone has a pass, all rows are formed."""
+    """The samples in passes of about equal size, of two at least: of one sample all rows would be formed, whatever their size."""
     count = len(samples)
     passes = max(1, min(-(-count // most), count // 2))
     ends = [count * done // passes for done in range(passes + 1)]

@@ -67,7 +67,7 @@ def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
     if len(here) == 1:
         return here[0]
     if all(isinstance(part, Dense) for part in here):
-        return Dense(torch.cat([cast(Dense, part).rows for part in here]))
+        return Dense(torch.cat([part.dense() for part in here]))
     if all(isinstance(part, Scattered) for part in here):
         looked_up = cast(list[Scattered], here)
         if len({part.ids.shape[1] for part in looked_up}) == 1:

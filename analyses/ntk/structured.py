@@ -114,4 +114,3 @@ def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Fact
         return []
     total = found.total()
     return [own[name] if name in own else Dense(total.new_zeros(samples, len(total))) for own in rows]
-

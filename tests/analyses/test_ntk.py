@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,19 +14,25 @@ from torch.func import jacrev
 from whole_jacobians import by_torch_func, last, small
 
 from statescope import Attention, DeltaNet, GatedDeltaNet, Model, ModelConfig, empirical_ntk, load
+from statescope.analyses.ntk import plan
 from statescope.analyses.ntk.empirical_ntk import tangent_kernel
 
 HYBRID = (GatedDeltaNet(heads=2), Attention(heads=2))
 
 
 @pytest.mark.parametrize("mixer", [*MIXERS, HYBRID], ids=[*map(label, MIXERS), "hybrid"])
-def test_it_is_the_gram_matrix_of_the_jacobian(mixer: Any) -> None:
+def test_it_is_the_gram_matrix_of_the_jacobian(mixer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of samples in one pass, and in two."""
     model = small(mixer, layers=2 if mixer is HYBRID else 1)
-    x = torch.randint(0, 5, (3, 7))
+    x = torch.randint(0, 5, (4, 7))
     exact = by_torch_func(model, x, last)
-    full, trace = empirical_ntk(model, x, output="full"), empirical_ntk(model, x, output="trace")
-    torch.testing.assert_close(full, exact, rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
-    torch.testing.assert_close(trace, torch.einsum("iojo->ij", exact), rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
+    close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10 * float(exact.abs().max()))
+    close(empirical_ntk(model, x, output="full"), exact)
+    close(empirical_ntk(model, x), torch.einsum("iojo->ij", exact))
+    monkeypatch.setattr(plan, "CACHED", 1)
+    in_two = tangent_kernel(model, x)
+    assert in_two.plan.in_a_pass == 2
+    close(in_two.values, torch.einsum("iojo->ij", exact))
 
 
 def test_all_positions_as_outputs() -> None:

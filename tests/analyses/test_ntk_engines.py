@@ -11,6 +11,7 @@ from memory import peak_mib
 from torch import Tensor, nn
 
 from statescope import DeltaNet, Mamba, Model, ModelConfig, empirical_ntk
+from statescope.analyses.ntk import passes, plan
 from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.samples import Samples
@@ -105,6 +106,38 @@ def test_tiles_make_the_same_kernel(output: Any, method: Any) -> None:
         empirical_ntk(model, x[:5], x[4:], output, method=method, tile=2),
         whole[:5, ..., 4:] if output != "full" else whole[:5, :, 4:],
     )
+
+
+@pytest.mark.parametrize("output", ["trace", "full", 1])
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_passes_of_few_samples_make_the_same_kernel(output: Any, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a shared weight, one in a function without a rule, one that is not used, and what is computed from few tokens."""
+    cases: list[tuple[nn.Module, Tensor]] = [(make(), x[:samples]) for make, x in CASES.values()]
+    words = nn.Sequential(nn.Embedding(3, 8), nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 2))
+    cases.append((words, torch.randint(0, 3, (samples, 12))))
+    for model, x in cases:
+        whole = tangent_kernel(model, x, output=output)
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "CACHED", 1)
+            split = tangent_kernel(model, x, output=output)
+            close(split.values, whole.values)
+            assert split.routes == whole.routes
+            cross = empirical_ntk(model, x, x[:2], output)
+            close(cross, whole.values[:, :2] if output != "full" else whole.values[:, :, :2])
+
+
+def test_inputs_of_all_passes_have_coordinates_in_one_basis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coordinates in a basis of each pass, which has three tokens of its own, have the right products inside of it alone."""
+    model = nn.Sequential(nn.Embedding(9, 20), nn.Linear(20, 9), nn.Tanh(), nn.Linear(9, 2))
+    x, read = torch.randint(0, 3, (6, 12)) + torch.tensor([0, 0, 3, 3, 6, 6])[:, None], lambda rows: rows.cumsum(1)[:, -1]
+    exact = empirical_ntk(model, x, read=read, method="jacobian")
+    monkeypatch.setattr(plan, "CACHED", 1)
+    close(empirical_ntk(model, x, read=read), exact)
+    together = passes.in_coordinates
+    monkeypatch.setattr(passes, "in_coordinates", lambda found: [together([own])[0] for own in found])
+    apart = empirical_ntk(model, x, read=read)
+    close(apart[:2, :2], exact[:2, :2])
+    assert (apart - exact).norm() > 1e-3 * exact.norm()
 
 
 def test_each_product_of_tiles_is_the_wholes() -> None:

@@ -21,7 +21,9 @@ from statescope.analyses.ntk.factors import (
     inner_of_all,
     side_by_side,
     together,
+    with_itself,
 )
+from statescope.analyses.ntk.pieces import Pieces, joined
 from statescope.analyses.ntk.sparse_product import alive_rows, sparse_product
 
 
@@ -86,6 +88,50 @@ def test_uses_of_one_parameter_are_added_before_they_are_multiplied() -> None:
         assert (apart - exact @ exact.mT).norm() > 0.05 * exact.norm()
         wide = inner_of_all([whole, whole], [whole, whole])
         close(wide[:, 0, :, 1], exact @ exact.mT)
+
+
+def test_rows_of_several_passes_are_those_of_all_samples() -> None:
+    """Of one kind and of several, by either route, with different positions, and where a pass has none."""
+    looked_up: list[Factor | None] = [
+        Scattered(torch.randint(0, 4, (n, 3)), torch.randn(n, 3, 5, dtype=DOUBLE), 4) for n in (2, 3)
+    ]
+    short = [Outer(own.left, own.right, (own.left, own.right)) for own in (outer(2, 1, 4, 5), outer(3, 1, 4, 5))]
+    cases: list[list[Factor | None]] = [
+        [outer(2, 1, 4, 5), outer(3, 1, 4, 5)],
+        [outer(2, 9, 4, 5), outer(3, 9, 4, 5)],
+        [outer(2, 2, 4, 5), outer(3, 1, 4, 5)],
+        [outer(2, 9, 4, 5), None],
+        [None, Dense(torch.randn(3, 4, 5, dtype=DOUBLE))],
+        [Dense(torch.randn(2, 4, 5, dtype=DOUBLE)), Dense(torch.randn(3, 4, 5, dtype=DOUBLE))],
+        [Dense(torch.randn(2, 4, 5, dtype=DOUBLE)), outer(3, 9, 4, 5)],
+        looked_up,
+        [looked_up[0], outer(3, 9, 4, 5)],
+        [*short],
+    ]
+    for parts in cases:
+        rows = [torch.zeros(n, 20, dtype=DOUBLE) if part is None else part.dense() for part, n in zip(parts, (2, 3), strict=True)]
+        exact = torch.cat(rows)
+        whole = joined(parts, (2, 3))
+        assert (whole.samples, whole.width, whole.numbers > 0) == (5, 20, True)
+        close(whole.dense(), exact)
+        close(inner(whole, whole), exact @ exact.mT)
+        other = outer(4, 3, 4, 5)
+        close(inner(whole, other), exact @ other.dense().mT)
+        close(whole.total(), exact.sum(0))
+        weights, directions = torch.randn(5, 3, dtype=DOUBLE), torch.randn(20, 3, dtype=DOUBLE)
+        for same in (whole, whole.smallest(), whole.alive()):
+            close(same.pulled(weights), exact.T @ weights)
+            close(same.along(directions), exact @ directions)
+        assert whole.bound() >= exact.norm(dim=1).sum() - 1e-9
+    assert isinstance(joined(cases[0], (2, 3)), Outer)
+    assert isinstance(joined(cases[1], (2, 3)), Pieces)
+
+
+def test_a_product_of_rows_with_themselves() -> None:
+    rows = torch.randn(7, 30, dtype=DOUBLE)
+    close(with_itself(rows), rows @ rows.mT)
+    close(with_itself(rows.mT), rows.mT @ rows)
+    close(with_itself(rows[::2, 3:]), rows[::2, 3:] @ rows[::2, 3:].mT)
 
 
 @pytest.mark.parametrize("tokens", [1, 9])
