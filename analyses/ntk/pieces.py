@@ -54,7 +54,8 @@ class Pieces(Factor):
         return torch.stack([part.bound() for part in self.parts]).sum()
 
     def _split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return rows.split([part.samples for part in self.parts])
+        found: tuple[Tensor, ...] = rows.split([part.samples for part in self.parts])
+        return found
 
 
 def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
