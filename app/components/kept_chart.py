@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 from plotly.graph_objects import Figure
 
-from ...probe.results.interactive import OPTIONS
+from ...probe.results.interactive import NAMED, OPTIONS
 from ...probe.results.palette import ink_on
 from ..plotly_library import library_address
 
@@ -23,8 +23,10 @@ WINDOW = 256  # tokens
 
 CHART = (
     f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
+    f"const NAMED = {json.dumps(NAMED)};"
     + """
 const NARROW = 560, LONGEST = 18, FEW = 4, LINE = 13;  // pixels, letters of a line, names down a panel, pixels of a line of them
+const UPRIGHT = 13, SMALL = 10;  // pixels: from one name that stands upright to the next, and the letters of a name there
 const PLOT = 168, ALONE = 250, ABOVE = 30, BELOW = 64, TOP = 48, ENTRY = 20;  // pixels: one of several panels, a single one,
 // above a panel and below, title, entry of the legend
 const TITLE = 13, LETTER = 7, TITLED = 0.75, SHORT = 8;  // pixels: a title, and one of its letters; the share of the width that
@@ -47,21 +49,44 @@ function titled(title, longest) {
     return (lines.split("<br>").length - 1) * (TITLE + 4);
 }
 
-// Of the names along a map those that find room beside each other; a long name of its colours runs along their bar.
-function thin(axis, bar, room) {
-    if (axis.ticktext) {
-        const most = Math.max(2, Math.floor(room / (LETTER * (2 + Math.max(...axis.ticktext.map(name => name.length))))));
-        const kept = (_, place) => place % Math.ceil(axis.ticktext.length / most) === 0;
-        [axis.tickvals, axis.ticktext] = [axis.tickvals.filter(kept), axis.ticktext.filter(kept)];
+// The names along an axis of a map, or each second, third, ... where no more find room.
+function name(axis, names, most) {
+    const step = Math.ceil(names.length / Math.max(2, Math.floor(most)));
+    axis.tickvals = names.map((_, place) => place).filter(place => place % step === 0);
+    axis.ticktext = axis.tickvals.map(place => names[place]);
+}
+
+// The names of a map on a narrow screen: below it upright where they do not stand beside each other, beside it in lines; a long
+// name of its colours runs along their bar. How high the names down its side need it to be.
+function fit(map, across, down, width) {
+    const { rows, columns } = map.meta, beside = rows.map(row => wrap(row));
+    const longest = names => Math.max(...names.map(name => Math.max(...name.split("<br>").map(line => line.length))));
+    const room = 0.84 * width - 2 * LINE - LETTER * longest(beside);
+    const lying = columns.length * LETTER * (1 + longest(columns)) <= room;
+    name(across, columns, lying ? columns.length : room / UPRIGHT);
+    Object.assign(across, { tickangle: lying ? 0 : -90, tickfont: { size: SMALL } });
+    const line = LINE * Math.max(...beside.map(row => row.split("<br>").length));
+    name(down, beside, 0.9 * width / line);
+    const bar = map.colorbar, long = bar && bar.title && (bar.title.text || "").length > SHORT;
+    if (long) bar.title = { ...bar.title, side: "right", font: { size: SMALL } };
+    return line * down.ticktext.length;
+}
+
+// Each cell of a map tells its names when one points at it. Whether some of them stand nowhere: numbers from 0 on say themselves.
+function tell(figure, named) {
+    const maps = figure.data.filter(trace => trace.type === "heatmap" && trace.meta);
+    for (const map of maps) {
+        map.text = map.meta.rows.map(row => map.meta.columns.map(column => `${row}, ${column}`));
+        map.hovertemplate = NAMED;
     }
-    const long = bar && bar.title && (bar.title.text || "").length > SHORT;
-    if (long) bar.title = { ...bar.title, side: "right", font: { size: 10 } };
+    const hidden = (axis, names) => axis.ticktext.length < names.length && names.some((name, place) => name !== String(place));
+    const axes = map => [named(map.xaxis, "x"), named(map.yaxis, "y")].map(axis => figure.layout[axis]);
+    return maps.some(map => hidden(axes(map)[0], map.meta.columns) || hidden(axes(map)[1], map.meta.rows));
 }
 
 // On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar. Each is
 // as high as its names need, and one of equal scales nearly as high as it is wide.
-function stack(figure, width) {
-    const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
+function stack(figure, named, width) {
     const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
     const pairs = [...new Set(figure.data.map(pair))];
     const top = figure.layout.title && figure.layout.title.text ? TOP + titled(figure.layout.title, width / LETTER) : TOP;
@@ -76,14 +101,16 @@ function stack(figure, width) {
         const lines = Math.max(...axis.ticktext.map(name => name.split("<br>").length));
         tall = Math.max(tall, (LINE * lines + 6) * axis.ticktext.length);
     }
+    for (const map of figure.data.filter(trace => trace.type === "heatmap" && trace.meta)) {
+        const [across, down] = [named(map.xaxis, "x"), named(map.yaxis, "y")].map(axis => figure.layout[axis]);
+        tall = Math.max(tall, fit(map, across, down, width));
+    }
     const near = (one, other) => Math.abs(one - other) < 0.01;
     const notes = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
     const titles = pairs.map(own => {
         const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
         return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
-    const maps = figure.data.filter(trace => trace.type === "heatmap");
-    maps.forEach(trace => thin(figure.layout[named(trace.xaxis, "x")], trace.colorbar, width / 2));
     // Long names stand upright below a panel, but for those that are in lines already.
     const across = pairs.flatMap(own => {
         const { ticktext, tickangle } = figure.layout[own.split(",")[0]];
@@ -129,7 +156,9 @@ function drawn(place) {
     if (scene && scene.uirevision === figure.layout.uirevision) {
         figure.layout.scene.camera = scene._scene.getCamera();
     }
-    if (place.clientWidth && place.clientWidth < NARROW) stack(figure, place.clientWidth);
+    const named = (axis, letter) => letter + "axis" + (axis || letter).slice(1);
+    if (place.clientWidth && place.clientWidth < NARROW) stack(figure, named, place.clientWidth);
+    place.names.hidden = !tell(figure, named);
     window.Plotly.react(place, figure.data, figure.layout, OPTIONS);
 }
 
@@ -140,6 +169,10 @@ export default function(component) {
         place = document.createElement("div");
         place.className = "chart";
         parentElement.appendChild(place);
+        place.names = document.createElement("p");
+        place.names.className = "names";
+        place.names.textContent = "Not every name has room here: point at a cell, or touch it, to read its own.";
+        parentElement.appendChild(place.names);
     }
     place.setAttribute("role", "figure");  // an image would hide the buttons inside
     place.setAttribute("aria-label", data.alt);
@@ -148,6 +181,8 @@ export default function(component) {
 }
 """
 )
+
+CHART_STYLE = "p.names { font-size: 0.875rem; opacity: 0.65; margin: 0 }"
 
 STRIP = """
 export default function(component) {
@@ -257,7 +292,7 @@ STRIP_STYLE = """
 
 @cache
 def _components() -> tuple[Any, Any]:
-    chart = st.components.v2.component("statescope_chart", js=CHART, isolate_styles=False)
+    chart = st.components.v2.component("statescope_chart", js=CHART, css=CHART_STYLE, isolate_styles=False)
     strip = st.components.v2.component("statescope_strip", js=STRIP, css=STRIP_STYLE)
     return chart, strip
 

@@ -214,7 +214,8 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
         look = {"colorscale": steps["colorscale"], "zmin": steps["cmin"], "zmax": steps["cmax"], "colorbar": steps["colorbar"]}
     if mark.scale is not None:
         look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
-    return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, **look)]
+    names = {"rows": [for_plotly(name) for name in mark.rows], "columns": [for_plotly(name) for name in mark.columns]}
+    return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, meta=names, **look)]  # see `interactive` for what names are for
 
 
 def _error(mark: ByName) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from browser import SCREENSHOTS, WAIT, choose, plot, serve, settle
 from playwright.sync_api import Page, expect
 
 from statescope import Model, ModelConfig
+from statescope.probe.results.interactive import NAMED
 
 pytestmark = pytest.mark.browser
 
@@ -166,6 +167,36 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
                 assert left - 1 <= begin and end <= right + 1, f"{name}: a title or a name ends at the edge of the chart"
             rows = sorted(box[2:] for box in plot(page, f"[...plot.querySelector('.yaxislayer-above').children].{PLACE}"))
             assert all(above[1] <= below[0] + 3 for above, below in pairwise(rows)), f"{name}: a name lies on another"
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 1000})
+
+
+NAMES = "[plot.data[0].meta.columns, plot.data[0].meta.rows, plot.layout.xaxis.ticktext, plot.layout.yaxis.ticktext]"
+UNTOLD = "Not every name has room here: point at a cell, or touch it, to read its own."
+
+
+def test_every_name_of_a_map_is_read_on_a_narrow_screen(page: Page, port: int) -> None:
+    """A few stand along its axes, all of them; of many each second or third, and a sentence says how the others are read."""
+    page.set_viewport_size({"width": 390, "height": 900})
+    try:
+        page.goto(f"http://127.0.0.1:{port}/live_attention?run=source&text=def+f(a):+x")
+        settle(page)
+        columns, rows, across, down = plot(page, NAMES)
+        assert across == columns and down == rows and len(rows) == 11
+        for where in (".xaxislayer-above .xtick text", ".yaxislayer-above .ytick text"):
+            boxes = sorted(plot(page, f"[...plot.querySelectorAll('{where}')].{PLACE}"))
+            at = slice(0, 2) if "xtick" in where else slice(2, 4)
+            assert all(one[at][1] <= other[at][0] + 3 for one, other in pairwise(sorted(boxes, key=lambda box: box[at])))
+        expect(page.get_by_text(UNTOLD).filter(visible=True)).to_have_count(0)
+        page.goto(f"http://127.0.0.1:{port}/live_attention?run=source&text={'abcdefghij' * 6}")
+        settle(page)
+        columns, rows, across, down = plot(page, NAMES)
+        assert len(rows) == 60 and 8 < len(across) < 60 and 8 < len(down) < 60 and set(across) | set(down) <= set(rows)
+        expect(page.get_by_text(UNTOLD)).to_be_visible()
+        assert plot(page, "[plot.data[0].text[7][3], plot.data[0].hovertemplate]") == ["7: h, 3: d", NAMED]
+        page.goto(f"http://127.0.0.1:{port}/live_state?run=source")
+        settle(page)
+        expect(page.get_by_text(UNTOLD).filter(visible=True)).to_have_count(0)  # numbers from 0 on say themselves
     finally:
         page.set_viewport_size({"width": 1280, "height": 1000})
 

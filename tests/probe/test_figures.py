@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points, Ranges
+from statescope.probe.results.interactive import NAMED, for_notebook, page_of
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
 from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
 from statescope.probe.results.print import draw_for_print, save_for_print
@@ -210,6 +211,16 @@ def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
     drawn = draw_on_screen(Figure("", [panel])).data
     assert [list(trace.y) for trace in drawn] == [first.tolist(), second.tolist()]
     assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
+
+
+def test_each_cell_of_a_map_tells_its_names_where_not_all_have_room() -> None:
+    names = [f"name {place}" for place in range(50)]
+    drawn = draw_on_screen(Figure("", [Panel([Heatmap(np.eye(50), names, names[::-1], "z")], "", "")]))
+    assert len(drawn.layout.xaxis.ticktext) < 50
+    told = for_notebook(drawn)["application/vnd.plotly.v1+json"]["data"][0]
+    assert told["text"][3][2] == "name 3, name 47" and told["hovertemplate"] == NAMED
+    assert "name 3, name 47" in page_of(drawn, "chart").decode()
+    assert drawn.data[0].text is None, "the figure itself is as it was"
 
 
 def test_a_range_has_its_ends_and_no_value_between_them() -> None:
