@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -44,11 +45,15 @@ def gradient_descent(
 
     f_t = f_0 + K_* phi_t(K) (y - f_0) with phi_t(l) = (1 - (1 - step l)^t) / l for descent and (1 - e^{-l t}) / l for the flow;
     at l = 0 both take their limits, step t and t (Lee et al. 2019, arXiv:1902.06720). Nothing is inverted, so a kernel of
-    deficient rank is as good as any.
+    deficient rank is as good as any: eigenvalues within N roundings of the largest, in the dtype that the kernel is given in, are
+    zero, and so is what a test kernel has along their eigenvectors if it is within rounding too. Otherwise late times would make
+    rounding grow.
 
-    Raises ValueError for a step above `largest_stable_step`, where training diverges, and one that is not positive, for times
-    below zero, and between two steps where a step overshoots; else what `precise_numbers` and `positive_kernel` raise.
+    Raises ValueError for a step above `largest_stable_step`, where training diverges, and one that is not positive and finite,
+    for times below zero or none, and between two steps where a step overshoots; else what `precise_numbers` and
+    `positive_kernel` raise.
     """
+    rounding = len(kernel) * max(_rounding(kernel), 0.0 if test_kernel is None else _rounding(test_kernel))
     kernel, targets, times, test_kernel, initial, test_initial = precise_numbers(
         kernel=(kernel, "N N"),
         targets=(targets, "N O"),
@@ -57,8 +62,8 @@ def gradient_descent(
         initial=(initial, "N O"),
         test_initial=(test_initial, "N O" if test_kernel is None else "M O"),
     )
-    if bool((times < 0).any()) or (step is not None and not step > 0):
-        raise ValueError(f"times from 0 on and a positive step are needed, got {float(times.min()):.4g} and {step}")
+    if not len(times) or bool((times < 0).any()) or (step is not None and not 0 < step < inf):
+        raise ValueError(f"times from 0 on and a positive, finite step are needed, got {times.tolist()} and {step}")
     kernel = positive_kernel(kernel)
     start = torch.zeros_like(targets) if initial is None else initial
     cross = kernel if test_kernel is None else test_kernel
@@ -71,9 +76,16 @@ def gradient_descent(
         raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")
     if step is not None and step * float(values[-1]) > 1 and not torch.equal(times, times.round()):
         raise ValueError(f"above the step {1 / float(values[-1]):.4g} predictions turn around each step: times are whole numbers")
-    residual = vectors.T @ (targets - start)
-    learnt = torch.stack([vectors @ (_learnt(values, float(t), step)[:, None] * residual) for t in times])
-    return Predictions(start + kernel @ learnt, test_start + cross @ learnt)
+    empty = values <= rounding * values[-1]
+    values = values.masked_fill(empty, 0.0)
+    along = cross @ vectors
+    along = along.masked_fill(empty & (along.abs() <= rounding * cross.norm(dim=1, keepdim=True)), 0.0)
+    learnt = torch.stack([_learnt(values, float(t), step) for t in times])[..., None] * (vectors.T @ (targets - start))
+    return Predictions(start + vectors @ (values[:, None] * learnt), test_start + along @ learnt)
+
+
+def _rounding(kernel: Tensor) -> float:
+    return torch.finfo(kernel.dtype if kernel.is_floating_point() else torch.float64).eps
 
 
 def _learnt(values: Tensor, time: float, step: float | None) -> Tensor:

@@ -43,13 +43,14 @@ def learning_curve_point(
     test = E_0 (sum (1 - L_i)^2 v_i^2 + noise); train = (delta / (n kappa))^2 test. It assumes eigenfunctions that behave like
     independent Gaussians, and holds closely for kernels of wide networks.
 
-    Raises ValueError where there are no more modes than samples and no ridge: then every mode is learnt, and kappa is 0.
+    Raises ValueError for numbers outside these ranges, and where there are no more modes than samples and no ridge: then every
+    mode is learnt, and kappa is 0.
     """
+    if not (0 <= ridge < math.inf and 0 <= noise < math.inf):
+        raise ValueError(f"ridge and noise must be finite and not negative, got {ridge} and {noise}")
     values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
-    if bool((values <= 0).any()):
-        raise ValueError(f"eigenvalues must be positive, the least is {float(values.min()):.4g}")
-    if not (ridge >= 0 and noise >= 0) or samples < 1:
-        raise ValueError(f"ridge and noise must not be negative and samples at least 1, got {ridge}, {noise} and {samples}")
+    if not len(values) or bool((values <= 0).any()) or not samples >= 1:
+        raise ValueError(f"positive eigenvalues and samples from 1 on are needed, got {values.tolist()[-3:]} and {samples}")
     if ridge == 0 and samples >= len(values):
         raise ValueError(f"{samples} samples determine {len(values)} modes exactly; give a ridge or more modes")
 

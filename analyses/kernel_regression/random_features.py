@@ -46,12 +46,13 @@ def random_features_point(
     eigenvalues, coefficients: [modes] l_i and v_i. ridge: positive, added to the kernel matrix's diagonal.
     Raises ValueError for shapes that do not fit or numbers that are not positive.
     """
+    if not (0 <= ridge < math.inf and 0 <= noise < math.inf):
+        raise ValueError(f"ridge and noise must be finite and not negative, got {ridge} and {noise}")
     values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
-    if bool((values <= 0).any()):
-        raise ValueError(f"eigenvalues must be positive, the least is {float(values.min()):.4g}")
-    if not (ridge > 0 and noise >= 0) or samples < 1 or features < 1:
-        given = f"{ridge}, {samples}, {features} and {noise}"
-        raise ValueError(f"ridge, samples and features must be positive and noise not negative, got {given}")
+    if not len(values) or bool((values <= 0).any()):
+        raise ValueError(f"eigenvalues must be positive, got {values.tolist()[-3:]} at the end")
+    if not (ridge > 0 and samples >= 1 and features >= 1):
+        raise ValueError(f"ridge, samples and features must be positive, got {ridge}, {samples} and {features}")
 
     def learnt(log_gamma: float) -> float:
         return float((values / (values + math.exp(log_gamma))).sum())
@@ -73,7 +74,8 @@ def random_features_point(
     gamma = math.exp(brentq(excess, bottom, top, xtol=1e-14, rtol=1e-14))
     share = values / (values + gamma)
     z, q = float(share.sum()), float(share.square().sum())
-    kappa = gamma * (features - z) / features
+    # Of the two equations for kappa the one in which less cancels: a small ridge brings z to the smaller of n and k.
+    kappa = ridge / (samples - z) if samples > features else gamma * (features - z) / features
     left = gamma / (values + gamma) - kappa * values / (values + gamma).square() * features / (features - q)
     shrunk = 1 - (q * (features - 2 * z) + z**2) / (samples * (features - q))
     test = (float((left * target.square()).sum()) + noise) / shrunk

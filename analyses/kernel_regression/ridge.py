@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..operators.nystrom import NotPositiveError
-from ..operators.precise import precise_numbers
+from ..operators.precise import precise_numbers, symmetric_kernel
 
 
 class Posterior(NamedTuple):
@@ -29,24 +30,39 @@ def kernel_ridge(
 
     kernel: [N, N]. targets: [N, O]. test_kernel: [M, N]. test_variance: [M], each test point's kernel with itself.
 
-    Raises ValueError for a negative ridge, what `precise_numbers` raises, and NotPositiveError for a system that is not positive
-    definite within rounding.
+    Raises ValueError for a ridge that is negative or not finite, what `symmetric_kernel` raises, and NotPositiveError for a
+    system that is not positive definite within rounding: of samples that stand twice, or of deficient rank, without a ridge.
     """
     kernel, targets, cross, test_variance = precise_numbers(
         kernel=(kernel, "N N"), targets=(targets, "N O"), test_kernel=(test_kernel, "M N"), test_variance=(test_variance, "M")
     )
-    if not ridge >= 0:
-        raise ValueError(f"ridge={ridge} must not be negative")
-    system = kernel + ridge * torch.eye(len(kernel), dtype=torch.float64, device=kernel.device)
+    if not 0 <= ridge < inf:
+        raise ValueError(f"ridge={ridge} must be finite and not negative")
+    system = symmetric_kernel(kernel) + ridge * torch.eye(len(kernel), dtype=torch.float64, device=kernel.device)
     factor, failed = torch.linalg.cholesky_ex(system)
-    if int(failed):
-        least = float(torch.linalg.eigvalsh(system)[0])
-        raise NotPositiveError(f"the kernel has the eigenvalue {least:.3g}; compute it in float64, or give a ridge above that")
+    rounding = len(system) * torch.finfo(system.dtype).eps * float(system.abs().sum(1).max())
+    if int(failed) or not _least_eigenvalue(factor) > rounding:
+        values = torch.linalg.eigvalsh(system)
+        raise NotPositiveError(
+            f"with its ridge of {ridge:.3g} the kernel has the eigenvalue {float(values[0]):.3g} beside {float(values[-1]):.3g}; "
+            "compute it in float64, give a larger ridge, or leave samples out that stand twice"
+        )
     mean = cross @ torch.cholesky_solve(targets, factor)
     if test_variance is None:
         return Posterior(mean, None)
     explained = torch.linalg.solve_triangular(factor, cross.mT, upper=False).square().sum(0)
     return Posterior(mean, test_variance - explained)
+
+
+def _least_eigenvalue(factor: Tensor) -> float:
+    """That of L L^T, nearly and from above, by inverse iteration: its first step finds one that is rounding beside the others.
+
+    Rounding may leave a system of deficient rank a factor, which solves it to nothing but rounding.
+    """
+    vector = torch.randn(len(factor), 1, generator=torch.Generator().manual_seed(0), dtype=factor.dtype).to(factor)
+    for _ in range(3):
+        vector = torch.cholesky_solve(vector / vector.norm(), factor)
+    return 1 / float(vector.norm())
 
 
 def trained_ensemble(
@@ -61,8 +77,9 @@ def trained_ensemble(
     nngp, ntk: [N, N]. targets: [N, O]. test_nngp, test_ntk: [M, N]. test_variance: [M], each test point's NNGP with itself.
     Raises what `kernel_ridge` raises.
     """
+    own = symmetric_kernel(nngp, "nngp")
     own, ntk, targets, cross, test_ntk, test_variance = precise_numbers(
-        nngp=(nngp, "N N"),
+        nngp=(own, "N N"),
         ntk=(ntk, "N N"),
         targets=(targets, "N O"),
         test_nngp=(test_nngp, "M N"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -36,8 +37,8 @@ def self_distillation(
     kernel, targets, test_kernel = precise_numbers(
         kernel=(kernel, "N N"), targets=(targets, "N O"), test_kernel=(test_kernel, "M N")
     )
-    if not ridge > 0 or not 0 <= weight <= 1 or steps < 1:
-        raise ValueError(f"ridge > 0, weight in [0, 1] and steps >= 1 are needed, got {ridge}, {weight} and {steps}")
+    if not 0 < ridge < inf or not 0 <= weight <= 1 or steps < 1:
+        raise ValueError(f"a finite ridge > 0, weight in [0, 1] and steps >= 1 are needed, got {ridge}, {weight} and {steps}")
     values, vectors = torch.linalg.eigh(positive_kernel(kernel))
     along = vectors.T @ targets
     cross = kernel if test_kernel is None else test_kernel

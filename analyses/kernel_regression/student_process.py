@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,8 @@ def student_process(
     targets: [N, O]. test_kernel: [M, N]. test_variance: [M], each test point's kernel with itself. shape, rate: positive.
     Raises ValueError for numbers that are not positive, and what `kernel_ridge` raises.
     """
-    if not (shape > 0 and rate > 0):
-        raise ValueError(f"shape and rate must be positive, got {shape} and {rate}")
+    if not (0 < shape < inf and 0 < rate < inf):
+        raise ValueError(f"shape and rate must be positive and finite, got {shape} and {rate}")
     gaussian = kernel_ridge(kernel, targets, test_kernel, 0.0, test_variance)
     assert gaussian.variance is not None
     after, misfit = shape + targets.numel() / 2, _misfit(kernel.double(), targets.double())

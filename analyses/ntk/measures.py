@@ -5,6 +5,7 @@ All take kernels [N, N] of the trace or of one output, in float64.
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.nn.functional import one_hot
 
 from ...kernels.arguments import FLOATING
 from ..operators.nystrom import NotPositiveError
-from ..operators.precise import positive_kernel, precise_numbers
+from ..operators.precise import positive_kernel, precise_numbers, symmetric_kernel
 
 
 class Decay(NamedTuple):
@@ -69,34 +70,40 @@ def decay_exponent(eigenvalues: Tensor, first: int = 2, last: int | None = None)
 def kernel_target_alignment(kernel: Tensor, targets: Tensor) -> float:
     """The alignment <K_c, Y Y^T> / (|K_c| |Y Y^T|), K_c and Y centred over the samples (Cortes et al. 2012, arXiv:1203.0550).
 
-    targets: [N] classes, or [N, O] numbers. Between -1 and 1, and NaN where there is one class alone: nothing is left of Y.
-    Raises ValueError for targets of other samples, and for [N] that are no classes.
+    targets: [N] classes, or [N, O] numbers. Between -1 and 1, and NaN where nothing is left of K or Y but rounding: of one class,
+    or of a kernel that is the same for all samples.
+    Raises ValueError for targets of other samples, for [N] that are no classes, and what `symmetric_kernel` raises.
     """
-    y = _centred_columns(_numbers(targets, len(kernel)))
-    gram, middle = y @ y.T, centred(kernel)
-    return _cosine(middle, gram)
+    kernel = symmetric_kernel(kernel)
+    y = _numbers(targets, len(kernel))
+    y = _beyond_rounding(y - y.mean(0), y)
+    return _cosine(_beyond_rounding(centred(kernel), kernel), y @ y.T)
 
 
 def label_gradient_alignment(kernel: Tensor, classes: Tensor) -> float:
     """The correlation of a kernel's entries with 1 within a class and -1 between two (Mok et al. 2022, arXiv:2203.14577).
 
     The mean of all entries is taken off both, so that one number is subtracted and not the means of rows. classes: [N].
-    NaN where there is one class alone. Raises ValueError for classes that are not [N] whole numbers.
+    NaN where there is one class alone, or all entries are the same. Raises ValueError for classes that are not [N] whole
+    numbers, and what `symmetric_kernel` raises.
     """
-    _check_classes(classes, len(kernel))
+    kernel = symmetric_kernel(kernel)
+    check_classes(classes, len(kernel))
     same = (classes[:, None] == classes[None]).to(kernel) * 2 - 1
-    return _cosine(kernel - kernel.mean(), same - same.mean())
+    return _cosine(_beyond_rounding(kernel - kernel.mean(), kernel), same - same.mean())
 
 
 def kernel_distance(kernel: Tensor, other: Tensor) -> float:
     """The distance in direction, 1 - <K, K'> / (|K| |K'|) (Fort et al. 2020, arXiv:2010.15110): 0 for kernels that differ by a
-    factor.
+    factor. Raises what `precise_numbers` raises, also for kernels of two shapes.
     """
+    kernel, other = precise_numbers(kernel=(kernel, "N M"), other=(other, "N M"))
     return 1 - _cosine(kernel, other)
 
 
 def relative_change(kernel: Tensor, before: Tensor) -> float:
-    """How far a kernel has moved, |K - K_before|_F / |K_before|_F."""
+    """How far a kernel has moved, |K - K_before|_F / |K_before|_F. Raises what `precise_numbers` raises, also for two shapes."""
+    kernel, before = precise_numbers(kernel=(kernel, "N M"), before=(before, "N M"))
     return float((kernel - before).norm() / before.norm())
 
 
@@ -104,9 +111,9 @@ def coding_rate(kernel: Tensor, precision: float) -> float:
     """R = 1/2 log det(I + K / precision), in nats: how many numbers of this precision tell the samples apart.
 
     precision: n eps^2 / d of the paper, positive (Luo et al. 2023, arXiv:2307.07942).
-    Raises NotPositiveError where I + K / precision is not positive definite, and what `precise_numbers` raises.
+    Raises NotPositiveError where I + K / precision is not positive definite, and what `symmetric_kernel` raises.
     """
-    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
+    kernel = symmetric_kernel(kernel)
     system = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device) + kernel / _positive(precision)
     factor, failed = torch.linalg.cholesky_ex(system)
     if int(failed):
@@ -146,7 +153,7 @@ def centred(kernel: Tensor) -> Tensor:
 
 def _numbers(targets: Tensor, samples: int) -> Tensor:
     if targets.ndim == 1:
-        _check_classes(targets, samples)
+        check_classes(targets, samples)
         return one_hot(targets, int(targets.max()) + 1).double()
     (numbers,) = precise_numbers(targets=(targets, "N O"))
     if len(numbers) != samples:
@@ -155,7 +162,8 @@ def _numbers(targets: Tensor, samples: int) -> Tensor:
     return found
 
 
-def _check_classes(classes: Tensor, samples: int) -> None:
+def check_classes(classes: Tensor, samples: int) -> None:
+    """Raise ValueError for classes that are not [N] whole numbers from 0, N the samples of a kernel."""
     whole = classes.dtype not in (torch.bool, *FLOATING) and not classes.is_complex()
     if classes.shape != (samples,) or not whole or (samples and int(classes.min()) < 0):
         raise ValueError(
@@ -163,8 +171,10 @@ def _check_classes(classes: Tensor, samples: int) -> None:
         )
 
 
-def _centred_columns(values: Tensor) -> Tensor:
-    return values - values.mean(0)
+def _beyond_rounding(left: Tensor, whole: Tensor) -> Tensor:
+    """What is left of numbers without their mean; zero where that is no more than rounding, whose direction says nothing."""
+    rounding = len(whole) * torch.finfo(whole.dtype).eps * float(whole.norm())
+    return left if float(left.norm()) > rounding else torch.zeros_like(left)
 
 
 def _cosine(first: Tensor, second: Tensor) -> float:
@@ -173,6 +183,6 @@ def _cosine(first: Tensor, second: Tensor) -> float:
 
 
 def _positive(precision: float) -> float:
-    if precision <= 0:
-        raise ValueError(f"precision={precision} must be positive")
+    if not 0 < precision < inf:
+        raise ValueError(f"precision={precision} must be positive and finite")
     return precision

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...probe.tasks.word_problem import multiplication
 from ..automata.groups import irreducible_projections
-from ..operators.precise import precise_numbers
+from ..operators.precise import symmetric_kernel
 from .results.modes import KernelModes
 
 
@@ -27,9 +27,10 @@ def kernel_modes(kernel: Tensor, modes: Mapping[str, Tensor], count: int) -> Ker
     learns what lies in eigenvector i at the rate of its eigenvalue, so `learned` is the order in which modes are learned. Within
     an eigenvalue of several eigenvectors only their sum has a meaning.
 
-    Raises ValueError for a count not from 1 to N, and for a mode of another number of samples or that is zero on all of them.
+    Raises ValueError for a count not from 1 to N, and for a mode of another number of samples or that is zero on all of them; and
+    what `symmetric_kernel` raises.
     """
-    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
+    kernel = symmetric_kernel(kernel)
     if not 1 <= count <= len(kernel):
         raise ValueError(f"count={count} must lie between 1 and {len(kernel)}")
     values, vectors = torch.linalg.eigh(kernel.cpu())

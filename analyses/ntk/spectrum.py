@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..operators.nystrom import NotPositiveError
-from ..operators.precise import precise_numbers
+from ..operators.precise import positive_kernel
+from .measures import centred, check_classes, effective_rank, kernel_target_alignment
 from .results.spectrum import TangentSpectrum
 
 
@@ -21,25 +21,19 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
     the alignment is <K_c, Y Y^T> / (|K_c| |Y Y^T|) with K_c the centred kernel (Cortes et al. 2012). The share of the
     targets up to eigenvector i of K_c is sum_{j<=i} |u_j^T Y|^2 / |Y|^2. Both are NaN where there is one class alone.
 
-    Raises NotPositiveError for a kernel with an eigenvalue below -1e-6 of the largest, and what `precise_numbers` raises.
+    Raises ValueError for targets that are not a class from 0 for each sample, and what `positive_kernel` raises.
     """
     targets = targets.cpu()
+    for (model, when), given in kernels.items():
+        positive_kernel(given, f"the kernel of {model} ({when})")
+        check_classes(targets, len(given))
     one_hot = torch.nn.functional.one_hot(targets, int(targets.max()) + 1).double()
-    centred = one_hot - one_hot.mean(0)
-    gram = centred @ centred.T
+    own = one_hot - one_hot.mean(0)
     tables = []
     for (model, when), given in kernels.items():
-        (kernel,) = precise_numbers(**{f"the kernel of {model} ({when})": (given.cpu(), "N N")})
-        values = torch.linalg.eigvalsh(kernel).flip(0)
-        if float(values[-1]) < -1e-6 * float(values[0]):
-            raise NotPositiveError(
-                f"the kernel of {model} ({when}) has the eigenvalue {float(values[-1]):.3g}; compute it in float64"
-            )
-        middle = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
-        vectors = torch.linalg.eigh(middle).eigenvectors.flip(1)
-        share = (vectors.T @ centred).square().sum(1).cumsum(0) / centred.square().sum()
-        alignment = float((middle * gram).sum() / (middle.norm() * gram.norm()))
-        rank = float(kernel.diagonal().sum().square() / kernel.square().sum())
+        kernel = given.cpu().double()
+        values, vectors = torch.linalg.eigvalsh(kernel).flip(0), torch.linalg.eigh(centred(kernel)).eigenvectors.flip(1)
+        share = (vectors.T @ own).square().sum(1).cumsum(0) / own.square().sum()
         tables.append(
             pd.DataFrame(
                 {
@@ -49,8 +43,8 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
                     "eigenvalue": values.numpy(),
                     "share": (values / values.sum()).numpy(),
                     "target_share": share.numpy(),
-                    "alignment": alignment,
-                    "effective_rank": rank,
+                    "alignment": kernel_target_alignment(kernel, targets),
+                    "effective_rank": effective_rank(kernel),
                 }
             )
         )

@@ -38,17 +38,28 @@ def precise_numbers(**arguments: tuple[Tensor | None, str]) -> list[Any]:
     return [value for value, _ in found.values()]
 
 
-def positive_kernel(kernel: Tensor) -> Tensor:
+def symmetric_kernel(kernel: Tensor, name: str = "the kernel") -> Tensor:
+    """A kernel [N, N] in float64, which is symmetric within rounding: factorisations read one half of it and believe the other.
+
+    name: what errors call it. Raises ValueError where it is not symmetric or of no samples, and what `precise_numbers` raises.
+    """
+    (kernel,) = precise_numbers(**{name: (kernel, "N N")})
+    if not len(kernel):
+        raise ValueError(f"{name} is of no samples")
+    if float((kernel - kernel.mT).norm()) > ROUNDING * float(kernel.norm()):
+        raise ValueError(f"{name} is not symmetric: is it one between two sets of samples?")
+    return kernel
+
+
+def positive_kernel(kernel: Tensor, name: str = "the kernel") -> Tensor:
     """A kernel [N, N] in float64, which is symmetric and has no eigenvalue below zero, both within rounding.
 
-    Raises NotPositiveError where it has one, ValueError where it is not symmetric, and what `precise_numbers` raises.
+    Raises NotPositiveError where it has one, and what `symmetric_kernel` raises.
     """
-    (kernel,) = precise_numbers(kernel=(kernel, "N N"))
-    if float((kernel - kernel.mT).norm()) > ROUNDING * float(kernel.norm()):
-        raise ValueError("the kernel is not symmetric: is it one between two sets of samples?")
+    kernel = symmetric_kernel(kernel, name)
     values = torch.linalg.eigvalsh(kernel)
-    if len(values) and float(values[0]) < -ROUNDING * float(values.abs().max()):
-        raise NotPositiveError(f"the kernel has the eigenvalue {float(values[0]):.3g}; compute it in float64")
+    if float(values[0]) < -ROUNDING * float(values.abs().max()):
+        raise NotPositiveError(f"{name} has the eigenvalue {float(values[0]):.3g}; compute it in float64")
     return kernel
 
 

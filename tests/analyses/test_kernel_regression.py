@@ -13,8 +13,10 @@ from torch import Tensor
 from statescope.analyses.infinite_width.dense import DenseNetwork
 from statescope.analyses.kernel_regression.gradient_descent import gradient_descent, largest_stable_step
 from statescope.analyses.kernel_regression.learning_curve import learning_curve_point
-from statescope.analyses.kernel_regression.ridge import kernel_ridge
+from statescope.analyses.kernel_regression.random_features import random_features_point
+from statescope.analyses.kernel_regression.ridge import kernel_ridge, trained_ensemble
 from statescope.analyses.kernel_regression.self_distillation import self_distillation
+from statescope.analyses.kernel_regression.student_process import student_process
 from statescope.analyses.operators.nystrom import NotPositiveError
 from statescope.kernels.arguments import NonFiniteError
 
@@ -44,6 +46,41 @@ def test_descent_of_a_linear_model_step_by_step(size: int) -> None:
             torch.testing.assert_close(found.train[index], x @ w, rtol=1e-10, atol=1e-10)
             torch.testing.assert_close(found.test[index], test @ w, rtol=1e-10, atol=1e-10)
         w = w - step * x.T @ (x @ w - y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("time", [1.0, 1e6, 1e12, 1e18])
+def test_rounding_in_a_kernel_of_deficient_rank_does_not_grow_with_time(time: float, dtype: torch.dtype) -> None:
+    """4 features, 12 samples of which two stand twice: from the features' singular values, in which nothing is zero."""
+    x, y, test = problem(12, 4)
+    x, start, test_start = torch.cat([x[:10], x[:2]]), y.flip(0), torch.ones(3, 2, dtype=torch.float64)
+    left, singular, right = torch.linalg.svd(x, full_matrices=False)
+    learnt = (-torch.expm1(-singular.square() * time) / singular)[:, None] * (left.T @ (y - start))
+    kernel, cross = (x @ x.T).to(dtype), (test @ x.T).to(dtype)
+    found = gradient_descent(kernel, y, torch.tensor([time]).double(), None, cross, start, test_start)
+    close = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
+    torch.testing.assert_close(found.train[0], start + left @ (singular[:, None] * learnt), **close)
+    torch.testing.assert_close(found.test[0], test_start + test @ right.T @ learnt, **close)
+    step = largest_stable_step(x @ x.T)
+    stepped = gradient_descent(kernel, y, torch.tensor([time]).double().round(), 0.5 * step, cross, start, test_start)
+    assert float(stepped.test.abs().max()) < 1e2
+
+
+def test_a_kernel_of_deficient_rank_is_refused_however_it_rounds() -> None:
+    """Of every fifth such system rounding leaves a Cholesky factor, and predictions that are nothing but rounding."""
+    factored = 0
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        size = 3 + seed % 10
+        x = torch.randn(size, max(1, size - 1 - seed % 3), generator=generator, dtype=torch.float64)
+        kernel, y = x @ x.T, torch.randn(size, 1, generator=generator, dtype=torch.float64)
+        factored += int(torch.linalg.cholesky_ex(kernel).info) == 0
+        with pytest.raises(NotPositiveError, match="give a larger ridge"):
+            kernel_ridge(kernel, y, kernel)
+        ridge = 1e-9 * float(kernel.trace())
+        fit = kernel_ridge(kernel, kernel @ y, kernel, ridge).mean
+        torch.testing.assert_close(fit, kernel @ y, rtol=1e-4, atol=1e-4 * float(kernel.norm()))
+    assert factored >= 10
 
 
 def test_gradient_flow_is_descent_of_small_steps() -> None:
@@ -174,13 +211,26 @@ def test_between_two_steps_that_overshoot_there_are_no_predictions() -> None:
 
 KERNEL, TARGETS, TIMES = torch.eye(2), torch.ones(2, 1), torch.tensor([1.0])
 NAN = float("nan")
+UPPER = torch.tensor([[1.0, 0.5], [0.0, 1.0]])  # whose lower half says another kernel
 REFUSED = [
     (lambda: gradient_descent(torch.diag(torch.tensor([1.0, -0.5])), TARGETS, TIMES), NotPositiveError, "eigenvalue -0.5"),
     (lambda: gradient_descent(torch.tensor([[1.0, 0.9], [0.0, 1.0]]), TARGETS, TIMES), ValueError, "not symmetric"),
     (lambda: gradient_descent(NAN * KERNEL, TARGETS, TIMES), NonFiniteError, r"kernel is nan at index \(0, 0\)"),
     (lambda: gradient_descent(KERNEL, TARGETS, -TIMES), ValueError, "times from 0"),
-    (lambda: gradient_descent(KERNEL, TARGETS, TIMES, step=-0.1), ValueError, "positive step"),
+    (lambda: gradient_descent(KERNEL, TARGETS, TIMES, step=-0.1), ValueError, "positive, finite step"),
     (lambda: gradient_descent(KERNEL, TARGETS, TIMES, test_kernel=torch.ones(3, 5)), ValueError, "must be 2"),
+    (lambda: gradient_descent(0 * KERNEL, TARGETS, TIMES, step=largest_stable_step(0 * KERNEL)), ValueError, "finite step"),
+    (lambda: gradient_descent(KERNEL, TARGETS, TIMES[:0]), ValueError, "times from 0"),
+    (lambda: largest_stable_step(KERNEL[:0, :0]), ValueError, "no samples"),
+    (lambda: kernel_ridge(UPPER, TARGETS, KERNEL), ValueError, "not symmetric"),
+    (lambda: kernel_ridge(KERNEL, TARGETS, KERNEL, float("inf")), ValueError, "ridge=inf"),
+    (lambda: trained_ensemble(UPPER, KERNEL, TARGETS, KERNEL, KERNEL, torch.ones(2)), ValueError, "nngp is not symmetric"),
+    (lambda: student_process(UPPER, TARGETS, KERNEL, torch.ones(2), 2.0, 1.0), ValueError, "not symmetric"),
+    (lambda: student_process(KERNEL, TARGETS, KERNEL, torch.ones(2), float("inf"), 1.0), ValueError, "finite"),
+    (lambda: self_distillation(KERNEL, TARGETS, float("inf"), 0.5, 2), ValueError, "finite ridge"),
+    (lambda: learning_curve_point(torch.ones(3), torch.ones(3), 2, float("inf")), ValueError, "finite"),
+    (lambda: learning_curve_point(torch.ones(0), torch.ones(0), 1, 1.0), ValueError, "positive eigenvalues"),
+    (lambda: random_features_point(torch.ones(3), torch.ones(3), 2, 2, 1.0, float("inf")), ValueError, "finite"),
     (lambda: largest_stable_step(NAN * KERNEL), NonFiniteError, "kernel"),
     (lambda: kernel_ridge(KERNEL + 0j, TARGETS, KERNEL), TypeError, "kernel is complex"),
     (lambda: kernel_ridge(KERNEL, NAN * TARGETS, KERNEL), NonFiniteError, "targets"),

@@ -46,11 +46,13 @@ def test_random_features_are_as_good_as_predicted(samples: int, features: int) -
 
 
 def test_the_equations_hold_and_many_features_are_the_kernel() -> None:
-    for samples, features, ridge in ((50, 20, 0.1), (20, 50, 1e-6), (100, 399, 1e-9), (30, 5000, 0.1)):
+    cases = ((50, 20, 0.1), (20, 50, 1e-6), (100, 399, 1e-9), (30, 5000, 0.1), (10, 3, 1e-12), (1000, 2, 1e-12), (2, 1000, 1e-12))
+    for samples, features, ridge in cases:
         found = random_features_point(VALUES, TARGET, samples, features, ridge)
         z = float(found.learnability.sum())
         assert z + ridge / found.kappa == pytest.approx(samples, rel=1e-8)
         assert z + features * found.kappa / found.gamma == pytest.approx(features, rel=1e-8)
+        assert found.train_error == pytest.approx((1 - z / samples) ** 2 * found.test_error, rel=1e-8, abs=1e-20)
     many = random_features_point(VALUES, TARGET, 50, 10**8, RIDGE, NOISE)
     kernel = learning_curve_point(VALUES, TARGET, 50, RIDGE, NOISE)
     assert many.test_error == pytest.approx(kernel.test_error, rel=1e-5)

@@ -31,6 +31,7 @@ from statescope.analyses.ntk.modes import fourier_modes, irrep_modes, kernel_mod
 from statescope.analyses.ntk.motion import WHOLE, tangent_motion
 from statescope.analyses.ntk.results.motion import TangentMotion
 from statescope.analyses.ntk.selection import choose_by_largest_cluster
+from statescope.analyses.ntk.spectrum import tangent_spectrum
 from statescope.analyses.ntk.state import StateReadout, state_tangent
 from statescope.analyses.operators.nystrom import NotPositiveError
 from statescope.kernels.arguments import NonFiniteError
@@ -299,6 +300,7 @@ def test_many_that_no_label_is_near_to_come_before_one_far_away() -> None:
         choose_by_largest_cluster(torch.outer(places, places), [0, 0], 2)
 
 
+UPPER = torch.tensor([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 2.0]])  # whose lower half says another kernel
 INDEFINITE = torch.diag(torch.tensor([1.0, -3.0, 2.0]))
 REFUSED = [
     (lambda: coding_rate(INDEFINITE, 1.0), NotPositiveError, "eigenvalue -2"),
@@ -309,6 +311,16 @@ REFUSED = [
     (lambda: kernel_target_alignment(torch.eye(3), torch.tensor([-100, 0, 1])), ValueError, "whole numbers from 0"),
     (lambda: kernel_target_alignment(torch.eye(3), torch.ones(2, 1)), ValueError, "of 2 samples"),
     (lambda: label_gradient_alignment(torch.eye(3), torch.eye(3)), ValueError, "whole numbers from 0"),
+    (lambda: kernel_target_alignment(UPPER, torch.tensor([0, 1, 1])), ValueError, "not symmetric"),
+    (lambda: label_gradient_alignment(UPPER, torch.tensor([0, 1, 1])), ValueError, "not symmetric"),
+    (lambda: coding_rate(UPPER, 1.0), ValueError, "not symmetric"),
+    (lambda: coding_rate(torch.eye(3), float("nan")), ValueError, "precision=nan must be positive"),
+    (lambda: kernel_modes(UPPER, {"all": torch.eye(3)}, 1), ValueError, "not symmetric"),
+    (lambda: tangent_spectrum({("m", "now"): UPPER}, torch.tensor([0, 1, 1])), ValueError, r"m \(now\) is not symmetric"),
+    (lambda: tangent_spectrum({("m", "now"): torch.eye(3)}, torch.rand(3)), ValueError, "whole numbers from 0"),
+    (lambda: tangent_spectrum({("m", "now"): torch.eye(3)}, torch.tensor([0, 1])), ValueError, r"must be \[3\] whole"),
+    (lambda: kernel_distance(torch.eye(3), torch.eye(2)), ValueError, "must be 3"),
+    (lambda: relative_change(torch.full((2, 2), float("inf")), torch.eye(2)), NonFiniteError, "kernel is inf"),
     (lambda: fourier_modes(torch.tensor([0.5, 1.0]), 3), ValueError, "whole numbers"),
     (lambda: irrep_modes(torch.tensor([0, -1]), "S3"), IndexError, r"0 \.\. 5"),
 ]

@@ -19,6 +19,15 @@ def test_targets_of_one_class_align_with_nothing() -> None:
     assert table[["target_share", "alignment"]].isna().all(axis=None) and table["eigenvalue"].eq(1).all()
 
 
+def test_what_is_the_same_for_all_samples_aligns_with_nothing() -> None:
+    """Its mean taken off leaves rounding, whose direction would be a number between -1 and 1."""
+    classes, varying = torch.arange(7) % 2, torch.arange(7.0, dtype=torch.float64)[:, None]
+    same = torch.full((7, 7), 0.1, dtype=torch.float64) / 3
+    assert math.isnan(kernel_target_alignment(same, classes)) and math.isnan(label_gradient_alignment(same, classes))
+    assert math.isnan(kernel_target_alignment(varying @ varying.T, same[:, :1]))
+    assert kernel_target_alignment(varying @ varying.T, varying) == pytest.approx(1)
+
+
 def test_targets_that_are_an_eigenvector_lie_in_the_first_direction() -> None:
     """Two balanced classes: their centred one-hot matrix has one direction y. With K = I + 9 y y^T it comes first."""
     targets = torch.tensor([0, 1] * 10)
