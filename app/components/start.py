@@ -13,10 +13,12 @@ from shlex import quote
 
 import streamlit as st
 
+from ...probe.files import UnwritableError, explaining_failed_writes
 from ...probe.runs.lock import LOCK
 from ...probe.runs.manifest import FILE as MANIFEST
 from ...probe.runs.progress import read_progress
 from ...probe.runs.run import Run
+from ...probe.runs.run_folder import why_read_only
 from ...probe.runs.study import list_studies
 from ..environment import runs_folder
 from .text import literal
@@ -44,8 +46,12 @@ def offer_first_run() -> None:
 
 def start_run(folder: Path, arguments: Sequence[str]) -> bool:
     """Start `statescope run`, and wait until it works in the folder; False, with why on the page, where it never does."""
-    log = Path(f".{folder.name}.log")
-    process, told = start(["run", *arguments], log), st.empty()
+    log, told = Path(f".{folder.name}.log"), st.empty()
+    try:
+        process = start(["run", *arguments], log)
+    except UnwritableError as error:
+        st.error(f"It was not started: {literal(error)}")
+        return False
     begin = time.monotonic()
     while process.poll() is None and not _is_begun(folder):
         told.caption(f"It is starting: {time.monotonic() - begin:.0f} s")
@@ -64,11 +70,16 @@ def _is_begun(folder: Path) -> bool:
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Run a command of statescope in a process of its own, which outlives this page. log: its output, in the folder of runs."""
+    """Run a command of statescope in a process of its own, which outlives this page. log: its output, in the folder of runs.
+
+    Raises UnwritableError where that folder cannot be written to.
+    """
     path = runs_folder() / log.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # never written through a link that stands there
-    with path.open("xb") as output:
+    with explaining_failed_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # never written through a link that stands there
+        output = path.open("xb")
+    with output:
         command = [sys.executable, "-m", "statescope", *arguments]
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -113,6 +124,8 @@ def tell_status(run: Run) -> None:
     """Progress of a running run; how to go on with an interrupted or failed one."""
     if run.status == "running":
         follow(run)
+    elif run.status == "interrupted" and (why := why_read_only(run.path)) is not None:
+        st.warning(f"This run was interrupted, and {literal(why)}")
     elif run.status == "interrupted":
         st.warning(
             "This run was interrupted. This goes on where it stopped, and ends with the same numbers:\n\n"

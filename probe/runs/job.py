@@ -9,7 +9,7 @@ results.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..configuration import Configuration
 from ..errors import StatescopeError
-from ..plugins import import_file, module_name
+from ..plugins import import_file, own_files
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
@@ -124,16 +124,20 @@ class StoredDirection(InRun):
 class Job:
     """Work that gives the results `names`.
 
-    module, function: where the function is, such as "my_package.studies" and "Sweep.table". file: of a module that is a file of
-    the user's own. inputs: by the function's parameters; settings, and names of things in the run, in any nesting of lists,
-    tuples and dicts.
+    module, function: where the function is, such as "my_package.studies" and "Sweep.table". inputs: by the function's parameters;
+    settings, and names of things in the run, in any nesting of lists, tuples and dicts. files: all of the user's own that were
+    imported where the job was made; the function, its inputs and what it looks up by kind may stand in any of them. Where a job
+    is unpacked in another process, they are imported before its inputs are.
     """
 
     names: tuple[str, ...]
     module: str
     function: str
     inputs: Mapping[str, Any]
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _knowing, (self.files,), vars(self)
 
     @classmethod
     def of(cls, names: tuple[str, ...], function: Callable[..., Any], inputs: Mapping[str, Any], named: Named) -> Job:
@@ -148,14 +152,12 @@ class Job:
                 f"{path} of {module} cannot be found by its name: give a function that stands in a module, or a method of the "
                 "study, and what it needs as inputs; a lambda or a function inside a function sees what no other process does"
             )
-        place = getattr(import_module(module), "__file__", None)
-        file = Path(place) if place is not None and module_name(Path(place)) == module else None
-        return cls(names, module, path, {name: _name(value, named, name) for name, value in given.items()}, file)
+        return cls(names, module, path, {name: _name(value, named, name) for name, value in given.items()}, tuple(own_files()))
 
     def perform(self, run: Holder) -> dict[str, Result]:
         """Do the work: the results by name. Raises WrongResultsError where the function gives others."""
-        if self.file is not None:
-            import_file(self.file)
+        for file in self.files:
+            import_file(file)
         function = _find(self.module, self.function)
         found = function(**{name: _open(value, run) for name, value in self.inputs.items()})
         results = dict(found) if isinstance(found, Mapping) else {self.names[0]: found}
@@ -165,6 +167,13 @@ class Job:
 
 
 Named = Callable[[Any], InRun | None]
+
+
+def _knowing(files: Sequence[Path]) -> Job:
+    """A job that is still empty, in a process that has imported the user's files: the classes of its inputs are found there."""
+    for file in files:
+        import_file(file)
+    return object.__new__(Job)
 
 
 def _find(module: str, path: str) -> Any:

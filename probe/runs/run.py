@@ -23,7 +23,7 @@ from .lock import LOCK, WORKERS, is_locked, locked
 from .manifest import FILE, DamagedRunError, Manifest, ResultRecord
 from .notebook import reporter_here
 from .progress import ProgressFile, Reporter, Silent
-from .run_folder import is_of, make_folder, refuse_other
+from .run_folder import is_of, make_folder, refuse_other, refuse_read_only
 
 if TYPE_CHECKING:
     from ...kernels.recurrence import TapRequest
@@ -92,12 +92,13 @@ class Run:
         """Work in a run folder: make it, or go on where an earlier process stopped.
 
         Raises RunInUseError while another process works in it, OtherRunError if it holds another configuration or no run (then
-        nothing in it is touched), UnwritableError where no folder can be made. A run in which nothing was finished gives way to
-        other settings.
+        nothing in it is touched), UnwritableError where no folder can be made, or the one there is can only be read. A run in
+        which nothing was finished gives way to other settings.
         """
         path = Path(path)
         refuse_other(path, study, configuration)
         make_folder(path)
+        refuse_read_only(path)
         with locked(path):
             manifest = refuse_other(path, study, configuration)
             with locked(path, WORKERS):

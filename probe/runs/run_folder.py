@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 
 from ..errors import StatescopeError
 from ..files import UnwritableError, is_leftover
@@ -47,6 +49,40 @@ def make_folder(path: Path) -> None:
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise UnwritableError(getattr(error, "errno", None) or 0, f"{path} cannot be made: {text}") from error
+
+
+def refuse_read_only(path: Path) -> None:
+    """Raise UnwritableError where this user may only read a folder of a run, or one in it. Nothing is written to find out, so
+    that no work is lost to what the first write would have said.
+    """
+    found = why_read_only(path)
+    if found is not None:
+        raise UnwritableError(errno.EACCES, found)
+
+
+def why_read_only(path: Path) -> str | None:
+    """Why a run cannot be gone on with in its folder, and what to do; None where it can be written to."""
+    locks = [path / name for name in (LOCK, WORKERS) if (path / name).is_file()]
+    closed = next((place for place in (*locks, *_folders(path)) if not _is_writable(place)), None)
+    if closed is None:
+        return None
+    shown, name = quote(str(path)), quote(f"{path.resolve().name}-copy")
+    return (
+        f"{closed} may be read but not written to, so the run cannot be gone on with there: if it is yours, "
+        f"chmod -R u+w {shown}; else copy it to where you may write, cp -r {shown} {name}, and go on with statescope run {name}"
+    )
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """A folder and those in it, but for those of a capture's chunks, which are many and as the capture's own."""
+    for folder, inner, _ in os.walk(path):
+        yield Path(folder)
+        inner[:] = [name for name in inner if not Path(folder).name.endswith(".zarr")]
+
+
+def _is_writable(place: Path) -> bool:
+    needed = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
+    return os.access(place, needed, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_of(manifest: Manifest, study: str, configuration: Mapping[str, object]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from printed import Printed, call
 from recipes import forgotten_afterwards, recipe
 
-from statescope import Model, ModelConfig
+from statescope import Model, ModelConfig, Run
 from statescope.probe.mixers import MixerConfig
 from statescope.probe.plugins import import_file, own_files
 from statescope.probe.runs import seeds
+from statescope.probe.runs.job import Job
 
 PARTS = ("relaxing", "write_sizes", "user_of")
 FAST = "A mixer on a fast call"
@@ -146,6 +148,39 @@ def test_workers_know_the_parts_too(folder: Path, afresh: Callable[..., Printed]
     told = afresh(*command)
     assert told.code == 0 and "seed 1: mine: " in told.out, told.err
     assert afresh("run", "runs/mine", "--plugins", "relaxing.py").code == 0
+
+
+MEASURED = """
+    import pandas as pd
+    from statescope.probe.mixers import MixerConfig
+    from statescope.probe.results.result import Result
+
+
+    def sizes(mixer, kind):
+        heads = [mixer.heads, MixerConfig.of_kind(kind)().heads]
+        return Result.of_kind("write_sizes")(pd.DataFrame({"layer": [0, 0], "position": [1, 2], "size": heads}))
+"""
+
+
+def test_a_job_carries_every_file_of_ones_own(folder: Path) -> None:
+    """Its function stands in one, a setting in another, and it looks up a kind of a third. Packed here, it is unpacked and
+    done where nothing of them is known.
+    """
+    (folder / "user_of_all.py").write_text(textwrap.dedent(MEASURED))
+    names = ("relaxing", "write_sizes", "user_of_all")
+    with forgotten_afterwards():
+        made = {name: import_file(folder / f"{name}.py") for name in names}
+        inputs = {"mixer": made["relaxing"].Relaxing(heads=3), "kind": "relaxing"}
+        job = Job.of(("writes",), made["user_of_all"].sizes, inputs, lambda thing: None)
+        packed = ForkingPickler.dumps(job)
+    assert {path.name for path in job.files if path.parent == folder.resolve()} == {f"{name}.py" for name in names}
+    for module in made.values():
+        del sys.modules[module.__name__]
+    with forgotten_afterwards():
+        unpacked = ForkingPickler.loads(packed)
+        found = unpacked.perform(Run)["writes"]
+    assert found.table["size"].tolist() == [3, type(job.inputs["mixer"])().heads]
+    assert unpacked.files == job.files and type(unpacked.inputs["mixer"]) is not made["relaxing"].Relaxing
 
 
 USER = """

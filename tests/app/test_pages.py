@@ -286,6 +286,24 @@ def test_an_interrupted_and_a_failed_run_say_how_to_go_on(
     assert "at step 3" in app.error[0].value
 
 
+def test_a_run_that_can_only_be_read_is_told_in_the_place_of_the_button(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "parity", tmp_path / "parity")
+    record(tmp_path / "parity", outcome="unfinished")
+    app = open_app(tmp_path, monkeypatch, run="parity")
+    assert [button.label for button in app.button if button.label == "Go on"] and "goes on where it stopped" in app.warning[
+        0
+    ].value
+    (tmp_path / ".parity.log").mkdir()  # in which the command's output would stand
+    next(button for button in app.button if button.label == "Go on").click().run()
+    assert not app.exception and "It was not started" in app.error[0].value and ".parity.log" in app.error[0].value
+    monkeypatch.setattr("statescope.app.components.start.why_read_only", lambda path: f"{path} may be read but not written to")
+    app = open_app(tmp_path, monkeypatch, run="parity")
+    assert not app.exception and "may be read but not written to" in app.warning[0].value
+    assert not [button for button in app.button if button.label == "Go on"]
+
+
 def test_a_run_that_vanishes_while_it_is_shown_gives_way_to_another(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

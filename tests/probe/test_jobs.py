@@ -178,7 +178,7 @@ def job_of(names: tuple[str, ...], function: Any, **inputs: Any) -> Job:
 def test_a_job_is_a_few_names_and_settings() -> None:
     config = Small().models()["width8"]
     job = job_of(("own",), Small().own, models={"m": StoredModel("width8", config)})
-    assert (job.function, job.file) == ("Small.own", None)
+    assert job.function == "Small.own"
     assert job.inputs == {"self": Small(), "models": {"m": StoredModel("width8", config)}}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -264,6 +265,46 @@ def test_a_place_where_no_run_can_be_is_explained(tmp_path: Path, place: str, me
         Learning().run(tmp_path / place)
     assert "Errno" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "keep me"
+
+
+@contextmanager
+def as_a_guest() -> Iterator[None]:
+    """As a user who owns nothing here; the tests' own user may be one that every folder is open to."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("closed", ["", "results", "checkpoints/model", ".lock"])
+def test_a_run_that_can_only_be_read_is_refused_with_the_fix_before_any_work(made: Path, closed: str) -> None:
+    """Wherever in it the first write would have failed, minutes of training later. It is still read."""
+    with tempfile.TemporaryDirectory(prefix="statescope-") as held:  # which a guest can look into
+        Path(held).chmod(0o755)
+        run = Path(held) / "a run"
+        shutil.copytree(made, run)
+        if not os.geteuid():
+            for place in (run, *run.rglob("*")):
+                os.chown(place, 65534, 65534)
+        place = run / closed
+        place.touch() if closed == ".lock" else None
+        place.chmod(0o444 if closed == ".lock" else 0o555)
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        manifest = Run(run).manifest
+        with as_a_guest():
+            with pytest.raises(UnwritableError) as told, Run.working(run, manifest.study, manifest.configuration, 0):
+                raise AssertionError("it was worked in")
+            assert f"{place} may be read but not written to" in str(told.value)
+            assert f"chmod -R u+w '{run}'" in str(told.value) and "statescope run 'a run-copy'" in str(told.value)
+            assert Run(run).result("losses").table["loss"].size == 4
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+        place.chmod(0o755)
+        with as_a_guest(), Run.working(run, manifest.study, manifest.configuration, 0) as gone_on:
+            assert gone_on.path == run
 
 
 @contextmanager
