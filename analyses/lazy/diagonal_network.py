@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -18,14 +20,14 @@ def diagonal_network_limit(inputs: Tensor, targets: Tensor, scale: float) -> Ten
     Newton's method on the convex dual sum_i scale^2 cosh(4 X^T nu)_i / 2 - y . nu.
 
     inputs: X [N, D] of rank N. targets: [N]. scale: positive. Returns beta [D] in float64.
-    Raises ValueError for fewer directions than samples, what `precise_numbers` raises, and RuntimeError where Newton does not
-    end.
+    Raises ValueError for fewer directions than samples and a scale that is not positive and finite, what `precise_numbers`
+    raises, and RuntimeError where Newton does not end.
     """
     x, y = precise_numbers(inputs=(inputs, "N D"), targets=(targets, "N"))
     if len(x) > x.shape[1]:
         raise ValueError(f"inputs [N, D] with N <= D are needed, got {tuple(x.shape)}")
-    if not scale > 0:
-        raise ValueError(f"scale={scale} must be positive")
+    if not 0 < scale < inf:
+        raise ValueError(f"scale={scale} must be positive and finite")
     dual = torch.zeros_like(y)
     for _ in range(MOST_STEPS):
         along = 4 * (x.T @ dual)
@@ -33,9 +35,14 @@ def diagonal_network_limit(inputs: Tensor, targets: Tensor, scale: float) -> Ten
         if float(missed.norm()) <= 1e-12 * float(y.norm()):
             return 2 * scale**2 * torch.sinh(along)
         curvature = (x * (8 * scale**2 * torch.cosh(along))) @ x.T
-        direction = -torch.linalg.solve(curvature, missed)
+        direction, failed = torch.linalg.solve_ex(curvature, -missed)
+        if int(failed) or not bool(direction.isfinite().all()):
+            break
         dual = dual + _step(x, y, scale, dual, direction, float(missed @ direction)) * direction
-    raise RuntimeError(f"Newton's method leaves a residual of {float(missed.norm()):.3g}; the inputs may be of deficient rank")
+    raise RuntimeError(
+        f"Newton's method leaves a residual of {float(missed.norm()):.3g}: the inputs are of deficient rank, or the scale "
+        f"{scale:.3g} is too small beside the targets for float64; give a larger one"
+    )
 
 
 def _step(x: Tensor, y: Tensor, scale: float, dual: Tensor, direction: Tensor, slope: float) -> float:

@@ -12,6 +12,8 @@ from ..operators.precise import precise_numbers
 
 BALANCED = 1e-8  # what W_2^T W_2 - W_1 W_1^T may be off a multiple of the identity, relative to the weights
 GROWTH = 6.0  # of the logarithm of a mode in a step
+MOST_STEPS = 10**5
+STILL = 16  # roundings that a mode may move by in a step when the flow has ended
 
 
 class LinearTrajectory(NamedTuple):
@@ -56,7 +58,8 @@ def balanced_network(inward: Tensor, outward: Tensor, target: Tensor, times: Ten
     (Fukumizu 1998; Braun et al. 2022; Domine et al. 2025, arXiv:2409.14623). A large lambda of either sign is lazy, 0 rich.
 
     inward: W_1 [H, D]. outward: W_2 [O, H]. target: S [O, D]. times: [S], from 0.
-    Raises ValueError for layers that are not balanced or times below 0, and what `precise_numbers` raises.
+    Raises ValueError for layers that are not balanced, times below 0 and times that take more than 100,000 steps before all modes
+    stand still, and what `precise_numbers` raises.
     """
     inward, outward, target, times = precise_numbers(
         inward=(inward, "H D"), outward=(outward, "O H"), target=(target, "O D"), times=(times, "S")
@@ -97,10 +100,12 @@ def _flowed(layers: Tensor, values: Tensor, time: float) -> Tensor:
     grown, still = torch.exp(values * time / steps), torch.eye(layers.shape[1], dtype=torch.float64, device=layers.device)
     integral = torch.expm1(2 * values * time / steps) / torch.where(values == 0, 1.0, 2 * values)
     integral = torch.where(values == 0, time / steps, integral)
-    for _ in range(steps):
+    for taken in range(steps):
+        if taken == MOST_STEPS:
+            raise ValueError(f"after {taken} of {steps} steps slow modes still move beside fast ones; give earlier times")
         own, rotation = torch.linalg.eigh(still + layers.mT @ (integral[:, None] * layers))
         moved = grown[:, None] * layers @ (rotation * own.rsqrt()) @ rotation.mT
-        if torch.equal(moved, layers):
+        apart, layers = (moved - layers).norm(dim=1), moved
+        if bool((apart <= STILL * torch.finfo(layers.dtype).eps * layers.norm(dim=1)).all()):
             break
-        layers = moved
     return layers

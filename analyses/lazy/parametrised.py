@@ -65,6 +65,8 @@ class AbcNetwork(nn.Module):
         super().__init__()
         if parametrisation not in PARAMETRISATIONS:
             raise unknown_name("parametrisation", parametrisation, PARAMETRISATIONS)
+        if min(inputs, width, outputs) < 1:
+            raise ValueError(f"inputs, width and outputs must be at least 1, got {inputs}, {width} and {outputs}")
         if depth < 1 or (parametrisation == "mean_field" and depth > 1):
             raise ValueError(f"depth={depth}: one hidden layer at least, and one alone in the mean-field parametrisation")
         self.exponents, self.nonlinearity = PARAMETRISATIONS[parametrisation], nonlinearity or Identity()
@@ -103,7 +105,9 @@ class AbcNetwork(nn.Module):
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """|f - y|^2 / 2, the mean over samples and the sum over outputs."""
+    """|f - y|^2 / 2, the mean over samples and the sum over outputs. Raises ValueError for targets of another shape."""
+    if outputs.shape != targets.shape:
+        raise ValueError(f"targets {tuple(targets.shape)} must be shaped as the outputs {tuple(outputs.shape)}")
     return (outputs - targets).square().sum(1).mean() / 2
 
 
@@ -117,21 +121,26 @@ def descend(
 ) -> Tensor:
     """Train in place on half the squared error by full-batch descent; the losses [times] after these numbers of steps.
 
-    observe: called with each of them, when the network stands there. Raises NonFiniteError where training diverges.
+    times: in any order. observe: called with each of them, when the network stands there.
+
+    Raises ValueError for targets of another shape than the outputs, and times below 0 or none; NonFiniteError where training
+    diverges.
     """
-    optimizer, losses = torch.optim.SGD(network.groups(rate), lr=rate), []
+    if not len(times) or min(times) < 0:
+        raise ValueError(f"times from 0 on are needed, got {list(times)}")
+    optimizer, losses = torch.optim.SGD(network.groups(rate), lr=rate), dict[int, Tensor]()
     for taken in range(max(times) + 1):
         loss = half_squared_error(network(x), targets)
         if not bool(loss.isfinite()):
             raise NonFiniteError(f"training diverged at step {taken} with the rate {rate:.3g}; take a smaller one")
         if taken in times:
-            losses.append(loss.detach())
+            losses[taken] = loss.detach()
             observe(taken)
         if taken < max(times):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return torch.stack(losses)
+    return torch.stack([losses[time] for time in times])
 
 
 def one_step_optimum(x: Tensor, targets: Tensor, layers: int) -> float:

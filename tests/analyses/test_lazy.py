@@ -53,6 +53,48 @@ def test_a_network_that_is_linear_in_its_parameters_is_predicted_exactly() -> No
         train_centred(model, own.train, own.targets, own.test, scale=1.0, step=1e9, times=[400])
 
 
+def test_what_is_recorded_stands_where_its_time_was_asked_for() -> None:
+    given = data()
+    steps = {"scale": 2.0, "step": 0.02}
+    rising = train_centred(network(8), given.train, given.targets, given.test, times=[0, 3, 7], **steps)
+    mixed = train_centred(network(8), given.train, given.targets, given.test, times=[7, 0, 3, 7], **steps)
+    for whole, part in zip(mixed, rising, strict=True):
+        assert torch.equal(whole, part[[2, 0, 1, 2]])
+    assert rising.movement[0] == 0 < rising.movement[1] < rising.movement[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"targets": data().targets[:, 0]}, ValueError, "shaped as the outputs"),
+        ({"targets": data().targets[:1]}, ValueError, "shaped as the outputs"),
+        ({"model": nn.Sequential(network(8), nn.Dropout())}, ValueError, r"1 \(Dropout\) is in training mode"),
+        ({"model": network(8).requires_grad_(False)}, ValueError, "nothing to train"),
+        ({"scale": 0.0}, ValueError, "positive scale"),
+        ({"times": []}, ValueError, "times from 0"),
+        ({"times": [-1, 2]}, ValueError, "times from 0"),
+        ({"step": 1e200, "times": [1]}, NonFiniteError, "diverged at step 1"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_training_that_is_none_is_refused(change: dict[str, Any], error: type[Exception], match: str) -> None:
+    """Targets of another shape would be spread over samples, and the last numbers of a run that diverged stand as predictions."""
+    given = data()
+    plain = {"model": network(8), "x": given.train, "targets": given.targets, "test": given.test}
+    with pytest.raises(error, match=match):
+        train_centred(**{**plain, "scale": 1.0, "step": 0.02, "times": [2], **change})
+
+
+@pytest.mark.parametrize(("inputs", "scale"), [(1.0, 1e-12), (1e12, 1e-3), (None, 1.0)])
+def test_a_diagonal_network_beyond_float64_or_of_deficient_rank_says_so(inputs: float | None, scale: float) -> None:
+    x = torch.randn(4, 9, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    x, y = (x[[0, 1, 2, 2]], x[:, 0]) if inputs is None else (x, inputs * x[:, 0])
+    with pytest.raises(RuntimeError, match="deficient rank, or the scale"):
+        diagonal_network_limit(x, y, scale)
+    with pytest.raises(ValueError, match="positive and finite"):
+        diagonal_network_limit(x, y, float("inf"))
+
+
 def test_output_scale_makes_training_lazy() -> None:
     """Parameters move by 1 / scale (Chizat et al. 2019), and the kernel less and less."""
     nets = [(64, scale, 0, network(64)) for scale in (8.0, 16.0, 32.0)]

@@ -104,6 +104,17 @@ def test_layers_that_are_not_square_end_at_the_target_and_have_the_networks_kern
     torch.testing.assert_close(empirical_ntk(model, x, output="full"), kernel)
 
 
+def test_late_times_end_where_the_flow_stands_still() -> None:
+    """At the best map of the rank that the hidden units allow; the steps to such times are not taken one by one."""
+    inward, outward, target = layers(0.5, 3, 2, 4)
+    left, singular, right = torch.linalg.svd(target, full_matrices=False)
+    found = balanced_network(inward, outward, target, torch.tensor([1e9, 1e3])).map
+    rank = min(2, len(singular))
+    best = left[:, :rank] * singular[:rank] @ right[:rank]
+    for late in found:
+        torch.testing.assert_close(late, best, rtol=0, atol=1e-9)
+
+
 def test_what_the_formulas_are_not_of_is_refused() -> None:
     inward, outward, target = layers(0.5, 3, 3, 4)
     times = torch.tensor([1.0])

@@ -162,6 +162,22 @@ def test_descent_that_diverges_says_so() -> None:
         descend(network, drawn(5, 3), drawn(5, 1), 1e12, [30])
 
 
+def test_losses_stand_where_their_times_were_asked_for_and_targets_are_not_spread() -> None:
+    def network() -> AbcNetwork:
+        return AbcNetwork(3, 8, 1, "ntk", torch.Generator().manual_seed(0))
+
+    x, y = drawn(5, 3), drawn(5, 1)
+    rising = descend(network(), x, y, 0.1, [0, 2, 9])
+    assert torch.equal(descend(network(), x, y, 0.1, [9, 0, 2, 9]), rising[[2, 0, 1, 2]])
+    for wrong in (y[:, 0], y[:1]):
+        with pytest.raises(ValueError, match="shaped as the outputs"):
+            descend(network(), x, wrong, 0.1, [1])
+    with pytest.raises(ValueError, match="times from 0"):
+        descend(network(), x, y, 0.1, [])
+    with pytest.raises(ValueError, match="must be at least 1, got 3, 0 and 1"):
+        AbcNetwork(3, 0, 1, "ntk", torch.Generator())
+
+
 def test_the_largest_initial_rate_is_found_by_bisection() -> None:
     asked: list[float] = []
 
