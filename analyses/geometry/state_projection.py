@@ -35,9 +35,12 @@ def state_projection(
     labels: [B, T] whole numbers, the task state after each token; -100 leaves a token out. label: what they are called.
     neighbours: of each state, how many UMAP keeps near it; left out, there is no map by UMAP, which takes its time.
 
+    `about` has how many classes the axes are fitted on, and of how many of them a single state is known ("alone"): those have a
+    place, but say nothing of how far the states of a class spread.
+
     Raises ValueError for labels of another shape, for fewer than 4 sequences, for a half with one class or with a class for each
-    state, for fewer than 2 neighbours or no fewer than there are states, and for a model without a state; MissingPackageError for
-    a map by UMAP where umap-learn is not installed.
+    state, for states that do not vary within their classes, for fewer than 2 neighbours or no fewer than there are states, and
+    for a model without a state; MissingPackageError for a map by UMAP where umap-learn is not installed.
     """
     if neighbours is not None and neighbours < 2:
         raise ValueError(f"neighbours must be at least 2, got {neighbours}")
@@ -47,19 +50,13 @@ def state_projection(
         raise ValueError(f"axes are fitted on half of the sequences; {len(tokens)} are too few")
     tables, distances = [], {}
     half, kept = len(tokens) // 2, (labels != IGNORED).numpy()
+    known, true = (labels.numpy()[part][kept[part]] for part in (slice(half), slice(half, None)))
+    _check_classes(known, true)
     for name, model in named_models(models).items():
         for layer, states in states_of(model, tokens, Tap(every=1)):
             flat = real_parts(states.flatten(2)).numpy()
             fitted, drawn = (flat[part][kept[part]] for part in (slice(half), slice(half, None)))
-            known, true = (labels.numpy()[part][kept[part]] for part in (slice(half), slice(half, None)))
-            if len(np.unique(known)) < 2:
-                raise ValueError("the half of the sequences that axes are fitted on has one class")
-            if len(known) <= len(np.unique(known)):
-                raise ValueError(
-                    f"the half of the sequences that axes are fitted on has {len(known)} states of as many classes; give more or "
-                    "longer sequences"
-                )
-            finder = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(fitted, known)
+            finder = _discriminant(fitted, known, f"{name}, layer {layer}")
             principal = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
             sequence, position = np.nonzero(kept[half:])
             maps = {"discriminant": finder.transform(drawn), "principal": principal.transform(drawn)}
@@ -77,8 +74,40 @@ def state_projection(
                 tables.append(pd.DataFrame(columns).assign(model=name, layer=layer, axes=axes))
             within, between = _distances(drawn, true, seed)
             distances[f"{name}, layer {layer}"] = (within, between, float(finder.score(drawn, true)))
+    sizes = np.unique_counts(known).counts
     about = {"label": label, "distances": distances, "sequences": len(tokens), "tokens": tokens.shape[1]}
+    about |= {"classes": len(sizes), "alone": int((sizes == 1).sum())}
     return StateProjection(pd.concat(tables, ignore_index=True)[list(StateProjection.columns)], about)
+
+
+def _check_classes(known: NDArray[np.int64], true: NDArray[np.int64]) -> None:
+    """Raise ValueError where a half of the labels, `known` to those who fit axes or `true` of what is drawn, shows no class
+    beside another one, or none with two states.
+    """
+    for half, labels in (("axes are fitted on", known), ("is drawn", true)):
+        classes = len(np.unique(labels))
+        if classes < 2:
+            what = "one class" if classes else "no state with a label"
+            raise ValueError(f"the half of the sequences that {half} has {what}; give more sequences, or longer ones")
+        if len(labels) == classes:
+            raise ValueError(
+                f"the half of the sequences that {half} has {classes} states of as many classes; give more sequences, or longer "
+                "ones"
+            )
+
+
+def _discriminant(states: Values, labels: NDArray[np.int64], where: str) -> LinearDiscriminantAnalysis:
+    """The axes of states [N, D]. Raises ValueError where states do not vary within their classes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)  # told in the summary
+        try:
+            return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(states, labels)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"{where}: the {len(states)} states of {len(np.unique(labels))} classes that axes are fitted on do not vary "
+                f"within their classes along every one of {states.shape[1]} dimensions, so no axes tell the classes apart "
+                "best; give more sequences, or longer ones"
+            ) from error
 
 
 def _neighbour_map(states: Values, neighbours: int, seed: int) -> Values:

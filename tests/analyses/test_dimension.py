@@ -103,6 +103,46 @@ def test_states_that_are_told_apart_and_labels_that_are_not() -> None:
         state_projection(model, tokens[:3], tokens[:3])
 
 
+HELD_OUT = [[0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([[0, 0, 1], [1, 0, 2], *HELD_OUT], "of 3 classes 1 has a single state to fit axes on"),
+        ([[0, 0, 1], [1, 1, 0], *HELD_OUT], ""),
+        ([[0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0]], "that is drawn has one class"),
+        ([[0, 0, 1], [1, 0, 1], [0, 1, 2], [3, 4, 5]], "that is drawn has 6 states of as many classes"),
+        ([[0, 0, 1], [1, 0, 1], [-100] * 3, [-100] * 3], "that is drawn has no state with a label"),
+    ],
+)
+def test_too_few_states_of_a_class_are_told_in_our_words(labels: list[list[int]], told: str) -> None:
+    """scikit-learn warned of "one sample" and of an array to reshape, and numpy of an empty slice."""
+    tokens = torch.randint(0, 5, (4, 3), generator=torch.Generator().manual_seed(3))
+
+    def project() -> str:
+        return state_projection(small(Elman(heads=2)), tokens, torch.tensor(labels)).summary()
+
+    if told.startswith("that"):
+        with pytest.raises(ValueError, match=told):
+            project()
+    else:
+        assert told in project() and ("single state" in project()) == bool(told) and "nan times" not in project()
+
+
+def test_states_that_do_not_vary_within_their_classes_are_refused_in_our_words() -> None:
+    """The system's library said which leading minor of B is not positive definite."""
+    model = small(DeltaNet(heads=2))
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    tokens = torch.randint(0, 5, (4, 6), generator=torch.Generator().manual_seed(3))
+    with pytest.raises(
+        ValueError, match="the 12 states of . classes that axes are fitted on do not vary within their classes along"
+    ):
+        state_projection(model, tokens, tokens)
+
+
 def test_a_map_by_umap_keeps_states_of_one_token_together(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(Elman(heads=2))
     tokens = torch.randint(0, 5, (12, 12), generator=torch.Generator().manual_seed(3))

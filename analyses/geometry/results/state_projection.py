@@ -27,11 +27,18 @@ class StateProjection(Result, kind="state_projection"):
     selected_by: ClassVar[tuple[str, ...]] = ("model", "layer", "axes")
 
     def summary(self) -> str:
-        return "\n".join(
+        lines = [
             f"{where}: two states of one {self.about['label']} are {within / between:.2f} times as far apart as two of different "
             f"ones; discriminant axes name {accuracy:.1%} of held-out states rightly"
             for where, (within, between, accuracy) in self.about["distances"].items()
-        )
+        ]
+        alone = self.about.get("alone", 0)
+        if alone:
+            lines.append(
+                f"of {self.about['classes']} classes {alone} {'has' if alone == 1 else 'have'} a single state to fit axes on, "
+                "which says nothing of how far states of a class spread; more or longer sequences do"
+            )
+        return "\n".join(lines)
 
     def specification(self) -> Figure:
         """One panel for each model, layer and kind of axes, one colour a class."""
