@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import re
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
 
 import statescope
+from statescope.analyses.automata.allowed_groups import GroupVerdict
 from statescope.app.reference import first_sentence, public_names, reference_page, sentence_of
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,35 @@ def test_what_holds_arrays_shows_their_shapes_at_a_prompt() -> None:
     ]
     assert len(holding) > 20
     assert not [thing.__name__ for thing in holding if hasattr(thing.__repr__, "__wrapped__")]
+
+
+# What such calls give that one computes with, or looks at, and does not read.
+GONE_ON_WITH = {
+    "Capture",
+    "Direction",
+    "HookedModel",
+    "HookedModule",
+    "Jacobians",
+    "Model",
+    "Observation",
+    "StateCache",
+    "StateView",
+}
+
+
+def test_what_a_public_call_finds_is_told_in_words() -> None:
+    """Of a model, a direction or a probe: each class of ours that a call gives has `summary()`, as every result has."""
+    given = {}
+    for module, _, thing in public_names():
+        if module in ("statescope", "statescope.directions", "statescope.estimators") and inspect.isfunction(thing):
+            names = re.findall(r"[A-Z]\w+", str(thing.__annotations__["return"]))
+            given |= {name: thing.__globals__[name] for name in names if isinstance(thing.__globals__.get(name), type)}
+    ours = {name: kind for name, kind in given.items() if kind.__module__.startswith("statescope")} | {
+        "GroupVerdict": GroupVerdict
+    }
+    assert {"CapturePlan", "Patching", "Progress", "Unlearned", "DirectionInterval"} <= set(ours)
+    assert {name for name, kind in ours.items() if not hasattr(kind, "summary")} <= GONE_ON_WITH
+    assert not {name for name in GONE_ON_WITH & set(ours) if hasattr(ours[name], "summary")}
 
 
 def is_sentence(text: str) -> bool:

@@ -44,10 +44,7 @@ def allowed_and_realised(models: Models, tokens: Tensor) -> AllowedAndRealised:
         layers = LayerTransitions.of_model(model)
         verdicts = {group: group_verdict(layers, group) for group in GROUPS}
         groups[name] = {group: verdict.word for group, verdict in verdicts.items()}
-        statements[name] = {
-            group: f"{verdict.reason} ({verdict.source})" if verdict.source else verdict.reason
-            for group, verdict in verdicts.items()
-        }
+        statements[name] = {group: verdict.grounds for group, verdict in verdicts.items()}
         seen, lasting = list(layers), list(layers)
         for layer, transition in transitions_of(model, tokens):
             spectrum = layers[layer].allowed

@@ -53,6 +53,15 @@ class GroupVerdict:
         """Where the statement that it rests on is shown; nothing where it is open."""
         return SOURCES.get(self.statement, "")
 
+    @property
+    def grounds(self) -> str:
+        """The reason, and where it is shown."""
+        return f"{self.reason} ({self.source})" if self.source else self.reason
+
+    def summary(self) -> str:
+        """The verdict with its grounds."""
+        return f"{self.word}: {self.grounds}"
+
 
 @dataclass(frozen=True)
 class LayerTransitions:

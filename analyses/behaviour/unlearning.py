@@ -35,6 +35,14 @@ class Unlearned:
     forgotten: tuple[float, float]
     kept: tuple[float, float]
 
+    def summary(self) -> str:
+        """What the step did to either batch."""
+        (forgot, forgotten), (kept, keeps) = self.forgotten, self.kept
+        return (
+            f"{self.layer} moved by {self.step:.3g} times the gradient: what is to be forgotten went from {forgot:.4g} to "
+            f"{forgotten:.4g}, what is to be kept from {kept:.4g} to {keeps:.4g}"
+        )
+
 
 def unlearning_layers(
     model: HookedModel, forget: Batch, keep: Batch, *, layers: Sequence[str] | None = None, name: str = "model"

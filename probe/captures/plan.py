@@ -54,10 +54,14 @@ class CapturePlan:
         frame = pd.DataFrame({"hook": list(self.bytes_by_hook), "bytes": list(self.bytes_by_hook.values())})
         return frame.assign(mebibytes=frame["bytes"] / 2**20)
 
-    def __repr__(self) -> str:
+    def summary(self) -> str:
+        """The size of the whole, and of the largest hooks."""
         largest = sorted(self.bytes_by_hook.items(), key=lambda pair: -pair[1])[:3]
         shown = ", ".join(f"{name} {_size(size)}" for name, size in largest)
-        return f"CapturePlan({_size(self.total_bytes)} for {self.samples} samples of {self.sequences} sequences: {shown})"
+        return f"{_size(self.total_bytes)} for {self.samples} samples of {self.sequences} sequences: {shown}"
+
+    def __repr__(self) -> str:
+        return f"CapturePlan({self.summary()})"
 
     def _repr_html_(self) -> str:
         return f"<div><b>{html.escape(repr(self))}</b>{self.to_frame().to_html(index=False)}</div>"

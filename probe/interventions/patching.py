@@ -44,6 +44,18 @@ class Patching:
 
     __repr__ = with_shapes
 
+    def summary(self) -> str:
+        """Which place changes the metric most, and how much that is of what the source has more."""
+        places = int((~self.effect.isnan()).sum())
+        at = torch.unravel_index(self.effect.abs().nan_to_num(-1.0).argmax(), self.effect.shape)
+        layer, position, head = map(int, at)
+        most, more = float(self.effect[layer, position, head]), self.source - self.baseline
+        share = f", {most / more:.0%} of what the source has more" if more else ""
+        return (
+            f"the metric is {self.baseline:.4g} without a patch and {self.source:.4g} in the source; of {places} places layer "
+            f"{self.layers[layer]}, position {self.positions[position]}, head {head} changes it most, by {most:+.3g}{share}"
+        )
+
 
 def last_logit_difference(right: int, wrong: int) -> Metric:
     """The metric of logits [B, T, vocabulary] at the last position: right less wrong, one number a sequence."""

@@ -32,9 +32,13 @@ class Progress:
     step: int
     losses: tuple[float, ...]
 
-    def __repr__(self) -> str:
+    def summary(self) -> str:
+        """How long it has trained, and how the loss fell."""
         fell = f", loss {self.losses[0]:.4g} at the first and {self.losses[-1]:.4g} at the last" if self.losses else ""
-        return f"Progress({self.step} steps{fell})"
+        return f"{self.step} steps{fell}"
+
+    def __repr__(self) -> str:
+        return f"Progress({self.summary()})"
 
 
 def save_checkpoint(

@@ -42,13 +42,13 @@ class SubspaceInterval(Generic[S]):
         return float(np.quantile(self.cosines, tail))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.found!r}, {self._said})"
+        return f"{type(self).__name__}({self.found!r}, {self.summary()})"
 
     def _repr_html_(self) -> str:
-        return f"{self.found._repr_html_()}<p>{self._said}</p>"
+        return f"{self.found._repr_html_()}<p>{self.summary()}</p>"
 
-    @property
-    def _said(self) -> str:
+    def summary(self) -> str:
+        """How sure it is, in words."""
         return f"cosine with that of all data at least {self.low:.3f}, {len(self.cosines)} resamples of {self.groups} groups"
 
 

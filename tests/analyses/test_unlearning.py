@@ -11,7 +11,7 @@ from torch import Generator
 
 from statescope import DeltaNet, Model, ModelConfig, Training, train
 from statescope.analyses.behaviour import unlearning
-from statescope.directions import unlearn, unlearning_layers
+from statescope.directions import Unlearned, unlearn, unlearning_layers
 from statescope.probe.runs.training import task_loss
 from statescope.probe.tasks.base import Batch, Task
 
@@ -85,6 +85,14 @@ def test_a_layer_on_the_front_forgets_and_keeps_and_one_behind_it_keeps_less(mod
     best = max(value for on_front, value in kept.values() if on_front)
     worst = min(value for on_front, value in kept.values() if not on_front)
     assert best > 0.9 and worst < best - 0.1, kept
+
+
+def test_what_was_unlearnt_is_said_in_words(model: Model) -> None:
+    told = Unlearned(model, "blocks.0.mlp.W_in", 0.25, (0.9, 0.1), (0.8, 0.75)).summary()
+    assert told == (
+        "blocks.0.mlp.W_in moved by 0.25 times the gradient: what is to be forgotten went from 0.9 to 0.1, what is to be kept "
+        "from 0.8 to 0.75"
+    )
 
 
 def test_what_cannot_be_unlearnt_is_refused(model: Model) -> None:

@@ -23,7 +23,7 @@ from statescope import (
     patch_states,
     train,
 )
-from statescope.probe.interventions.patching import last_logit_difference
+from statescope.probe.interventions.patching import Patching, last_logit_difference
 from statescope.probe.mixers import MixerConfig
 
 METRIC = last_logit_difference(1, 2)
@@ -140,6 +140,17 @@ def test_a_mean_over_positions_is_compared_with_the_mean_over_the_same(
         by_hand, wrong = mean(changed[:, -seen:]) - mean(model(target)[:, -seen:]), mean(changed[:, -seen:]) - mean(model(target))
         torch.testing.assert_close(found.effect[0, place, :1], by_hand, rtol=1e-8, atol=1e-10)
         assert not torch.allclose(found.effect[0, place, :1], wrong, rtol=1e-3)
+
+
+def test_the_summary_names_the_place_that_changes_most() -> None:
+    effect = torch.tensor([[[0.1, -0.5], [0.0, 0.25]], [[0.2, torch.nan], [0.3, torch.nan]]])
+    told = Patching(effect, 1.0, 0.0, (0, 2), (3, 7)).summary()
+    assert told == (
+        "the metric is 1 without a patch and 0 in the source; of 6 places layer 0, position 3, head 1 changes it most, by -0.5, "
+        "50% of what the source has more"
+    )
+    same = Patching(effect.flip(0), 1.0, 1.0, (0, 2), (3, 7)).summary()
+    assert "layer 2, position 3, head 1" in same and "%" not in same, "where the runs agree there is no share"
 
 
 def test_a_patch_from_itself_does_nothing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
