@@ -23,6 +23,8 @@ from .samples import Read, Samples, last_position
 from .task import Output
 
 MANIFEST, VERSION, TILE = "manifest.json", 2, "tile"
+PROOF = 4  # samples whose kernel is computed anew where tiles are there already
+SAME = 1e-3  # of their kernel's norm: machines differ by less, and another kernel by more
 MOST_BLOCKS = 10**5  # of rows: the name of a tile has five digits for each
 
 
@@ -170,23 +172,29 @@ def store_tangent_kernel(
     Several processes may fill one folder: a tile is written whole, and is the same whoever writes it. A process that was killed
     leaves the tiles it had finished.
 
-    Raises OtherKernelError for a folder with the tiles of other parameters, samples or settings (`read` is told by its name), and
-    NotEnoughMemoryError where a tile does not fit.
+    Raises OtherKernelError for a folder with the tiles of other parameters, samples or settings, or of a model or a `read` that
+    says other numbers of the first samples, which are computed anew; NotEnoughMemoryError where a tile does not fit; and
+    ValueError for all outputs with all, or a tile that is no positive whole number.
     """
     samples = Samples.of(x)
     if output == "full":
         raise ValueError('tiles hold the trace over outputs or one output; ask for output="trace" or an index')
-    if tile < 1:
-        raise ValueError(f"tile={tile} must be positive")
+    if not isinstance(tile, int) or tile < 1:
+        raise ValueError(f"tile={tile} must be a positive whole number")
+
+    def kernel(rows: slice, columns: slice | None) -> Tensor:
+        other = None if columns is None else samples[columns]
+        return tangent_kernel(model, samples[rows], other, output, parameters=parameters, read=read, memory=memory).values
+
     store = _opened(Path(folder), _manifest(model, samples, output, tile, parameters, read))
+    if store.path(0, 0).exists():
+        _check_same(store, kernel(slice(0, min(PROOF, tile)), None))
     todo, total = store.missing, len(list(store.places()))
     for row, column in todo:
         advance(total - len(store.missing), total)
         if store.path(row, column).exists():  # another process has been here
             continue
-        other = None if row == column else samples[store.rows(column)]
-        found = tangent_kernel(model, samples[store.rows(row)], other, output, parameters=parameters, read=read, memory=memory)
-        store.write(row, column, found.values)
+        store.write(row, column, kernel(store.rows(row), None if row == column else store.rows(column)))
     advance(total, total)
     return store
 
@@ -204,6 +212,16 @@ def _opened(folder: Path, manifest: dict[str, Any]) -> TileStore:
             "choose another folder"
         )
     return store
+
+
+def _check_same(store: TileStore, found: Tensor) -> None:
+    """What no digest of tensors tells, such as another activation function or `read` of the same name, tells the kernel."""
+    stored = store.read(0, 0)[: len(found), : len(found)]
+    if float((found.cpu() - stored).norm()) > SAME * float(stored.norm()):
+        raise OtherKernelError(
+            f"{store.folder} holds the tiles of another kernel: the model or `read` says other numbers of the first samples than "
+            "what is stored; choose another folder"
+        )
 
 
 def _manifest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -209,6 +210,54 @@ def test_padding_changes_nothing(mixer: Any) -> None:
     assert (wrong - found).norm() > 0.1 * found.norm()
     several = empirical_ntk(model, Samples(x, positions=torch.stack([lengths - 1, lengths - 2], 1)), output="full")
     close(several[:, :5, :, :5], found, 1e-10)
+
+
+class Named(nn.Module):
+    """Tokens to an output with logits beside other things, as transformers has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model(ModelConfig(vocabulary=5, width=8, layers=1, mixer=DeltaNet(heads=2))).eval()
+
+    def forward(self, tokens: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.model(tokens), loss=None)
+
+
+def test_logits_of_an_output_that_names_them_are_read() -> None:
+    named, x = Named(), torch.randint(0, 5, (3, 7), generator=torch.Generator().manual_seed(0))
+    close(empirical_ntk(named, x), empirical_ntk(named.model, x))
+    positions = torch.tensor([6, 1, 3])
+    close(empirical_ntk(named, Samples(x, positions=positions)), empirical_ntk(named.model, Samples(x, positions=positions)))
+
+
+class Flat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x)[:, 0]
+
+
+def test_outputs_and_positions_that_are_none_say_what_to_do() -> None:
+    """A position of -1, of a sequence without tokens, would be read from the end of its padding."""
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"read=lambda output: output\[:, None\]"):
+        empirical_ntk(Flat(), x)
+    close(empirical_ntk(Flat(), x, read=lambda output: output[:, None]), x.double() @ x.double().T + 1)
+    with pytest.raises(ValueError, match="the model gives a tuple"):
+        empirical_ntk(nn.GRU(3, 2, batch_first=True), x[:, None])
+    model, tokens = Named().model, torch.randint(0, 5, (2, 4))
+    for wrong in (torch.tensor([-1, 3]), torch.tensor([0.0, 1.0]), torch.ones(2, 4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="whole numbers from 0"):
+            Samples(tokens, positions=wrong)
+    for method in ("structured", "jacobian"):
+        with pytest.raises(ValueError, match=r"more tokens than the last position, got \(., 4, 5\)"):
+            empirical_ntk(model, Samples(tokens, positions=torch.tensor([1, 4])), method=method)
+    with pytest.raises(ValueError, match=r"more tokens than the last position, got \(., 1\)"):
+        empirical_ntk(nn.Linear(3, 1), Samples(x, positions=torch.zeros(4, dtype=torch.long)))
+    with pytest.raises(TypeError, match="pad sequences of different lengths"):
+        empirical_ntk(model, [[1, 2], [3]])  # type: ignore[arg-type]
 
 
 class Masked(nn.Module):

@@ -61,7 +61,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyP
         TileStore(tmp_path).dense()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tile-*")}
     store = store_tangent_kernel(network(), X, tmp_path, 1, tile=4)
-    assert len(calls) == 4 + 3
+    assert len(calls) == 4 + 1 + 3  # one of them sees that what is stored is of the same kernel
     assert all(path.stat().st_mtime_ns == then for path, then in written.items())
     torch.testing.assert_close(store.dense(), empirical_ntk(network(), X, output=1), rtol=1e-12, atol=1e-12)
 
@@ -91,6 +91,37 @@ def test_another_kernel_is_refused(tmp_path: Path) -> None:
         store_tangent_kernel(network(), X, tmp_path, "full")
     with pytest.raises(NotEnoughMemoryError):
         store_tangent_kernel(network(), X, tmp_path / "other", tile=6, memory=100)
+
+
+class Scaled(nn.Module):
+    """A network with a number that no state dict holds."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network(), factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.network(x)
+
+
+def test_a_kernel_that_differs_in_what_no_tensor_holds_is_refused(tmp_path: Path) -> None:
+    """The same parameters behind another activation function, another factor, and another `read` of the same name."""
+    tanh, relu = network(), network()
+    relu[1] = nn.ReLU()
+    store_tangent_kernel(tanh, X, tmp_path / "activation", tile=4)
+    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+        store_tangent_kernel(relu, X, tmp_path / "activation", tile=4)
+    store_tangent_kernel(Scaled(1.0), X, tmp_path / "factor", tile=2)
+    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+        store_tangent_kernel(Scaled(1.1), X, tmp_path / "factor", tile=2)
+    store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out)
+    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+        store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out.flip(1) * 2)
+    same = store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out)
+    torch.testing.assert_close(same.dense(), empirical_ntk(tanh, X), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"tile=1.5 must be a positive whole number"):
+        store_tangent_kernel(tanh, X, tmp_path / "half", tile=1.5)  # type: ignore[arg-type]
+    assert not (tmp_path / "half").exists()
 
 
 def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
