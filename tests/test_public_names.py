@@ -75,6 +75,7 @@ GONE_ON_WITH = {
     "Observation",
     "StateCache",
     "StateView",
+    "Subspace",
 }
 
 
