@@ -6,6 +6,7 @@ Board games as world models: Li et al. 2023 (arXiv:2210.13382), and the mine/you
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Generator, Tensor
 from .base import IGNORED, Batch, Drawing, Split, Task, check_request
 
 Plane = NDArray[np.bool_]  # [..., n, n]: a set of squares of each board
+Bits = NDArray[np.int64]  # [..., 1] or [..., 8], one a direction: such a set as a number, bit r n + c for the square (r, c)
 DIRECTIONS = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
 DECIDING = 6  # the first moves of a game say to which split it belongs
 
@@ -132,37 +134,50 @@ class Position:
 
 def legal_moves(own: Plane, others: Plane) -> Plane:
     """The squares that a player with these pieces may take: empty, with a line of the other's to one of the player's own."""
-    empty, found = ~(own | others), np.zeros_like(own)
-    for direction in DIRECTIONS:
-        line = _line(own, others, direction)
-        found |= _moved(line, direction) & empty
-    return found
+    size = own.shape[-1]
+    ends = _moved(_lines(_packed(own), _packed(others), size), size)
+    return _unpacked(ends, size) & ~(own | others)
 
 
 def turned_over(move: Plane, own: Plane, others: Plane) -> Plane:
     """The other's pieces that a move, one square a board, turns over."""
-    found = np.zeros_like(own)
-    for direction in DIRECTIONS:
-        line = _line(move, others, direction)
-        closed = (_moved(line, direction) & own).any((-2, -1), keepdims=True)
-        found |= line & closed
-    return found
+    size = own.shape[-1]
+    lines = _lines(_packed(move), _packed(others), size)
+    closed = _moved(lines, size) & _packed(own) != 0
+    return _unpacked(np.where(closed, lines, 0), size)
 
 
-def _line(start: Plane, others: Plane, direction: tuple[int, int]) -> Plane:
-    """The other's pieces that follow one another in a direction, from beside a square of `start`."""
-    line = _moved(start, direction) & others
-    for _ in range(start.shape[-1] - 3):
-        line |= _moved(line, direction) & others
-    return line
+def _lines(start: Bits, others: Bits, size: int) -> Bits:
+    """The other's pieces that follow one another in each direction, from beside a square of `start`."""
+    lines = _moved(start, size) & others
+    for _ in range(size - 3):
+        lines |= _moved(lines, size) & others
+    return lines
 
 
-def _moved(squares: Plane, direction: tuple[int, int]) -> Plane:
-    """Each square one step in a direction; those that leave the board are gone."""
-    moved, size = np.zeros_like(squares), squares.shape[-1]
-    to, come = zip(
-        *((slice(max(step, 0), size + min(step, 0)), slice(max(-step, 0), size + min(-step, 0))) for step in direction),
-        strict=True,
-    )
-    moved[..., to[0], to[1]] = squares[..., come[0], come[1]]
-    return moved
+def _moved(squares: Bits, size: int) -> Bits:
+    """Each square one step in each direction; those that leave the board are gone."""
+    forward, back, reached = _steps(size)
+    return squares << forward >> back & reached
+
+
+@cache
+def _steps(size: int) -> tuple[Bits, Bits, Bits]:
+    """How far a step in each direction moves a square to higher numbers and to lower ones, and the squares that it can reach."""
+    row, column = np.divmod(np.arange(size**2), size)
+    from_board = [np.isin(row - down, row) & np.isin(column - right, column) for down, right in DIRECTIONS]
+    reached = [sum(2 ** np.flatnonzero(squares)) for squares in from_board]
+    along = np.array([down * size + right for down, right in DIRECTIONS])
+    return along.clip(0), (-along).clip(0), np.array(reached)
+
+
+def _packed(squares: Plane) -> Bits:
+    """A set of squares as one number, [..., 1], whose bits are the squares by number."""
+    size = squares.shape[-1]
+    return squares.reshape(*squares.shape[:-2], size**2) @ 2 ** np.arange(size**2)[:, None]
+
+
+def _unpacked(sets: Bits, size: int) -> Plane:
+    """The squares that are in any of these sets, [..., sets]."""
+    united = np.bitwise_or.reduce(sets, -1, keepdims=True)
+    return (united >> np.arange(size**2) & 1).astype(bool).reshape(*sets.shape[:-1], size, size)
