@@ -23,7 +23,9 @@ def break_lines(drawing: Drawing, panels: Sequence[Axes], whole: Sequence[str]) 
     whole: each text on one line: the title over the figure, then for each panel the label of its x axis, the label of its y axis
     and its title. Returns them in lines, which the drawing now has too.
     """
-    drawing.draw_without_rendering()
+    engine = drawing.get_layout_engine()
+    assert engine is not None
+    engine.execute(drawing)
     renderer = FigureCanvasAgg(drawing).get_renderer()  # type: ignore[no-untyped-call]
     texts = [drawing.texts[0], *(text for axes in panels for text in (axes.xaxis.label, axes.yaxis.label, axes.title))]
     for text, line, room in zip(texts, whole, _rooms(drawing, panels), strict=True):

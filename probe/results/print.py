@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ SIGN = 5.0  # of the size of the legend: the sign before a name, and the room af
 POINTS = 72  # in an inch
 RANGE: dict[str, Any] = {"linewidth": 1.6, "marker": "|", "markersize": 4, "solid_capstyle": "butt"}
 MOST_VECTOR_POINTS = 5000  # a cloud of more is a bitmap between vector axes
+KEPT = ("svg", "png")  # types of the files that a run keeps of a figure
 UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
@@ -79,22 +80,30 @@ def size_of(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[flo
 
 def render_for_print(figure: Figure, suffix: str, style: str | PrintStyle = "neurips") -> bytes:
     """The figure as a file of type "svg", "pdf" or "png" (300 dots an inch). The same data gives the same bytes."""
-    if suffix not in UNDATED:
-        raise unknown_name("figure type", suffix, UNDATED)
-    held = io.BytesIO()
-    with matplotlib.rc_context(style_named(style).settings()):
-        drawing = draw_for_print(figure, style)
-        drawing.savefig(held, format=suffix, dpi=300, metadata={**UNDATED[suffix], "Title": visible(figure.title)})
-    return held.getvalue()
+    (rendered,) = _render(figure, (suffix,), style_named(style))
+    return rendered
 
 
 def save_for_print(figure: Figure, path: str | Path) -> list[Path]:
     """Write <path>.svg and <path>.png."""
     path = Path(path)
-    written = [path.with_name(f"{path.name}.{suffix}") for suffix in ("svg", "png")]
-    for target in written:
-        write_bytes(target, render_for_print(figure, target.suffix[1:]))
+    written = [path.with_name(f"{path.name}.{suffix}") for suffix in KEPT]
+    for target, rendered in zip(written, _render(figure, KEPT, style_named("neurips")), strict=True):
+        write_bytes(target, rendered)
     return written
+
+
+def _render(figure: Figure, suffixes: Sequence[str], look: PrintStyle) -> Iterator[bytes]:
+    """Files of these types, whose texts are broken into the same lines: to find them takes as long as to draw the figure."""
+    texts = texts_in_lines(figure, look)
+    for suffix in suffixes:
+        if suffix not in UNDATED:
+            raise unknown_name("figure type", suffix, UNDATED)
+        held = io.BytesIO()
+        with matplotlib.rc_context(look.settings()):
+            drawing, _ = _draw(figure, look, texts)
+            drawing.savefig(held, format=suffix, dpi=300, metadata={**UNDATED[suffix], "Title": visible(figure.title)})
+        yield held.getvalue()
 
 
 def _draw(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[Drawing, list[Axes]]:
