@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from statescope.probe.models.model import Model
+from statescope.probe.runs.checkpoint_file import progress_of
 from statescope.probe.runs.run import Run
 from statescope.probe.runs.training import train
 
@@ -41,15 +42,13 @@ def unchanged_training(whole: Path) -> Mutation:
     def mutate(patch: pytest.MonkeyPatch) -> None:
         right = Run.train
 
-        def train_or_copy(self: Run, label: str, config: Any, task: Any, training: Any, seed: int) -> Any:
-            there = Run(whole / self.path.name).checkpoints(label)
-            if first_losses(config, task, training, seed) == there.progress().losses[:COMPARED]:
-                assert there.newest is not None
-                copy = self.checkpoints(label).folder / there.newest.name
-                copy.parent.mkdir(parents=True)
-                shutil.copy(there.newest, copy)
-                self.ledger.record([copy])
-            return right(self, label, config, task, training, seed)
+        def train_or_copy(self: Run, label: str, *given: Any) -> Any:
+            there, here = Run(whole / self.path.name).checkpoints(label).newest, self.checkpoints(label)
+            if there and here.newest is None and first_losses(*given) == progress_of(there).losses[:COMPARED]:
+                here.folder.mkdir(parents=True)
+                shutil.copy(there, here.folder)
+                self.ledger.record([here.folder / there.name])
+            return right(self, label, *given)
 
         patch.setattr(Run, "train", train_or_copy)
 

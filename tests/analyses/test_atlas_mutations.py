@@ -48,6 +48,7 @@ from mutations import (
     worse_features,
 )
 
+from statescope import DeltaNet, LinearAttention, ModelConfig, Parity, Training
 from statescope.analyses.atlas.claim import Claim, every_claim
 from statescope.analyses.atlas.measurement import Scope
 from statescope.analyses.studies.findings import Numbers
@@ -257,3 +258,19 @@ def test_a_claim_falls_with_its_mechanism(kind: str, mutate: Mutation, runs: Pat
 
 def test_no_claim_goes_unbroken() -> None:
     assert {entry[0] for entry in MUTATIONS} == set(CLAIMS)
+
+
+def test_a_model_is_trained_again_where_a_mutation_changes_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, mixers = Training(steps=6, batch=2, length=8), {"delta": DeltaNet(heads=2), "linear": LinearAttention(heads=2)}
+
+    def losses(folder: str) -> dict[str, tuple[float, ...]]:
+        with Run.working(tmp_path / folder / "run", "s", {}, 0) as run:
+            models = {label: ModelConfig(2, 8, 1, mixer) for label, mixer in mixers.items()}
+            return {label: run.train(label, config, Parity(), training, 0)[1].losses for label, config in models.items()}
+
+    whole = losses("whole")
+    unchanged_training(tmp_path / "whole")(monkeypatch)
+    chunk_terms("delta_rule", 3)(monkeypatch)
+    broken = losses("broken")
+    assert broken["linear"] == whole["linear"] and broken["delta"] != whole["delta"]
+    assert set(Run(tmp_path / "broken" / "run").manifest.seconds) == {"training: delta"}
