@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..ntk.jacobian import refuse_coupled_modules
 
 Predict = Callable[[Mapping[str, Tensor]], Tensor]  # a task vector to outputs on one set of inputs
 Vector = dict[str, Tensor]
@@ -15,8 +19,9 @@ Vector = dict[str, Tensor]
 class TangentModel(nn.Module):
     """f(x; theta_0) + J(x; theta_0) delta: the tangent of a model at theta_0, linear in what is trained, delta.
 
-    delta starts at zero and has the names of the model's parameters, with "_" for "."; one forward-mode product a pass gives it
-    (Ortiz-Jimenez, Favero and Frossard 2023, arXiv:2305.12827). Training it is descent with the tangent kernel.
+    delta starts at zero and has the names of the model's parameters, with "_" for "." (Ortiz-Jimenez, Favero and Frossard 2023,
+    arXiv:2305.12827). Training it is descent with the tangent kernel. J delta is the derivative of J^T u by u along delta: two
+    backward passes and no forward mode, so that it goes through custom kernels.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,14 +43,48 @@ class TangentModel(nn.Module):
         return self.predict({name: self.delta[_plain(name)] for name in self.start}, *inputs)
 
     def predict(self, vector: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
-        """The outputs with a task vector, by the model's own names, in the place of delta."""
-        found = jvp(lambda parameters: functional_call(self._model[0], parameters, inputs), (self.start,), (dict(vector),))
-        out: Tensor = found[0] + found[1]
-        return out
+        """The outputs with a task vector, by the model's own names, in the place of delta.
+
+        Raises ValueError for a vector of other parameters or shapes, and for a model in training with dropout or batch
+        normalisation, whose tangent would be another at each pass.
+        """
+        refuse_coupled_modules(self._model[0])
+        if {name: value.shape for name, value in vector.items()} != {name: value.shape for name, value in self.start.items()}:
+            raise ValueError(f"a task vector has the parameters {sorted(self.start)} in their shapes, got {sorted(vector)}")
+        leaves = {name: value.detach().requires_grad_() for name, value in self.start.items()}
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            outputs: Tensor = functional_call(self._model[0], leaves, inputs)
+            along: Tensor = _Slope.apply(
+                (outputs, list(leaves.values())), *(vector[name].to(value) for name, value in self.start.items())
+            )
+        return outputs.detach() + along
 
     def task_vector(self) -> Vector:
         """What has been learnt, by the model's own names."""
         return {name: self.delta[_plain(name)].detach().clone() for name in self.start}
+
+
+class _Slope(torch.autograd.Function):
+    """J v of outputs with a graph to leaves, for v of one tensor a leaf; its gradient in v is J^T."""
+
+    @staticmethod
+    def forward(context: Any, graph: tuple[Tensor, list[Tensor]], *vector: Tensor) -> Tensor:
+        context.graph = graph
+        with torch.enable_grad():
+            probe = torch.zeros_like(graph[0], requires_grad=True)
+            pulled = _pulled(graph, probe, again=True)
+            along = torch.stack([(own.conj() * part).real.sum() for own, part in zip(pulled, vector, strict=True)]).sum()
+            return torch.autograd.grad(along, probe, allow_unused=True, materialize_grads=True)[0].detach()
+
+    @staticmethod
+    def backward(context: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_pulled(context.graph, weights[0], again=torch.is_grad_enabled())
+
+
+def _pulled(graph: tuple[Tensor, list[Tensor]], weights: Tensor, *, again: bool) -> tuple[Tensor, ...]:
+    """J^T w. again: whether it can be differentiated by w."""
+    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    return torch.autograd.grad(*graph, weights, create_graph=again, **options)
 
 
 def task_vector(after: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Vector:
@@ -56,9 +95,11 @@ def task_vector(after: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Ve
 
 
 def combined(vectors: Sequence[Vector], scales: Sequence[float]) -> Vector:
-    """sum_i a_i tau_i. Raises ValueError where there is not one scale for each vector."""
+    """sum_i a_i tau_i. Raises ValueError where there is not one scale for each vector, and for vectors of other parameters."""
     if len(vectors) != len(scales) or not vectors:
         raise ValueError(f"{len(vectors)} task vectors and {len(scales)} scales were given, one of each is needed")
+    if any(own.keys() != vectors[0].keys() for own in vectors):
+        raise ValueError(f"task vectors need the same parameters, got {[sorted(own) for own in vectors]}")
     return {
         name: torch.stack([scale * own[name] for own, scale in zip(vectors, scales, strict=True)]).sum(0) for name in vectors[0]
     }
@@ -70,8 +111,11 @@ def disentanglement_error(predicts: Sequence[Predict], vectors: Sequence[Vector]
     xi(a) = sum_i E_{x of task i} d(f(x; theta_0 + a_i tau_i), f(x; theta_0 + sum_j a_j tau_j)), here with d the mean square over
     outputs, for numbers where the paper counts answers that differ (Ortiz-Jimenez, Favero and Frossard 2023, arXiv:2305.12827).
 
-    predicts: of each task, the outputs on its inputs when a vector is added to theta_0. vectors: tau_i. scales: a_i.
+    predicts: of each task, the outputs on its inputs when a vector is added to theta_0. vectors: tau_i. scales: a_i. Raises
+    ValueError where there is not one of each, and what `combined` raises.
     """
+    if len(predicts) != len(vectors):
+        raise ValueError(f"{len(predicts)} tasks and {len(vectors)} vectors were given, one of each is needed")
     whole, found = combined(vectors, scales), 0.0
     for predict, vector, scale in zip(predicts, vectors, scales, strict=True):
         with torch.no_grad():
