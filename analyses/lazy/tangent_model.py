@@ -54,9 +54,7 @@ class TangentModel(nn.Module):
         leaves = {name: value.detach().requires_grad_() for name, value in self.start.items()}
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             outputs: Tensor = functional_call(self._model[0], leaves, inputs)
-            along: Tensor = _Slope.apply(
-                (outputs, list(leaves.values())), *(vector[name].to(value) for name, value in self.start.items())
-            )
+            along = _Slope.along((outputs, list(leaves.values())), [vector[name].to(own) for name, own in self.start.items()])
         return outputs.detach() + along
 
     def task_vector(self) -> Vector:
@@ -66,6 +64,11 @@ class TangentModel(nn.Module):
 
 class _Slope(torch.autograd.Function):
     """J v of outputs with a graph to leaves, for v of one tensor a leaf; its gradient in v is J^T."""
+
+    @classmethod
+    def along(cls, graph: tuple[Tensor, list[Tensor]], vector: Sequence[Tensor]) -> Tensor:
+        found: Tensor = cls.apply(graph, *vector)  # type: ignore[no-untyped-call]
+        return found
 
     @staticmethod
     def forward(context: Any, graph: tuple[Tensor, list[Tensor]], *vector: Tensor) -> Tensor:
@@ -83,8 +86,10 @@ class _Slope(torch.autograd.Function):
 
 def _pulled(graph: tuple[Tensor, list[Tensor]], weights: Tensor, *, again: bool) -> tuple[Tensor, ...]:
     """J^T w. again: whether it can be differentiated by w."""
-    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    return torch.autograd.grad(*graph, weights, create_graph=again, **options)
+    outputs, leaves = graph
+    return torch.autograd.grad(
+        outputs, leaves, weights, retain_graph=True, create_graph=again, allow_unused=True, materialize_grads=True
+    )
 
 
 def task_vector(after: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Vector:
