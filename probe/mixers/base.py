@@ -244,7 +244,7 @@ class CausalConvolution(torch.autograd.Function):
         if of_padded:
             d_padded = gradient.new_zeros(padded.shape)
             for lag in range(weight.shape[1]):
-                _behind(d_padded, lag, weight).addcmul_(gradient, weight[:, lag, None])
+                _behind(d_padded, lag, weight).add_(gradient * weight[:, lag, None])
         if of_weight:
             lags = range(weight.shape[1])
             d_weight = torch.stack([(_behind(padded, lag, weight) * gradient).sum(1) for lag in lags], dim=1)
