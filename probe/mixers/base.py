@@ -184,7 +184,38 @@ class RMSNorm(nn.Module):
         return (widened(x) * self._scale(x).reciprocal()).to(x.dtype)  # a quotient's gradient takes twice the passes
 
     def _scale(self, x: Tensor) -> Tensor:
-        return (widened(x).square().mean(-1, keepdim=True) + self.eps).sqrt()
+        return (sum_of_squares(widened(x)) / x.shape[-1] + self.eps).sqrt()
+
+
+class SumOfSquares(torch.autograd.Function):
+    """s = sum_i x_i^2 along the last axis, which stays; backward dx = 2 ds x in one pass, where autograd's square takes three."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.square().sum(-1, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (2 * gradient) * x
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * (x * tangent).sum(-1, keepdim=True)
+
+
+def sum_of_squares(x: Tensor) -> Tensor:
+    """Real x [..., n] to sum_i x_i^2, [..., 1]."""
+    found: Tensor = SumOfSquares.apply(x)  # type: ignore[no-untyped-call]
+    return found
 
 
 class HookedRMSNorm(RMSNorm):

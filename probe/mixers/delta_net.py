@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ...kernels.precision import widened
 from ..hooks.points import Point
-from .base import Memory, Mixer, PerHead, linear, step_bias
+from .base import Memory, Mixer, PerHead, linear, step_bias, sum_of_squares
 from .heads import HeadMixer, HeadsConfig
 from .points import BETA, GATE, LOG_DECAY, MATRIX_STATE, QKV, Z
 from .recurrences import DELTA_RULE, Tokens
@@ -110,4 +110,4 @@ def check_eigenvalue_range(found: tuple[float, float]) -> None:
 def unit(x: Tensor) -> Tensor:
     """Unit vectors along the last axis; zero stays zero, also in float16, which has no number as small as the usual bound."""
     wide = widened(x)
-    return (wide * wide.norm(dim=-1, keepdim=True).clamp(min=1e-12).reciprocal()).to(x.dtype)
+    return (wide * sum_of_squares(wide).clamp(min=1e-24).sqrt().reciprocal()).to(x.dtype)

@@ -15,7 +15,8 @@ from statescope import Attention, DeltaNet, Edit, Model, ModelConfig, load
 from statescope.probe.checkpoint_folder import UnreadableCheckpointError
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import HGRN2, LRU, LSSL, RWKV7, S4D, S5, LinearAttention, MixerConfig, RetNet
-from statescope.probe.mixers.base import CausalConvolution, Memory
+from statescope.probe.mixers.base import CausalConvolution, Memory, sum_of_squares
+from statescope.probe.mixers.delta_net import unit
 from statescope.probe.mixers.feature_maps import FEATURE_MAPS, NEVER_ZERO, feature_map
 from statescope.probe.mixers.heads import HeadsConfig
 from statescope.probe.models.generate import memory_bytes, stream_logits
@@ -289,3 +290,23 @@ def test_a_short_convolution_and_its_derivatives_are_those_of_the_sum_over_lags(
             for f in (CausalConvolution.apply, plain)
         )
         torch.testing.assert_close(found, exact)
+
+
+def test_a_sum_of_squares_and_its_derivatives() -> None:
+    """Beside autograd's own; a unit vector of zero is zero, and has a gradient where its dtype has so large a number."""
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(sum_of_squares(x), x.square().sum(-1, keepdim=True))
+    assert torch.autograd.gradcheck(sum_of_squares, (x,), check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(sum_of_squares, (x,))
+    found, exact = (
+        torch.func.vmap(torch.func.grad(lambda own, f=f: f(own).sin().sum()))(x)
+        for f in (sum_of_squares, lambda own: own.square().sum(-1, keepdim=True))
+    )
+    torch.testing.assert_close(found, exact)
+    assert not torch.allclose(found, 0.5 * exact)
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        zero = torch.zeros(2, 4, dtype=dtype, requires_grad=True)
+        unit(zero).sum().backward()
+        assert zero.grad is not None and not unit(zero).any() and not zero.grad.isnan().any()
+        small = torch.full((4,), 1e-3, dtype=dtype)
+        torch.testing.assert_close(unit(small), torch.full((4,), 0.5, dtype=dtype))
