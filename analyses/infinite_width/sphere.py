@@ -9,7 +9,8 @@ import torch
 from scipy.special import comb, eval_gegenbauer, gammaln, roots_jacobi
 from torch import Tensor
 
-from .network import InfiniteNetwork, infinite_width_kernels
+from ...probe.errors import unknown_name
+from .network import InfiniteNetwork, Kernels, infinite_width_kernels
 
 
 def sphere_eigenvalues(kernel: Callable[[Tensor], Tensor], dimension: int, degrees: int, nodes: int = 400) -> Tensor:
@@ -44,7 +45,14 @@ def sphere_multiplicities(dimension: int, degrees: int) -> Tensor:
 
 
 def kernel_of_angle(network: InfiniteNetwork, dimension: int, which: str = "nngp") -> Callable[[Tensor], Tensor]:
-    """The kernel of a network ("nngp" or "ntk") as a function of the cosine of two points on the unit sphere of R^d."""
+    """The kernel of a network ("nngp" or "ntk") as a function of the cosine of two points on the unit sphere of R^d.
+
+    Raises UnknownNameError for another kernel, and ValueError for a dimension below 2.
+    """
+    if which not in Kernels._fields:
+        raise unknown_name("kernel", which, Kernels._fields)
+    if dimension < 2:
+        raise ValueError(f"dimension={dimension} must be at least 2")
 
     def kernel(cosine: Tensor) -> Tensor:
         points = torch.zeros(len(cosine), dimension, dtype=torch.float64)

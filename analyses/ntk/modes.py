@@ -27,12 +27,14 @@ def kernel_modes(kernel: Tensor, modes: Mapping[str, Tensor], count: int) -> Ker
     learns what lies in eigenvector i at the rate of its eigenvalue, so `learned` is the order in which modes are learned. Within
     an eigenvalue of several eigenvectors only their sum has a meaning.
 
-    Raises ValueError for a count not from 1 to N, and for a mode of another number of samples or that is zero on all of them; and
-    what `symmetric_kernel` raises.
+    Raises ValueError for a count not from 1 to N, no modes, and for a mode of another number of samples or that is zero on all of
+    them; and what `symmetric_kernel` raises.
     """
     kernel = symmetric_kernel(kernel)
     if not 1 <= count <= len(kernel):
         raise ValueError(f"count={count} must lie between 1 and {len(kernel)}")
+    if not modes:
+        raise ValueError("no modes were given; `fourier_modes` and `irrep_modes` give some")
     values, vectors = torch.linalg.eigh(kernel.cpu())
     values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
     tables = []
@@ -72,8 +74,10 @@ def irrep_modes(elements: Tensor, group: str) -> dict[str, Tensor]:
 
     elements: [N], the index of each sample's group element, such as the product of its tokens. group: a name that the word
     problem knows, "S3", "A5", .. ("Z7" has one mode a frequency, see `fourier_modes`). A complex representation stands with its
-    conjugate. Raises IndexError for elements that the group has not.
+    conjugate. Raises IndexError for elements that the group has not, and ValueError for what are no whole numbers.
     """
+    if elements.ndim != 1 or elements.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"elements are whole numbers [N], got {list(elements.shape)} {elements.dtype}")
     order = len(multiplication(group))
     if len(elements) and not (int(elements.min()) >= 0 and int(elements.max()) < order):
         raise IndexError(f"the elements of {group} are 0 .. {order - 1}, got {int(elements.min())} .. {int(elements.max())}")

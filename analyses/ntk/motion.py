@@ -19,14 +19,19 @@ def tangent_motion(kernels: Mapping[tuple[str, int], TangentKernel], targets: Te
     """Compare the kernels of models at several steps with those at each one's first.
 
     kernels: by (model, training step), each [N, N], with parts by group or without. targets: [N] classes or [N, O] numbers.
-    Raises ValueError for a model with one step alone, or kernels that are not [N, N].
+    Raises ValueError for a model with one step alone or with other groups at one step than at another, no kernels, or kernels
+    that are not [N, N].
     """
+    if not kernels:
+        raise ValueError("motion needs kernels, by model and step; none were given")
     rows: list[tuple[object, ...]] = []
     for model in dict.fromkeys(name for name, _ in kernels):
         steps = sorted(step for name, step in kernels if name == model)
         if len(steps) < 2:
             raise ValueError(f"motion needs two steps at least, {model} has {steps}")
         found = {step: _parts(kernels[model, step]) for step in steps}
+        if any(parts.keys() != found[steps[0]].keys() for parts in found.values()):
+            raise ValueError(f"the kernels of {model} have other groups at one step than at another; give `group` to all of them")
         for group in found[steps[0]]:
             own = {step: found[step][group] for step in steps}
             first, velocity = own[steps[0]], [np.nan]

@@ -41,8 +41,10 @@ def hash_of(name: str, seed: int) -> int:
 def projected_kernel(task: KernelTask) -> EngineResult:
     """The kernel of each group from `features` numbers of each sample and output, and the standard error of their sum.
 
-    Groups are projected each by itself, so their errors are independent.
+    Groups are projected each by itself, so their errors are independent. Raises ValueError for fewer than one feature.
     """
+    if task.features < 1:
+        raise ValueError(f"features={task.features} must be at least 1")
     routes: dict[str, Route] = {}
 
     def of(samples: Samples) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from ...probe.hooks.names import hook_name
 from ..models import real_parts
 from .empirical_ntk import tangent_kernel
 from .jacobian import Parameters
+from .jacobian import chosen as names_chosen
 from .results.state import StateTangent
 
 if TYPE_CHECKING:
@@ -77,19 +78,24 @@ def state_tangent(
     For a direction u in the state, K_ts(u) = <d (u . S_t) / d parameters, d (u . S_s) / d parameters>, the mean over samples and
     over `directions` random u of unit variance: an unbiased estimate of the trace over the state's numbers.
 
-    tokens: [N, T]. positions: tokens, counted from 0. layers: with a state; left out, all of them. parameters: as for
-    `tangent_kernel`. Raises ValueError for a model without states, and what `tangent_kernel` raises.
+    tokens: [N, T]. positions: tokens, counted from 0. layers: with a state; left out, all of them. parameters: of the model, as
+    for `tangent_kernel`. Raises ValueError for a model without states or fewer than one direction, and what `tangent_kernel`
+    raises.
     """
+    if directions < 1:
+        raise ValueError(f"directions={directions} must be at least 1")
     chosen = [layer for layer in range(model.layers) if model.has_state(layer)] if layers is None else list(layers)
     if not chosen:
         raise ValueError("no layer of this model has a state")
     check_finite(**dict(model.named_parameters()))
+    counted = {f"model.{name}" for name in names_chosen(model, parameters)}  # as the read-out that holds the model calls them
     generator, tables = torch.Generator().manual_seed(seed), []
     for layer in chosen:
         with torch.no_grad():
             size = states_after(model, tokens[:1], layer, positions[:1]).shape[-1]
         drawn = torch.randn(directions, size, generator=generator, dtype=torch.float64)
-        full = tangent_kernel(StateReadout(model, layer, positions, drawn), tokens, output="full", parameters=parameters).values
+        read_out = StateReadout(model, layer, positions, drawn)
+        full = tangent_kernel(read_out, tokens, output="full", parameters=lambda name: name in counted).values
         own = torch.einsum("itdisd->its", full.unflatten(3, (len(positions), -1)).unflatten(1, (len(positions), -1)))
         kernel = (own.mean(0) / directions).numpy()
         scale = np.sqrt(np.diag(kernel))

@@ -41,8 +41,8 @@ class OfParameters(Operator):
         for name, module in model.named_modules():
             if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
                 raise ValueError(f"{name} ({type(module).__name__}) is in training mode; use model.eval()")
-        if not batches:
-            raise ValueError("curvature needs at least one batch")
+        if not batches or any(len(inputs) == 0 for inputs, _ in batches):
+            raise ValueError("curvature needs at least one batch, and samples in each")
         self.model, self.batches = model, list(batches)
         for index, (inputs, targets) in enumerate(self.batches):
             given = {f"inputs of batch {index}": inputs, f"targets of batch {index}": targets}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...kernels.arguments import check_finite
 from ...kernels.operators.operator import Operator, square_self_adjoint
 from ...probe.errors import StatescopeError
 
@@ -45,6 +47,8 @@ def nystrom(operator: Operator, rank: int, generator: torch.Generator) -> Nystro
     draw = torch.randn(size, rank, generator=generator, dtype=operator.dtype, device=operator.device)
     sketch = torch.linalg.qr(draw).Q
     image = operator.matmat(sketch)
+    if not bool(image.any()):
+        return NystromApproximation(image.new_zeros(rank), sketch)
     shift = torch.finfo(image.dtype).eps * size**0.5 * float(image.norm())
     image = image + shift * sketch
     core = sketch.mT @ image
@@ -72,10 +76,18 @@ def conjugate_gradients(
         (l + ridge) / ridge in place of (l_max + ridge) / ridge.
     tolerance: on |residual| / |target| of every column.
 
-    Raises RuntimeError, with the residuals, where `most_iterations` do not suffice: an approximate solution is never returned as
-    if it were one.
+    Raises ValueError for a ridge below 0, targets that are not [size, m], and a preconditioner whose last value is zero without a
+    ridge, which has no inverse; NonFiniteError for NaN and infinity; and RuntimeError, with the residuals, where
+    `most_iterations` do not suffice: an approximate solution is never returned as if it were one.
     """
-    square_self_adjoint(operator, "conjugate_gradients")
+    size = square_self_adjoint(operator, "conjugate_gradients")
+    if targets.ndim != 2 or len(targets) != size:
+        raise ValueError(f"targets must be [{size}, m], got {tuple(targets.shape)}")
+    if not 0 <= ridge < inf:
+        raise ValueError(f"ridge={ridge} must be finite and not negative")
+    if preconditioner is not None and float(preconditioner.values[-1]) + ridge <= 0:
+        raise ValueError("a preconditioner of deficient rank needs a ridge; give one, or a lower rank")
+    check_finite(targets=targets)
     norms = targets.norm(dim=0).clamp(min=torch.finfo(targets.dtype).tiny)
     x, residual = torch.zeros_like(targets), targets.clone()
     shaped = _precondition(residual, preconditioner, ridge)

@@ -217,6 +217,8 @@ def test_bad_input_is_refused() -> None:
         Hessian(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).train(), half_square, [(x, x)])
     with pytest.raises(ValueError, match="at least one batch"):
         Hessian(nn.Linear(3, 3), half_square, [])
+    with pytest.raises(ValueError, match="samples in each"):
+        Hessian(nn.Linear(3, 3), half_square, [(x, x), (x[:0], x[:0])])
     for labels in (torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([[0], [1]])):
         with pytest.raises(ValueError, match="one for each distribution"):
             EmpiricalFisher(nn.Linear(3, 3), [(x, labels)]).matvec(torch.ones(12, dtype=torch.float64))

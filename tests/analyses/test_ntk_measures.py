@@ -202,6 +202,8 @@ def test_motion_in_training_by_layer() -> None:
     two = TangentMotion(pd.concat([found.table, found.table.assign(model="n")], ignore_index=True)).specification().panels
     assert [panel.title.rsplit(": ")[-1] for panel in two] == ["m", "n"] * 3  # a colour is a group's, in the panels of all models
     assert {mark.label for panel in two for mark in panel.marks} == {WHOLE, *kernels["m", 0].parts}
+    with pytest.raises(ValueError, match="other groups at one step"):
+        tangent_motion({**kernels, ("m", 30): tangent_kernel(model.eval(), x)}, y)
     with pytest.raises(ValueError, match="two steps at least"):
         tangent_motion({("m", 0): kernels["m", 0]}, y)
     with pytest.raises(ValueError, match=r"kernels must be \[N, N\]"):
@@ -261,6 +263,13 @@ def test_times_couple() -> None:
         found.value("kernel", layer=1, position=8, other=8)
     )
     assert found.summary() and found.specification().panels
+    layers = [state_tangent(model, tokens, [4], layers=[1], directions=3, parameters=f"blocks.{layer}.*") for layer in (0, 1)]
+    embedding = state_tangent(model, tokens, [4], layers=[1], directions=3, parameters=["embed.*"])
+    whole = state_tangent(model, tokens, [4], layers=[1], directions=3)
+    parts = [one.value("kernel", layer=1, position=4, other=4) for one in (*layers, embedding)]
+    assert min(parts) > 0 and sum(parts) == pytest.approx(whole.value("kernel", layer=1, position=4, other=4))
+    with pytest.raises(ValueError, match="directions=0"):
+        state_tangent(model, tokens, [4], directions=0)
     with pytest.raises(ValueError, match="has no state"):
         from statescope import Attention
 
@@ -315,6 +324,11 @@ REFUSED = [
     (lambda: label_gradient_alignment(UPPER, torch.tensor([0, 1, 1])), ValueError, "not symmetric"),
     (lambda: coding_rate(UPPER, 1.0), ValueError, "not symmetric"),
     (lambda: coding_rate(torch.eye(3), float("nan")), ValueError, "precision=nan must be positive"),
+    (lambda: kernel_modes(torch.eye(3), {}, 1), ValueError, "no modes were given"),
+    (lambda: irrep_modes(torch.ones(3), "S3"), ValueError, "whole numbers"),
+    (lambda: irrep_modes(torch.ones(3, dtype=torch.bool), "S3"), ValueError, "whole numbers"),
+    (lambda: tangent_motion({}, torch.tensor([0])), ValueError, "none were given"),
+    (lambda: tangent_kernel(torch.nn.Linear(2, 1), torch.ones(2, 2), method="projected", features=0), ValueError, "features=0"),
     (lambda: kernel_modes(UPPER, {"all": torch.eye(3)}, 1), ValueError, "not symmetric"),
     (lambda: tangent_spectrum({("m", "now"): UPPER}, torch.tensor([0, 1, 1])), ValueError, r"m \(now\) is not symmetric"),
     (lambda: tangent_spectrum({("m", "now"): torch.eye(3)}, torch.rand(3)), ValueError, "whole numbers from 0"),

@@ -12,6 +12,7 @@ from statescope.analyses.operators.estimators import hutch_plus_plus_trace, hutc
 from statescope.analyses.operators.krylov import Krylov
 from statescope.analyses.operators.lanczos import lanczos, top_eigenpairs
 from statescope.analyses.operators.nystrom import NotPositiveError, conjugate_gradients, nystrom
+from statescope.kernels.arguments import NonFiniteError
 from statescope.kernels.operators.dense import DenseOperator
 
 
@@ -231,6 +232,28 @@ def test_nystrom_never_lies_above_and_is_exact_at_full_rank() -> None:
         assert float(torch.linalg.eigvalsh(operator.matrix - low)[0]) > -1e-9
     with pytest.raises(NotPositiveError, match="below zero"):
         nystrom(with_spectrum(torch.linspace(-1, 1, 20).double()), 20, generator())
+
+
+def test_what_no_system_is_refused_at_once() -> None:
+    """And not after a thousand iterations of NaN."""
+    features = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    operator, targets = DenseOperator(features @ features.T, self_adjoint=True), torch.ones(9, 2, dtype=torch.float64)
+    low = nystrom(operator, 5, torch.Generator().manual_seed(0))
+    assert float(low.values[-1]) == 0
+    with pytest.raises(ValueError, match="deficient rank needs a ridge"):
+        conjugate_gradients(operator, targets, 0.0, preconditioner=low)
+    solved = conjugate_gradients(operator, targets, 0.1, preconditioner=low)
+    torch.testing.assert_close(operator.matmat(solved.x) + 0.1 * solved.x, targets)
+    for wrong in (targets[:5], targets[:, 0]):
+        with pytest.raises(ValueError, match=r"targets must be \[9, m\]"):
+            conjugate_gradients(operator, wrong, 0.1)
+    for ridge in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            conjugate_gradients(operator, targets, ridge)
+    with pytest.raises(NonFiniteError, match="targets is nan"):
+        conjugate_gradients(operator, targets * float("nan"), 0.1)
+    nothing = nystrom(DenseOperator(torch.zeros(4, 4), self_adjoint=True), 2, torch.Generator().manual_seed(0))
+    assert not bool(nothing.values.any()) and torch.allclose(nothing.vectors.T @ nothing.vectors, torch.eye(2), atol=1e-6)
 
 
 def test_conjugate_gradients_solve_and_a_preconditioner_saves_iterations() -> None:

@@ -17,6 +17,7 @@ from statescope.analyses.infinite_width.sphere import kernel_of_angle, sphere_ei
 from statescope.analyses.ntk.empirical_ntk import empirical_ntk
 from statescope.analyses.ntk.measures import relative_change
 from statescope.kernels.arguments import NonFiniteError
+from statescope.probe.errors import UnknownNameError
 
 SEQUENCES = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -91,6 +92,8 @@ def test_eigenvalues_on_the_sphere_of_polynomials_and_of_the_arc_cosine_kernel()
     assert float(values[3]) == pytest.approx(0, abs=1e-6)  # the arc-cosine kernel has no odd degree above 1
     with pytest.raises(ValueError, match="dimension >= 3"):
         sphere_eigenvalues(kernel, 2, 3)
+    with pytest.raises(UnknownNameError, match="kernel 'tangent' is not known"):
+        kernel_of_angle(DenseNetwork(1), 3, "tangent")
 
 
 def test_deep_kernel_machines_end_at_the_wide_network_or_at_the_targets() -> None:
