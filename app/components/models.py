@@ -124,15 +124,16 @@ def choose_model(where: Any = st) -> LiveModel | None:
         return None
     name = choose("model", list(named), "live", where=where)
     if len(named) > 1:
-        where.caption(f"This is model {list(named).index(name) + 1} of {len(named)}: {_whence(list(named.values()))}.")
+        where.caption(f"This is model {list(named).index(name) + 1} of {len(named)}{_whence(list(named.values()))}.")
     return open_model(named[name])
 
 
 def _whence(sources: Sequence[ModelSource]) -> str:
-    """How many models come from which place, the run that they follow by its name."""
-    in_runs = [source for source in sources if isinstance(source, ModelInRun)]
-    found = [f"{len(sources) - len(in_runs)} in the folders that the app was started with"] if len(in_runs) < len(sources) else []
-    return " and ".join(found + ([f"{len(in_runs)} of the run {literal(in_runs[0].run.path.name)}"] if in_runs else []))
+    """Where models come from, the run by its name; how many from which place, where that is not one."""
+    in_run = [source for source in sources if isinstance(source, ModelInRun)]
+    of_run = f"of the run {literal(in_run[0].run.path.name)}" if in_run else ""
+    here, count = "in the folders that the app was started with", len(sources) - len(in_run)
+    return f": {count} {here} and {len(in_run)} {of_run}" if count and in_run else f" {of_run or here}"
 
 
 def open_model(source: ModelSource) -> LiveModel | None:

@@ -203,6 +203,7 @@ ONE = 1e-6  # of their size: numbers that differ by less are one but for roundin
 MOST_COUNTED = 10
 NAMES_IN_A_PANEL = 14
 NAME_OF_LEVEL = 0.9  # of the height of a name, above the first: there the name of a level stands
+ROOM_ABOVE = 0.16  # of what curves span: the room above a level for its name
 APART = 0.16  # of the height of a name, between two intervals of it
 Mark = Line | Points | Histogram | Bars | Intervals | Ranges | Heatmap
 
@@ -248,6 +249,8 @@ class Panel:
         for axis in ("x", "y"):
             if getattr(self, f"{axis}_range") is None:
                 object.__setattr__(self, f"{axis}_range", self._range_of_one(axis))
+        if self.y_range is None:
+            object.__setattr__(self, "y_range", self._range_above_level())
 
     def _range_of_one(self, axis: Literal["x", "y"]) -> tuple[float, float] | None:
         """Limits about numbers that are one but for rounding, of which an axis of its own would show nothing else."""
@@ -257,6 +260,21 @@ class Panel:
         size, spread = (np.abs(values).max(), np.ptp(values)) if values.size else (0.0, 0.0)
         room = 0.1 * size
         return (float(values.min() - room), float(values.max() + room)) if 0 < spread <= ONE * size else None
+
+    def _range_above_level(self) -> tuple[float, float] | None:
+        """Limits that leave the name of a level its room above the line, where curves come from below up to it."""
+        curves = [mark for mark in self.marks if isinstance(mark, Line | Points)]
+        if self.level is None or len(curves) < len(self.marks) or (self.y_log and self.level[0] <= 0):
+            return None
+        values = self._drawn("y")
+        values = np.append(values[values > 0] if self.y_log else values, self.level[0])
+        values = np.log10(values) if self.y_log else values
+        low, high, level = float(values.min()), float(values.max()), float(values[-1])
+        span = high - low
+        if not span or level < high - ROOM_ABOVE * span:
+            return None
+        ends = low - 0.05 * span, level + ROOM_ABOVE * span
+        return (10 ** ends[0], 10 ** ends[1]) if self.y_log else ends
 
     @property
     def counts(self) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SYMBOLS = ("circle", "diamond-open", "square", "triangle-up-open", "x")
 MARKERS = ("o", "D", "s", "^", "x")
+DASHES = ("solid", "dot", "dashdot", "longdashdot")
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu"
 REFERENCE = "#666666"
@@ -18,6 +19,11 @@ MOST_STEPS = 12
 
 def color(index: int) -> str:
     return SERIES[index % len(SERIES)]
+
+
+def turn(index: int) -> int:
+    """How often the colours have been gone through before a number: what shares a colour differs by its dashes or its symbol."""
+    return index // len(SERIES)
 
 
 def on_dark(tint: str) -> str:

@@ -23,7 +23,7 @@ from ..files import write_bytes
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
 from .line_breaks import MARGIN, break_lines
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, turn
 from .style import SMALLEST, PrintStyle, style_named
 from .text import for_matplotlib, visible
 
@@ -207,7 +207,7 @@ def _draw_mark(drawing: Drawing, axes: Axes, panel: Panel, mark: Mark, own: Seri
         if mark.joined:
             axes.plot(mark.x, mark.y, color=REFERENCE, linewidth=0.5, zorder=1)
         look: dict[str, Any] = {"color": own.color} if mark.color is None else {"c": mark.color, "cmap": SEQUENTIAL}
-        look |= _stepped(mark.steps)
+        look |= _stepped(mark.steps) | {"marker": MARKERS[turn(own.number) % len(MARKERS)]}
         cloud = axes.scatter(
             mark.x, mark.y, s=5, alpha=0.75, label=label, rasterized=len(mark.x) > MOST_VECTOR_POINTS, zorder=2, **look
         )

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
-from .palette import DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, whole_numbers
+from .palette import DASHES, DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, turn, whole_numbers
 from .text import for_plotly, visible
 from .thinning import thinned
 
@@ -184,11 +184,11 @@ def _ticks(names: Sequence[object], most: int = MOST_TICKS) -> dict[str, Any]:
 def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     common = {"name": for_plotly(mark.label), "legendgroup": mark.label, "showlegend": shown and bool(mark.label)}
     if isinstance(mark, Line):
-        style = {"color": series.color, "dash": "dash" if mark.dashed else "solid"}
+        style = {"color": series.color, "dash": "dash" if mark.dashed else DASHES[turn(series.number) % len(DASHES)]}
         curve = go.Scatter(x=mark.x, y=mark.y, mode="lines+markers" if mark.markers else "lines", line=style, **common)
         return [*_band(mark, series.color), curve]
     if isinstance(mark, Points):
-        look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": series.color}
+        look: dict[str, Any] = {"size": 6, "opacity": 0.75, "color": series.color, "symbol": _symbol(turn(series.number))}
         if mark.color is not None:
             look |= {"color": mark.color, **color_scale(mark.color, mark.color_label)}
         line = {"color": REFERENCE, "width": 1}
@@ -204,7 +204,7 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
         look = {"line": {"color": series.color, "width": 4}, "marker": {"symbol": "line-ns-open", "size": 10}}
         return [go.Scatter(x=mark.ends, y=np.repeat(panel.places(mark), 3), mode="lines+markers", **look, **common)]
     if isinstance(mark, Intervals):
-        look = {"color": series.color, "size": 9, "symbol": SYMBOLS[series.number % len(SYMBOLS)]}
+        look = {"color": series.color, "size": 9, "symbol": _symbol(series.number)}
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=_error(mark), mode="markers", marker=look, **common)]
     look = {"colorscale": SEQUENTIAL, "colorbar": {"title": {"text": for_plotly(mark.label), "side": "right"}}}
     if mark.diverging:
@@ -216,6 +216,10 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
         look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
     names = {"rows": [for_plotly(name) for name in mark.rows], "columns": [for_plotly(name) for name in mark.columns]}
     return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, meta=names, **look)]  # see `interactive` for what names are for
+
+
+def _symbol(number: int) -> str:
+    return SYMBOLS[number % len(SYMBOLS)]
 
 
 def _error(mark: ByName) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import pandas as pd
 from .figure import Bars, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
 from .line_breaks import MARGIN
-from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL
+from .palette import DIVERGING, MARKERS, REFERENCE, SEQUENTIAL, turn
 from .print import (
     LINE,
     MOST_TICKS,
@@ -188,6 +188,7 @@ def _mark(panel: Panel, mark: Mark, series: Series, bars: list[Bars]) -> Iterato
         if mark.joined:
             yield f'axes.plot(own["x"], own["y"], color={REFERENCE!r}, linewidth=0.5, zorder=1)'
         look = f"rasterized={len(mark.x) > MOST_VECTOR_POINTS}, zorder=2, {_tint(mark, tint)}, {label}"
+        look += f", marker={MARKERS[turn(series.number) % len(MARKERS)]!r}"
         yield f'cloud = axes.scatter(own["x"], own["y"], s=5, alpha=0.75, {look})'
         if mark.color is not None:
             yield f"figure.colorbar(cloud, ax=axes, label={for_matplotlib(mark.color_label)!r}{_ticks(mark.steps)})"

@@ -250,6 +250,9 @@ def test_of_several_models_it_says_which_one_is_shown(
     assert told()[0].startswith("This is model 5 of 5")
     app.selectbox(key="run").select("source").run()
     assert app.selectbox(key="live").value == "bytes" and "2 of the run source" in told()[0], "where that model is no more"
+    monkeypatch.delenv("STATESCOPE_MODELS")
+    app = open_app(finished, monkeypatch, page, run="parity")
+    assert told() == ["This is model 1 of 2 of the run parity."]
 
 
 def test_one_model_is_not_counted(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,3 +146,15 @@ def test_ticks_say_small_numbers_without_a_row_of_zeros_and_are_never_alone() ->
     for least, most in ((0.012, 0.031), (4.1, 4.4), (4.0, 50.0)):
         ticks = ticks_between_powers(least, most) or {}
         assert 1 < sum(least <= place <= most for place in ticks) < 10
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_level_that_curves_come_up_to_has_room_above_for_its_name(log: bool) -> None:
+    """Below it the name stood on the curves, and above it the panel ended."""
+    x = np.arange(50.0)
+    y = 1.0 - 0.9 * (x % 7) / 7
+    panel = Panel([Line(x, y)], "token", "norm", level=(1.0, "no growth"), y_log=log)
+    assert panel.y_range is not None and panel.y_range[0] < y.min() and panel.y_range[1] > 1.1
+    assert freest_corner(panel).vertical == "bottom", "the name's lower edge is on the line"
+    assert Panel([Line(x, y)], "token", "norm", level=(0.5, "chance"), y_log=log).y_range is None
+    assert Panel([Line(x, y)], "token", "norm", level=(1.0, "no growth"), y_range=(0.0, 1.0)).y_range == (0.0, 1.0)

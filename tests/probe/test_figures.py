@@ -213,6 +213,24 @@ def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
     assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
 
 
+def test_series_that_share_a_colour_differ_by_dashes_or_symbols() -> None:
+    """An eighth curve had the colour of the first, and nothing told them apart."""
+    x = np.arange(3.0)
+    curves = Panel([Line(x, x + number, f"curve {number}") for number in range(20)], "x", "y")
+    clouds = Panel([Points(x, x + number, f"cloud {number}") for number in range(20)], "x", "y")
+    lines, dots = draw_on_screen(Figure("", [curves])).data, draw_on_screen(Figure("", [clouds])).data
+    assert (
+        len({(trace.line.color, trace.line.dash) for trace in lines})
+        == len({(d.marker.color, d.marker.symbol) for d in dots})
+        == 20
+    )
+    (axes,) = draw_for_print(Figure("", [curves])).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 20
+    (axes,) = draw_for_print(Figure("", [clouds])).axes
+    shapes = [(tuple(own.get_facecolor()[0]), own.get_paths()[0].vertices.tobytes()) for own in axes.collections]
+    assert len(set(shapes)) == 20
+
+
 def test_each_cell_of_a_map_tells_its_names_where_not_all_have_room() -> None:
     names = [f"name {place}" for place in range(50)]
     drawn = draw_on_screen(Figure("", [Panel([Heatmap(np.eye(50), names, names[::-1], "z")], "", "")]))
