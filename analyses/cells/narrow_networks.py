@@ -20,6 +20,7 @@ import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor, nn
 
+from ...kernels.arguments import check_finite
 from ...kernels.shown import with_shapes
 
 
@@ -145,10 +146,12 @@ def monotone_floor(targets: Tensor) -> float:
     that increase.
 
     Every unit of a chain of units is monotone in the last input, in a direction that the past does not change; so is what is read
-    of it. The error is that of the best such values, whatever the depth.
+    of it. The error is that of the best such values, whatever the depth. Raises ValueError for other shapes and no targets, and
+    NonFiniteError for NaN and infinity.
     """
-    if targets.ndim != 2:
-        raise ValueError(f"targets must be [pasts, last inputs], got {tuple(targets.shape)}")
+    if targets.ndim != 2 or targets.numel() == 0:
+        raise ValueError(f"targets must be [pasts, last inputs], one at least, got {tuple(targets.shape)}")
+    check_finite(targets=targets)
     rows, errors = targets.detach().double().cpu().numpy(), []
     for increasing in (True, False):
         fits = np.stack([isotonic_regression(row, increasing=increasing).x for row in rows])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ...kernels.arguments import NonFiniteError, check_finite
+from ..ntk.jacobian import refuse_coupled_modules
 from ..operators.precise import precise_tensors
 
 
@@ -28,12 +29,18 @@ class Reconstruction(NamedTuple):
 def gradient_features(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The function from points [M, D] to the gradients of a model's one output by its parameters [M, P], differentiable in the
     points, in float64; the model stays as it is.
+
+    Raises ValueError for a model in training with dropout or batch normalisation, and, when the function is called, for one of
+    several outputs.
     """
+    refuse_coupled_modules(model)
     parameters, others = precise_tensors(model)
 
     def output(theta: dict[str, Tensor], point: Tensor) -> Tensor:
-        value: Tensor = functional_call(model, {**others, **theta}, (point[None],))[0, 0]
-        return value
+        value: Tensor = functional_call(model, {**others, **theta}, (point[None],))
+        if value.shape != (1, 1):
+            raise ValueError(f"the model must have one output, [N, 1]; of one point it gave {tuple(value.shape)}")
+        return value[0, 0]
 
     def features(points: Tensor) -> Tensor:
         own = vmap(grad(output), (None, 0))(parameters, points.double())

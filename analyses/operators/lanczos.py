@@ -70,7 +70,9 @@ def top_eigenpairs(
     The basis grows until all pairs hold the tolerance, and nothing of it is computed twice. For the residuals,
     |B s| with B what the last block leaves and s the last components of an eigenvector of T, T is solved each time the basis has
     grown by a tenth; those of the result are measured by another product. At a pair of residual r lies an eigenvalue within r.
-    An eigenvalue shows as often as it is multiple, and at most `block` times.
+    An eigenvalue shows as often as it is multiple, and at most `block` times in a basis that can still grow. One that holds all
+    that the operator can reach from its start, as of a kernel of deficient rank, leaves the rest unseen: then others are begun at
+    right angles to it, until one holds nothing larger than the last pair.
 
     Raises ValueError where `count` does not lie between 1 and the size or `block` between 1 and the size, and RuntimeError with
     the residuals where `most_steps` do not suffice.
@@ -79,9 +81,29 @@ def top_eigenpairs(
     for name, value in (("count", count), ("block", block)):
         if not 1 <= value <= size:
             raise ValueError(f"{name}={value} must lie between 1 and {size}")
-    most, solved = size if most_steps is None else min(most_steps, size), 0.0
+    most = size if most_steps is None else min(most_steps, size)
     start = torch.randn(size, block, generator=generator, dtype=operator.dtype, device=operator.device)
-    krylov = Krylov(operator, start)
+    found, space, exhausted = _outer(operator, start, count, tolerance, most, 0.0)
+    while exhausted and space.shape[1] < size:
+        scale, lacking, room = float(found.values.abs().max()), count - len(found.values), size - space.shape[1]
+        start = torch.randn(size, min(block, room), generator=generator, dtype=operator.dtype, device=operator.device)
+        beside, wanted = _Beside(operator, space), min(max(1, lacking), room)
+        rest, more, _ = _outer(beside, _apart(start, space), wanted, tolerance, most - space.shape[1], scale)
+        if lacking == 0 and float(rest.values[0]) <= float(found.values[-1]) + tolerance * scale:
+            break
+        found, space = _joined(found, rest, count), torch.cat([space, more], dim=1)
+    return found
+
+
+def _outer(
+    operator: Operator, start: Tensor, count: int, tolerance: float, most: int, scale: float
+) -> tuple[Eigenpairs, Tensor, bool]:
+    """The largest eigenpairs in the Krylov space of a start, as many as are asked for or it holds.
+
+    scale: of eigenvalues known already, which the tolerance is a share of too. The second is what the operator maps into itself,
+    within the tolerance: the space if it is exhausted, as the third says, and else the eigenvectors.
+    """
+    krylov, solved = Krylov(operator, start), 0.0
     while True:
         krylov.grow()
         ended = krylov.exhausted or krylov.applied + krylov.width > most
@@ -91,12 +113,56 @@ def top_eigenpairs(
         values, inner = torch.linalg.eigh(krylov.matrix)
         values, inner = values.flip(0)[:count], inner.flip(1)[:, :count]
         estimates = (krylov.coupling @ inner[-krylov.coupling.shape[1] :]).norm(dim=0)
-        if krylov.exhausted or (len(values) == count and bool((estimates <= tolerance * values.abs().max()).all())):
+        allowed = tolerance * max(scale, float(values.abs().max()))
+        if krylov.exhausted or (len(values) == count and bool((estimates <= allowed).all())):
             vectors = krylov.basis @ inner
             residuals = (operator.matmat(vectors) - vectors * values).norm(dim=0)
-            return Eigenpairs(values, vectors, residuals, solved + vectors.shape[1])
+            found = Eigenpairs(values, vectors, residuals, solved + vectors.shape[1])
+            return found, krylov.basis if krylov.exhausted else vectors, krylov.exhausted
         if ended:
             raise RuntimeError(
                 f"{solved} steps of Lanczos leave residuals up to {float(estimates.max()):.3g}; allow more steps or a tolerance "
                 f"of {float(estimates.max() / values.abs().max()):.1g}"
             )
+
+
+class _Beside(Operator):
+    """A self-adjoint operator at right angles to a space that it maps into itself."""
+
+    self_adjoint = True
+
+    def __init__(self, operator: Operator, basis: Tensor) -> None:
+        self._operator, self._basis = operator, basis
+
+    @property
+    def shape(self) -> torch.Size:
+        return self._operator.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._operator.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._operator.device
+
+    def matmat(self, x: Tensor) -> Tensor:
+        return _apart(self._operator.matmat(_apart(x, self._basis)), self._basis)
+
+    def adjoint(self) -> Operator:
+        return self
+
+
+def _apart(x: Tensor, basis: Tensor) -> Tensor:
+    """What is left of x at right angles to an orthonormal basis; twice, for what rounding leaves."""
+    for _ in range(2):
+        x = x - basis @ (basis.mH @ x)
+    return x
+
+
+def _joined(one: Eigenpairs, other: Eigenpairs, count: int) -> Eigenpairs:
+    """The largest of both."""
+    values = torch.cat([one.values, other.values])
+    order = values.argsort(descending=True, stable=True)[:count]
+    vectors, residuals = torch.cat([one.vectors, other.vectors], dim=1), torch.cat([one.residuals, other.residuals])
+    return Eigenpairs(values[order], vectors[:, order], residuals[order], one.applications + other.applications)

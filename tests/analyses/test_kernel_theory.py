@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from statescope.analyses.infinite_width.dense import DenseNetwork
@@ -187,6 +187,13 @@ def test_reconstruction_names_what_is_not_finite(wrong: float) -> None:
         model.get_parameter("maps.1.weight").view(-1)[2] = wrong
     with pytest.raises(NonFiniteError, match=rf"^maps.1.weight is {wrong} at index \(0, 2\)"):
         gradient_features(model)
+
+
+def test_gradients_are_of_one_output_that_is_the_same_at_each_pass() -> None:
+    with pytest.raises(ValueError, match=r"one output, \[N, 1\]; of one point it gave \(1, 2\)"):
+        gradient_features(nn.Linear(3, 2))(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="training mode"):
+        gradient_features(nn.Sequential(nn.Linear(3, 1), nn.Dropout()))
 
 
 def test_a_tangent_is_linear_and_trains_by_its_kernel() -> None:

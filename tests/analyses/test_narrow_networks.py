@@ -15,6 +15,7 @@ from statescope.analyses.cells.narrow_networks import (
     narrow_network,
     running_maximum,
 )
+from statescope.kernels.arguments import NonFiniteError
 
 
 def drawn(*size: int, seed: int = 0) -> Tensor:
@@ -110,3 +111,7 @@ def test_what_is_refused() -> None:
         replace(own, biases=own.biases[1:])
     with pytest.raises(ValueError, match="pasts, last inputs"):
         monotone_floor(own.biases)
+    with pytest.raises(ValueError, match="one at least"):
+        monotone_floor(torch.zeros(0, 3))
+    with pytest.raises(NonFiniteError, match="targets is nan"):
+        monotone_floor(torch.tensor([[0.0, float("nan")]]))

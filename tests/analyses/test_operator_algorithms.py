@@ -155,8 +155,22 @@ def test_a_complex_operator_is_the_same_within_its_basis(block: int) -> None:
 
 
 def test_a_space_that_ends_early_is_no_error() -> None:
-    found = top_eigenpairs(with_spectrum(torch.cat([torch.ones(30), 2 * torch.ones(10)]).double()), 2, generator())
-    torch.testing.assert_close(found.values, torch.tensor([2.0, 1.0]).double())
+    found = top_eigenpairs(with_spectrum(torch.cat([torch.ones(30), 2 * torch.ones(10)]).double()), 12, generator())
+    torch.testing.assert_close(found.values, torch.tensor([2.0] * 10 + [1.0] * 2).double())
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_as_many_pairs_as_are_asked_for_come_whatever_the_rank(block: int) -> None:
+    """A kernel of rank 3 has zeros besides, and one of a single number has it as often as there are samples."""
+    for values in (torch.tensor([5.0, 3.0, 2.0]), torch.full((40,), 2.0), torch.tensor([4.0, 4.0, 4.0, -1.0]), torch.zeros(1)):
+        whole = torch.cat([values.double(), torch.zeros(40 - len(values), dtype=torch.float64)])
+        operator = with_spectrum(whole)
+        found = top_eigenpairs(operator, 7, generator(), block=block)
+        torch.testing.assert_close(found.values, whole.sort(descending=True).values[:7], rtol=0, atol=1e-9)
+        torch.testing.assert_close(found.vectors.mT @ found.vectors, torch.eye(7, dtype=torch.float64), rtol=0, atol=1e-9)
+        assert float(found.residuals.max()) < 1e-8
+    known = top_eigenpairs(with_spectrum(torch.cat([torch.ones(3), torch.zeros(397)]).double()), 9, generator(), block=block)
+    assert known.applications < 40  # and not all directions of what is zero
 
 
 def test_too_few_steps_say_so() -> None:
