@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ...kernels.arguments import NonFiniteError, check_finite
-from ..ntk.jacobian import refuse_coupled_modules
+from ..operators.evaluation_mode import refuse_training_mode
 from ..operators.precise import precise_tensors
 
 
@@ -33,7 +33,7 @@ def gradient_features(model: nn.Module) -> Callable[[Tensor], Tensor]:
     Raises ValueError for a model in training with dropout or batch normalisation, and, when the function is called, for one of
     several outputs.
     """
-    refuse_coupled_modules(model)
+    refuse_training_mode(model)
     parameters, others = precise_tensors(model)
 
     def output(theta: dict[str, Tensor], point: Tensor) -> Tensor:

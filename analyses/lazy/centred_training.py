@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.arguments import NonFiniteError
-from ..ntk.jacobian import refuse_coupled_modules
+from ..operators.evaluation_mode import refuse_training_mode
 
 
 class CentredTraining(NamedTuple):
@@ -50,7 +50,7 @@ def train_centred(
     another shape than the outputs, a scale or a step that is not positive, and times below 0 or none; NonFiniteError where
     training diverges; `largest_stable_step` of the kernel bounds the step.
     """
-    refuse_coupled_modules(model)
+    refuse_training_mode(model)
     parameters = [value for value in model.parameters() if value.requires_grad]
     if not parameters:
         raise ValueError("no parameter of the model has requires_grad, so there is nothing to train")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..ntk.jacobian import refuse_coupled_modules
+from ..operators.evaluation_mode import refuse_training_mode
 
 Predict = Callable[[Mapping[str, Tensor]], Tensor]  # a task vector to outputs on one set of inputs
 Vector = dict[str, Tensor]
@@ -48,7 +48,7 @@ class TangentModel(nn.Module):
         Raises ValueError for a vector of other parameters or shapes, and for a model in training with dropout or batch
         normalisation, whose tangent would be another at each pass.
         """
-        refuse_coupled_modules(self._model[0])
+        refuse_training_mode(self._model[0])
         if {name: value.shape for name, value in vector.items()} != {name: value.shape for name, value in self.start.items()}:
             raise ValueError(f"a task vector has the parameters {sorted(self.start)} in their shapes, got {sorted(vector)}")
         leaves = {name: value.detach().requires_grad_() for name, value in self.start.items()}

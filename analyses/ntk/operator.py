@@ -55,8 +55,10 @@ class TangentKernelOperator(Operator):
             two backward passes.
         tile: samples in a pass. Left out, one pass over all of them is kept; with tiles each product runs the model again.
 
-        Raises what `tangent_kernel` raises.
+        Raises ValueError for a tile that is no positive whole number, and what `tangent_kernel` raises.
         """
+        if tile is not None and (not isinstance(tile, int) or tile < 1):
+            raise ValueError(f"tile={tile} must be a positive whole number")
         self.self_adjoint = y is None
         self._model, self._read, self._parameters, self._tile, self.output = model, read, parameters, tile, output
         self._rows = Samples.of(x)

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...kernels.arguments import NonFiniteError, check_finite
 from ...kernels.operators.operator import Operator
+from .evaluation_mode import refuse_training_mode
 from .not_finite import finite_call, refuse_gradients, refuse_outputs
 from .precise import precise, precise_tensors
 
@@ -38,9 +39,7 @@ class OfParameters(Operator):
         NonFiniteError, which names the parameter or the batch and the place, for NaN and infinity. A product raises it where
         they arise in the model, in the loss, or in a derivative that there is not.
         """
-        for name, module in model.named_modules():
-            if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
-                raise ValueError(f"{name} ({type(module).__name__}) is in training mode; use model.eval()")
+        refuse_training_mode(model)
         if not batches or any(len(inputs) == 0 for inputs, _ in batches):
             raise ValueError("curvature needs at least one batch, and samples in each")
         self.model, self.batches = model, list(batches)
