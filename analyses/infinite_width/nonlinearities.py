@@ -103,13 +103,16 @@ class ReLU(Nonlinearity, kind="relu"):
 
 @dataclass(frozen=True)
 class Erf(Nonlinearity, kind="erf"):
-    """f(x) = erf(x) (Williams 1997): E = (2 / pi) asin(2 c / sqrt((1 + 2 a) (1 + 2 b)))."""
+    """f(x) = erf(x) (Williams 1997): E = (2 / pi) asin(2 c / sqrt((1 + 2 a) (1 + 2 b))).
+
+    With D = (1 + 2 a) (1 + 2 b) - 4 c^2 that is (2 / pi) atan(2 c / sqrt D), and E' = (4 / pi) / sqrt D.
+    """
 
     def covariance(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return 2 / math.pi * (2 * c / ((1 + 2 * a) * (1 + 2 * b)).sqrt()).asin()
+        return 2 / math.pi * torch.atan2(2 * c, _determinant(2 * c, 2 * a, 2 * b).sqrt())
 
     def derivative(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return 4 / math.pi / ((1 + 2 * a) * (1 + 2 * b) - 4 * c**2).sqrt()
+        return 4 / math.pi / _determinant(2 * c, 2 * a, 2 * b).sqrt()
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.erf(x)
@@ -133,18 +136,19 @@ class Sine(Nonlinearity, kind="sine"):
 class GELU(Nonlinearity, kind="gelu"):
     """f(x) = x Phi(x), Phi the normal distribution function.
 
-    With A = 1 + a, B = 1 + b, D = A B - c^2 and g = 1 / A + 1 / B - 1, by Stein's lemma twice
-    E[f f] = c (1/4 + asin(c / sqrt(A B)) / (2 pi)) + (a b + g c^2) / (2 pi sqrt D).
+    With A = 1 + a, B = 1 + b, D = A B - c^2 and h = 1 / A + 1 / B, by Stein's lemma twice
+
+        E[f f] = c (1/4 + atan(c / sqrt D) / (2 pi)) + (a b - c^2 + h c^2) / (2 pi sqrt D)
+        E[f' f'] = 1/4 + atan(c / sqrt D) / (2 pi) + c (h + 1 / D) / (2 pi sqrt D).
     """
 
     def covariance(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        both, determinant, mixed = _gelu_terms(c, a, b)
-        return c * both + (a * b + mixed * c**2) / (2 * math.pi * determinant.sqrt())
+        both, determinant, inverse = _gelu_terms(c, a, b)
+        return c * both + ((a * b - c**2) + inverse * c**2) / (2 * math.pi * determinant.sqrt())
 
     def derivative(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        both, determinant, mixed = _gelu_terms(c, a, b)
-        inner = 1 + 2 * mixed + (a * b + mixed * c**2) / determinant
-        return both + c * inner / (2 * math.pi * determinant.sqrt())
+        both, determinant, inverse = _gelu_terms(c, a, b)
+        return both + c * (inverse + 1 / determinant) / (2 * math.pi * determinant.sqrt())
 
     def __call__(self, x: Tensor) -> Tensor:
         return nn.functional.gelu(x)
@@ -224,9 +228,14 @@ def _opposite_cosine(c: Tensor, scale: Tensor) -> Tensor:
 
 
 def _gelu_terms(c: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    first, second = 1 + a, 1 + b
-    both = 0.25 + (c / (first * second).sqrt()).asin() / (2 * math.pi)
-    return both, first * second - c**2, 1 / first + 1 / second - 1
+    determinant = _determinant(c, a, b)
+    both = 0.25 + torch.atan2(c, determinant.sqrt()) / (2 * math.pi)
+    return both, determinant, 1 / (1 + a) + 1 / (1 + b)
+
+
+def _determinant(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(1 + a) (1 + b) - c^2, at least 1; so written that nothing cancels but what does for large variances of one input too."""
+    return (1 + a + b + (a * b - c**2)).clamp(min=1)
 
 
 def _normal_rule(variances: Tensor, spacing: float) -> tuple[Tensor, Tensor]:

@@ -125,6 +125,21 @@ def test_an_input_is_at_no_angle_from_itself_its_copies_and_its_opposite(network
             assert float(infinite_width_kernels(replace(network, depth=1), given).ntk[:9, 27:].diagonal().abs().max()) < 1e-15
 
 
+@pytest.mark.parametrize("variance", [1.0, 1e4, 1e8, 1e16])
+def test_large_inputs_of_erf_and_gelu_lose_no_precision(variance: float) -> None:
+    """Of u = v, beside the closed form at equal arguments for erf, and beside an integral that nothing cancels in for GELU."""
+    a = torch.tensor(variance, dtype=torch.float64)
+    assert float(Erf().derivative(a, a, a)) == pytest.approx(4 / math.pi / math.sqrt(1 + 4 * variance), rel=1e-14)
+    assert float(Erf().covariance(-a, a, a)) == -float(Erf().variance(a))
+    # gelu'(-z) = 1 - gelu'(z), and so E[gelu'^2] = 1/2 - 2 E[gelu' (1 - gelu'); z > 0], of numbers near 0 alone.
+    near = torch.linspace(0, 12, 240001, dtype=torch.float64)
+    slope = torch.special.ndtr(near) + near * (-near.square() / 2).exp() / math.sqrt(2 * math.pi)
+    density = (-near.square() / (2 * variance)).exp() / math.sqrt(2 * math.pi * variance)
+    expected = 0.5 - 2 * float(torch.trapezoid(slope * (1 - slope) * density, near))
+    assert float(GELU().derivative(a, a, a)) == pytest.approx(expected, abs=1e-9 / math.sqrt(variance))
+    assert float(GELU().variance(a)) == pytest.approx(variance / 2, rel=2 / variance)
+
+
 def test_known_values_of_erf() -> None:
     """They are those of a quadrature of Gauss and Hermite with 160 nodes too; without the covariance they are not."""
     points, weights = np.polynomial.hermite_e.hermegauss(160)
