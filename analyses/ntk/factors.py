@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .products import batched_product, with_itself
 from .sparse_product import some_nonzero
 
 LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
@@ -55,9 +55,9 @@ class Factor(ABC):
     def along(self, directions: Tensor) -> Tensor:
         """The slopes of each sample along directions [numbers, m] in the parameter, [N, m]."""
 
-    def total(self) -> Tensor:
-        """The sum of the rows, [numbers]."""
-        return self.pulled(torch.ones(self.samples, 1, dtype=torch.float64, device=self.device))[:, 0]
+    @abstractmethod
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        """left^T R_i right of each sample's row seen as a matrix R_i [m, n], [N]. left: [m], right: [n]."""
 
     @abstractmethod
     def smallest(self) -> Factor:
@@ -130,6 +130,9 @@ class Dense(Factor):
     def along(self, directions: Tensor) -> Tensor:
         return self.dense() @ directions
 
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.dense().unflatten(1, (len(left), len(right))) @ right @ left
+
     def smallest(self) -> Factor:
         return self
 
@@ -188,6 +191,9 @@ class Outer(Factor):
             return torch.cat([rows @ directions for _, rows in self._pieces()])
         matrices = (column.reshape(self.sizes) for column in directions.unbind(1))
         return torch.stack([((self.right @ matrix.mT) * self.left).sum((1, 2)) for matrix in matrices], dim=1)
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        return ((self.left.double() @ left) * (self.right.double() @ right)).sum(1)
 
     def _pieces(self) -> Iterator[tuple[slice, Tensor]]:
         """The rows of a few samples at a time: with several columns they are formed once for all of them."""
@@ -258,6 +264,9 @@ class Scattered(Factor):
     def along(self, directions: Tensor) -> Tensor:
         tables = (column.reshape(self.count, -1) for column in directions.unbind(1))
         return torch.stack([(self.gradient * table[self.ids]).sum((1, 2)) for table in tables], dim=1)
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        return ((self.gradient.double() @ right) * left[self.ids]).sum(1)
 
     def smallest(self) -> Factor:
         of_dense, of_each = self.count * self.gradient.shape[-1], self.ids.shape[1] * (self.gradient.shape[-1] + 1)
@@ -352,7 +361,9 @@ def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
     if outer and gram_is_cheaper(cast(Outer, one), cast(Outer, other), len(first)):
         return torch.stack([torch.stack([inner(own, its) for its in second], dim=2) for own in first], dim=1)
     rows = torch.stack([factor.dense() for factor in first], dim=1)  # [N, O, numbers]
-    columns = rows if same else torch.stack([factor.dense() for factor in second], dim=1)
+    if same:
+        return with_itself(rows.flatten(0, 1)).view(*rows.shape[:2], *rows.shape[:2])
+    columns = torch.stack([factor.dense() for factor in second], dim=1)
     products: Tensor = torch.tensordot(rows, columns, ([2], [2]))
     return products
 
@@ -396,22 +407,6 @@ def _between(one: Tensor, other: Tensor) -> Tensor:
         return with_itself(one.flatten(0, 1)).view(*one.shape[:2], *one.shape[:2])
     products: Tensor = torch.tensordot(one, other, ([2], [2]))
     return products
-
-
-def with_itself(rows: Tensor) -> Tensor:
-    """rows @ rows.T. On a CPU by numpy, which calls BLAS's product of a matrix with itself: half the work, and torch has none."""
-    if rows.device.type != "cpu":
-        return rows @ rows.mT
-    numbers = rows.numpy()
-    return torch.from_numpy(numbers @ numbers.T)
-
-
-def batched_product(left: Tensor, right: Tensor, out: Tensor) -> None:
-    """left [N, m, T] @ right [N, T, n] into out. On one thread of a CPU by numpy, whose BLAS takes 0.8 of the time of torch's."""
-    if out.device.type == "cpu" and torch.get_num_threads() == 1:
-        np.matmul(left.numpy(), right.numpy(), out=out.numpy())
-    else:
-        torch.bmm(left, right, out=out)
 
 
 def as_real(rows: Tensor) -> Tensor:

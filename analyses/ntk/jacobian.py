@@ -16,6 +16,7 @@ rounding. A model that rounds to float32 on its way, as some of other libraries 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
@@ -146,10 +147,21 @@ class Jacobian:
             elif name in mixed or name not in factors or known.get(name) == "alone":
                 routes[name] = "alone"
             else:
-                summed = sum(factor.total() for factor in factors[name])
-                missed = float((summed - Dense(gradient[None]).total()).norm())
+                missed = self._missed(factors[name], gradient, generator)
                 routes[name] = "structured" if rounding.explains(missed, scales[name], floor) else "alone"
         return routes
+
+    def _missed(self, factors: Sequence[Factor], gradient: Tensor, generator: torch.Generator) -> float:
+        """What the rows add up to but for the whole gradient, between two random vectors of unit variance.
+
+        What is missing lies between these with its own norm in the mean square; and the sums need not be formed.
+        """
+        whole = Dense(gradient[None])
+        shape = torch.atleast_1d(gradient).shape
+        sizes = (shape[0], math.prod(shape[1:]) * (2 if gradient.is_complex() else 1))
+        left, right = (torch.randn(size, generator=generator, dtype=torch.float64).to(self.values.device) for size in sizes)
+        summed = torch.stack([factor.between(left, right).sum() for factor in factors]).sum()
+        return abs(float(summed - whole.between(left, right)[0]))
 
     def _rows_seen(self, gradients: list[Tensor | None]) -> list[_RowsSeen | None]:
         """The rows of each use's gradient as a check needs them; None where there is no gradient."""

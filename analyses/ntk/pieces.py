@@ -44,6 +44,9 @@ class Pieces(Factor):
     def along(self, directions: Tensor) -> Tensor:
         return torch.cat([part.along(directions) for part in self.parts])
 
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.cat([part.between(left, right) for part in self.parts])
+
     def smallest(self) -> Factor:
         return Pieces(tuple(part.smallest() for part in self.parts))
 
@@ -64,7 +67,7 @@ def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
     lengths: the samples of each pass. What is small, or is to be multiplied by the gram route, is one factor of its kind.
     """
     some = next(part for part in parts if part is not None)
-    here = [part or _zeros(some, length) for part, length in zip(parts, lengths, strict=True)]
+    here = [part or zeros(some, length) for part, length in zip(parts, lengths, strict=True)]
     if len(here) == 1:
         return here[0]
     if all(isinstance(part, Dense) for part in here):
@@ -87,5 +90,6 @@ def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
     return Pieces(tuple(here))
 
 
-def _zeros(like: Factor, samples: int) -> Factor:
+def zeros(like: Factor, samples: int) -> Factor:
+    """Rows of zeros, as long as those of another factor."""
     return Dense(torch.zeros(samples, like.width, dtype=torch.float64, device=like.device))

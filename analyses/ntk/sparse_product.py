@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .products import product
+
 ALIVE = 0.5  # the share of positions above which all are multiplied
+WORTH = 2**24  # multiplications that are worth a look at what they multiply
 SOME = 64  # rows that are looked at first, every so many of them: an odd number, so that not all are of one position
 FIRST = 8  # columns of these: behind a ReLU half of a column is zero
 
@@ -40,11 +43,11 @@ class _GradientOfInput(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (matrix,) = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.shape[-1])
-        alive = alive_rows(rows)
+        alive = alive_rows(rows) if rows.numel() * len(matrix) >= WORTH else None
         if alive is None:
-            into = rows @ matrix.mT  # one product of two matrices, which gradients in several pieces would not be
+            into = product(rows, matrix.mT)  # of two matrices, which gradients in several pieces would not be
         else:
-            into = rows.new_zeros(len(rows), len(matrix)).index_copy_(0, alive, rows[alive] @ matrix.mT)
+            into = rows.new_zeros(len(rows), len(matrix)).index_copy_(0, alive, product(rows[alive], matrix.mT))
         return gradient, into.view(*gradient.shape[:-1], len(matrix)), None
 
 

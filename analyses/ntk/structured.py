@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from .factors import Dense, Factor, Outer, inner, inner_of_all, side_by_side
+from .factors import Factor, Outer, inner, inner_of_all, side_by_side
 from .jacobian import Route
 from .passes import Passes, note
+from .pieces import zeros
 from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
 
@@ -112,5 +113,4 @@ def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Fact
     found = next((own[name] for own in rows if name in own), None)
     if found is None:
         return []
-    total = found.total()
-    return [own[name] if name in own else Dense(total.new_zeros(samples, len(total))) for own in rows]
+    return [own.get(name) or zeros(found, samples) for own in rows]

@@ -9,22 +9,22 @@ from torch import Tensor, nn
 
 from statescope import empirical_ntk
 from statescope.analyses.ntk import factors as kept
+from statescope.analyses.ntk import sparse_product as sparse
 from statescope.analyses.ntk import structured
 from statescope.analyses.ntk.factors import (
     Dense,
     Factor,
     Outer,
     Scattered,
-    batched_product,
     coordinates,
     gram_is_cheaper,
     inner,
     inner_of_all,
     side_by_side,
     together,
-    with_itself,
 )
 from statescope.analyses.ntk.pieces import Pieces, joined
+from statescope.analyses.ntk.products import batched_product, product, with_itself
 from statescope.analyses.ntk.sparse_product import alive_rows, some_nonzero, sparse_product
 
 
@@ -77,7 +77,8 @@ def test_uses_of_one_parameter_are_added_before_they_are_multiplied() -> None:
         exact = torch.stack([use.dense() for use in uses]).sum(0)
         close(whole.dense(), exact)
         close(inner(whole, whole), exact @ exact.mT)
-        close(whole.total(), exact.sum(0))
+        left, right = torch.randn(4, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE)
+        close(whole.between(left, right), exact @ torch.outer(left, right).flatten())
         direction = torch.randn(4, 5, dtype=DOUBLE)
         close(whole.along(direction.reshape(-1, 1)), exact @ direction.reshape(-1, 1))
         several, weights = torch.randn(20, 3, dtype=DOUBLE), torch.randn(3, 4, dtype=DOUBLE)
@@ -118,7 +119,8 @@ def test_rows_of_several_passes_are_those_of_all_samples() -> None:
         close(inner(whole, whole), exact @ exact.mT)
         other = outer(4, 3, 4, 5)
         close(inner(whole, other), exact @ other.dense().mT)
-        close(whole.total(), exact.sum(0))
+        left, right = torch.randn(4, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE)
+        close(whole.between(left, right), exact @ torch.outer(left, right).flatten())
         weights, directions = torch.randn(5, 3, dtype=DOUBLE), torch.randn(20, 3, dtype=DOUBLE)
         for same in (whole, whole.smallest(), whole.alive()):
             close(same.pulled(weights), exact.T @ weights)
@@ -141,6 +143,7 @@ def test_products_of_each_sample(threads: int, monkeypatch: pytest.MonkeyPatch) 
     left, right, out = torch.randn(3, 4, 5, dtype=DOUBLE), torch.randn(3, 4, 7, dtype=DOUBLE), torch.empty(4, 35, dtype=DOUBLE)
     batched_product(left.mT, right, out[1:].unflatten(1, (5, 7)))
     close(out[1:], (left.mT @ right).flatten(1))
+    close(product(left[0].mT, right[0]), left[0].mT @ right[0])
 
 
 def test_what_is_not_zero() -> None:
@@ -259,7 +262,8 @@ class Passes(nn.Module):
         return self.out(torch.tanh(self.outward(torch.tanh(self.inward(x)).cumsum(1))))
 
 
-def test_positions_without_a_gradient_are_not_multiplied() -> None:
+def test_positions_without_a_gradient_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "WORTH", 0)
     x = torch.randn(6, 4, dtype=DOUBLE, requires_grad=True)
     matrix = torch.randn(4, 3, dtype=DOUBLE, requires_grad=True)
     for alive in ([1], [0, 2, 4, 5], [], list(range(6))):

@@ -1,0 +1,36 @@
+"""Products of float64 matrices without a gradient, by whichever BLAS has them sooner.
+
+Torch's has no product of a matrix with itself, which is half the work. And on one thread numpy's takes 0.8 to 0.95 of the time of
+torch's for the matrices that tangent kernels meet; on several, torch shares a batch of products between them, and numpy does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def with_itself(rows: Tensor) -> Tensor:
+    """rows @ rows.T."""
+    if rows.device.type != "cpu":
+        return rows @ rows.mT
+    numbers = rows.numpy()
+    return torch.from_numpy(numbers @ numbers.T)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left [n, m] @ right [m, k]."""
+    return torch.from_numpy(left.numpy() @ right.numpy()) if _by_numpy(left) else left @ right
+
+
+def batched_product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """left [N, m, T] @ right [N, T, n] into out."""
+    if _by_numpy(out):
+        np.matmul(left.numpy(), right.numpy(), out=out.numpy())
+    else:
+        torch.bmm(left, right, out=out)
+
+
+def _by_numpy(value: Tensor) -> bool:
+    return value.device.type == "cpu" and torch.get_num_threads() == 1
