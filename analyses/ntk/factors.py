@@ -131,7 +131,8 @@ class Dense(Factor):
         return self.dense() @ directions
 
     def between(self, left: Tensor, right: Tensor) -> Tensor:
-        return self.dense().unflatten(1, (len(left), len(right))) @ right @ left
+        found: Tensor = self.dense().unflatten(1, (len(left), len(right))) @ right @ left
+        return found
 
     def smallest(self) -> Factor:
         return self
