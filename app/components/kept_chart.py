@@ -29,8 +29,8 @@ const NARROW = 560, LONGEST = 18, FEW = 4, LINE = 13;  // pixels, letters of a l
 const UPRIGHT = 13, SMALL = 10;  // pixels: from one name that stands upright to the next, and the letters of a name there
 const PLOT = 168, ALONE = 250, ABOVE = 30, BELOW = 64, TOP = 48, ENTRY = 20;  // pixels: one of several panels, a single one,
 // above a panel and below, title, entry of the legend
-const TITLE = 13, LETTER = 7, TITLED = 0.75, SHORT = 8;  // pixels: a title, and one of its letters; the share of the width that
-// the title of a panel gets; letters that stand above a colour bar
+const TITLE = 13, LETTER = 7, SHORT = 8;  // pixels: a title, and one of its letters; letters that stand above a colour bar
+const TITLED = 0.75, NAMED_BELOW = 0.62;  // of the width: what the title of a panel gets, and that of the axis below it
 
 // Long names beside a narrow chart would leave no room for it, and a long title would end at its edge.
 function wrap(name, longest = LONGEST) {
@@ -111,6 +111,18 @@ function stack(figure, named, width) {
         const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
         return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
+    // What names an axis is broken into lines where it has no room. Names of bars stand upright where they do not lie in lines.
+    let lower = 0;
+    for (const own of pairs) {
+        const [x, y] = own.split(",").map(axis => figure.layout[axis]);
+        if (x.title && x.title.text) lower = Math.max(lower, titled(x.title, NAMED_BELOW * width / LETTER));
+        if (y.title && y.title.text) titled(y.title, tall / LETTER);
+        const lines = (x.ticktext || []).flatMap(name => name.split("<br>").map(line => line.length));
+        if (x.tickangle === 0 && Math.max(0, ...lines) + 1 > 0.7 * width / LETTER / (x.ticktext || [0]).length) {
+            x.ticktext = x.ticktext.map(name => name.replaceAll("<br>", " "));
+            x.tickangle = -90;
+        }
+    }
     // Long names stand upright below a panel, but for those that are in lines already.
     const across = pairs.flatMap(own => {
         const { ticktext, tickangle } = figure.layout[own.split(",")[0]];
@@ -118,7 +130,7 @@ function stack(figure, named, width) {
         return (ticktext || []).map(room);
     });
     const above = ABOVE + Math.max(0, ...titles.filter(Boolean).map(title => titled(title, TITLED * width / LETTER)));
-    const high = pairs.length * (tall + above + BELOW + Math.max(0, ...across));
+    const high = pairs.length * (tall + above + BELOW + lower + Math.max(0, ...across));
     const bar = trace => trace.colorbar || (trace.marker && trace.marker.colorbar);
     const end = figure.data.some(bar) ? 0.84 : 1;
     pairs.forEach((own, index) => {

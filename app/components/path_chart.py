@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ...probe.results.palette import REFERENCE, color
+from ...probe.results.palette import REFERENCE, color, rim
 from ...probe.results.screen import CLEAR, color_scale
 from ...probe.results.text import for_plotly
 
@@ -37,7 +37,7 @@ def path_chart(rows: pd.DataFrame, position: int, window: int | None, label: str
         "color": values[recent],
         **ends,
         **color_scale(values, label),
-        "line": {"color": REFERENCE, "width": 0.5},
+        "line": {"color": rim(dark), "width": 1 if dark else 0.5},
     }
     path = {"mode": "lines+markers", "marker": look, "line": {"color": REFERENCE, "width": 1.5}, "text": text}
     ring = {"size": 2.4 * size, "color": color(1), "symbol": "circle-open", "line": {"color": color(1), "width": 3}}

@@ -27,6 +27,7 @@ LOOK = """<style>
 [data-testid=stSidebarUserContent] { padding-top: 0; padding-bottom: 0.5rem; }
 [data-testid=stSidebarNavSeparator] { display: none; }
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem; }
+@media (max-width: 640px) { [data-testid=stColumn]:not(:has([data-testid=stElementContainer])) { display: none; } }
 @media (min-width: 768px) { [data-testid=stMainBlockContainer] { padding-left: 3rem; padding-right: 3rem; } }
 </style>"""
 MOST_TOLD = 3

@@ -31,6 +31,11 @@ def on_dark(tint: str) -> str:
     return "#FFFFFF" if tint == "#000000" else tint
 
 
+def rim(dark: bool) -> str:
+    """What a point is framed by, whose own colour may be nearly that of the ground: a scale has dark ends and pale ones."""
+    return "#C8C8C8" if dark else REFERENCE
+
+
 def ink_on(red: int, green: int, blue: int) -> str:
     """Choose black or white, whichever is read more easily on a colour (0 to 255 each): it is at least 4.5 times as light or as
     dark, by the relative luminance of WCAG 2.

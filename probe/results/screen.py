@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from .figure import Bars, ByName, Figure, Heatmap, Histogram, Intervals, Line, Mark, Panel, Points, Ranges, Series
 from .level_name import freest_corner
-from .palette import DASHES, DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, turn, whole_numbers
+from .palette import DASHES, DIVERGING, REFERENCE, SEQUENTIAL, SYMBOLS, on_dark, rim, turn, whole_numbers
 from .text import for_plotly, visible
 from .thinning import thinned
 
@@ -61,6 +61,8 @@ def draw_on_screen(figure: Figure, *, dark: bool = False, width: float = 1.0) ->
     _place_bars(drawn, figure)
     if dark:  # the page's own dark ground shows through
         drawn.update_layout(paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
+        frame = {"color": rim(dark), "width": 1}
+        drawn.update_traces({"marker": {"line": frame}}, lambda trace: trace.type == "scatter" and bool(trace.marker.colorscale))
     return drawn
 
 
@@ -229,7 +231,7 @@ def _error(mark: ByName) -> dict[str, Any] | None:
 
 def _place_bars(drawn: go.Figure, figure: Figure) -> None:
     """Where a figure has several panels, each colour bar stands right of those whose colours it tells, and is as high as they
-    are; one of all maps at the right end, where it has room. By themselves all would stand on each other.
+    are. By themselves all would stand on each other.
     """
     if len(figure.panels) < 2:
         return
@@ -241,8 +243,7 @@ def _place_bars(drawn: go.Figure, figure: Figure) -> None:
         for place in sharing[1:]:
             of_panel[place].showscale = False
         axes = [(of_panel[place].xaxis or "x", of_panel[place].yaxis or "y") for place in sharing]
-        all_alike = len(places) == len(sharing) > 1
-        right = 1.0 if all_alike else max(drawn.layout[f"xaxis{x[1:]}"].domain[1] for x, _ in axes)
+        right = max(drawn.layout[f"xaxis{x[1:]}"].domain[1] for x, _ in axes)
         heights = [drawn.layout[f"yaxis{y[1:]}"].domain for _, y in axes]
         low, high = min(low for low, _ in heights), max(high for _, high in heights)
         bar = {"x": right, "xpad": 4, "y": (low + high) / 2, "len": high - low, "thickness": 8, "tickfont": {"size": 9}}

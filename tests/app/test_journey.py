@@ -172,6 +172,31 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(page: Page, port: int)
 
 
 NAMES = "[plot.data[0].meta.columns, plot.data[0].meta.rows, plot.layout.xaxis.ticktext, plot.layout.yaxis.ticktext]"
+TITLED = ".xtitle, .ytitle, .xtick text, .ytick text"
+
+
+def test_titles_of_axes_and_names_of_bars_have_room_on_a_narrow_screen(page: Page, port: int) -> None:
+    """A title was cut at the edges of the chart, and the names of twelve bars lay on each other."""
+    page.set_viewport_size({"width": 390, "height": 900})
+    try:
+        for name, which in (("live_steering?run=source", 0), ("live_steering?run=source", 1), ("probes?run=source", 1)):
+            page.goto(f"http://127.0.0.1:{port}/{name}")
+            settle(page)
+            [(left, right, top, bottom)] = plot(page, f"[plot].{PLACE}", which)
+            for begin, end, high, low in plot(page, f"[...plot.querySelectorAll('{TITLED}')].{PLACE}", which):
+                assert left - 1 <= begin and end <= right + 1 and top - 1 <= high and low <= bottom + 1, f"{name}: one is cut"
+        page.goto(f"http://127.0.0.1:{port}/live_steering?run=source")
+        settle(page)
+        bars = sorted(plot(page, f"[...plot.querySelectorAll('.xtick text')].{PLACE}"))
+        assert len(bars) > 8 and all(one[1] <= other[0] + 3 for one, other in pairwise(bars))
+        page.goto(f"http://127.0.0.1:{port}/live_transitions?run=source")
+        settle(page)
+        empty = "[data-testid=stColumn]:not(:has([data-testid=stElementContainer]))"
+        assert page.locator(empty).count() and not page.locator(empty).filter(visible=True).count(), "no gaps for empty columns"
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 1000})
+
+
 UNTOLD = "Not every name has room here: point at a cell, or touch it, to read its own."
 
 

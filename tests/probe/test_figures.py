@@ -14,7 +14,7 @@ from statescope.probe.errors import UnknownNameError
 from statescope.probe.results.figure import Bars, Figure, Heatmap, Intervals, Line, Panel, Points, Ranges
 from statescope.probe.results.interactive import NAMED, for_notebook, page_of
 from statescope.probe.results.intervals import line_of_means, mean_and_reach
-from statescope.probe.results.palette import REFERENCE, SERIES, whole_numbers
+from statescope.probe.results.palette import REFERENCE, SERIES, rim, whole_numbers
 from statescope.probe.results.print import draw_for_print, save_for_print
 from statescope.probe.results.screen import draw_on_screen
 from statescope.probe.results.script import script_of
@@ -211,6 +211,24 @@ def test_two_intervals_of_one_name_stand_beside_each_other() -> None:
     drawn = draw_on_screen(Figure("", [panel])).data
     assert [list(trace.y) for trace in drawn] == [first.tolist(), second.tolist()]
     assert Panel(both[:1], "x", "").places(both[0]).tolist() == [0, 1]
+
+
+def test_points_of_a_scale_are_framed_in_what_is_seen_on_the_ground() -> None:
+    """The dark end of the scale is nearly the dark ground itself."""
+    x = np.arange(3.0)
+    figure = Figure("", [Panel([Points(x, x, color=x + 0.5, color_label="depth"), Points(x, -x, "plain")], "x", "y")])
+    (tinted, plain) = draw_on_screen(figure, dark=True).data
+    assert tinted.marker.line.color == rim(True) and plain.marker.line.color is None
+    assert min(int(rim(True)[at : at + 2], 16) for at in (1, 3, 5)) > 0xA0 > int(REFERENCE[1:3], 16) and rim(False) == REFERENCE
+    assert draw_on_screen(figure).data[0].marker.line.color is None
+
+
+def test_a_colour_bar_stands_beside_its_maps_and_not_beside_another_panel() -> None:
+    """At the right end of the figure it looked like the bar of the curve there."""
+    maps = [Panel([Heatmap(np.eye(2), ["a", "b"], ["c", "d"], "entry", limits=(0.0, 1.0))], "", "") for _ in range(2)]
+    drawn = draw_on_screen(Figure("", [*maps, Panel([Line(np.arange(3.0), np.arange(3.0))], "x", "y")], columns=3))
+    (bar,) = [trace.colorbar for trace in drawn.data if trace.type == "heatmap" and trace.showscale is not False]
+    assert bar.x == drawn.layout.xaxis2.domain[1] < drawn.layout.xaxis3.domain[0]
 
 
 def test_series_that_share_a_colour_differ_by_dashes_or_symbols() -> None:

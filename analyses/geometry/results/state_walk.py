@@ -44,7 +44,7 @@ class StateAt(Result, kind="state_at"):
         values = np.asarray(self.about["singular_values"])
         line = Line(np.arange(1, len(values) + 1), values, "", markers=True)
         span = (0.0, 1.05 * float(self.about["largest_norm"]))
-        panels.append(Panel([line], "rank", "singular value", "singular values of the state", y_range=span))
+        panels.append(Panel([line], "rank", "", "singular values of the state", y_range=span))
         where = f"{self.about['model']}, layer {self.about['layer']}, head {self.about['head']}"
         alt = f"The state of {where} as a matrix. {self.summary()}"
         return Figure(self.title, panels, columns=len(panels), alt=alt, caption=f"{where}. {self.summary()}")
