@@ -45,7 +45,7 @@ def gradient_descent(
 
     f_t = f_0 + K_* phi_t(K) (y - f_0) with phi_t(l) = (1 - (1 - step l)^t) / l for descent and (1 - e^{-l t}) / l for the flow;
     at l = 0 both take their limits, step t and t (Lee et al. 2019, arXiv:1902.06720). Nothing is inverted, so a kernel of
-    deficient rank is as good as any: eigenvalues within N roundings of the largest, in the dtype that the kernel is given in, are
+    deficient rank is as good as any: eigenvalues within rounding of the kernel's entries, in the dtype that it is given in, are
     zero, and so is what a test kernel has along their eigenvectors if it is within rounding too. Otherwise late times would make
     rounding grow.
 
@@ -53,7 +53,7 @@ def gradient_descent(
     for times below zero or none, and between two steps where a step overshoots; else what `precise_numbers` and
     `positive_kernel` raise.
     """
-    rounding = len(kernel) * max(_rounding(kernel), 0.0 if test_kernel is None else _rounding(test_kernel))
+    own, of_test = (_rounding(given) for given in (kernel, kernel if test_kernel is None else test_kernel))
     kernel, targets, times, test_kernel, initial, test_initial = precise_numbers(
         kernel=(kernel, "N N"),
         targets=(targets, "N O"),
@@ -76,15 +76,17 @@ def gradient_descent(
         raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")
     if step is not None and step * float(values[-1]) > 1 and not torch.equal(times, times.round()):
         raise ValueError(f"above the step {1 / float(values[-1]):.4g} predictions turn around each step: times are whole numbers")
-    empty = values <= rounding * values[-1]
+    size = len(kernel)
+    empty = values <= max(size * _rounding(kernel) * float(values[-1]), size**0.5 * own * float(kernel.abs().max()))
     values = values.masked_fill(empty, 0.0)
     along = cross @ vectors
-    along = along.masked_fill(empty & (along.abs() <= rounding * cross.norm(dim=1, keepdim=True)), 0.0)
+    along = along.masked_fill(empty & (along.abs() <= size * max(own, of_test) * cross.norm(dim=1, keepdim=True)), 0.0)
     learnt = torch.stack([_learnt(values, float(t), step) for t in times])[..., None] * (vectors.T @ (targets - start))
     return Predictions(start + vectors @ (values[:, None] * learnt), test_start + along @ learnt)
 
 
 def _rounding(kernel: Tensor) -> float:
+    """Of one, in the kernel's dtype. Independent roundings of N x N entries move eigenvalues by root N of them."""
     return torch.finfo(kernel.dtype if kernel.is_floating_point() else torch.float64).eps
 
 
