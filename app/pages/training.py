@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -24,6 +25,7 @@ from ..components.text import caption, literal
 from .page import Page
 
 STEP = "step"
+UNIT = '`about["unit"]`'  # as the meaning of a column names the unit that stands beside the table
 
 
 def kinds_over_steps() -> tuple[str, ...]:
@@ -79,10 +81,19 @@ def scrub(run: Run, rows: Mapping[str, Result], last: int) -> None:
             _draw_step(run, name, result, step)
     here = {name: nearest(result.table, step) for name, result in rows.items()}
     for name, table in here.items():
-        st.caption(f"{literal(name.replace('_', ' '))} at step {int(table[STEP].iloc[0])}")
-        digits = {column: st.column_config.NumberColumn(format="%.4g") for column in table.select_dtypes("floating")}
+        unit, meanings = rows[name].about.get("unit"), rows[name].columns
+        within = f", in {literal(unit)}" if isinstance(unit, str) else ""
+        st.caption(f"{literal(name.replace('_', ' '))} at step {int(table[STEP].iloc[0])}{within}")
         height = min(38 + 35 * len(table), 250)
-        st.dataframe(table, hide_index=True, height=height, column_config=digits, key=f"at-step-{name}")
+        told = {column: _told(table[column], meanings.get(column, "").replace(UNIT, str(unit))) for column in table}
+        st.dataframe(table, hide_index=True, height=height, column_config=told, key=f"at-step-{name}")
+
+
+def _told(values: pd.Series, meaning: str) -> Any:
+    """A column that tells what it means, and in which unit, when one points at its name."""
+    if pd.api.types.is_float_dtype(values):
+        return st.column_config.NumberColumn(format="%.4g", help=meaning or None)
+    return st.column_config.Column(help=meaning or None)
 
 
 def _draw_step(run: Run, name: str, result: OverSteps, step: int) -> None:

@@ -74,6 +74,9 @@ def test_the_step_is_marked_in_every_chart_and_its_numbers_are_told(seeds: Path,
     table = Run(seeds / "run-1").result("training").table
     shown = next(frame.value for frame in app.dataframe if list(frame.value.columns) == list(table.columns))
     assert shown.reset_index(drop=True).equals(table[table["step"] == 2].reset_index(drop=True))
+    assert any(caption.value == "training at step 2, in bits a token" for caption in app.caption)
+    (columns,) = [json.loads(frame.proto.columns) for frame in app.dataframe if list(frame.value.columns) == list(table.columns)]
+    assert (columns["loss"]["help"], columns["model"]["help"]) == ("in bits a token", "name of the model")
     sent = [json.loads(part.proto.json) for part in app.get("bidi_component")]
     (chart,) = [json.loads(data["figure"]) for data in sent if "figure" in data]
     assert [shape["x0"] for shape in chart["layout"]["shapes"]] == [2]
