@@ -5,9 +5,9 @@
 "trace" sums it over the outputs, sum_o <J_io, J_jo> [N, M]; "full" keeps them, [N, O, M, O]; a number takes one output alone
 (Jacot et al. 2018, arXiv:1806.07572). All are float64. The engines:
 
-    structured   One backward pass an output for all samples, and of each parameter what the gradient says of each sample where
-                 the parameter meets the data; each matrix by the cheaper of two exact routes (`jacobian`, `factors`). Works
-                 through custom kernels. The default.
+    structured   One backward pass an output for a few samples at a time, and of each parameter what the gradient says of each
+                 sample where the parameter meets the data (`passes`, `jacobian`); each matrix by the cheaper of two exact
+                 routes (`factors`). Works through custom kernels. The default.
     jacobian     Whole Jacobians by torch.func: the reference, with the memory that this takes.
     ghost        A column at a time, from products with vectors by two backward passes (`operator`).
     projected    From random projections of the gradients, with a standard error of each entry (`projection`).
