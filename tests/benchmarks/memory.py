@@ -1,10 +1,11 @@
-"""Peak memory of a call: by the allocations that torch's profiler sees, or by what a process of its own held of the machine."""
+"""What a call takes: memory by the allocations that torch's profiler sees; time and memory in a process of its own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
@@ -23,11 +24,25 @@ def peak_mib(call: Callable[[], object]) -> float:
     return most / 2**20
 
 
-REPORT = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+@dataclass(frozen=True)
+class Cost:
+    """What a call takes in a process of its own: processor time in seconds, and the maximum resident set in MiB, all included."""
+
+    seconds: float
+    mib: float
 
 
-def max_rss_mib(module: Path, call: str) -> float:
-    """The maximum resident set, in MiB, of a process that imports a module of this folder and runs `call`, all included."""
-    code = f"import sys; sys.path.insert(0, {str(module.parent)!r}); from {module.stem} import *; {call}; {REPORT}"
+def cost_alone(module: Path, before: str, call: str) -> Cost:
+    """The cost of `call` in a process that imports a module of this folder and runs `before`, whose time is not counted."""
+    code = f"""
+import resource, sys, time
+sys.path.insert(0, {str(module.parent)!r})
+from {module.stem} import *
+{before}
+begin = time.process_time()
+{call}
+print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1]) / 1024
+    taken, held = done.stdout.split()[-2:]
+    return Cost(float(taken), int(held) / 1024)
