@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from memory import max_rss_mib
+from memory import cost_alone
 
 from statescope.directions import Leace
 from statescope.estimators import ProbeSweep
@@ -61,7 +61,7 @@ if __name__ == "__main__":
             write(made, size)
             on_disk = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 2**30
             written = time.perf_counter()
-            most = max_rss_mib(Path(__file__), f"probe({str(made)!r})")
+            most = cost_alone(Path(__file__), "", f"probe({str(made)!r})").mib
             print(
                 f"{size:g} GiB, {on_disk:.1f} on disk: at most {most:.0f} MiB resident; "
                 f"{written - start:.0f} s to write, {time.perf_counter() - written:.0f} s to probe",
