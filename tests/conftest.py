@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from statescope.probe.plugins import Kinds
+from statescope.probe.runs.run import Run
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # a cast from complex to real is an error in every test, not in the first of a process alone
@@ -28,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no figures for print, for a test that looks at none: they take longer than most studies."""
+    monkeypatch.setattr(Run, "_draw", lambda self, name, result: None)
+
+
+@pytest.fixture(scope="module")
+def all_undrawn() -> Iterator[None]:
+    """The same for every test of a file, and the runs that they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_draw", lambda self, name, result: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -78,8 +78,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", DRAWN)
-def test_an_identity_or_construction_holds(kind: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "_draw", lambda self, name, result: None)  # takes longer than most claims
+@pytest.mark.usefixtures("undrawn")
+def test_an_identity_or_construction_holds(kind: str, runs: Path) -> None:
     claim = CLAIMS[kind]().small()
     run = claim.run(runs / claim.run_name)
     verdicts = run.result("verdicts")

@@ -56,6 +56,7 @@ from statescope.analyses.studies.findings import numbers_of as stored
 from statescope.probe.configuration import to_plain
 from statescope.probe.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("all_undrawn")
 CLAIMS = {claim.kind: claim for claim in every_claim()}
 GATES = "probe.channel_mixers.gated_linear_units"
 NONLINEARITIES = "analyses.infinite_width.nonlinearities"
@@ -218,12 +219,6 @@ MUTATIONS: list[tuple[str, Mutation]] = [
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where claims run, whole and broken, so that a study which several of them stand on runs once."""
     return tmp_path_factory.mktemp("mutations")
-
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take longer than most claims."""
-    monkeypatch.setattr(Run, "_draw", lambda self, name, result: None)
 
 
 def numbers_of(claim: Claim, folder: Path, seed: int) -> dict[str, float]:

@@ -30,6 +30,8 @@ from statescope.probe.models.text import NoTokenizerError, Tokenizer
 from statescope.probe.tasks.reviews import LIKED
 from statescope.tasks import SourceCode, generator_for
 
+pytestmark = pytest.mark.usefixtures("all_undrawn")
+
 
 def test_erasure(tmp_path: Path) -> None:
     study = replace(

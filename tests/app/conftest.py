@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 from browser import ARGUMENTS, CHROMIUM, serve
 from playwright.sync_api import Page, sync_playwright
 
-from statescope import SourceCode, Training
+from statescope import Run, SourceCode, Training
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy
 from statescope.estimators import LinearDiscriminant
@@ -19,12 +21,26 @@ from statescope.estimators import LinearDiscriminant
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run of each flagship study."""
-    folder = tmp_path_factory.mktemp("finished")
+    """A folder with a finished run of each flagship study, made by the first worker that asks for it. The app never opens figures
+    for print, which take longer than all the rest: `test_studies.py` has them drawn.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = tmp_path_factory.mktemp("finished")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Run, "_draw", lambda self, name, result: None)
+                run_studies(made, tmp_path_factory.mktemp("corpus"))
+            made.rename(folder)
+    return folder
+
+
+def run_studies(folder: Path, corpus: Path) -> None:
     tiny = Training(steps=8, batch=4, length=12, checkpoint_every=4)
     parity = replace(ParityStudy(), training=tiny, width=16, heads=2, test_lengths=(12, 24), sequences=8)
     replace(parity, probe_length=12, probe_sequences=24).run(folder / "parity")
-    corpus = tmp_path_factory.mktemp("corpus")
     text = "def f{i}(a, b=({i}, [1])):\n    # note <{i}>\n    if a:\n        return {{'x': g(\"text {i}\")}}\n    return b\n"
     for index in range(100):
         (corpus / f"m{index}.py").write_text(text.format(i=index) * 6)
@@ -44,7 +60,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         steered_windows=8,
         steered_length=24,
     ).run(folder / "source")
-    return folder
 
 
 @pytest.fixture

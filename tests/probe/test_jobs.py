@@ -37,6 +37,8 @@ from statescope.probe.runs.job import (
 from statescope.probe.runs.seeds import Seeds, WorkerError
 from statescope.probe.runs.worker import do_in
 
+pytestmark = pytest.mark.usefixtures("all_undrawn")
+
 
 @dataclass(frozen=True)
 class Table(Result, kind="jobs_table"):
