@@ -129,6 +129,7 @@ def test_a_folder_that_takes_no_tag_says_so(seeds: Path, monkeypatch: pytest.Mon
     assert not app.error
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_changes_over_checkpoints_is_scrubbed_beside_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Training(steps=6, batch=4, length=8, checkpoint_every=6)
     study = replace(ParityStudy(), training=tiny, width=8, heads=2, test_lengths=(8,), sequences=4, probe_length=8)
