@@ -31,7 +31,7 @@ from .projection import projected_kernel
 from .reference import whole_kernel
 from .samples import Read, Samples, last_position
 from .structured import structured_kernel
-from .task import Advance, EngineResult, KernelTask, Output
+from .task import Advance, EngineResult, KernelTask, Output, as_output, check_tile
 
 Method = Literal["auto", "structured", "jacobian", "ghost", "projected"]
 ENGINES: dict[str, Callable[[KernelTask], EngineResult]] = {
@@ -122,10 +122,13 @@ def tangent_kernel(
     The model is left as it is.
 
     Raises ValueError for a model whose samples are not independent (batch normalisation or dropout in training), one without a
-    parameter to count, and a `read` that does not give real numbers [N, O]; NotEnoughMemoryError, with the plan and what would
-    fit, before anything large is made.
+    parameter to count or with one that has no values yet, a `read` that does not give real numbers [N, O], and a tile that is no
+    positive whole number; UnknownNameError or IndexError for an output that is none; NotEnoughMemoryError, with the plan and what
+    would fit, before anything large is made.
     """
     first, second = Samples.of(_no_name(x)), None if y is None else Samples.of(_no_name(y))
+    output = as_output(output)
+    check_tile(tile)
     if method not in METHODS:
         raise unknown_name("method", str(method), METHODS)
     engine = "structured" if method == "auto" else method
@@ -143,10 +146,10 @@ def tangent_kernel(
 
 
 def by_layer(name: str) -> str:
-    """A group for `tangent_kernel`: the layer that a parameter belongs to; outside the layers its module, such as "embed"."""
+    """A group for `tangent_kernel`: the layer that a parameter belongs to, "blocks.0"; outside the layers its module, "embed"."""
     parts = name.split(".")
     number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
-    return parts[0] if number is None else ".".join(parts[: number + 1])
+    return ".".join(parts[:-1] or parts) if number is None else ".".join(parts[: number + 1])
 
 
 def _no_name(x: Tensor | Samples) -> Tensor | Samples:

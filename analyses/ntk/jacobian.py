@@ -25,9 +25,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ...kernels.arguments import check_finite
 from ...probe.errors import unknown_name
+from ..operators.evaluation_mode import refuse_training_mode
 from ..operators.not_finite import finite_call, refuse_gradients, refuse_outputs
 from ..operators.precise import precise
 from .factors import Dense, Factor, as_real, together
@@ -66,7 +68,7 @@ class Jacobian:
             again. checked: whether they were found with these very samples, and stand.
         tensors: what `double_tensors` gave, for several passes to share; left out, they are copied anew.
         """
-        refuse_coupled_modules(model)
+        refuse_training_mode(model)
         self.samples, count = samples.double(), len(samples)
         self.leaves, held = double_tensors(model, parameters) if tensors is None else tensors
 
@@ -269,9 +271,14 @@ def chosen(model: nn.Module, parameters: Parameters) -> list[str]:
 def double_tensors(model: nn.Module, parameters: Parameters) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Float64 copies of the parameters that are counted, which take gradients, and of all else that a model holds.
 
-    Raises NonFiniteError for a parameter with NaN or infinity. Buffers may hold infinity, as masks of attention do.
+    Raises NonFiniteError for a parameter with NaN or infinity, ValueError for one that has no values yet. Buffers may hold
+    infinity, as masks of attention do.
     """
     own = dict(model.named_parameters())
+    for name, value in own.items():
+        if is_lazy(value) or value.is_meta:
+            how = "run the model once on its inputs" if is_lazy(value) else "load its weights first"
+            raise ValueError(f"{name} has no values yet: {how}")
     check_finite(**own)
     leaves = {name: precise(own[name]).requires_grad_() for name in chosen(model, parameters)}
     still = {name: value for name, value in own.items() if name not in leaves} | dict(model.named_buffers())
@@ -289,13 +296,6 @@ def _by_name(leaves: Mapping[str, Tensor], found: Sequence[Tensor | None]) -> di
 
 def _filled(gradient: Tensor | None, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def refuse_coupled_modules(model: nn.Module) -> None:
-    """Raise ValueError, naming the module, for batch normalisation or dropout in training."""
-    for name, module in model.named_modules():
-        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
-            raise ValueError(f"{name} ({type(module).__name__}) is in training mode, which couples samples; use model.eval()")
 
 
 def _refuse_coupled_values(together: Tensor, alone: Tensor) -> None:

@@ -12,6 +12,7 @@ from .factors import AT_ONCE, Factor
 from .jacobian import Jacobian, Parameters, Route
 from .plan import checked_output
 from .samples import Read, Samples, last_position
+from .task import Output, as_output, check_tile
 
 Group = Callable[[str], str]  # from a parameter's name to that of its group
 
@@ -39,7 +40,7 @@ class TangentKernelOperator(Operator):
         model: nn.Module,
         x: Tensor | Samples,
         y: Tensor | Samples | None = None,
-        output: str | int = "full",
+        output: Output = "full",
         *,
         parameters: Parameters = None,
         read: Read = last_position,
@@ -57,8 +58,8 @@ class TangentKernelOperator(Operator):
 
         Raises ValueError for a tile that is no positive whole number, and what `tangent_kernel` raises.
         """
-        if tile is not None and (not isinstance(tile, int) or tile < 1):
-            raise ValueError(f"tile={tile} must be a positive whole number")
+        check_tile(tile)
+        output = as_output(output)
         self.self_adjoint = y is None
         self._model, self._read, self._parameters, self._tile, self.output = model, read, parameters, tile, output
         self._rows = Samples.of(x)

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probe.errors import NotEnoughMemoryError, unknown_name
+from ...probe.errors import NotEnoughMemoryError
+from ..operators.evaluation_mode import refuse_training_mode
 from .factors import AT_ONCE, LARGEST_TILE
-from .jacobian import double_tensors, refuse_coupled_modules, run_model
+from .jacobian import double_tensors, run_model
 from .rules import watching
-from .task import KernelTask
+from .task import KernelTask, Output
 
 NUMBER = 8  # bytes in float64
 CACHED = 2**18  # numbers of one activation of the samples in a pass: those of some operations then fit a processor's cache
@@ -62,7 +63,7 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     what a pass of the model raises.
     """
     model, first, second, output, tile = task.model, task.first, task.second, task.output, task.tile
-    refuse_coupled_modules(model)
+    refuse_training_mode(model)
     one = first[:1].double()
     leaves, held = double_tensors(model, task.parameters)
     own = {value.untyped_storage().data_ptr() for value in (leaves | held).values()}
@@ -101,10 +102,8 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     return Plan(method, (n, m), outputs, whole, tile, sides, in_a_pass, kernel, passes, NUMBER * rows)
 
 
-def checked_output(output: str | int, outputs: int) -> int:
-    """How many outputs are differentiated. Raises UnknownNameError or IndexError for an output that is none."""
-    if isinstance(output, bool) or (isinstance(output, str) and output not in ("trace", "full")):
-        raise unknown_name("output", str(output), ("trace", "full"))
+def checked_output(output: Output, outputs: int) -> int:
+    """How many outputs are differentiated. Raises IndexError for an output that is none."""
     if isinstance(output, int) and not -outputs <= output < outputs:
         raise IndexError(f"the model has {outputs} outputs, none of them is {output}")
     return 1 if isinstance(output, int) else outputs

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...probe.errors import unknown_name
 from .jacobian import Parameters, Route, chosen
 from .samples import Read, Samples
 
@@ -62,6 +64,24 @@ class KernelTask:
     def indices(self, outputs: int) -> list[int]:
         """The outputs that are differentiated, of this many."""
         return [self.output % outputs] if isinstance(self.output, int) else list(range(outputs))
+
+
+def as_output(output: Any) -> Output:
+    """An output as an engine takes it: a whole number of any kind is an int. Raises UnknownNameError for what is none."""
+    if isinstance(output, str) and output in ("trace", "full"):
+        return output
+    try:
+        if not isinstance(output, str | bool):
+            return operator.index(output)
+    except TypeError:
+        pass
+    raise unknown_name("output", str(output), ("trace", "full", "the index of one"))
+
+
+def check_tile(tile: int | None) -> None:
+    """Raise ValueError for samples at once that are no positive whole number."""
+    if tile is not None and (not isinstance(tile, int) or tile < 1):
+        raise ValueError(f"tile={tile} must be a positive whole number")
 
 
 class KernelSums:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from whole_jacobians import small
 
 from statescope import DeltaNet, empirical_ntk
+from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.state import state_tangent
@@ -140,3 +142,35 @@ def test_no_hook_is_left_behind() -> None:
     model = nn.Linear(3, 2)
     empirical_ntk(model, torch.randn(2, 1, 3), read=lambda y: y[:, -1])
     assert not model._forward_hooks
+
+
+@pytest.mark.parametrize("output", [1.0, None, True, "all", torch.tensor(0.5)])
+def test_an_output_that_is_none_is_refused_and_a_whole_number_of_any_kind_is_one(output: Any) -> None:
+    model, x = nn.Linear(3, 2), torch.randn(4, 3)
+    for make in (tangent_kernel, TangentKernelOperator):
+        with pytest.raises(UnknownNameError, match="trace, full, the index of one"):
+            make(model, x, output=output)
+    exact = empirical_ntk(model, x, output=1)
+    for index in (np.int64(1), torch.tensor(1)):
+        torch.testing.assert_close(empirical_ntk(model, x, output=index), exact)  # type: ignore[arg-type]
+    assert (exact - empirical_ntk(model, x)).norm() > 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize("tile", [0, -1, 1.5])
+def test_a_tile_that_is_none_is_refused(tile: Any) -> None:
+    for make in (tangent_kernel, TangentKernelOperator):
+        with pytest.raises(ValueError, match=f"tile={tile} must be a positive whole number"):
+            make(nn.Linear(3, 2), torch.randn(4, 3), tile=tile)
+
+
+def test_parameters_without_values_are_refused() -> None:
+    for model, how in ((nn.LazyLinear(2), "run the model once"), (nn.Linear(3, 2, device="meta"), "load its weights")):
+        with pytest.raises(ValueError, match=f"weight has no values yet: {how}"):
+            tangent_kernel(model, torch.randn(4, 3))
+
+
+def test_outside_the_layers_a_parameter_belongs_to_its_module() -> None:
+    layers = {"blocks.0.attn.project.q.weight": "blocks.0", "foreign.transformer.h.11.ln_1.bias": "foreign.transformer.h.11"}
+    modules = {"foreign.transformer.wte.weight": "foreign.transformer.wte", "embed.weight": "embed", "scale": "scale"}
+    for name, group in (layers | modules).items():
+        assert by_layer(name) == group
