@@ -68,7 +68,7 @@ class KernelTask:
 
 def as_output(output: Any) -> Output:
     """An output as an engine takes it: a whole number of any kind is an int. Raises UnknownNameError for what is none."""
-    if isinstance(output, str) and output in ("trace", "full"):
+    if output == "trace" or output == "full":
         return output
     try:
         if not isinstance(output, str | bool):
