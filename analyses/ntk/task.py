@@ -68,8 +68,8 @@ class KernelTask:
 
 def as_output(output: Any) -> Output:
     """An output as an engine takes it: a whole number of any kind is an int. Raises UnknownNameError for what is none."""
-    if output == "trace" or output == "full":
-        return output
+    if isinstance(output, str) and output in ("trace", "full"):
+        return "trace" if output == "trace" else "full"
     try:
         if not isinstance(output, str | bool):
             return operator.index(output)
