@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def with_itself(rows: Tensor) -> Tensor:
-    """rows @ rows.T."""
+    """The products of all rows [N, m] with one another, rows @ rows.T."""
     if rows.device.type != "cpu":
         return rows @ rows.mT
     numbers = rows.numpy()
@@ -20,12 +20,12 @@ def with_itself(rows: Tensor) -> Tensor:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left [n, m] @ right [m, k]."""
+    """The product of two matrices, left [n, m] @ right [m, k]."""
     return torch.from_numpy(left.numpy() @ right.numpy()) if _by_numpy(left) else left @ right
 
 
 def batched_product(left: Tensor, right: Tensor, out: Tensor) -> None:
-    """left [N, m, T] @ right [N, T, n] into out."""
+    """Write the product of each sample, left [N, m, T] @ right [N, T, n], into out [N, m, n]."""
     if _by_numpy(out):
         np.matmul(left.numpy(), right.numpy(), out=out.numpy())
     else:
