@@ -95,7 +95,7 @@ class AddsMatrices(Claim, kind="p152-addition"):
     )
 
     def small(self) -> Self:
-        return replace(self, training=replace(self.training, steps=200), task=replace(self.task, largest=2))
+        return replace(self, training=replace(self.training, steps=150), task=replace(self.task, largest=2))
 
     def experiment(self, seed: int, run: Run) -> Findings:
         model = _trained(run, seed, self.task, self.training, HYBRID)
