@@ -33,15 +33,18 @@ class Cost:
 
 
 def cost_alone(module: Path, before: str, call: str) -> Cost:
-    """The cost of `call` in a process that imports a module of this folder and runs `before`, whose time is not counted."""
+    """The cost of `call` in a process that imports a module of this folder and runs `before`, whose time is not counted.
+
+    The memory is the process's own since it began, of /proc: what `getrusage` says counts that of whoever started it.
+    """
     code = f"""
-import resource, sys, time
+import sys, time
 sys.path.insert(0, {str(module.parent)!r})
 from {module.stem} import *
 {before}
 begin = time.process_time()
 {call}
-print(time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(time.process_time() - begin, open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     taken, held = done.stdout.split()[-2:]
