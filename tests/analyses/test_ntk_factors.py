@@ -144,6 +144,10 @@ def test_products_of_each_sample(threads: int, monkeypatch: pytest.MonkeyPatch) 
     batched_product(left.mT, right, out[1:].unflatten(1, (5, 7)))
     close(out[1:], (left.mT @ right).flatten(1))
     close(product(left[0].mT, right[0]), left[0].mT @ right[0])
+    negative = torch.complex(right[0], right[0]).conj().imag  # is kept as the negative of what lies in memory
+    assert negative.is_neg()
+    close(product(left[0].mT, negative), -left[0].mT @ right[0])
+    close(with_itself(negative), right[0] @ right[0].mT)
 
 
 def test_what_is_not_zero() -> None:
