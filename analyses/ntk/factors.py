@@ -1,37 +1,25 @@
-"""What a model's gradient in one parameter is kept as, sample by sample, and the inner products of two sets of them.
+"""What a model's gradient in one parameter is kept as, sample by sample.
 
     Outer      rows_i = sum_t l_it r_it^T      a matrix that is multiplied: what went in, and the gradient of what came out
     Scattered  rows_i[v] = sum_{t: id_it = v} g_it     a table that is looked up
     Dense      rows_i as they are
 
-The inner product of two rows that are sums of T outer products has two exact routes, with n and m samples of T and S positions:
-
-    gram      sum_ts (l_it . l_js)(r_it . r_js),   n m T S (d_l + d_r) products
-    rows      <sum_t l_it r_it^T, sum_s l_js r_js^T>,   (n T + m S + n m) d_l d_r products
-
-With many samples the second is cheaper for sequences longer than T* = sqrt(d_l d_r / (d_l + d_r)); `inner` takes the cheaper by
-these counts. Positions at which nothing arrives, as all but the last in what follows the last mixer, are left out first. Where
-few of the vectors on one side differ, as those that are computed from single tokens of a small vocabulary, both routes take their
-coordinates in the span of these few, whose inner products are the same (`coordinates`).
+`inner_products` multiplies two sets of them, `pieces` has rows that come in several pieces as one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from .products import batched_product, with_itself
+from .products import batched_product
 from .sparse_product import some_nonzero
 
-LARGEST_TILE = 2**20  # numbers in a tile of the gram route, or in rows that are formed for their sums
-SEEN = 8  # channels that are looked at first: behind a ReLU half of each is zero
-AT_ONCE = 32  # columns: so many directions in the parameters are held
+LARGEST_TILE = 2**20  # numbers of rows that are formed for their sums, or of products at once
 
 
 class Factor(ABC):
@@ -276,138 +264,6 @@ class Scattered(Factor):
     def bound(self) -> Tensor:
         bound: Tensor = self.gradient.norm(dim=-1).sum()
         return bound
-
-
-def together(factors: Sequence[Factor]) -> Factor:
-    """The gradient of a parameter that is used several times: the sum of those through each use.
-
-    Outer products and looked-up rows stand one after another along their positions, so that nothing is formed.
-    """
-    alike = [list(group) for _, group in groupby(sorted(factors, key=_kind), key=_kind)]
-    if len(factors) == 1:
-        return factors[0]
-    if len(alike) == 1 and isinstance(factors[0], Outer):
-        outer = cast(list[Outer], alike[0])
-        return Outer(torch.cat([own.left for own in outer], 1), torch.cat([own.right for own in outer], 1))
-    if len(alike) == 1 and isinstance(factors[0], Scattered):
-        looked_up = cast(list[Scattered], alike[0])
-        ids, gradients = [own.ids for own in looked_up], [own.gradient for own in looked_up]
-        return Scattered(torch.cat(ids, 1), torch.cat(gradients, 1), looked_up[0].count)
-    return Dense(torch.stack([factor.dense() for factor in factors]).sum(0))
-
-
-def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
-    """Rows of several outputs, one factor each, as factors whose inner products add up to the sum of theirs.
-
-    Rows stand one after another. Outer products that share a side, as those of one matrix share what was multiplied, stand side
-    by side along the other: the products of the shared side, or the copy of its rows, are then had once for all outputs.
-    """
-    if len(factors) > 1 and all(isinstance(factor, Dense) for factor in factors):
-        return [Dense(torch.cat([factor.dense() for factor in factors], 1))]
-    outer = [factor for factor in factors if isinstance(factor, Outer)]
-    if len(outer) == len(factors) > 1:
-        short = outer[0].shorter
-        if all(_same(own.left, outer[0].left) for own in outer):
-            right = torch.cat([own.right for own in outer], -1)
-            return [Outer(outer[0].left, right, None if short is None else (short[0], right))]
-        if all(_same(own.right, outer[0].right) for own in outer):
-            left = torch.cat([own.left for own in outer], -1)
-            return [Outer(left, outer[0].right, None if short is None else (left, short[1]))]
-    return list(factors)
-
-
-def coordinates(vectors: Tensor) -> Tensor | None:
-    """Vectors [R, m] in an orthonormal basis of the span of those that differ, [R, r]; None where r is over m / 2 or R / 2."""
-    most = min(vectors.shape) // 2
-    if int(vectors[:, :SEEN].sum(1).sort().values.diff().count_nonzero()) >= most:
-        return None  # a few channels say it of most
-    distinct, which = vectors.unique(dim=0, return_inverse=True)
-    return None if len(distinct) > most else torch.linalg.qr(distinct.mT, mode="r").R.mT[which]
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are one part of one memory, or copies of it, as those of the positions that are alive."""
-    if one.shape != other.shape:
-        return False
-    return (one.data_ptr() == other.data_ptr() and one.stride() == other.stride()) or torch.equal(one, other)
-
-
-def _kind(factor: Factor) -> str:
-    return type(factor).__name__
-
-
-def inner(first: Factor, second: Factor) -> Tensor:
-    """The inner products of two sets of rows, [N, M], by the cheaper exact route."""
-    if first is second:
-        first = second = first.alive().as_short()
-    else:
-        first, second = first.alive(), second.alive()
-    if isinstance(first, Outer) and isinstance(second, Outer) and gram_is_cheaper(first, second):
-        return _gram(first, second)
-    if isinstance(first, Scattered) and isinstance(second, Scattered):
-        tokens = first.ids.shape[1] * second.ids.shape[1]
-        if first.samples * second.samples * tokens <= LARGEST_TILE and tokens < first.count:
-            same = first.ids[:, :, None, None] == second.ids
-            found: Tensor = (torch.tensordot(first.gradient, second.gradient, ([2], [2])) * same).sum((1, 3))
-            return found
-    rows = first.dense()
-    return with_itself(rows) if first is second else rows @ second.dense().mT
-
-
-def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
-    """The inner products between the rows of several outputs, [N, O, M, O]. first, second: one of each output, alike."""
-    same = first is second
-    one, other = first[0], second[0]
-    outer = all(isinstance(factor, Outer) for factor in (*first, *second))
-    if outer and gram_is_cheaper(cast(Outer, one), cast(Outer, other), len(first)):
-        return torch.stack([torch.stack([inner(own, its) for its in second], dim=2) for own in first], dim=1)
-    rows = torch.stack([factor.dense() for factor in first], dim=1)  # [N, O, numbers]
-    if same:
-        return with_itself(rows.flatten(0, 1)).view(*rows.shape[:2], *rows.shape[:2])
-    columns = torch.stack([factor.dense() for factor in second], dim=1)
-    products: Tensor = torch.tensordot(rows, columns, ([2], [2]))
-    return products
-
-
-def gram_is_cheaper(first: Outer, second: Outer, outputs: int = 1) -> bool:
-    """Whether the gram route takes fewer products than the rows', by the counts of this module's docstring.
-
-    outputs: of each sample, all of which are multiplied with all.
-    """
-    left, right = first.sizes
-    n, m = first.samples * outputs, second.samples * outputs
-    gram = n * m * first.tokens * second.tokens * (left + right)
-    rows = (n * first.tokens + (0 if first is second else m * second.tokens) + n * m) * left * right
-    return gram <= rows
-
-
-def _gram(first: Outer, second: Outer) -> Tensor:
-    """The gram route, as many rows of the matrix at a time as keep a tile [n, T, M, S] small."""
-
-    def product(rows: slice, columns: slice) -> Tensor:
-        left = _between(first.left[rows], second.left[columns])
-        found: Tensor = left.mul_(_between(first.right[rows], second.right[columns])).sum((1, 3))
-        return found
-
-    step = max(1, LARGEST_TILE // max(1, first.tokens * second.samples * second.tokens))
-    if step >= first.samples:
-        return product(slice(first.samples), slice(second.samples))
-    same = first is second  # of whose symmetric matrix the lower half is a copy of the upper
-    found = torch.empty(first.samples, second.samples, dtype=torch.float64, device=first.device)
-    for start in range(0, first.samples, step):
-        rows, columns = slice(start, start + step), slice(start if same else 0, second.samples)
-        found[rows, columns] = block = product(rows, columns)
-        if same:
-            found[columns, rows] = block.mT
-    return found
-
-
-def _between(one: Tensor, other: Tensor) -> Tensor:
-    """All products [n, T, m, S] of vectors [n, T, d] with vectors [m, S, d]."""
-    if one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride():
-        return with_itself(one.flatten(0, 1)).view(*one.shape[:2], *one.shape[:2])
-    products: Tensor = torch.tensordot(one, other, ([2], [2]))
-    return products
 
 
 def as_real(rows: Tensor) -> Tensor:

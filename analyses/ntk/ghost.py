@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .factors import AT_ONCE
 from .operator import TangentKernelOperator
-from .task import EngineResult, KernelTask
+from .task import AT_ONCE, EngineResult, KernelTask
 
 
 def ghost_kernel(task: KernelTask) -> EngineResult:

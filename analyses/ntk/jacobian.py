@@ -32,7 +32,8 @@ from ...probe.errors import unknown_name
 from ..operators.evaluation_mode import refuse_training_mode
 from ..operators.not_finite import finite_call, refuse_gradients, refuse_outputs
 from ..operators.precise import precise
-from .factors import Dense, Factor, as_real, together
+from .factors import Dense, Factor, as_real
+from .pieces import together
 from .rules import watching
 from .samples import Read, Samples, read_outputs
 from .uses import Use

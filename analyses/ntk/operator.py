@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.operators.operator import Operator
-from .factors import AT_ONCE, Factor
+from .factors import Factor
 from .jacobian import Jacobian, Parameters, Route
 from .plan import checked_output
 from .samples import Read, Samples, last_position
-from .task import Output, as_output, check_tile
+from .task import AT_ONCE, Output, as_output, check_tile
 
 Group = Callable[[str], str]  # from a parameter's name to that of its group
 

@@ -12,11 +12,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .coordinates import in_coordinates
 from .factors import Factor
 from .jacobian import Jacobian, Parameters, Route, double_tensors
 from .pieces import joined
 from .samples import Read, Samples
-from .uses import in_coordinates
 
 
 class Passes:

@@ -1,15 +1,17 @@
-"""Rows of one parameter that came in several passes over samples, as those of all the samples."""
+"""Rows of one parameter that come in pieces, through several uses or in several passes over samples, as one factor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from .factors import Dense, Factor, Outer, Scattered, gram_is_cheaper
+from .factors import Dense, Factor, Outer, Scattered
+from .inner_products import gram_is_cheaper
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,25 @@ def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
 def zeros(like: Factor, samples: int) -> Factor:
     """Rows of zeros, as long as those of another factor."""
     return Dense(torch.zeros(samples, like.width, dtype=torch.float64, device=like.device))
+
+
+def together(factors: Sequence[Factor]) -> Factor:
+    """The gradient of a parameter that is used several times: the sum of those through each use.
+
+    Outer products and looked-up rows stand one after another along their positions, so that nothing is formed.
+    """
+    alike = [list(group) for _, group in groupby(sorted(factors, key=_kind), key=_kind)]
+    if len(factors) == 1:
+        return factors[0]
+    if len(alike) == 1 and isinstance(factors[0], Outer):
+        outer = cast(list[Outer], alike[0])
+        return Outer(torch.cat([own.left for own in outer], 1), torch.cat([own.right for own in outer], 1))
+    if len(alike) == 1 and isinstance(factors[0], Scattered):
+        looked_up = cast(list[Scattered], alike[0])
+        ids, gradients = [own.ids for own in looked_up], [own.gradient for own in looked_up]
+        return Scattered(torch.cat(ids, 1), torch.cat(gradients, 1), looked_up[0].count)
+    return Dense(torch.stack([factor.dense() for factor in factors]).sum(0))
+
+
+def _kind(factor: Factor) -> str:
+    return type(factor).__name__

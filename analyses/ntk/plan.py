@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ...probe.errors import NotEnoughMemoryError
 from ..operators.evaluation_mode import refuse_training_mode
-from .factors import AT_ONCE, LARGEST_TILE
+from .factors import LARGEST_TILE
 from .jacobian import double_tensors, run_model
 from .rules import watching
-from .task import KernelTask, Output
+from .task import AT_ONCE, KernelTask, Output
 
 NUMBER = 8  # bytes in float64
 CACHED = 2**18  # numbers of one activation of the samples in a pass: those of some operations then fit a processor's cache

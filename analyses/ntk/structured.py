@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from torch import Tensor
-
-from .factors import Factor, Outer, inner, inner_of_all, side_by_side
+from .factors import Factor
+from .inner_products import inner, inner_of_all
 from .jacobian import Route
+from .over_outputs import Waiting
 from .passes import Passes, note
 from .pieces import zeros
 from .samples import Samples
 from .task import EngineResult, KernelSums, KernelTask
-
-SMALL = 2**17  # numbers of gradients that wait for those of other outputs
-GATHERED = 2**20  # numbers that wait in all
 
 
 def structured_kernel(task: KernelTask) -> EngineResult:
@@ -37,7 +32,7 @@ def structured_kernel(task: KernelTask) -> EngineResult:
 
 def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Passes, other: Passes) -> None:
     """The trace: output by output and parameter by parameter. What is small waits for the other outputs'."""
-    indices, waiting = task.indices(one.values.shape[1]), _Waiting()
+    indices, waiting = task.indices(one.values.shape[1]), Waiting()
     for done, index in enumerate(indices):
         its = None if other is one else dict(other.rows(index))
         for name, own in one.rows(index):
@@ -46,51 +41,10 @@ def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: 
             pair = (own, own if its is None else its[name])
             if not waiting.take(name, *pair):
                 sums.add(name, rows, columns, inner(*pair))
-        if waiting.held > GATHERED or done + 1 == len(indices):
+        if waiting.full or done + 1 == len(indices):
             for name, block in waiting.products():
                 sums.add(name, rows, columns, block)
         task.advance(done + 1, len(indices))
-
-
-class _Waiting:
-    """Factors of both sides that wait for those of other outputs, to be multiplied together.
-
-    held: the numbers that they take.
-    """
-
-    def __init__(self) -> None:
-        self.held = 0
-        self._pairs: dict[str, list[tuple[Factor, Factor]]] = {}
-
-    def take(self, name: str, one: Factor, other: Factor) -> bool:
-        """Keep a pair if it is small; False where it is not."""
-        size = one.numbers + (0 if other is one else other.numbers)
-        if size > SMALL:
-            return False
-        self._pairs.setdefault(name, []).append((one, other))
-        self.held += size
-        return True
-
-    def products(self) -> Iterator[tuple[str, Tensor]]:
-        """The kernel [N, M] of each parameter over the outputs that waited, which are let go."""
-        for name, pairs in self._pairs.items():
-            for one, other in together_by_pairs(pairs):
-                yield name, inner(one, other)
-        self.held, self._pairs = 0, {}
-
-
-def together_by_pairs(pairs: list[tuple[Factor, Factor]]) -> list[tuple[Factor, Factor]]:
-    """Pairs of fewer factors whose inner products add up to the same."""
-    left = side_by_side([one for one, _ in pairs])
-    if all(one is other for one, other in pairs):
-        return [(own, own) for own in left]
-    right = side_by_side([other for _, other in pairs])
-    return list(zip(left, right, strict=True)) if list(map(_form, left)) == list(map(_form, right)) else pairs
-
-
-def _form(factor: Factor) -> tuple[type[Factor], tuple[int, int] | None]:
-    """What two factors have alike whose rows hold the same numbers in the same order."""
-    return type(factor), factor.sizes if isinstance(factor, Outer) else None
 
 
 def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Passes, other: Passes) -> None:

@@ -19,6 +19,8 @@ Output = Literal["trace", "full"] | int
 Advance = Callable[[int, int], None]
 Made = TypeVar("Made")
 
+AT_ONCE = 32  # directions in the parameters that are held at once, of the columns that an engine or an operator multiplies
+
 
 @dataclass(frozen=True)
 class EngineResult:

@@ -12,15 +12,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from string import ascii_letters
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from .factors import Dense, Factor, Outer, Scattered, coordinates
+from .factors import Dense, Factor, Outer, Scattered
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Multiplied(Use):
     """inputs [..., m] @ weight [m, n].
 
     coordinates: the inputs, one after another, in the span of the few of them that differ [positions, r], the same for all
-        outputs; None where they were not asked for, or are no shorter (`in_coordinates`).
+        outputs; None where they were not asked for, or are no shorter (`coordinates`).
     """
 
     inputs: Tensor
@@ -191,24 +191,3 @@ class Contracted(Use):
             for side, own in zip(sides.split(","), operands, strict=True)
         ]
         yield from self.weight.pull(torch.einsum(f"{sides.replace(sample, sample + token)}->{result}", *split))
-
-
-def in_coordinates(passes: Sequence[Sequence[Use]]) -> list[list[Use]]:
-    """The uses of each pass over samples, products of which few inputs differ with these in one basis for all passes."""
-    found = [list(uses) for uses in passes]
-    if len({len(uses) for uses in passes}) == 1:
-        for place, alike in enumerate(zip(*passes, strict=True)):
-            for own, use in zip(found, _in_one_basis(alike), strict=True):
-                own[place] = use
-    return found
-
-
-def _in_one_basis(uses: Sequence[Use]) -> Sequence[Use]:
-    products = [use for use in uses if isinstance(use, Multiplied) and use.outer]
-    if len(products) < len(uses) or len({(tuple(use.weight.leaves), use.inputs.shape[-1]) for use in products}) > 1:
-        return uses
-    flat = [use.inputs.flatten(0, -2) for use in products]
-    short = coordinates(torch.cat(flat).double())
-    if short is None:
-        return uses
-    return [replace(use, coordinates=own) for use, own in zip(products, short.split(list(map(len, flat))), strict=True)]

@@ -140,7 +140,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("p207-rates", parametrised_as("mup", "standard")),
     ("p203-criticality", result_of_method("analyses.infinite_width.nonlinearities", "Erf", "variance", lambda own: 0.99 * own)),
     ("p203-criticality", result_of("analyses.atlas.papers.p203_effective_theory", "deep_linear_kurtosis", lambda own: own**0.5)),
-    ("p265-sketch", result_of("analyses.ntk.factors", "_gram", lambda kernel: 1.01 * kernel)),
+    ("p265-sketch", result_of("analyses.ntk.inner_products", "_gram", lambda kernel: 1.01 * kernel)),
     (
         "p265-selection",
         result_of(f"{PAPERS}.p265_batch_selection", "choose_by_largest_cluster", lambda own: list(range(60, 60 + len(own)))),

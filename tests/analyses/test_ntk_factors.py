@@ -1,4 +1,4 @@
-"""What one parameter's gradients are kept as: products by either route, uses that are added, positions that are left out."""
+"""What the gradients in one parameter are kept as: products by either route, uses that are added, positions that are left out."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ from exact_kernels import DOUBLE, by_autograd, close
 from torch import Tensor, nn
 
 from statescope import empirical_ntk
-from statescope.analyses.ntk import factors as kept
+from statescope.analyses.ntk import over_outputs, structured
 from statescope.analyses.ntk import sparse_product as sparse
-from statescope.analyses.ntk import structured
-from statescope.analyses.ntk.factors import (
-    Dense,
-    Factor,
-    Outer,
-    Scattered,
-    coordinates,
-    gram_is_cheaper,
-    inner,
-    inner_of_all,
-    side_by_side,
-    together,
-)
-from statescope.analyses.ntk.pieces import Pieces, joined
+from statescope.analyses.ntk.coordinates import coordinates
+from statescope.analyses.ntk.factors import Dense, Factor, Outer, Scattered
+from statescope.analyses.ntk.inner_products import gram_is_cheaper, inner, inner_of_all
+from statescope.analyses.ntk.over_outputs import side_by_side, together_by_pairs
+from statescope.analyses.ntk.pieces import Pieces, joined, together
 from statescope.analyses.ntk.products import batched_product, product, with_itself
 from statescope.analyses.ntk.sparse_product import alive_rows, some_nonzero, sparse_product
 
@@ -183,15 +174,16 @@ def test_small_gradients_wait_for_those_of_other_outputs(monkeypatch: pytest.Mon
         products.append(1)
         return inner(one, other)
 
-    monkeypatch.setattr(structured, "inner", counted)
+    for place in (structured, over_outputs):
+        monkeypatch.setattr(place, "inner", counted)
     for wait, times in ((2**22, 1), (0, 2)):  # of two outputs, whose kernels have six parameters
-        monkeypatch.setattr(structured, "GATHERED", wait)
+        monkeypatch.setattr(over_outputs, "GATHERED", wait)
         for columns in (None, y):
             products.clear()
             close(empirical_ntk(model, x, columns), empirical_ntk(model, x, columns, method="jacobian"))
             assert len(products) == 6 * times
     products.clear()
-    monkeypatch.setattr(structured, "SMALL", 0)
+    monkeypatch.setattr(over_outputs, "SMALL", 0)
     close(empirical_ntk(model, x, y), empirical_ntk(model, x, y, method="jacobian"))
     assert len(products) == 6 * 2
 
@@ -203,11 +195,11 @@ def test_outputs_stand_side_by_side_only_where_both_sets_agree_on_how() -> None:
     apart = [Outer(outer(6, 2, 4, 5).left, other.right) for _ in range(2)]
     pairs: list[tuple[Factor, Factor]] = list(zip(equal, apart, strict=True))
     exact = torch.stack([left.dense() @ right.dense().mT for left, right in pairs]).sum(0)
-    close(torch.stack([inner(left, right) for left, right in structured.together_by_pairs(pairs)]).sum(0), exact)
+    close(torch.stack([inner(left, right) for left, right in together_by_pairs(pairs)]).sum(0), exact)
     assert [own.sizes for own in side_by_side(equal)] == [(4, 10)]
     assert [own.sizes for own in side_by_side(apart)] == [(8, 5)]
     rows: list[tuple[Factor, Factor]] = [(Dense(left.dense()), Dense(right.dense())) for left, right in pairs]
-    ((merged, its),) = structured.together_by_pairs(rows)
+    ((merged, its),) = together_by_pairs(rows)
     close(inner(merged, its), exact)
 
 
@@ -246,12 +238,12 @@ def test_what_is_computed_from_few_tokens_goes_by_coordinates(monkeypatch: pytes
         found.append(None if short is None else short.shape[1])
         return short
 
-    monkeypatch.setattr("statescope.analyses.ntk.uses.coordinates", seen)
+    monkeypatch.setattr("statescope.analyses.ntk.coordinates.coordinates", seen)
     read = lambda rows: rows.cumsum(1)[:, -1]  # noqa: E731
     kernel = empirical_ntk(model, x, read=read)
     close(kernel, empirical_ntk(model, x, read=read, method="jacobian"))
     assert found == [3, 3]
-    monkeypatch.setattr(kept.Outer, "as_short", lambda own: Outer(own.left[..., :2], own.right))
+    monkeypatch.setattr(Outer, "as_short", lambda own: Outer(own.left[..., :2], own.right))
     assert (empirical_ntk(model, x, read=read) - kernel).norm() > 1e-3 * kernel.norm()
 
 
