@@ -88,8 +88,8 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     largest = max(leaf.numel() for leaf in leaves.values())
     full = output == "full"
     kernel = NUMBER * n * m * (outputs**2 if full else 1) * (1 if groups == 1 else groups + 1)
-    largest = max([NUMBER, *kept.values(), *(NUMBER * use.size for use in watch.uses)])
-    in_a_pass = max(2, NUMBER * CACHED // largest) if first.inputs[0].device.type == "cpu" else tile
+    activation = max([NUMBER, *kept.values(), *(NUMBER * use.size for use in watch.uses)])
+    in_a_pass = max(2, NUMBER * CACHED // activation) if first.inputs[0].device.type == "cpu" else tile
     in_a_pass = min(in_a_pass, tile)
     passes = of_pass * (sum(kept.values()) + at_uses * (outputs if full else 1)) + 2 * in_a_pass * at_uses  # three in a check
     rows = of_pass * largest * (outputs if full else 1) + 2 * LARGEST_TILE

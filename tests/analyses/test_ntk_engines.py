@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from statescope import DeltaNet, Mamba, Model, ModelConfig, empirical_ntk
 from statescope.analyses.ntk import passes, plan
 from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
+from statescope.analyses.ntk.factors import LARGEST_TILE
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.samples import Samples
 from statescope.probe.errors import NotEnoughMemoryError, UnknownNameError
@@ -318,6 +319,14 @@ def test_memory_is_foreseen_and_what_does_not_fit_is_refused() -> None:
     close(tangent_kernel(model, x, memory=enough, tile=tile).values, found.values)
     with pytest.raises(NotEnoughMemoryError, match="tiles on disk"):
         tangent_kernel(model, x, memory=1000)
+
+
+@pytest.mark.parametrize(("width", "hidden", "tokens"), [(300, 400, 1), (2, 3, 50)])
+def test_rows_are_foreseen_by_the_largest_parameter_and_not_by_what_a_pass_makes(width: int, hidden: int, tokens: int) -> None:
+    model = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+    x, largest = torch.randn(5, tokens, width), max(width, 2) * hidden
+    assert tangent_kernel(model, x).plan.rows == 8 * (5 * largest + 2 * LARGEST_TILE)
+    assert tangent_kernel(model, x, output="full").plan.rows == 8 * (5 * largest * 2 + 2 * LARGEST_TILE)
 
 
 def test_names_and_numbers_that_are_none() -> None:
