@@ -59,8 +59,7 @@ class Plan:
 def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     """The memory that a kernel takes, foreseen from a pass of the first sample alone.
 
-    groups: how many kernels are kept. Raises UnknownNameError for an output that is none, and
-    what a pass of the model raises.
+    groups: how many kernels are kept. Raises IndexError for an output that is none, and what a pass of the model raises.
     """
     model, first, second, output, tile = task.model, task.first, task.second, task.output, task.tile
     refuse_training_mode(model)
@@ -85,7 +84,7 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     sides = 1 if second is None and n <= tile else 2
     of_pass = min(tile, n) + (min(tile, m) if sides == 2 else 0)
     whole = sum(leaf.numel() for leaf in leaves.values())
-    largest = max(leaf.numel() for leaf in leaves.values())
+    largest = max(leaf.numel() for leaf in leaves.values())  # of the parameters
     full = output == "full"
     kernel = NUMBER * n * m * (outputs**2 if full else 1) * (1 if groups == 1 else groups + 1)
     activation = max([NUMBER, *kept.values(), *(NUMBER * use.size for use in watch.uses)])
