@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..operators.precise import positive_kernel, precise_numbers
+from ..operators.precise import positive_eigenpairs, positive_eigenvalues, precise_numbers
 
 
 class Predictions(NamedTuple):
@@ -21,9 +21,9 @@ class Predictions(NamedTuple):
 def largest_stable_step(kernel: Tensor) -> float:
     """2 / lambda_max: above this step gradient descent on 1/2 |f - y|^2 diverges. kernel: [N, N].
 
-    Infinite for a kernel of zeros. Raises what `positive_kernel` raises.
+    Infinite for a kernel of zeros. Raises what `positive_eigenvalues` raises.
     """
-    return float(2 / torch.linalg.eigvalsh(positive_kernel(kernel))[-1])
+    return float(2 / positive_eigenvalues(kernel)[-1])
 
 
 def gradient_descent(
@@ -51,7 +51,7 @@ def gradient_descent(
 
     Raises ValueError for a step above `largest_stable_step`, where training diverges, and one that is not positive and finite,
     for times below zero or none, and between two steps where a step overshoots; else what `precise_numbers` and
-    `positive_kernel` raise.
+    `positive_eigenpairs` raise.
     """
     own, of_test = (_rounding(given) for given in (kernel, kernel if test_kernel is None else test_kernel))
     kernel, targets, times, test_kernel, initial, test_initial = precise_numbers(
@@ -64,14 +64,13 @@ def gradient_descent(
     )
     if not len(times) or bool((times < 0).any()) or (step is not None and not 0 < step < inf):
         raise ValueError(f"times from 0 on and a positive, finite step are needed, got {times.tolist()} and {step}")
-    kernel = positive_kernel(kernel)
+    values, vectors = positive_eigenpairs(kernel)
     start = torch.zeros_like(targets) if initial is None else initial
     cross = kernel if test_kernel is None else test_kernel
     if test_initial is None:
         test_start = start if test_kernel is None else targets.new_zeros(len(cross), targets.shape[1])
     else:
         test_start = test_initial
-    values, vectors = torch.linalg.eigh(kernel)
     if step is not None and step * float(values[-1]) > 2:
         raise ValueError(f"the step {step:.4g} diverges; the largest stable one is {2 / float(values[-1]):.4g}")
     if step is not None and step * float(values[-1]) > 1 and not torch.equal(times, times.round()):

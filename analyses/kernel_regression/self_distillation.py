@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..operators.precise import positive_kernel, precise_numbers
+from ..operators.precise import positive_eigenpairs, precise_numbers
 from .ridge import kernel_ridge
 
 
@@ -32,14 +32,14 @@ def self_distillation(
     kernel: [N, N]. targets: [N, O]. ridge: positive, or nothing changes from fit to fit. weight: of the targets, from 0 to 1.
     test_kernel: [M, N]; left out, the test points are the training points.
 
-    Raises ValueError for numbers outside these ranges, and what `precise_numbers` and `positive_kernel` raise.
+    Raises ValueError for numbers outside these ranges, and what `precise_numbers` and `positive_eigenpairs` raise.
     """
     kernel, targets, test_kernel = precise_numbers(
         kernel=(kernel, "N N"), targets=(targets, "N O"), test_kernel=(test_kernel, "M N")
     )
     if not 0 < ridge < inf or not 0 <= weight <= 1 or steps < 1:
         raise ValueError(f"a finite ridge > 0, weight in [0, 1] and steps >= 1 are needed, got {ridge}, {weight} and {steps}")
-    values, vectors = torch.linalg.eigh(positive_kernel(kernel))
+    values, vectors = positive_eigenpairs(kernel)
     along = vectors.T @ targets
     cross = kernel if test_kernel is None else test_kernel
     shares = torch.stack([_mixed(values, ridge, weight, step) for step in range(1, steps + 1)])

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..operators.precise import positive_kernel
+from ..operators.precise import positive_eigenvalues
 from .measures import centred, check_classes, effective_rank, kernel_target_alignment
 from .results.spectrum import TangentSpectrum
 
@@ -21,18 +21,18 @@ def tangent_spectrum(kernels: Mapping[tuple[str, str], Tensor], targets: Tensor)
     the alignment is <K_c, Y Y^T> / (|K_c| |Y Y^T|) with K_c the centred kernel (Cortes et al. 2012). The share of the
     targets up to eigenvector i of K_c is sum_{j<=i} |u_j^T Y|^2 / |Y|^2. Both are NaN where there is one class alone.
 
-    Raises ValueError for targets that are not a class from 0 for each sample, and what `positive_kernel` raises.
+    Raises ValueError for targets that are not a class from 0 for each sample, and what `positive_eigenvalues` raises.
     """
-    targets = targets.cpu()
+    targets, found = targets.cpu(), dict[tuple[str, str], Tensor]()
     for (model, when), given in kernels.items():
-        positive_kernel(given, f"the kernel of {model} ({when})")
+        found[model, when] = positive_eigenvalues(given.cpu(), f"the kernel of {model} ({when})").flip(0)
         check_classes(targets, len(given))
     one_hot = torch.nn.functional.one_hot(targets, int(targets.max()) + 1).double()
     own = one_hot - one_hot.mean(0)
     tables = []
-    for (model, when), given in kernels.items():
-        kernel = given.cpu().double()
-        values, vectors = torch.linalg.eigvalsh(kernel).flip(0), torch.linalg.eigh(centred(kernel)).eigenvectors.flip(1)
+    for (model, when), values in found.items():
+        kernel = kernels[model, when].cpu().double()
+        vectors = torch.linalg.eigh(centred(kernel)).eigenvectors.flip(1)
         share = (vectors.T @ own).square().sum(1).cumsum(0) / own.square().sum()
         tables.append(
             pd.DataFrame(

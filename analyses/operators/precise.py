@@ -57,10 +57,27 @@ def positive_kernel(kernel: Tensor, name: str = "the kernel") -> Tensor:
     Raises NotPositiveError where it has one, and what `symmetric_kernel` raises.
     """
     kernel = symmetric_kernel(kernel, name)
-    values = torch.linalg.eigvalsh(kernel)
+    _refuse_negative(torch.linalg.eigvalsh(kernel), name)
+    return kernel
+
+
+def positive_eigenvalues(kernel: Tensor, name: str = "the kernel") -> Tensor:
+    """The eigenvalues [N] of a positive kernel, ascending. Raises what `positive_kernel` raises."""
+    return _refuse_negative(torch.linalg.eigvalsh(symmetric_kernel(kernel, name)), name)
+
+
+def positive_eigenpairs(kernel: Tensor, name: str = "the kernel") -> tuple[Tensor, Tensor]:
+    """The eigenvalues [N] of a positive kernel, ascending, and their vectors as columns [N, N]. Raises what `positive_kernel`
+    raises.
+    """
+    values, vectors = torch.linalg.eigh(symmetric_kernel(kernel, name))
+    return _refuse_negative(values, name), vectors
+
+
+def _refuse_negative(values: Tensor, name: str) -> Tensor:
     if float(values[0]) < -ROUNDING * float(values.abs().max()):
         raise NotPositiveError(f"{name} has the eigenvalue {float(values[0]):.3g}; compute it in float64")
-    return kernel
+    return values
 
 
 def precise_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
