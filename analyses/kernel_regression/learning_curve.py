@@ -46,11 +46,9 @@ def learning_curve_point(
     Raises ValueError for numbers outside these ranges, and where there are no more modes than samples and no ridge: then every
     mode is learnt, and kappa is 0.
     """
-    if not (0 <= ridge < math.inf and 0 <= noise < math.inf):
-        raise ValueError(f"ridge and noise must be finite and not negative, got {ridge} and {noise}")
-    values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
-    if not len(values) or bool((values <= 0).any()) or not samples >= 1:
-        raise ValueError(f"positive eigenvalues and samples from 1 on are needed, got {values.tolist()[-3:]} and {samples}")
+    values, target = checked_modes(eigenvalues, coefficients, ridge, noise)
+    if not samples >= 1:
+        raise ValueError(f"samples={samples} must be at least 1")
     if ridge == 0 and samples >= len(values):
         raise ValueError(f"{samples} samples determine {len(values)} modes exactly; give a ridge or more modes")
 
@@ -67,3 +65,17 @@ def learning_curve_point(
     overfitting = samples / (samples - float(learnt.square().sum()))
     test = overfitting * (float(((1 - learnt) * target).square().sum()) + noise)
     return LearningCurvePoint(learnt, test, (ridge / (samples * kappa)) ** 2 * test, kappa, overfitting)
+
+
+def checked_modes(eigenvalues: Tensor, coefficients: Tensor, ridge: float, noise: float) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and coefficients [modes] in float64.
+
+    Raises ValueError for a ridge or noise that is negative or not finite, no modes, and an eigenvalue that is not positive; and
+    what `precise_numbers` raises.
+    """
+    if not (0 <= ridge < math.inf and 0 <= noise < math.inf):
+        raise ValueError(f"ridge and noise must be finite and not negative, got {ridge} and {noise}")
+    values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
+    if not len(values) or bool((values <= 0).any()):
+        raise ValueError(f"positive eigenvalues are needed, one at least; got {values.tolist()[-3:]} at the end")
+    return values, target

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from ...kernels.shown import with_shapes
-from ..operators.precise import precise_numbers
+from .learning_curve import checked_modes
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,7 @@ def random_features_point(
     eigenvalues, coefficients: [modes] l_i and v_i. ridge: positive, added to the kernel matrix's diagonal.
     Raises ValueError for shapes that do not fit or numbers that are not positive.
     """
-    if not (0 <= ridge < math.inf and 0 <= noise < math.inf):
-        raise ValueError(f"ridge and noise must be finite and not negative, got {ridge} and {noise}")
-    values, target = precise_numbers(eigenvalues=(eigenvalues, "modes"), coefficients=(coefficients, "modes"))
-    if not len(values) or bool((values <= 0).any()):
-        raise ValueError(f"eigenvalues must be positive, got {values.tolist()[-3:]} at the end")
+    values, target = checked_modes(eigenvalues, coefficients, ridge, noise)
     if not (ridge > 0 and samples >= 1 and features >= 1):
         raise ValueError(f"ridge, samples and features must be positive, got {ridge}, {samples} and {features}")
 
