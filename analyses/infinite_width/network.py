@@ -88,7 +88,8 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     fourth powers leave the range of float64 (kernels multiply two variances); and NonFiniteError, with the place, for NaN and
     infinity.
     """
-    for inputs in (first, first if second is None else second):
+    second = None if second is first else second
+    for inputs in [first] if second is None else [first, second]:
         if not inputs.is_floating_point():
             raise ValueError(f"inputs must be real numbers, got {inputs.dtype}; embed tokens first")
         if inputs.numel() == 0:
@@ -98,7 +99,7 @@ def infinite_width_kernels(network: InfiniteNetwork, first: Tensor, second: Tens
     if second is not None and first.shape[1:] != second.shape[1:]:
         raise ValueError(f"inputs of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
     network.check(first)
-    return _by_tiles(network, first.double(), None if second is None or second is first else second.double())
+    return _by_tiles(network, first.double(), None if second is None else second.double())
 
 
 def _check_range(inputs: Tensor) -> None:
