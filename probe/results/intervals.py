@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from .figure import Line
+from .marks import Line
 
 LEVEL = 0.95
 

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .figure import ByName, Histogram, Line, Mark, Panel, Points, Values
+from .marks import ByName, Histogram, Line, Mark, Points, Values
+from .panel import Panel
 
 LETTER, LINE = 0.025, 0.1  # of the width of a panel, of its height: what a name takes
 DENSE = 200  # places along a curve
