@@ -22,8 +22,8 @@ from .sparse_product import some_nonzero
 LARGEST_TILE = 2**20  # numbers of rows that are formed for their sums, or of products at once
 
 
-class Factor(ABC):
-    """The gradients of N samples in one parameter."""
+class Rows(ABC):
+    """The gradients of N samples in one parameter, as their inner products need them."""
 
     def dense(self) -> Tensor:
         """The rows as real numbers, [N, numbers]; a complex parameter has two numbers an entry."""
@@ -34,6 +34,34 @@ class Factor(ABC):
     @abstractmethod
     def fill(self, rows: Tensor) -> None:
         """Write the rows into a tensor of their shape."""
+
+    def as_short(self) -> Rows:
+        """Other rows that have the same inner products with one another, and the fewest numbers."""
+        return self
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """The number of samples is N."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The numbers of a row."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """How many numbers are held."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device of the rows."""
+
+
+class Factor(Rows):
+    """The gradients of N samples in one parameter as one pass says them."""
 
     @abstractmethod
     def pulled(self, weights: Tensor) -> Tensor:
@@ -58,30 +86,6 @@ class Factor(ABC):
     def alive(self) -> Factor:
         """The same without positions at which nothing arrives, where it has positions."""
         return self
-
-    def as_short(self) -> Factor:
-        """Other rows that have the same inner products with one another, and the fewest numbers."""
-        return self
-
-    @property
-    @abstractmethod
-    def samples(self) -> int:
-        """The number of samples is N."""
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """The numbers of a row."""
-
-    @property
-    @abstractmethod
-    def numbers(self) -> int:
-        """How many numbers are held."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """The device of the rows."""
 
 
 @dataclass(frozen=True)

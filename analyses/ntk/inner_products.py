@@ -18,11 +18,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .factors import LARGEST_TILE, Factor, Outer, Scattered
+from .factors import LARGEST_TILE, Outer, Rows, Scattered
 from .products import with_itself
 
 
-def inner(first: Factor, second: Factor) -> Tensor:
+def inner(first: Rows, second: Rows) -> Tensor:
     """The inner products of two sets of rows, [N, M], by the cheaper exact route."""
     if first is second:
         first = second = first.as_short()
@@ -38,7 +38,7 @@ def inner(first: Factor, second: Factor) -> Tensor:
     return with_itself(rows) if first is second else rows @ second.dense().mT
 
 
-def inner_of_all(first: Sequence[Factor], second: Sequence[Factor]) -> Tensor:
+def inner_of_all(first: Sequence[Rows], second: Sequence[Rows]) -> Tensor:
     """The inner products between the rows of several outputs, [N, O, M, O]. first, second: one of each output, alike."""
     same = first is second
     one, other = first[0], second[0]

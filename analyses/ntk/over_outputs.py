@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .factors import Dense, Factor, Outer
+from .factors import Dense, Outer, Rows
 from .inner_products import inner
 
 SMALL = 2**17  # numbers of gradients that wait for those of other outputs
@@ -19,14 +19,14 @@ class Waiting:
 
     def __init__(self) -> None:
         self._held = 0
-        self._pairs: dict[str, list[tuple[Factor, Factor]]] = {}
+        self._pairs: dict[str, list[tuple[Rows, Rows]]] = {}
 
     @property
     def full(self) -> bool:
         """Whether what waits is to be multiplied now."""
         return self._held > GATHERED
 
-    def take(self, name: str, one: Factor, other: Factor) -> bool:
+    def take(self, name: str, one: Rows, other: Rows) -> bool:
         """Keep a pair if it is small; False where it is not."""
         size = one.numbers + (0 if other is one else other.numbers)
         if size > SMALL:
@@ -43,7 +43,7 @@ class Waiting:
         self._held, self._pairs = 0, {}
 
 
-def together_by_pairs(pairs: list[tuple[Factor, Factor]]) -> list[tuple[Factor, Factor]]:
+def together_by_pairs(pairs: list[tuple[Rows, Rows]]) -> list[tuple[Rows, Rows]]:
     """Pairs of fewer factors whose inner products add up to the same."""
     left = side_by_side([one for one, _ in pairs])
     if all(one is other for one, other in pairs):
@@ -52,12 +52,12 @@ def together_by_pairs(pairs: list[tuple[Factor, Factor]]) -> list[tuple[Factor, 
     return list(zip(left, right, strict=True)) if list(map(_form, left)) == list(map(_form, right)) else pairs
 
 
-def _form(factor: Factor) -> tuple[type[Factor], tuple[int, int] | None]:
+def _form(factor: Rows) -> tuple[type[Rows], tuple[int, int] | None]:
     """What two factors have alike whose rows hold the same numbers in the same order."""
     return type(factor), factor.sizes if isinstance(factor, Outer) else None
 
 
-def side_by_side(factors: Sequence[Factor]) -> list[Factor]:
+def side_by_side(factors: Sequence[Rows]) -> list[Rows]:
     """Rows of several outputs, one factor each, as factors whose inner products add up to the sum of theirs.
 
     Rows stand one after another. Outer products that share a side, as those of one matrix share what was multiplied, stand side

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .coordinates import in_coordinates
-from .factors import Factor
+from .factors import Rows
 from .jacobian import Jacobian, Parameters, Route, double_tensors
 from .pieces import joined
 from .samples import Read, Samples
@@ -36,7 +36,7 @@ class Passes:
             own.uses = uses
         self.values: Tensor = torch.cat([own.values.detach() for own in self._passes])
 
-    def rows(self, index: int) -> Iterator[tuple[str, Factor]]:
+    def rows(self, index: int) -> Iterator[tuple[str, Rows]]:
         """The gradient of each sample's output of this index, in each parameter that it may depend on, without dead positions."""
         if len(self._passes) == 1:  # one parameter after another, so that the rows of only one need be formed at a time
             yield from ((name, factor.alive()) for name, factor in self._passes[0].rows(index))

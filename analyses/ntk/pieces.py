@@ -10,15 +10,15 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .factors import Dense, Factor, Outer, Scattered
+from .factors import Dense, Factor, Outer, Rows, Scattered
 from .inner_products import gram_is_cheaper
 
 
 @dataclass(frozen=True)
-class Pieces(Factor):
+class Pieces(Rows):
     """Factors of rows of equal length, one after another. The rows are formed where they are wanted, in one tensor."""
 
-    parts: tuple[Factor, ...]
+    parts: tuple[Rows, ...]
 
     @property
     def samples(self) -> int:
@@ -37,33 +37,14 @@ class Pieces(Factor):
         return self.parts[0].device
 
     def fill(self, rows: Tensor) -> None:
-        for part, own in zip(self.parts, self._split(rows), strict=True):
+        for part, own in zip(self.parts, rows.split([part.samples for part in self.parts]), strict=True):
             part.fill(own)
 
-    def pulled(self, weights: Tensor) -> Tensor:
-        return torch.stack([part.pulled(own) for part, own in zip(self.parts, self._split(weights), strict=True)]).sum(0)
-
-    def along(self, directions: Tensor) -> Tensor:
-        return torch.cat([part.along(directions) for part in self.parts])
-
-    def between(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.cat([part.between(left, right) for part in self.parts])
-
-    def smallest(self) -> Factor:
-        return Pieces(tuple(part.smallest() for part in self.parts))
-
-    def as_short(self) -> Factor:
+    def as_short(self) -> Rows:
         return Pieces(tuple(part.as_short() for part in self.parts))
 
-    def bound(self) -> Tensor:
-        return torch.stack([part.bound() for part in self.parts]).sum()
 
-    def _split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = rows.split([part.samples for part in self.parts])
-        return found
-
-
-def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
+def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Rows:
     """The rows of all samples. parts: those of each pass; None, of zeros, where nothing depends on the parameter there.
 
     lengths: the samples of each pass. What is small, or is to be multiplied by the gram route, is one factor of its kind.
@@ -92,7 +73,7 @@ def joined(parts: Sequence[Factor | None], lengths: Sequence[int]) -> Factor:
     return Pieces(tuple(here))
 
 
-def zeros(like: Factor, samples: int) -> Factor:
+def zeros(like: Rows, samples: int) -> Dense:
     """Rows of zeros, as long as those of another factor."""
     return Dense(torch.zeros(samples, like.width, dtype=torch.float64, device=like.device))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .factors import Factor
+from .factors import Rows
 from .inner_products import inner, inner_of_all
 from .jacobian import Route
 from .over_outputs import Waiting
@@ -50,7 +50,7 @@ def _each_with_itself(task: KernelTask, sums: KernelSums, rows: slice, columns: 
 def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slice, one: Passes, other: Passes) -> None:
     """Every output with every output: what all say is gathered first."""
     indices = task.indices(one.values.shape[1])
-    gathered: list[tuple[dict[str, Factor], dict[str, Factor]]] = []
+    gathered: list[tuple[dict[str, Rows], dict[str, Rows]]] = []
     for done, index in enumerate(indices):
         left = dict(one.rows(index))
         gathered.append((left, left if other is one else dict(other.rows(index))))
@@ -62,7 +62,7 @@ def _all_with_all(task: KernelTask, sums: KernelSums, rows: slice, columns: slic
             sums.add(name, rows, columns, inner_of_all(one_side, other_side))
 
 
-def _of_all(name: str, rows: list[dict[str, Factor]], samples: int) -> list[Factor]:
+def _of_all(name: str, rows: list[dict[str, Rows]], samples: int) -> list[Rows]:
     """The rows of a parameter for every output, zeros for one that does not depend on it; none where no output does."""
     found = next((own[name] for own in rows if name in own), None)
     if found is None:

@@ -110,13 +110,6 @@ def test_rows_of_several_passes_are_those_of_all_samples() -> None:
         close(inner(whole, whole), exact @ exact.mT)
         other = outer(4, 3, 4, 5)
         close(inner(whole, other), exact @ other.dense().mT)
-        left, right = torch.randn(4, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE)
-        close(whole.between(left, right), exact @ torch.outer(left, right).flatten())
-        weights, directions = torch.randn(5, 3, dtype=DOUBLE), torch.randn(20, 3, dtype=DOUBLE)
-        for same in (whole, whole.smallest(), whole.alive()):
-            close(same.pulled(weights), exact.T @ weights)
-            close(same.along(directions), exact @ directions)
-        assert whole.bound() >= exact.norm(dim=1).sum() - 1e-9
     assert isinstance(joined(cases[0], (2, 3)), Outer)
     assert isinstance(joined(cases[1], (2, 3)), Pieces)
 
