@@ -31,7 +31,7 @@ from .projection import projected_kernel
 from .reference import whole_kernel
 from .samples import Read, Samples, last_position
 from .structured import structured_kernel
-from .task import Advance, EngineResult, KernelTask, Output, as_output, check_tile
+from .task import Advance, EngineResult, KernelTask, Output, as_output, as_tile
 
 Method = Literal["auto", "structured", "jacobian", "ghost", "projected"]
 ENGINES: dict[str, Callable[[KernelTask], EngineResult]] = {
@@ -128,15 +128,13 @@ def tangent_kernel(
     """
     first, second = Samples.of(_no_name(x)), None if y is None else Samples.of(_no_name(y))
     output = as_output(output)
-    check_tile(tile)
     if method not in METHODS:
         raise unknown_name("method", str(method), METHODS)
     engine = "structured" if method == "auto" else method
     with torch.inference_mode(False), torch.enable_grad():
         own = group or (lambda name: "all")
         groups = set(map(own, chosen(model, parameters)))
-        most = max(len(first), len(first if second is None else second))
-        tile = most if tile is None else tile
+        tile = max(len(first), len(first if second is None else second)) if tile is None else as_tile(tile)
         task = KernelTask(model, first, second, output, read, parameters, tile, own, features, seed, advance)
         foreseen = plan(task, engine, groups=len(groups))
         check_memory(foreseen, memory, first.inputs[0].device)

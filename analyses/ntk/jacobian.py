@@ -275,15 +275,20 @@ def double_tensors(model: nn.Module, parameters: Parameters) -> tuple[dict[str, 
     Raises NonFiniteError for a parameter with NaN or infinity, ValueError for one that has no values yet. Buffers may hold
     infinity, as masks of attention do.
     """
+    refuse_without_values(model)
     own = dict(model.named_parameters())
-    for name, value in own.items():
-        if is_lazy(value) or value.is_meta:
-            how = "run the model once on its inputs" if is_lazy(value) else "load its weights first"
-            raise ValueError(f"{name} has no values yet: {how}")
     check_finite(**own)
     leaves = {name: precise(own[name]).requires_grad_() for name in chosen(model, parameters)}
     still = {name: value for name, value in own.items() if name not in leaves} | dict(model.named_buffers())
     return leaves, {name: precise(value) for name, value in still.items()}
+
+
+def refuse_without_values(model: nn.Module) -> None:
+    """Raise ValueError for a model with a parameter that has no values yet."""
+    for name, value in model.named_parameters():
+        if is_lazy(value) or value.is_meta:
+            how = "run the model once on its inputs" if is_lazy(value) else "load its weights first"
+            raise ValueError(f"{name} has no values yet: {how}")
 
 
 def _gradients(total: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor | None]:

@@ -12,7 +12,7 @@ from .factors import Factor
 from .jacobian import Jacobian, Parameters, Route
 from .plan import checked_output
 from .samples import Read, Samples, last_position
-from .task import AT_ONCE, Output, as_output, check_tile
+from .task import AT_ONCE, Output, as_output, as_tile
 
 Group = Callable[[str], str]  # from a parameter's name to that of its group
 
@@ -58,7 +58,7 @@ class TangentKernelOperator(Operator):
 
         Raises ValueError for a tile that is no positive whole number, and what `tangent_kernel` raises.
         """
-        check_tile(tile)
+        tile = None if tile is None else as_tile(tile)
         output = as_output(output)
         self.self_adjoint = y is None
         self._model, self._read, self._parameters, self._tile, self.output = model, read, parameters, tile, output

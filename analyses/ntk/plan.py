@@ -115,7 +115,9 @@ def check_memory(foreseen: Plan, allowed: int | None, device: torch.device) -> N
         return
     fits = _fitting_tile(foreseen, free)
     if foreseen.kernel > free:
-        advice = "store it in tiles on disk with `TileStore`, or ask for one output or the trace instead of all"
+        advice = (
+            "store it on disk with `store_tangent_kernel`, in tiles that fit, or ask for one output or the trace instead of all"
+        )
     elif fits and foreseen.method != "projected":
         advice = f"tile={fits} samples at once would fit"
     else:

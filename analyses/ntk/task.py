@@ -80,10 +80,15 @@ def as_output(output: Any) -> Output:
     raise unknown_name("output", str(output), ("trace", "full", "the index of one"))
 
 
-def check_tile(tile: int | None) -> None:
-    """Raise ValueError for samples at once that are no positive whole number."""
-    if tile is not None and (not isinstance(tile, int) or tile < 1):
+def as_tile(tile: Any) -> int:
+    """Samples at once as an engine takes them: a whole number of any kind is an int. Raises ValueError for one that is not positive."""
+    try:
+        found = 0 if isinstance(tile, bool) else operator.index(tile)
+    except TypeError:
+        found = 0
+    if found < 1:
         raise ValueError(f"tile={tile} must be a positive whole number")
+    return found
 
 
 class KernelSums:

@@ -18,12 +18,12 @@ from ...probe.errors import StatescopeError
 from ...probe.files import DamagedFileError, read_json, remove_leftovers, write_text
 from ...probe.tensor_file import UNREADABLE, read_tensors, write_tensors
 from .empirical_ntk import tangent_kernel
-from .jacobian import Parameters, chosen
+from .jacobian import Parameters, chosen, refuse_without_values
 from .samples import Read, Samples, last_position
-from .task import Output
+from .task import Output, as_output, as_tile
 
 MANIFEST, VERSION, TILE = "manifest.json", 2, "tile"
-PROOF = 4  # samples whose kernel is computed anew where tiles are there already
+PROOF = 4  # samples of a tile that is there already, whose kernel is computed anew
 SAME = 1e-3  # of their kernel's norm: machines differ by less, and another kernel by more
 MOST_BLOCKS = 10**5  # of rows: the name of a tile has five digits for each
 
@@ -50,7 +50,9 @@ class TileStore(Operator):
         manifest = read_json(self.folder / MANIFEST)
         try:
             if manifest["version"] != VERSION:
-                raise ValueError(f"it is of version {manifest['version']!r}, not {VERSION}")
+                raise ValueError(
+                    f"it is of version {manifest['version']!r}, not {VERSION}, in which store_tangent_kernel fills another folder"
+                )
             self.samples: int = manifest["samples"]
             self.tile: int = manifest["tile"]
             self.digest: str = manifest["digest"]
@@ -58,7 +60,8 @@ class TileStore(Operator):
             if not counts or not isinstance(self.digest, str) or self.blocks > MOST_BLOCKS:
                 raise ValueError("it needs samples and tile (counts, which give at most 100,000 blocks) and a digest")
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{self.folder / MANIFEST} is no manifest of tiles: {error}") from error
+            said = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise DamagedFileError(f"{self.folder / MANIFEST} is no manifest of tiles: {said}") from error
         self.manifest: dict[str, Any] = manifest
 
     @property
@@ -82,13 +85,17 @@ class TileStore(Operator):
     @property
     def missing(self) -> list[tuple[int, int]]:
         """The tiles (row, column) that are not there yet, in the order in which they are filled."""
-        return [place for place in self.places() if not self.path(*place).exists()]
+        return [place for place in self.places() if not self.has(*place)]
 
     def places(self) -> Iterator[tuple[int, int]]:
         """All tiles on and above the diagonal, row after row, to and fro, so that one block of samples stays at hand."""
         for row in range(self.blocks):
             columns = range(row, self.blocks)
             yield from ((row, column) for column in (columns if row % 2 == 0 else reversed(columns)))
+
+    def has(self, row: int, column: int) -> bool:
+        """Whether something stands where a tile does."""
+        return self.path(row, column).exists()
 
     def path(self, row: int, column: int) -> Path:
         """The file of a tile."""
@@ -170,29 +177,27 @@ def store_tangent_kernel(
     memory: bytes that one may take. advance: called with (tiles done, tiles in all). The rest is as for `tangent_kernel`.
 
     Several processes may fill one folder: a tile is written whole, and is the same whoever writes it. A process that was killed
-    leaves the tiles it had finished.
+    leaves the tiles it had finished. A folder without any tile gives way to another kernel.
 
     Raises OtherKernelError for a folder with the tiles of other parameters, samples or settings, or of a model or a `read` that
-    says other numbers of the first samples, which are computed anew; NotEnoughMemoryError where a tile does not fit; and
-    ValueError for all outputs with all, or a tile that is no positive whole number.
+    says other numbers of a few samples of a tile that is there, which are computed anew; NotEnoughMemoryError where a tile does
+    not fit; and ValueError for all outputs with all, a tile that is no positive whole number, or a parameter without values.
     """
-    samples = Samples.of(x)
+    samples, output, tile = Samples.of(x), as_output(output), as_tile(tile)
     if output == "full":
         raise ValueError('tiles hold the trace over outputs or one output; ask for output="trace" or an index')
-    if not isinstance(tile, int) or tile < 1:
-        raise ValueError(f"tile={tile} must be a positive whole number")
+    refuse_without_values(model)
 
-    def kernel(rows: slice, columns: slice | None) -> Tensor:
+    def kernel(rows: slice | Tensor, columns: slice | None) -> Tensor:
         other = None if columns is None else samples[columns]
         return tangent_kernel(model, samples[rows], other, output, parameters=parameters, read=read, memory=memory).values
 
     store = _opened(Path(folder), _manifest(model, samples, output, tile, parameters, read))
-    if store.path(0, 0).exists():
-        _check_same(store, kernel(slice(0, min(PROOF, tile)), None))
+    _check_same(store, lambda rows: kernel(rows, None))
     todo, total = store.missing, len(list(store.places()))
     for row, column in todo:
         advance(total - len(store.missing), total)
-        if store.path(row, column).exists():  # another process has been here
+        if store.has(row, column):  # another process has been here
             continue
         store.write(row, column, kernel(store.rows(row), None if row == column else store.rows(column)))
     advance(total, total)
@@ -200,11 +205,14 @@ def store_tangent_kernel(
 
 
 def _opened(folder: Path, manifest: dict[str, Any]) -> TileStore:
-    path = folder / MANIFEST
+    path, text = folder / MANIFEST, json.dumps(manifest, indent=1)
     if not path.exists():
-        write_text(path, json.dumps(manifest, indent=1))
-    remove_leftovers(folder)
+        write_text(path, text)
     store = TileStore(folder)
+    remove_leftovers(folder)
+    if store.manifest != manifest and not any(store.folder.glob("tile-*")):
+        write_text(path, text)
+        store = TileStore(folder)
     if store.manifest != manifest:
         differing = [name for name, value in manifest.items() if store.manifest.get(name) != value and name != "digest"]
         raise OtherKernelError(
@@ -214,13 +222,21 @@ def _opened(folder: Path, manifest: dict[str, Any]) -> TileStore:
     return store
 
 
-def _check_same(store: TileStore, found: Tensor) -> None:
-    """What no digest of tensors tells, such as another activation function or `read` of the same name, tells the kernel."""
-    stored = store.read(0, 0)[: len(found), : len(found)]
-    if float((found.cpu() - stored).norm()) > SAME * float(stored.norm()):
+def _check_same(store: TileStore, kernel: Callable[[Tensor], Tensor]) -> None:
+    """What no digest of tensors tells, such as another activation function or `read` of the same name, tells the kernel of a few
+    samples of a tile that is there: one on the diagonal, if any of those is.
+    """
+    there = [place for place in store.places() if store.has(*place)]
+    if not there:
+        return
+    row, column = min(there, key=lambda place: place[0] != place[1])
+    rows, columns = (torch.arange(store.samples)[store.rows(block)][:PROOF] for block in (row, column))
+    found, n = kernel(torch.cat([rows, columns])).cpu(), len(rows)
+    size = float(found[:n, :n].norm() * found[n:, n:].norm()) ** 0.5  # no block between the two is larger
+    if float((found[:n, n:] - store.read(row, column)[:n, : len(columns)]).norm()) > SAME * size:
         raise OtherKernelError(
-            f"{store.folder} holds the tiles of another kernel: the model or `read` says other numbers of the first samples than "
-            "what is stored; choose another folder"
+            f"{store.folder} holds the tiles of another kernel: the model or `read` says other numbers of samples "
+            f"{int(rows[0])} and {int(columns[0])} and the next than what is stored; choose another folder"
         )
 
 
@@ -230,8 +246,9 @@ def _manifest(
     names = chosen(model, parameters)
     own = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        own.update(f"{name} {tuple(value.shape)}".encode())
-        own.update(_bytes(value))
+        if isinstance(value, Tensor):  # a module may keep more (`get_extra_state`)
+            own.update(f"{name} {tuple(value.shape)}".encode())
+            own.update(_bytes(value))
     for value in (*samples.inputs, *([] if samples.positions is None else [samples.positions])):
         own.update(f"{tuple(value.shape)}".encode())
         own.update(_bytes(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from operator_checks import check_operator
@@ -17,7 +18,7 @@ from statescope.analyses.ntk.samples import Samples
 from statescope.analyses.ntk.tile_store import OtherKernelError, TileStore, store_tangent_kernel
 from statescope.analyses.operators.lanczos import top_eigenpairs
 from statescope.kernels.arguments import NonFiniteError
-from statescope.probe.errors import NotEnoughMemoryError
+from statescope.probe.errors import NotEnoughMemoryError, UnknownNameError
 from statescope.probe.files import DamagedFileError, write_whole
 from statescope.probe.tensor_file import write_tensors
 
@@ -94,11 +95,17 @@ def test_another_kernel_is_refused(tmp_path: Path) -> None:
 
 
 class Scaled(nn.Module):
-    """A network with a number that no state dict holds."""
+    """A network with a number that is no tensor of its state dict."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.network, self.factor = network(), factor
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {"factor": self.factor}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.factor = state["factor"]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * self.network(x)
@@ -109,19 +116,59 @@ def test_a_kernel_that_differs_in_what_no_tensor_holds_is_refused(tmp_path: Path
     tanh, relu = network(), network()
     relu[1] = nn.ReLU()
     store_tangent_kernel(tanh, X, tmp_path / "activation", tile=4)
-    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+    with pytest.raises(OtherKernelError, match="other numbers of samples 0 and 0"):
         store_tangent_kernel(relu, X, tmp_path / "activation", tile=4)
     store_tangent_kernel(Scaled(1.0), X, tmp_path / "factor", tile=2)
-    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+    with pytest.raises(OtherKernelError, match="other numbers of samples 0 and 0"):
         store_tangent_kernel(Scaled(1.1), X, tmp_path / "factor", tile=2)
     store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out)
-    with pytest.raises(OtherKernelError, match="other numbers of the first samples"):
+    with pytest.raises(OtherKernelError, match="other numbers of samples 0 and 0"):
         store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out.flip(1) * 2)
     same = store_tangent_kernel(tanh, X, tmp_path / "read", tile=40, read=lambda out: out)
     torch.testing.assert_close(same.dense(), empirical_ntk(tanh, X), rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match=r"tile=1.5 must be a positive whole number"):
         store_tangent_kernel(tanh, X, tmp_path / "half", tile=1.5)  # type: ignore[arg-type]
     assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize("left", [(1, 1), (0, 2)])
+def test_tiles_of_two_models_never_mix(left: tuple[int, int], tmp_path: Path) -> None:
+    """The first tile may be gone, since a damaged one is deleted and filled again: any that is there is compared."""
+    store = store_tangent_kernel(network(), X, tmp_path, tile=4)
+    for place in store.places():
+        if place != left:
+            store.path(*place).unlink()
+    relu = network()
+    relu[1] = nn.ReLU()
+    at = " and ".join(str(4 * block) for block in left)
+    with pytest.raises(OtherKernelError, match=f"other numbers of samples {at} "):
+        store_tangent_kernel(relu, X, tmp_path, tile=4)
+    assert len(store.missing) == 5
+    again = store_tangent_kernel(network(), X, tmp_path, tile=4)
+    torch.testing.assert_close(again.dense(), empirical_ntk(network(), X), rtol=1e-12, atol=1e-12)
+
+
+def test_what_was_refused_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """A call that ends before its first tile, such as one whose tiles do not fit, is followed by another in the same folder."""
+    with pytest.raises(NotEnoughMemoryError, match="store_tangent_kernel.*in tiles that fit"):
+        store_tangent_kernel(network(), X, tmp_path, tile=11, memory=100)
+    with pytest.raises(IndexError, match="none of them is 9"):
+        store_tangent_kernel(network(), X, tmp_path, 9, tile=2)
+    with pytest.raises(UnknownNameError, match="did you mean 'trace'"):
+        store_tangent_kernel(network(), X, tmp_path, "trce", tile=2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"0\.weight has no values yet"):
+        store_tangent_kernel(network().to("meta"), X, tmp_path, tile=2)
+    store = store_tangent_kernel(network(), X, tmp_path, np.int64(1), tile=np.int64(2))  # type: ignore[arg-type]
+    torch.testing.assert_close(store.dense(), empirical_ntk(network(), X, output=1), rtol=1e-12, atol=1e-12)
+    for tile in (True, 0, 2.0, "2"):
+        with pytest.raises(ValueError, match=f"tile={tile} must be a positive whole number"):
+            store_tangent_kernel(network(), X, tmp_path, 1, tile=tile)  # type: ignore[arg-type]
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text('{"study": "parity"}')
+    with pytest.raises(DamagedFileError, match="no manifest of tiles: it lacks 'version'"):
+        store_tangent_kernel(network(), X, run)
+    assert (run / "manifest.json").read_text() == '{"study": "parity"}', "a folder of something else is as it was"
 
 
 def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
@@ -143,7 +190,7 @@ def test_a_tile_that_was_altered_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="another tile"):
         store.read(0, 1)
     (tmp_path / "manifest.json").write_text(json.dumps({"version": 9}))
-    with pytest.raises(DamagedFileError, match="version 9"):
+    with pytest.raises(DamagedFileError, match="version 9, not 2, in which store_tangent_kernel fills another folder"):
         TileStore(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DamagedFileError, match="no manifest"):
