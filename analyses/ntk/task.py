@@ -81,7 +81,7 @@ def as_output(output: Any) -> Output:
 
 
 def as_tile(tile: Any) -> int:
-    """Samples at once as an engine takes them: a whole number of any kind is an int. Raises ValueError for one that is not positive."""
+    """Samples at once, as `as_output` takes an output. Raises ValueError for what is no positive whole number."""
     try:
         found = 0 if isinstance(tile, bool) else operator.index(tile)
     except TypeError:
