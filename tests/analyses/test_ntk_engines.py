@@ -128,6 +128,52 @@ def test_passes_of_few_samples_make_the_same_kernel(output: Any, samples: int, m
             close(cross, whole.values[:, :2] if output != "full" else whole.values[:, :, :2])
 
 
+class Branching(nn.Module):
+    """A weight that two samples meet in a way without a rule, in one with a rule, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.out = nn.Parameter(torch.randn(4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x[0, 0] > 1:
+            return self.out(torch.hypot(x, self.weight.expand_as(x)))
+        return self.out(x * self.weight if x[0, 0] > 0 else x)
+
+
+ALONE, RULE, UNUSED = 2.0, 0.5, -1.0
+
+
+@pytest.mark.parametrize("by_tiles", [False, True])
+@pytest.mark.parametrize(
+    ("firsts", "route"),
+    [
+        ((ALONE, RULE, UNUSED), "alone"),
+        ((RULE, UNUSED, ALONE), "alone"),
+        ((RULE, UNUSED), "structured"),
+        ((UNUSED, RULE), "structured"),
+        ((UNUSED, UNUSED), "unused"),
+    ],
+)
+def test_the_costlier_route_is_told_where_samples_differ(
+    firsts: tuple[float, ...], route: str, by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever order; the kernel is that of each sample's own gradients."""
+    model, x = Branching().double(), torch.randn(2 * len(firsts), 4, dtype=torch.float64)
+    x[:, 0] = torch.tensor(firsts).repeat_interleave(2)
+    if not by_tiles:
+        monkeypatch.setattr(plan, "CACHED", 1)
+    found = tangent_kernel(model, x, tile=2 if by_tiles else None)
+    assert found.routes["weight"] == route
+    exact = torch.zeros(len(x), len(x), dtype=torch.float64)
+    for output in range(2):
+        each = [torch.autograd.grad(model(own[None])[0, output], list(model.parameters()), allow_unused=True) for own in x]
+        rows = [[torch.zeros(4) if part is None else part.flatten() for part in own] for own in each]
+        jacobian = torch.stack([torch.cat(own) for own in rows])
+        exact += jacobian @ jacobian.T
+    close(found.values, exact)
+
+
 def test_inputs_of_all_passes_have_coordinates_in_one_basis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coordinates in a basis of each pass, which has three tokens of its own, have the right products inside of it alone."""
     model = nn.Sequential(nn.Embedding(9, 20), nn.Linear(20, 9), nn.Tanh(), nn.Linear(9, 2))
