@@ -93,6 +93,7 @@ def test_rows_of_several_passes_are_those_of_all_samples() -> None:
         [outer(2, 1, 4, 5), outer(3, 1, 4, 5)],
         [outer(2, 9, 4, 5), outer(3, 9, 4, 5)],
         [outer(2, 2, 4, 5), outer(3, 1, 4, 5)],
+        [outer(2, 1, 4, 5), outer(3, 2, 4, 5)],
         [outer(2, 9, 4, 5), None],
         [None, Dense(torch.randn(3, 4, 5, dtype=DOUBLE))],
         [Dense(torch.randn(2, 4, 5, dtype=DOUBLE)), Dense(torch.randn(3, 4, 5, dtype=DOUBLE))],
@@ -112,6 +113,7 @@ def test_rows_of_several_passes_are_those_of_all_samples() -> None:
         close(inner(whole, other), exact @ other.dense().mT)
     assert isinstance(joined(cases[0], (2, 3)), Outer)
     assert isinstance(joined(cases[1], (2, 3)), Pieces)
+    assert isinstance(joined([outer(2, 1, 4, 5), outer(3, 1, 5, 4)], (2, 3)), Pieces)
 
 
 def test_a_product_of_rows_with_themselves() -> None:
