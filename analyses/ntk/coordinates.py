@@ -1,31 +1,51 @@
-"""Products of which few inputs differ, with these inputs in the span of the few."""
+"""Products of which few inputs differ, with these inputs in the span of the few.
+
+Coordinates have the right inner products with those in the same basis alone. A model may branch by its samples, so that one pass
+multiplies with a parameter where another does not: coordinates are given and kept where all passes do the same with it.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from .factors import Factor, Outer
 from .uses import Multiplied, Use
 
 SEEN = 8  # channels that are looked at first: behind a ReLU half of each is zero
 
 
 def in_coordinates(passes: Sequence[Sequence[Use]]) -> list[list[Use]]:
-    """The uses of each pass over samples, products of which few inputs differ with these in one basis for all passes."""
+    """The uses of each pass over samples, products of which few inputs differ with these in one basis for all passes.
+
+    Those with a parameter that is used at another place too stay as they are: its rows add up what has two bases.
+    """
     found = [list(uses) for uses in passes]
     if len({len(uses) for uses in passes}) == 1:
+        met = Counter(name for uses in passes for use in uses for name in use.weight.leaves)
         for place, alike in enumerate(zip(*passes, strict=True)):
+            if any(met[name] > len(passes) for use in alike for name in use.weight.leaves):
+                continue
             for own, use in zip(found, _in_one_basis(alike), strict=True):
                 own[place] = use
     return found
 
 
+def comparable(parts: Sequence[Factor | None]) -> list[Factor | None]:
+    """The rows of one parameter in each pass, without coordinates unless every pass has some: the others have none beside them."""
+    if all(isinstance(part, Outer) and part.shorter is not None for part in parts):
+        return list(parts)
+    return [replace(part, shorter=None) if isinstance(part, Outer) else part for part in parts]
+
+
 def _in_one_basis(uses: Sequence[Use]) -> Sequence[Use]:
     products = [use for use in uses if isinstance(use, Multiplied) and use.outer]
-    if len(products) < len(uses) or len({(tuple(use.weight.leaves), use.inputs.shape[-1]) for use in products}) > 1:
+    alike = {(tuple(use.weight.leaves), use.weight.straight, use.inputs.shape[-1]) for use in products}
+    if len(products) < len(uses) or len(alike) > 1:
         return uses
     flat = [use.inputs.flatten(0, -2) for use in products]
     short = coordinates(torch.cat(flat).double())

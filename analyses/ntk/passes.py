@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .coordinates import in_coordinates
+from .coordinates import comparable, in_coordinates
 from .factors import Rows
 from .jacobian import Jacobian, Parameters, Route, double_tensors
 from .pieces import joined
@@ -44,7 +44,7 @@ class Passes:
         each = [{name: factor.alive() for name, factor in own.rows(index)} for own in self._passes]
         lengths = [len(own.samples) for own in self._passes]
         for name in dict.fromkeys(name for found in each for name in found):
-            yield name, joined([found.pop(name, None) for found in each], lengths)
+            yield name, joined(comparable([found.pop(name, None) for found in each]), lengths)
 
 
 def _parts(samples: Samples, most: int) -> list[Samples]:
