@@ -36,7 +36,7 @@ def in_coordinates(passes: Sequence[Sequence[Use]]) -> list[list[Use]]:
 
 
 def comparable(parts: Sequence[Factor | None]) -> list[Factor | None]:
-    """The rows of one parameter in each pass, without coordinates unless every pass has some: the others have none beside them."""
+    """The rows of one parameter in each pass, with coordinates where every pass has some."""
     if all(isinstance(part, Outer) and part.shorter is not None for part in parts):
         return list(parts)
     return [replace(part, shorter=None) if isinstance(part, Outer) else part for part in parts]
