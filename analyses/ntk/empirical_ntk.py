@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ...kernels.shown import with_shapes
 from ...probe.errors import unknown_name
 from .ghost import ghost_kernel
-from .jacobian import Parameters, Route, chosen
+from .jacobian import Parameters, Route, chosen, double_tensors
 from .plan import Plan, check_memory, plan
 from .projection import projected_kernel
 from .reference import whole_kernel
@@ -135,7 +135,8 @@ def tangent_kernel(
         own = group or (lambda name: "all")
         groups = set(map(own, chosen(model, parameters)))
         tile = max(len(first), len(first if second is None else second)) if tile is None else as_tile(tile)
-        task = KernelTask(model, first, second, output, read, parameters, tile, own, features, seed, advance)
+        tensors = double_tensors(model, parameters)
+        task = KernelTask(model, first, second, output, read, parameters, tensors, tile, own, features, seed, advance)
         foreseen = plan(task, engine, groups=len(groups))
         check_memory(foreseen, memory, first.inputs[0].device)
         found = ENGINES[engine](replace(task, in_a_pass=foreseen.in_a_pass))

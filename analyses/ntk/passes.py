@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .coordinates import comparable, in_coordinates
 from .factors import Rows
-from .jacobian import Jacobian, Parameters, Route, double_tensors
+from .jacobian import Jacobian, Route
 from .pieces import joined
-from .samples import Read, Samples
+from .samples import Samples
+from .task import KernelTask
 
 
 class Passes:
@@ -25,12 +26,11 @@ class Passes:
     values: f(x), [N, O]. routes: each parameter's, the costlier where passes differ.
     """
 
-    def __init__(self, model: nn.Module, samples: Samples, read: Read, parameters: Parameters, in_a_pass: int) -> None:
-        """Run the model over the samples, `in_a_pass` at a time, and find the routes; raises what `Jacobian` raises."""
-        self.samples, self.routes = samples, dict[str, Route]()
-        tensors, self._passes = double_tensors(model, parameters), list[Jacobian]()
-        for part in _parts(samples, in_a_pass):
-            self._passes.append(Jacobian(model, part, read, parameters, self.routes, tensors=tensors))
+    def __init__(self, task: KernelTask, samples: Samples) -> None:
+        """Run the task's model over the samples, a few at a time, and find the routes; raises what `Jacobian` raises."""
+        self.samples, self.routes, self._passes = samples, dict[str, Route](), list[Jacobian]()
+        for part in _parts(samples, task.in_a_pass):
+            self._passes.append(Jacobian(task.model, part, task.read, task.parameters, self.routes, tensors=task.tensors))
             note(self.routes, self._passes[-1].routes)
         for own, uses in zip(self._passes, in_coordinates([own.uses for own in self._passes]), strict=True):
             own.uses = uses

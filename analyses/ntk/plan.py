@@ -13,7 +13,7 @@ from torch import Tensor
 from ...probe.errors import NotEnoughMemoryError
 from ..operators.evaluation_mode import refuse_training_mode
 from .factors import LARGEST_TILE
-from .jacobian import double_tensors, run_model
+from .jacobian import run_model
 from .rules import watching
 from .task import AT_ONCE, KernelTask, Output
 
@@ -64,7 +64,7 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     model, first, second, output, tile = task.model, task.first, task.second, task.output, task.tile
     refuse_training_mode(model)
     one = first[:1].double()
-    leaves, held = double_tensors(model, task.parameters)
+    leaves, held = task.tensors
     own = {value.untyped_storage().data_ptr() for value in (leaves | held).values()}
     kept: dict[int, int] = {}
 

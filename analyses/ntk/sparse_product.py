@@ -14,7 +14,7 @@ from torch import Tensor
 from .products import product
 
 ALIVE = 0.5  # the share of positions above which all are multiplied
-WORTH = 2**24  # multiplications that are worth a look at what they multiply
+WORTH = 2**24  # multiplications below which a product is autograd's own: a look at what it multiplies takes longer
 SOME = 64  # rows that are looked at first, every so many of them: an odd number, so that not all are of one position
 FIRST = 8  # columns of these: behind a ReLU half of a column is zero
 
@@ -24,7 +24,8 @@ def sparse_product(x: Tensor, matrix: Tensor) -> Tensor:
 
     What a model does in float32 stays as it is: there the rounding depends on what is multiplied together.
     """
-    if x.dtype != torch.float64 or matrix.dtype != torch.float64 or not x.requires_grad:
+    small = x.numel() * matrix.shape[1] < WORTH
+    if small or x.dtype != torch.float64 or matrix.dtype != torch.float64 or not x.requires_grad:
         return x @ matrix
     found: Tensor = _GradientOfInput.apply(x.detach() @ matrix, x, matrix.detach())  # type: ignore[no-untyped-call]
     return found
@@ -43,7 +44,7 @@ class _GradientOfInput(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (matrix,) = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.shape[-1])
-        alive = alive_rows(rows) if rows.numel() * len(matrix) >= WORTH else None
+        alive = alive_rows(rows)
         if alive is None:
             into = product(rows, matrix.mT)  # of two matrices, which gradients in several pieces would not be
         else:

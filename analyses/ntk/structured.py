@@ -18,7 +18,7 @@ def structured_kernel(task: KernelTask) -> EngineResult:
     sums: KernelSums | None = None
 
     def of(samples: Samples) -> Passes:
-        made = Passes(task.model, samples, task.read, task.parameters, task.in_a_pass)
+        made = Passes(task, samples)
         note(routes, made.routes)
         return made
 

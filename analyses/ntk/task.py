@@ -35,8 +35,9 @@ class EngineResult:
 class KernelTask:
     """What an engine is asked for: arguments of `tangent_kernel`.
 
-    second: None for the first samples with themselves. group: from a parameter's name to that of the group whose kernel it is
-    part of. features, seed: of random projections. in_a_pass: samples that share a backward pass at most; a tile takes several.
+    second: None for the first samples with themselves. tensors: what `double_tensors` gives of the model. group: from a
+    parameter's name to that of the group whose kernel it is part of. features, seed: of random projections. in_a_pass: samples
+    that share a backward pass at most; a tile takes several.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class KernelTask:
     output: Output
     read: Read
     parameters: Parameters
+    tensors: tuple[dict[str, Tensor], dict[str, Tensor]]
     tile: int
     group: Callable[[str], str] = lambda name: "all"
     features: int = 512

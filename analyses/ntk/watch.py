@@ -8,14 +8,14 @@ kernel, say) is not noted, and nothing noted is trusted unseen: `Jacobian` check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from .uses import Copied, Use, Weight
 
@@ -71,8 +71,7 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        weights = [self.weight(value) for value in tensors]
+        weights = [self.weight(value) for value in _tensors((args, kwargs))]
         if all(weight is not None for weight in weights):
             return self._followed(func, args, kwargs, [weight for weight in weights if weight is not None])
         if any(weight is not None and weight.leaves for weight in weights):
@@ -98,6 +97,15 @@ class Watch(TorchFunctionMode):
 
     def _remember(self, value: Tensor, leaves: Mapping[str, Tensor], straight: tuple[float, bool] | None) -> None:
         self._known[id(value)] = Weight(value, leaves, straight, value._version)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments of a function, which stand in lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for own in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(own)
 
 
 def _straight(name: str, args: tuple[Any, ...], out: Any, weights: list[Weight]) -> tuple[float, bool] | None:
