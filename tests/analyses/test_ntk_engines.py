@@ -363,7 +363,7 @@ def test_memory_is_foreseen_and_what_does_not_fit_is_refused() -> None:
         tangent_kernel(model, x, memory=enough)
     tile = int(str(refusal.value).split("tile=")[1].split()[0])
     close(tangent_kernel(model, x, memory=enough, tile=tile).values, found.values)
-    with pytest.raises(NotEnoughMemoryError, match="tiles on disk"):
+    with pytest.raises(NotEnoughMemoryError, match="store it on disk with `store_tangent_kernel`, in tiles that fit"):
         tangent_kernel(model, x, memory=1000)
 
 
