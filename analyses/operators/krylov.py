@@ -20,17 +20,23 @@ class Krylov:
     V T by Q B at its last columns. exhausted: whether the space holds all A can reach from the start, or everything.
     """
 
-    def __init__(self, operator: Operator, start: Tensor, *, reorthogonalise: bool = True) -> None:
+    def __init__(self, operator: Operator, start: Tensor, *, reorthogonalise: bool = True, beside: Tensor | None = None) -> None:
         """Begin with the span of the start.
 
         start: [size, block]. reorthogonalise: make each new block orthogonal to all before it, before it is normalised and again
-        after; without it, to the last two only.
+        after; without it, to the last two only. beside: an orthonormal basis [size, k] of what A maps into itself, to which the
+        start and all that follows are made orthogonal too.
 
         Raises ValueError for a start that is zero or whose columns are not independent.
         """
         self._operator, self._reorthogonalise = operator, reorthogonalise
         width = start.shape[1]
-        self._vectors = start.new_empty(max(32, 4 * width), len(start))  # the basis by rows, and room for more
+        beside = start[:, :0] if beside is None else beside
+        self._first = beside.shape[1]
+        # by rows: what the space is beside, the basis, and room for more
+        self._vectors = torch.cat([beside.T, start.new_empty(max(32, 4 * width), len(start))])
+        for _ in range(2):  # again, for what rounding leaves
+            start = start - beside @ (beside.mH @ start)
         first, singular, _ = torch.linalg.svd(start, full_matrices=False)
         if not bool(singular[-1] > EXHAUSTED * torch.finfo(singular.dtype).eps * singular[0]):
             raise ValueError("Lanczos needs a start vector that is not zero, and several that are independent")
@@ -40,7 +46,7 @@ class Krylov:
 
     @property
     def basis(self) -> Tensor:
-        return self._vectors[: self.applied].T
+        return self._vectors[self._first : self._first + self.applied].T
 
     @property
     def coupling(self) -> Tensor:
@@ -65,7 +71,8 @@ class Krylov:
 
     def grow(self) -> None:
         """Apply the operator to the last block, which gives the next. Raises FloatingPointError for NaN or infinity."""
-        old, new = self.applied, self.applied + self.width
+        old = self._first + self.applied
+        new = old + self.width
         last = self._vectors[old:new].T
         image = self._operator.matmat(last)
         if not bool(image.isfinite().all()):
@@ -79,7 +86,7 @@ class Krylov:
             below = self.coupling
             image = image - self._vectors[old - below.shape[1] : old].T @ below.mH
         following, coupling = self._next(image, self._vectors[:new].T)
-        self.applied = new
+        self.applied += self.width
         self._blocks.append((middle, coupling))
         self._put(following)
 
@@ -96,12 +103,13 @@ class Krylov:
 
     def _put(self, block: Tensor) -> None:
         self.width = block.shape[1]
-        needed = self.applied + self.width
+        held = self._first + self.applied
+        needed = held + self.width
         if needed > len(self._vectors):
             room = self._vectors.new_empty(2 * needed, self._vectors.shape[1])
-            room[: self.applied] = self._vectors[: self.applied]
+            room[:held] = self._vectors[:held]
             self._vectors = room
-        self._vectors[self.applied : needed] = block.T
+        self._vectors[held:needed] = block.T
 
 
 def _normalised(block: Tensor, rounding: float, most: int) -> tuple[Tensor, Tensor]:

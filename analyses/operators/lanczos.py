@@ -83,12 +83,12 @@ def top_eigenpairs(
             raise ValueError(f"{name}={value} must lie between 1 and {size}")
     most = size if most_steps is None else min(most_steps, size)
     start = torch.randn(size, block, generator=generator, dtype=operator.dtype, device=operator.device)
-    found, space, exhausted = _outer(operator, start, count, tolerance, most, 0.0)
+    found, space, exhausted = _outer(operator, Krylov(operator, start), count, tolerance, most, 0.0)
     while exhausted and space.shape[1] < size:
         scale, lacking, room = float(found.values.abs().max()), count - len(found.values), size - space.shape[1]
         start = torch.randn(size, min(block, room), generator=generator, dtype=operator.dtype, device=operator.device)
-        beside, wanted = _Beside(operator, space), min(max(1, lacking), room)
-        rest, more, _ = _outer(beside, _apart(start, space), wanted, tolerance, most - space.shape[1], scale)
+        beside, wanted = Krylov(operator, start, beside=space), min(max(1, lacking), room)
+        rest, more, _ = _outer(operator, beside, wanted, tolerance, most - space.shape[1], scale)
         if lacking == 0 and float(rest.values[0]) <= float(found.values[-1]) + tolerance * scale:
             break
         found, space = _joined(found, rest, count), torch.cat([space, more], dim=1)
@@ -96,14 +96,14 @@ def top_eigenpairs(
 
 
 def _outer(
-    operator: Operator, start: Tensor, count: int, tolerance: float, most: int, scale: float
+    operator: Operator, krylov: Krylov, count: int, tolerance: float, most: int, scale: float
 ) -> tuple[Eigenpairs, Tensor, bool]:
-    """The largest eigenpairs in the Krylov space of a start, as many as are asked for or it holds.
+    """The largest eigenpairs in a Krylov space that is still to grow, as many as are asked for or it holds.
 
     scale: of eigenvalues known already, which the tolerance is a share of too. The second is what the operator maps into itself,
     within the tolerance: the space if it is exhausted, as the third says, and else the eigenvectors.
     """
-    krylov, solved = Krylov(operator, start), 0.0
+    solved = 0
     while True:
         krylov.grow()
         ended = krylov.exhausted or krylov.applied + krylov.width > most
@@ -124,40 +124,6 @@ def _outer(
                 f"{solved} steps of Lanczos leave residuals up to {float(estimates.max()):.3g}; allow more steps or a tolerance "
                 f"of {float(estimates.max() / values.abs().max()):.1g}"
             )
-
-
-class _Beside(Operator):
-    """A self-adjoint operator at right angles to a space that it maps into itself."""
-
-    self_adjoint = True
-
-    def __init__(self, operator: Operator, basis: Tensor) -> None:
-        self._operator, self._basis = operator, basis
-
-    @property
-    def shape(self) -> torch.Size:
-        return self._operator.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._operator.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self._operator.device
-
-    def matmat(self, x: Tensor) -> Tensor:
-        return _apart(self._operator.matmat(_apart(x, self._basis)), self._basis)
-
-    def adjoint(self) -> Operator:
-        return self
-
-
-def _apart(x: Tensor, basis: Tensor) -> Tensor:
-    """What is left of x at right angles to an orthonormal basis; twice, for what rounding leaves."""
-    for _ in range(2):
-        x = x - basis @ (basis.mH @ x)
-    return x
 
 
 def _joined(one: Eigenpairs, other: Eigenpairs, count: int) -> Eigenpairs:
