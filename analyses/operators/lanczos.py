@@ -83,12 +83,12 @@ def top_eigenpairs(
             raise ValueError(f"{name}={value} must lie between 1 and {size}")
     most = size if most_steps is None else min(most_steps, size)
     start = torch.randn(size, block, generator=generator, dtype=operator.dtype, device=operator.device)
-    found, space, exhausted = _outer(operator, Krylov(operator, start), count, tolerance, most, 0.0)
+    found, space, exhausted = _outer(operator, Krylov(operator, start), count, count, tolerance, most, 0.0)
     while exhausted and space.shape[1] < size:
         scale, lacking, room = float(found.values.abs().max()), count - len(found.values), size - space.shape[1]
         start = torch.randn(size, min(block, room), generator=generator, dtype=operator.dtype, device=operator.device)
         beside, wanted = Krylov(operator, start, beside=space), min(max(1, lacking), room)
-        rest, more, _ = _outer(operator, beside, wanted, tolerance, most - space.shape[1], scale)
+        rest, more, _ = _outer(operator, beside, wanted, count, tolerance, most - space.shape[1], scale)
         if lacking == 0 and float(rest.values[0]) <= float(found.values[-1]) + tolerance * scale:
             break
         found, space = _joined(found, rest, count), torch.cat([space, more], dim=1)
@@ -96,9 +96,10 @@ def top_eigenpairs(
 
 
 def _outer(
-    operator: Operator, krylov: Krylov, count: int, tolerance: float, most: int, scale: float
+    operator: Operator, krylov: Krylov, wanted: int, count: int, tolerance: float, most: int, scale: float
 ) -> tuple[Eigenpairs, Tensor, bool]:
-    """The largest eigenpairs in a Krylov space that is still to grow, as many as are asked for or it holds.
+    """The largest eigenpairs in a Krylov space that is still to grow: as many as are wanted, and of an exhausted space, which is
+    not looked at again, `count` or all that it holds.
 
     scale: of eigenvalues known already, which the tolerance is a share of too. The second is what the operator maps into itself,
     within the tolerance: the space if it is exhausted, as the third says, and else the eigenvectors.
@@ -107,22 +108,23 @@ def _outer(
     while True:
         krylov.grow()
         ended = krylov.exhausted or krylov.applied + krylov.width > most
-        if not ended and krylov.applied < max(count, 1.1 * solved):
+        if not ended and krylov.applied < max(wanted, 1.1 * solved):
             continue
         solved = krylov.applied
         values, inner = torch.linalg.eigh(krylov.matrix)
-        values, inner = values.flip(0)[:count], inner.flip(1)[:, :count]
-        estimates = (krylov.coupling @ inner[-krylov.coupling.shape[1] :]).norm(dim=0)
-        allowed = tolerance * max(scale, float(values.abs().max()))
-        if krylov.exhausted or (len(values) == count and bool((estimates <= allowed).all())):
-            vectors = krylov.basis @ inner
+        values, inner = values.flip(0), inner.flip(1)
+        estimates = (krylov.coupling @ inner[-krylov.coupling.shape[1] :, :wanted]).norm(dim=0)
+        largest = float(values[:wanted].abs().max())
+        if krylov.exhausted or (len(values) >= wanted and bool((estimates <= tolerance * max(scale, largest)).all())):
+            kept = count if krylov.exhausted else wanted
+            values, vectors = values[:kept], krylov.basis @ inner[:, :kept]
             residuals = (operator.matmat(vectors) - vectors * values).norm(dim=0)
             found = Eigenpairs(values, vectors, residuals, solved + vectors.shape[1])
             return found, krylov.basis if krylov.exhausted else vectors, krylov.exhausted
         if ended:
             raise RuntimeError(
                 f"{solved} steps of Lanczos leave residuals up to {float(estimates.max()):.3g}; allow more steps or a tolerance "
-                f"of {float(estimates.max() / values.abs().max()):.1g}"
+                f"of {float(estimates.max()) / largest:.1g}"
             )
 
 

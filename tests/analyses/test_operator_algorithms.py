@@ -173,6 +173,19 @@ def test_as_many_pairs_as_are_asked_for_come_whatever_the_rank(block: int) -> No
     assert known.applications < 40  # and not all directions of what is zero
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_an_eigenvalue_shows_as_often_as_it_is_multiple_where_bases_are_exhausted(block: int) -> None:
+    """A later basis held several that lacked, and gave its largest alone; the others were not looked for again."""
+    values = torch.tensor([3.0] * 5 + [2.0] * 3 + [-1.0] * 2 + [0.0] * 20, dtype=torch.float64)
+    for seed in range(8):
+        operator = with_spectrum(values)
+        found = top_eigenpairs(operator, 12, torch.Generator().manual_seed(seed), block=block)
+        torch.testing.assert_close(found.values, values.sort(descending=True).values[:12], rtol=0, atol=1e-9)
+        left = (operator.matmat(found.vectors) - found.vectors * found.values).norm(dim=0)
+        torch.testing.assert_close(found.residuals, left)
+        assert float(left.max()) < 1e-8
+
+
 def test_too_few_steps_say_so() -> None:
     with pytest.raises(RuntimeError, match="steps of Lanczos leave residuals up to"):
         top_eigenpairs(with_spectrum(torch.linspace(0, 1, 400).double()), 10, generator(), most_steps=40)
