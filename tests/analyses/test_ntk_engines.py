@@ -375,6 +375,17 @@ def test_rows_are_foreseen_by_the_largest_parameter_and_not_by_what_a_pass_makes
     assert tangent_kernel(model, x, output="full").plan.rows == 8 * (5 * largest * 2 + 2 * LARGEST_TILE)
 
 
+def test_gradients_at_uses_are_foreseen_for_each_output_that_is_gathered_and_for_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All outputs with all hold those of each; a check of routes holds two more of the samples in a pass."""
+    model, x = network(), torch.randn(10, 4)
+    trace, full = (tangent_kernel(model, x, output=output).plan for output in ("trace", "full"))
+    at_uses = (full.passes - trace.passes) // (10 * 2)
+    assert trace.in_a_pass == 10 and at_uses >= 8 * (9 + 9 + 3), "the outputs of three matrices"
+    monkeypatch.setattr(plan, "CACHED", 1)
+    split = tangent_kernel(model, x).plan
+    assert split.in_a_pass == 2 and trace.passes - split.passes == 2 * (10 - 2) * at_uses
+
+
 def test_names_and_numbers_that_are_none() -> None:
     with pytest.raises(TypeError, match="output='full'"):
         empirical_ntk(network(), torch.randn(3, 4), "full")  # type: ignore[arg-type]

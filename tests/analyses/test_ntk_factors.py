@@ -100,7 +100,10 @@ def test_rows_of_several_passes_are_those_of_all_samples() -> None:
         [Dense(torch.randn(2, 4, 5, dtype=DOUBLE)), outer(3, 9, 4, 5)],
         looked_up,
         [looked_up[0], outer(3, 9, 4, 5)],
+        [looked_up[0], Scattered(torch.randint(0, 4, (3, 2)), torch.randn(3, 2, 5, dtype=DOUBLE), 4)],
         [*short],
+        [short[0], outer(3, 1, 4, 5)],
+        [outer(2, 1, 4, 5), short[1]],
     ]
     for parts in cases:
         rows = [torch.zeros(n, 20, dtype=DOUBLE) if part is None else part.dense() for part, n in zip(parts, (2, 3), strict=True)]

@@ -49,6 +49,14 @@ def test_the_same_seed_gives_the_same_numbers(parity: Path, tmp_path: Path) -> N
     assert digests(tmp_path / "again") == digests(parity)
 
 
+def test_every_result_is_drawn_for_print(parity: Path, source: Path) -> None:
+    """One that cannot be is a warning in its run, which ends well without it."""
+    for path in (parity, source):
+        run = Run(path)
+        drawn = {name for name in run.manifest.files if name.startswith("figures/")}
+        assert drawn == {f"figures/{name}.{suffix}" for name in run.result_names for suffix in ("svg", "png")}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_another_seed_gives_other_numbers(parity: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "run", "parity", *TINY, "--seed", "1", "--out", str(tmp_path / "other")).code == 0
