@@ -375,7 +375,7 @@ def test_rows_are_foreseen_by_the_largest_parameter_and_not_by_what_a_pass_makes
     assert tangent_kernel(model, x, output="full").plan.rows == 8 * (5 * largest * 2 + 2 * LARGEST_TILE)
 
 
-def test_gradients_at_uses_are_foreseen_for_each_output_that_is_gathered_and_for_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_at_uses_are_foreseen_for_each_gathered_output_and_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """All outputs with all hold those of each; a check of routes holds two more of the samples in a pass."""
     model, x = network(), torch.randn(10, 4)
     trace, full = (tangent_kernel(model, x, output=output).plan for output in ("trace", "full"))
