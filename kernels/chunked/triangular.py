@@ -6,12 +6,13 @@ powers of A grow before they vanish.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..forward_mode import differentiable
 from ..precision import outside_autocast
 
 Inverse = Callable[[Tensor], Tensor]
@@ -39,9 +40,10 @@ class UnitLowerInverse(torch.autograd.Function):
         return (inverse.mT @ gradient @ inverse.mT).tril(-1).neg_()
 
     @staticmethod
+    @differentiable
     @outside_autocast
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        (inverse,) = ctx.saved_tensors
+    def jvp(saved: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        (inverse,) = saved
         return -(inverse @ tangent.tril(-1) @ inverse)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from ...kernels.forward_mode import differentiable
 from ...kernels.precision import widened
 from ...kernels.recurrence import Edit, TapRequest
 from ..configuration import Configuration
@@ -207,8 +208,9 @@ class SumOfSquares(torch.autograd.Function):
         return (2 * gradient) * x
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
+    @differentiable
+    def jvp(saved: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        (x,) = saved
         return 2 * (x * tangent).sum(-1, keepdim=True)
 
 
@@ -282,8 +284,9 @@ class CausalConvolution(torch.autograd.Function):
         return d_padded, d_weight
 
     @staticmethod
-    def jvp(ctx: Any, padded_tangent: Tensor, weight_tangent: Tensor) -> Tensor:
-        padded, weight = ctx.saved_tensors
+    @differentiable
+    def jvp(saved: Sequence[Tensor], padded_tangent: Tensor, weight_tangent: Tensor) -> Tensor:
+        padded, weight = saved
         return CausalConvolution.forward(padded_tangent, weight) + CausalConvolution.forward(padded, weight_tangent)
 
 
