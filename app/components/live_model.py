@@ -66,22 +66,30 @@ class LiveModel:
 
     def __post_init__(self) -> None:
         """Take the time of a short run, after one that warms up."""
-        tokens = torch.zeros(1, TRIED, dtype=torch.long)
+        tried = min(TRIED, self.model.longest or TRIED)
+        tokens = torch.zeros(1, tried, dtype=torch.long)
         with torch.no_grad():
             self.model(tokens)
             begin = time.monotonic()
             self.model(tokens)
-        self.second_a_token = (time.monotonic() - begin) / TRIED
+        self.second_a_token = (time.monotonic() - begin) / tried
 
 
 def spelling_of(model: HookedModel) -> tuple[Spelling, str]:
-    """How a model is written to: without a tokenizer one of 256 tokens reads bytes, and another one numbers."""
+    """How a model is written to, and an example that it can read: without a tokenizer one of 256 tokens reads bytes, and another
+    one numbers.
+    """
     if model.tokenizer is not None:
-        return OfTokenizer(model), WORDS
+        return _shown(OfTokenizer(model), WORDS, model.longest)
     if model.cfg.d_vocab == 256:
-        return Bytes(), WORDS
+        return _shown(Bytes(), WORDS, model.longest)
     numbers = WholeNumbers(model.cfg.d_vocab)
-    return numbers, numbers.write([index % numbers.vocabulary for index in range(24)])
+    return _shown(numbers, numbers.write([index % numbers.vocabulary for index in range(24)]), model.longest)
+
+
+def _shown(spelling: Spelling, example: str, longest: int | None) -> tuple[Spelling, str]:
+    tokens = spelling.read(example)
+    return spelling, example if longest is None or len(tokens) <= longest else spelling.write(tokens[:longest])
 
 
 def example_of(task: Task, length: int) -> str:

@@ -86,6 +86,23 @@ def test_every_number_that_is_dropped_is_told(no_runs: Path, monkeypatch: pytest
     assert not app.warning, "and once"
 
 
+@pytest.mark.parametrize("longest", [16, 5])
+def test_a_model_that_reads_few_tokens_is_shown_what_it_can_read(
+    longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given an example that it refused, and one that reads less than what its time is taken on could not be opened."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_positions": longest, "n_embd": 8, "n_layer": 1, "n_head": 1, "bos_token_id": None, "eos_token_id": None}
+    for name, vocabulary in (("bytes", 256), ("numbers", 40)):
+        GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **sizes)).save_pretrained(tmp_path / "models" / name)
+    monkeypatch.setenv("STATESCOPE_MODELS", str(tmp_path / "models"))
+    for name, given in (("bytes", "The keys of the "[:longest]), ("numbers", " ".join(map(str, range(longest))))):
+        app = open_app(tmp_path / "runs", monkeypatch, "live_lens", live=name)
+        assert not app.exception and not app.error
+        assert app.text_area(key="text").value == given and components(app, "figure")
+
+
 def test_what_a_model_makes_is_in_the_address_and_marked(no_runs: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from statescope import load
 
