@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from shlex import quote
 
 from ..probe.errors import StatescopeError
+from ..probe.files import is_file, may_be_read
 from ..probe.runs.manifest import FILE as MANIFEST
 
 CONFIGURATION = "config.json"
-MOST = 200
 
 
 class NoModelError(StatescopeError, ValueError):
@@ -25,15 +27,19 @@ def check_folder(path: Path) -> None:
     """Raise NoModelError where a folder neither is that of a model nor holds folders that are."""
     if models_in([path]):
         return
-    if (path / MANIFEST).is_file():
+    if is_file(path / MANIFEST):
         raise NoModelError(f"{path} is a run, whose models the app shows beside it: {_opening(path)}")
-    what = "is no folder" if not path.is_dir() else "holds no model: a model is a folder with config.json and safetensors"
+    what = "holds no model: a model is a folder with config.json and safetensors"
+    if not path.is_dir():
+        what = "is no folder"
+    elif not may_be_read(path):
+        what = "may not be read"
     raise NoModelError(f"{path} {what}; a run is opened by --folder, from the folder that it lies in")
 
 
 def check_runs_folder(path: Path) -> None:
     """Raise RunItselfError where the folder of runs is one of them, which would be shown as a folder without any."""
-    if (path / MANIFEST).is_file():
+    if is_file(path / MANIFEST):
         raise RunItselfError(f"{path} is a run, and --folder needs the folder that it lies in: {_opening(path)}")
 
 
@@ -45,14 +51,26 @@ def _opening(run: Path) -> str:
 def models_in(folders: Sequence[Path]) -> dict[str, Path]:
     """The models in folders, by names of which each stands for one: that of its folder, with a number where several are alike.
 
-    A folder with config.json is a model, as is each of its own folders that has one; no link among them is followed.
+    A folder with config.json is a model, as is each of its own folders that has one; no link among them is followed. One that may
+    not be read hides none of the others.
     """
-    found: list[Path] = []
-    for folder in filter(Path.is_dir, folders):
-        inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
-        found += [path for path in (folder, *inner) if (path / CONFIGURATION).is_file()]
     named: dict[str, Path] = {}
-    for path in dict.fromkeys(found[:MOST]):
-        alike = sum(one.name == path.name for one in named.values())
-        named[path.name if not alike else f"{path.name} ({alike + 1})"] = path
+    for path in dict.fromkeys(_models(folders)):
+        names = (path.name if number == 1 else f"{path.name} ({number})" for number in count(1))
+        named[next(name for name in names if name not in named)] = path
     return named
+
+
+def _models(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        inner = sorted(map(Path, _folders(folder)))
+        yield from (path for path in (folder, *inner) if is_file(path / CONFIGURATION))
+
+
+def _folders(folder: Path) -> list[str]:
+    """The folders in a folder, without links; none of one that is not there or may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

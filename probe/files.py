@@ -160,6 +160,19 @@ def with_ending(path: str | Path, ending: str) -> Path:
     return path if path.name.endswith(ending) else path.with_name(path.name + ending)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file stands there, for all that this user may know: `Path.is_file` raises where a folder may not be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def may_be_read(folder: Path) -> bool:
+    """Whether this user may see what is in a folder, and open it."""
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def open_regular(path: Path) -> BufferedReader:
     """A file to read. Raises OSError for what is missing, and for links, pipes, folders and devices."""
     try:

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Self
 
 from .declarations import declarations, plugin_modules
 from .errors import StatescopeError, unknown_name
+from .files import is_file
 
 
 class DuplicateKindError(StatescopeError, TypeError):
@@ -109,7 +110,8 @@ def own_files() -> list[Path]:
 
 
 def import_file(path: Path) -> ModuleType:
-    """A Python file of the user's own as a module, imported once. Raises BrokenPluginError where that fails.
+    """A Python file of the user's own as a module, imported once. Raises BrokenPluginError where that fails, or ends the process;
+    then it is no module, and is imported anew when it is named again.
 
     What lies beside the file can be imported by it. One file is one module, whether it is named here or imported by another:
     its classes are there once. The user names the file; never give a path that was read from another file.
@@ -119,6 +121,8 @@ def import_file(path: Path) -> ModuleType:
     found = sys.modules.get(name) or _imported_by_another(path)
     if found is not None:
         return found
+    if not is_file(path):
+        raise BrokenPluginError(f"{path} is not there, or is no file")
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BrokenPluginError(f"{path} is no Python file")
@@ -131,12 +135,12 @@ def import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
         _refuse_taken_names(module)
-    except StatescopeError:
+    except BaseException as error:
         del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise BrokenPluginError(f"{path} cannot be imported: {_with_line(error, str(path))}") from error
+        if isinstance(error, StatescopeError) or not isinstance(error, Exception | SystemExit):
+            raise
+        fix = '; what it does as a script belongs behind if __name__ == "__main__"' if isinstance(error, SystemExit) else ""
+        raise BrokenPluginError(f"{path} cannot be imported: {_with_line(error, str(path))}{fix}") from error
     return module
 
 
@@ -201,7 +205,7 @@ def _import(module: str) -> None:
         import_module(module)
     except StatescopeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPluginError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -215,7 +219,7 @@ def _duplicate(family: str, kind: str, first: str, second: str) -> DuplicateKind
     )
 
 
-def _with_line(error: Exception, file: str) -> str:
+def _with_line(error: BaseException, file: str) -> str:
     """An error with the line of a file it came through."""
     lines = []
     trace = error.__traceback__

@@ -53,7 +53,8 @@ class ModelInFolder(ModelSource):
     @property
     def stamp(self) -> str:
         files = [*sorted(self.path.glob("*.safetensors")), self.path / "config.json"]
-        return ";".join(f"{file.name}:{(at := file.stat()).st_mtime_ns}:{at.st_size}" for file in files)
+        there = [(file.name, file.stat() if file.exists() else file.lstat()) for file in files]  # a link may lead nowhere
+        return ";".join(f"{name}:{at.st_mtime_ns}:{at.st_size}" for name, at in there)
 
     def open(self) -> LiveModel:
         from ...probe.loaders import load

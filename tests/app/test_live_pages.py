@@ -10,6 +10,7 @@ import numpy as np
 import plotly
 import pytest
 import torch
+from guest import as_a_guest, open_to_guests
 from opened_app import charts, components, numbers, open_app
 from plotly.offline import get_plotlyjs_version
 from streamlit.testing.v1 import AppTest
@@ -240,6 +241,56 @@ def test_folders_of_models_are_named_once_and_no_link_is_followed(models: Path, 
     for folder, why in ((tmp_path / "inside" / "notes", "holds no model"), (tmp_path / "nowhere", "is no folder")):
         with pytest.raises(NoModelError, match=why):
             check_folder(folder)
+
+
+def test_every_model_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """A folder may be called as the second of two others would be."""
+    folders = [tmp_path / "x" / "a", tmp_path / "y" / "a", tmp_path / "z" / "a (2)"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    assert models_in(folders) == dict(zip(["a", "a (2)", "a (2) (2)"], folders, strict=True))
+    assert list(models_in([folders[2], *folders[:2]]).values()) == [folders[2], *folders[:2]]
+
+
+def test_none_of_many_models_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(300):
+        (tmp_path / "models" / f"step-{number:03d}").mkdir(parents=True)
+        (tmp_path / "models" / f"step-{number:03d}" / "config.json").write_text("{}")
+    Model(ModelConfig(7, width=8, layers=1, mixer=DeltaNet(heads=1))).save(tmp_path / "models" / "step-299")
+    monkeypatch.setenv("STATESCOPE_MODELS", str(tmp_path / "models"))
+    app = open_app(tmp_path / "runs", monkeypatch, "live_state", live="step-299")
+    assert not app.exception and not app.error and not app.warning
+    assert len(app.selectbox(key="live").options) == 300
+    assert "This is model 300 of 300" in app.caption[0].value, [one.value for one in app.caption]
+
+
+def test_a_folder_that_may_not_be_read_hides_no_model(models: Path) -> None:
+    with open_to_guests() as held:
+        shutil.copytree(models / "tiny", held / "models" / "tiny")
+        for closed in (held / "models" / "closed", held / "closed"):
+            closed.mkdir()
+            closed.chmod(0)
+        with as_a_guest():
+            assert models_in([held / "models", held / "closed", held / "nowhere"]) == {"tiny": held / "models" / "tiny"}
+            with pytest.raises(NoModelError, match="closed may not be read"):
+                check_folder(held / "closed")
+            check_folder(held / "models")
+        for closed in (held / "models" / "closed", held / "closed"):
+            closed.chmod(0o755)
+
+
+def test_weights_that_are_a_link_to_nowhere_are_told_in_a_sentence(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "tiny", tmp_path / "models" / "linked")
+    weights = tmp_path / "models" / "linked" / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(tmp_path / "nowhere.safetensors")
+    monkeypatch.setenv("STATESCOPE_MODELS", str(tmp_path / "models"))
+    app = open_app(tmp_path / "runs", monkeypatch, "live_state")
+    assert not app.exception and len(app.error) == 1
+    assert "linked cannot be opened" in app.error[0].value and "Errno" not in app.error[0].value, app.error[0].value
 
 
 def test_a_folder_that_is_a_model_hides_none_of_those_inside(models: Path, tmp_path: Path) -> None:

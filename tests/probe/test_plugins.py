@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -24,7 +25,7 @@ from statescope.probe.configuration import Configuration, from_plain
 from statescope.probe.declarations import declarations
 from statescope.probe.errors import UnknownNameError
 from statescope.probe.mixers import MixerConfig
-from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, import_file
+from statescope.probe.plugins import BrokenPluginError, DuplicateKindError, Kinds, import_file, module_name, own_files
 from statescope.probe.results.result import Result
 from statescope.probe.runs.study import Study, list_studies
 
@@ -292,7 +293,7 @@ def test_a_file_of_ones_own_is_imported_once_with_what_lies_beside_it(tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("x = 1\ny = 1 / 0\n", "line 2: ZeroDivisionError"), ("def\n", "SyntaxError"), (None, "FileNotFoundError")],
+    [("x = 1\ny = 1 / 0\n", "line 2: ZeroDivisionError"), ("def\n", "SyntaxError"), (None, "is not there, or is no file")],
 )
 def test_a_file_that_cannot_be_imported_says_where(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "mine.py"
@@ -300,6 +301,27 @@ def test_a_file_that_cannot_be_imported_says_where(tmp_path: Path, text: str | N
         path.write_text(text)
     with pytest.raises(BrokenPluginError, match=message):
         import_file(path)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("raise SystemExit(2)", 'line 2: SystemExit: 2; what it does as a script belongs behind if __name__ == "__main__"'),
+        ("raise KeyboardInterrupt", ""),
+        ("1 / 0", "line 2: ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_ended_half_way_is_no_module(tmp_path: Path, end: str, told: str) -> None:
+    """Named again it was there, with what stood above; and a job took it to processes that it ended."""
+    path = tmp_path / "mine.py"
+    path.write_text(f"above = 1\n{end}\n")
+    for _ in range(2):
+        with pytest.raises(BrokenPluginError if told else KeyboardInterrupt, match=re.escape(told) or None):
+            import_file(path)
+        assert path not in own_files()
+    path.write_text("above = 1\nbelow = 2  # mended\n")
+    assert import_file(path).below == 2 and path in own_files()
+    del sys.modules[module_name(path)]
 
 
 def test_a_kind_in_another_family_is_no_clash() -> None:

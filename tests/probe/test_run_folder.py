@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from folder_learning import FILES, Learning, Losses, digests, flip, loss
+from guest import as_a_guest, open_to_guests
 
 from statescope import DeltaNet, Model, ModelConfig, Run, Study
 from statescope.probe.files import DiskFullError, UnwritableError
@@ -267,25 +267,11 @@ def test_a_place_where_no_run_can_be_is_explained(tmp_path: Path, place: str, me
     assert (tmp_path / "file").read_text() == "keep me"
 
 
-@contextmanager
-def as_a_guest() -> Iterator[None]:
-    """As a user who owns nothing here; the tests' own user may be one that every folder is open to."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.mark.parametrize("closed", ["", "results", "checkpoints/model", ".lock"])
 def test_a_run_that_can_only_be_read_is_refused_with_the_fix_before_any_work(made: Path, closed: str) -> None:
     """Wherever in it the first write would have failed, minutes of training later. It is still read."""
-    with tempfile.TemporaryDirectory(prefix="statescope-") as held:  # which a guest can look into
-        Path(held).chmod(0o755)
-        run = Path(held) / "a run"
+    with open_to_guests() as held:
+        run = held / "a run"
         shutil.copytree(made, run)
         if not os.geteuid():
             for place in (run, *run.rglob("*")):
