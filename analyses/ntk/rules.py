@@ -190,10 +190,12 @@ def _embedding(watch: Watch, func: Function, args: tuple[Any, ...], kwargs: dict
 
 
 def _index(watch: Watch, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A table's rows by a tensor of whole numbers."""
+    """The rows of a real table by a tensor of whole numbers."""
     table, ids = (args[0], args[-1]) if len(args) == 2 or (len(args) == 3 and args[1] == 0) else (None, None)
     known = watch.weight(table)
-    if known is None or not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64) or known.tensor.ndim != 2:
+    if known is None or not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64):
+        return NotImplemented
+    if known.tensor.ndim != 2 or known.tensor.is_complex():
         return NotImplemented
     out = func(*args, **kwargs)
     watch.note(LookedUp, known, out, ids % len(known.tensor), None)

@@ -37,7 +37,7 @@ class Watch(TorchFunctionMode):
         self.samples, self.uses, self._rules = samples, list[Use](), rules
         self._known: dict[int, Weight] = {}
         for name, leaf in leaves.items():
-            self._remember(leaf, {name: leaf}, (1.0, False) if leaf.ndim == 2 else None)
+            self._remember(leaf, {name: leaf}, (1.0, False) if leaf.ndim == 2 and not leaf.is_complex() else None)
         for value in constants.values():
             self._remember(value, {}, None)
 
@@ -50,7 +50,8 @@ class Watch(TorchFunctionMode):
         return known
 
     def note(self, use: type[Use], weight: Weight, out: Tensor, *what: Any) -> None:
-        if weight.leaves and out.requires_grad:
+        """Note a use, but for one without numbers, as of layers of no width, whose axes do not say which is that of samples."""
+        if weight.leaves and out.requires_grad and out.numel() and weight.tensor.numel():
             still = tree_map_only(Tensor, Tensor.detach, what)
             self.uses.append(use(weight, get_gradient_edge(out), out.numel(), *still))
 
@@ -109,12 +110,12 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _straight(name: str, args: tuple[Any, ...], out: Any, weights: list[Weight]) -> tuple[float, bool] | None:
-    """How a result comes of a matrix, where it is a multiple of it or of its transpose."""
+    """How a result comes of a real matrix, where it is a real multiple of it or of its transpose."""
     known = [weight for weight in weights if weight.leaves]
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(known) != 1 or known[0].straight is None:
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.is_complex() or len(known) != 1 or known[0].straight is None:
         return None
     before, (scale, turned) = known[0].tensor, known[0].straight
-    if name in ("to", "clone", "contiguous", "double", "float", "type_as") and not out.is_complex():
+    if name in ("to", "clone", "contiguous", "double", "float", "type_as"):
         return scale, turned
     if name in ("t", "transpose", "permute", "adjoint", "swapaxes") or (name == "get" and out._base is not None):
         as_before = out.shape == before.shape and out.stride() == before.stride()

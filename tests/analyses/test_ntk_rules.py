@@ -46,6 +46,57 @@ class Odd(nn.Module):
         return (self.turned.T @ y.mT).mT.sum(1)
 
 
+class Complex(nn.Module):
+    """A complex table; complex matrices, turned with and without the signs of their imaginary parts; real ones times i."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.matrix = (nn.Parameter(torch.randn(n, 4, dtype=torch.complex128)) for n in (5, 4))
+        self.real, self.out = nn.Parameter(torch.randn(4, 4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.table[x] + torch.view_as_complex(torch.view_as_real(self.table))[x] * self.matrix[0].conj()
+        z = z @ self.matrix.mH / 3 + (self.matrix @ z.mT).mT + z @ self.matrix.mT
+        z = z @ (self.real * (0.5 + 0.2j)) + z.real.to(z.dtype) @ (1j * self.real).mT + torch.einsum("btd,de->bte", z, self.matrix.mH)
+        return self.out((z.imag.tanh() + z.conj().imag.cos() * z.abs().tanh()).sum(1))
+
+
+@pytest.mark.parametrize("method", ["structured", "ghost"])
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_complex_parameters_in_every_way_of_use(samples: int, method: Any) -> None:
+    model, x = Complex().double(), torch.randint(0, 5, (samples, 3))
+    rows = []
+    for own in x:
+        each = [torch.autograd.grad(value, list(model.parameters()), retain_graph=True) for value in model(own[None])[0]]
+        parts = [[torch.view_as_real(part) if part.is_complex() else part for part in found] for found in each]
+        rows.append(torch.stack([torch.cat([part.flatten() for part in found]) for found in parts]))
+    jacobian = torch.stack(rows)
+    close(empirical_ntk(model, x, output="full", method=method), torch.tensordot(jacobian, jacobian, ([2], [2])), 1e-12)
+
+
+class Narrow(nn.Module):
+    """Layers of no width, and experts that no sample reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward, self.outward = nn.Parameter(torch.randn(4, 0)), nn.Parameter(torch.randn(0, 4))
+        self.none, self.experts = nn.Parameter(torch.randn(0)), nn.ModuleList([nn.Linear(4, 2) for _ in range(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, which, out = torch.tanh(x) + x @ self.inward @ self.outward + self.none.sum(), (x[:, 0] > 0).long(), x[:, :2]
+        for index, expert in enumerate(self.experts):
+            reached = (which == index).nonzero()[:, 0]
+            out = out.index_add(0, reached, expert(x[reached]))
+        return out
+
+
+@pytest.mark.parametrize("method", ["structured", "ghost"])
+def test_layers_without_width_and_experts_without_samples(method: Any) -> None:
+    model, x = Narrow().double(), torch.randn(5, 4, dtype=torch.float64)
+    assert bool((x[:, 0] > 0).any()) and not bool((x[:, 0] > 0).all())
+    close(empirical_ntk(model, x, output="full", method=method), by_autograd(model, x), 1e-12)
+
+
 @pytest.mark.parametrize("make", [Images, Odd, lambda: nn.Sequential(nn.RMSNorm(4), nn.PReLU(), nn.Linear(4, 2))])
 def test_functions_with_a_rule(make: Any) -> None:
     model = make().eval()
