@@ -57,7 +57,8 @@ class Complex(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = self.table[x] + torch.view_as_complex(torch.view_as_real(self.table))[x] * self.matrix[0].conj()
         z = z @ self.matrix.mH / 3 + (self.matrix @ z.mT).mT + z @ self.matrix.mT
-        z = z @ (self.real * (0.5 + 0.2j)) + z.real.to(z.dtype) @ (1j * self.real).mT + torch.einsum("btd,de->bte", z, self.matrix.mH)
+        y = torch.einsum("btd,de->bte", z, self.matrix.mH)
+        z = y + z @ (self.real * (0.5 + 0.2j)) + z.real.to(z.dtype) @ (1j * self.real).mT
         return self.out((z.imag.tanh() + z.conj().imag.cos() * z.abs().tanh()).sum(1))
 
 
