@@ -156,8 +156,6 @@ class Job:
 
     def perform(self, run: Holder) -> dict[str, Result]:
         """Do the work: the results by name. Raises WrongResultsError where the function gives others."""
-        for file in self.files:
-            import_file(file)
         function = _find(self.module, self.function)
         found = function(**{name: _open(value, run) for name, value in self.inputs.items()})
         results = dict(found) if isinstance(found, Mapping) else {self.names[0]: found}
