@@ -10,7 +10,7 @@ from shlex import quote
 
 from ..probe.errors import StatescopeError
 from ..probe.files import is_file, may_be_read
-from ..probe.runs.manifest import FILE as MANIFEST
+from ..probe.runs.run_folder import is_run
 
 CONFIGURATION = "config.json"
 
@@ -27,7 +27,7 @@ def check_folder(path: Path) -> None:
     """Raise NoModelError where a folder neither is that of a model nor holds folders that are."""
     if models_in([path]):
         return
-    if is_file(path / MANIFEST):
+    if is_run(path):
         raise NoModelError(f"{path} is a run, whose models the app shows beside it: {_opening(path)}")
     what = "holds no model: a model is a folder with config.json and safetensors"
     if not path.is_dir():
@@ -39,7 +39,7 @@ def check_folder(path: Path) -> None:
 
 def check_runs_folder(path: Path) -> None:
     """Raise RunItselfError where the folder of runs is one of them, which would be shown as a folder without any."""
-    if is_file(path / MANIFEST):
+    if is_run(path):
         raise RunItselfError(f"{path} is a run, and --folder needs the folder that it lies in: {_opening(path)}")
 
 

@@ -16,6 +16,7 @@ from ..probe.errors import StatescopeError, UnknownNameError, unknown_name
 from ..probe.plugins import import_file
 from ..probe.runs.manifest import FILE as MANIFEST
 from ..probe.runs.manifest import Manifest
+from ..probe.runs.run_folder import is_run
 from ..probe.runs.study import Study, list_studies, study_named
 from .seeds import parse_seeds, parse_steps
 
@@ -50,7 +51,7 @@ def read_study(name: str, given: list[str], options: str = "") -> tuple[Study, P
     base: Study | None = study_from_python(Path(file), wanted) if file.endswith(".py") else None
     behind = base is not None and bool(flags) and not flags[0].startswith("-")
     held = Path(flags.pop(0) if behind else name)
-    if _is_run(held):
+    if is_run(held):
         base, out = study_of_run(held), out or (None if flags else str(held))
     elif behind:
         raise unknown_name("run", str(held), ())
@@ -68,10 +69,6 @@ def read_study(name: str, given: list[str], options: str = "") -> tuple[Study, P
     chosen = held_seeds if seeds is None else parse_seeds(seeds)
     study = study if chosen is None else study.over(chosen)
     return study, None if out is None else Path(out)
-
-
-def _is_run(path: Path) -> bool:
-    return (path / MANIFEST).exists()
 
 
 def _named(name: str) -> Study:

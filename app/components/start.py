@@ -15,10 +15,9 @@ import streamlit as st
 
 from ...probe.files import UnwritableError, explaining_failed_writes
 from ...probe.runs.lock import LOCK
-from ...probe.runs.manifest import FILE as MANIFEST
 from ...probe.runs.progress import read_progress
 from ...probe.runs.run import Run
-from ...probe.runs.run_folder import why_read_only
+from ...probe.runs.run_folder import is_run, why_read_only
 from ...probe.runs.study import list_studies
 from ..environment import runs_folder
 from .text import literal
@@ -66,7 +65,7 @@ def start_run(folder: Path, arguments: Sequence[str]) -> bool:
 
 def _is_begun(folder: Path) -> bool:
     """Whether a process works in a run, or has ended its work."""
-    return (folder / MANIFEST).exists() and Run(folder).status != "interrupted"
+    return is_run(folder) and Run(folder).status != "interrupted"
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -13,7 +13,8 @@ from ...probe.configuration import BadSettingError, from_plain, to_plain
 from ...probe.declarations import declarations, settings
 from ...probe.errors import StatescopeError
 from ...probe.files import UnwritableError
-from ...probe.runs.manifest import FILE, Manifest
+from ...probe.runs.manifest import Manifest
+from ...probe.runs.run_folder import is_run
 from ...probe.runs.study import Study, study_named
 
 PATHS = ("folder", "file", "path")  # settings that name files are given on the command line alone
@@ -114,7 +115,7 @@ def prepare(study: Study, folder: Path) -> Path:
     out = folder / study.run_name
     if Path(study.run_name).name != study.run_name or study.run_name.startswith("."):
         raise BadSettingError(f"a run cannot be called {study.run_name!r}; take a name of letters and digits")
-    if out.is_symlink() or (out.exists() and not (out / FILE).exists()):
+    if out.is_symlink() or (out.exists() and not is_run(out)):
         raise StatescopeError(f"{out.name} is there already, and is no run; rename it")
     if not out.exists():
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from ..errors import StatescopeError
-from ..files import UnwritableError, is_leftover
+from ..files import UnwritableError, is_file, is_leftover
 from .lock import LOCK, WORKERS
 from .manifest import FILE, Manifest
 
@@ -49,6 +49,11 @@ def make_folder(path: Path) -> None:
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise UnwritableError(getattr(error, "errno", None) or 0, f"{path} cannot be made: {text}") from error
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, sound or damaged: it has a manifest."""
+    return is_file(path / FILE)
 
 
 def refuse_read_only(path: Path) -> None:
