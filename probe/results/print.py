@@ -80,6 +80,8 @@ def size_of(figure: Figure, look: PrintStyle, texts: Sequence[str]) -> tuple[flo
 
 def render_for_print(figure: Figure, suffix: str, style: str | PrintStyle = "neurips") -> bytes:
     """The figure as a file of type "svg", "pdf" or "png" (300 dots an inch). The same data gives the same bytes."""
+    if suffix not in UNDATED:
+        raise unknown_name("figure type", suffix, UNDATED)
     (rendered,) = _render(figure, (suffix,), style_named(style))
     return rendered
 
@@ -97,8 +99,6 @@ def _render(figure: Figure, suffixes: Sequence[str], look: PrintStyle) -> Iterat
     """Files of these types, whose texts are broken into the same lines: to find them takes as long as to draw the figure."""
     texts = texts_in_lines(figure, look)
     for suffix in suffixes:
-        if suffix not in UNDATED:
-            raise unknown_name("figure type", suffix, UNDATED)
         held = io.BytesIO()
         with matplotlib.rc_context(look.settings()):
             drawing, _ = _draw(figure, look, texts)
