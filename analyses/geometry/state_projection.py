@@ -8,6 +8,7 @@ for, by UMAP (McInnes, Healy and Melville 2018, arXiv:1802.03426), which keeps n
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,12 +51,16 @@ def state_projection(
         raise ValueError(f"axes are fitted on half of the sequences; {len(tokens)} are too few")
     tables, distances = [], {}
     half, kept = len(tokens) // 2, (labels != IGNORED).numpy()
-    known, true = (labels.numpy()[part][kept[part]] for part in (slice(half), slice(half, None)))
+
+    def halves(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of the tokens that count, those that axes are fitted on and those that are drawn."""
+        return values[:half][kept[:half]], values[half:][kept[half:]]
+
+    known, true = halves(labels.numpy())
     _check_classes(known, true)
     for name, model in named_models(models).items():
         for layer, states in states_of(model, tokens, Tap(every=1)):
-            flat = real_parts(states.flatten(2)).numpy()
-            fitted, drawn = (flat[part][kept[part]] for part in (slice(half), slice(half, None)))
+            fitted, drawn = halves(real_parts(states.flatten(2)).numpy())
             finder = _discriminant(fitted, known, f"{name}, layer {layer}")
             principal = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
             sequence, position = np.nonzero(kept[half:])
@@ -63,14 +68,8 @@ def state_projection(
             if neighbours is not None:
                 maps["umap"] = _neighbour_map(drawn, neighbours, seed)
             for axes, found in maps.items():
-                two = np.pad(found, ((0, 0), (0, 2)))[:, :2]
-                columns = {
-                    "label": true,
-                    "sequence": sequence + half,
-                    "position": position,
-                    "first": two[:, 0],
-                    "second": two[:, 1],
-                }
+                first, second = np.pad(found, ((0, 0), (0, 2)))[:, :2].T
+                columns = {"label": true, "sequence": sequence + half, "position": position, "first": first, "second": second}
                 tables.append(pd.DataFrame(columns).assign(model=name, layer=layer, axes=axes))
             within, between = _distances(drawn, true, seed)
             distances[f"{name}, layer {layer}"] = (within, between, float(finder.score(drawn, true)))
