@@ -110,10 +110,3 @@ def test_training_mode_is_refused_as_for_the_matrix() -> None:
         operator.matvec(torch.ones(7, dtype=torch.float64))
     with pytest.raises(ValueError, match="convert one of them"):
         operator.matvec(torch.ones(8))
-
-
-@pytest.mark.parametrize("tile", [0, -1, 1.5])
-def test_a_tile_that_is_none_is_refused(tile: int) -> None:
-    """Products over no tiles would be zeros."""
-    with pytest.raises(ValueError, match="must be a positive whole number"):
-        TangentKernelOperator(nn.Linear(3, 2), torch.ones(4, 3), tile=tile)

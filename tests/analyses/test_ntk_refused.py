@@ -158,6 +158,7 @@ def test_an_output_that_is_none_is_refused_and_a_whole_number_of_any_kind_is_one
 
 @pytest.mark.parametrize("tile", [0, -1, 1.5])
 def test_a_tile_that_is_none_is_refused(tile: Any) -> None:
+    """Products over no tiles would be zeros."""
     for make in (tangent_kernel, TangentKernelOperator):
         with pytest.raises(ValueError, match=f"tile={tile} must be a positive whole number"):
             make(nn.Linear(3, 2), torch.randn(4, 3), tile=tile)
