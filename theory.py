@@ -24,7 +24,8 @@ from .analyses.lazy.diagonal_network import diagonal_network_limit
 from .analyses.lazy.linear_network import LinearTrajectory, aligned_mode, balanced_network
 from .analyses.lazy.parametrised import AbcNetwork, one_step_optimum
 from .analyses.lazy.step_sizes import hessian_sharpness, largest_initial_rate, stability_threshold
-from .analyses.lazy.tangent_model import TangentModel, disentanglement_error
+from .analyses.lazy.tangent_model import TangentModel
+from .analyses.lazy.task_vectors import disentanglement_error
 from .analyses.ntk.empirical_ntk import TangentKernel, by_layer, empirical_ntk, tangent_kernel
 from .analyses.ntk.measures import (
     choose_by_coding_rate,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from statescope import Model, ModelConfig
-from statescope.analyses.lazy.tangent_model import TangentModel, Vector, combined, disentanglement_error, task_vector
+from statescope.analyses.lazy.tangent_model import TangentModel
+from statescope.analyses.lazy.task_vectors import Vector, combined, disentanglement_error, task_vector
 
 
 def linear_in(x: Tensor) -> object:

@@ -13,7 +13,8 @@ from torch.func import functional_call
 from ....probe.runs.run import Run
 from ...infinite_width.dense import DenseNetwork
 from ...infinite_width.nonlinearities import Erf
-from ...lazy.tangent_model import Predict, TangentModel, Vector, combined, disentanglement_error, task_vector
+from ...lazy.tangent_model import TangentModel
+from ...lazy.task_vectors import Predict, Vector, combined, disentanglement_error, task_vector
 from ...ntk.empirical_ntk import empirical_ntk
 from ...studies.findings import Axes, Findings
 from ..agreement import Draw, difference, seeded
