@@ -37,7 +37,6 @@ from mutations import (
     shuffled,
     skipped_too_early,
     turned_basis,
-    unchanged_training,
     unpaired,
     unread_attention,
     untrained,
@@ -47,6 +46,7 @@ from mutations import (
     whole_residual_branches,
     worse_features,
 )
+from unchanged_training import unchanged_training
 
 from statescope import DeltaNet, LinearAttention, ModelConfig, Parity, Training
 from statescope.analyses.atlas.claim import Claim, every_claim
