@@ -11,9 +11,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 import torch
+from no_figures import no_figures
 
 from statescope.probe.plugins import Kinds
-from statescope.probe.runs.run import Run
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # a cast from complex to real is an error in every test, not in the first of a process alone
@@ -32,16 +32,16 @@ def _seed() -> None:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw no figures for print, for a test that looks at none: they take longer than most studies."""
-    monkeypatch.setattr(Run, "_draw", lambda self, name, result: None)
+def undrawn() -> Iterator[None]:
+    """Runs draw no figures in a test."""
+    with no_figures():
+        yield
 
 
 @pytest.fixture(scope="module")
 def all_undrawn() -> Iterator[None]:
     """The same for every test of a file, and the runs that they share."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "_draw", lambda self, name, result: None)
+    with no_figures():
         yield
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from browser import ARGUMENTS, CHROMIUM, serve
+from no_figures import no_figures
 from playwright.sync_api import Page, sync_playwright
 
-from statescope import Run, SourceCode, Training
+from statescope import SourceCode, Training
 from statescope.analyses.studies.parity import ParityStudy
 from statescope.analyses.studies.source_code import SourceCodeStudy
 from statescope.estimators import LinearDiscriminant
@@ -30,8 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             made = tmp_path_factory.mktemp("finished")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Run, "_draw", lambda self, name, result: None)
+            with no_figures():
                 run_studies(made, tmp_path_factory.mktemp("corpus"))
             made.rename(folder)
     return folder
