@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,10 @@ def plan(task: KernelTask, method: str, *, groups: int = 1) -> Plan:
     one = first[:1].double()
     leaves, held = task.tensors
     own = {value.untyped_storage().data_ptr() for value in (leaves | held).values()}
-    kept: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return value
-
-    def run() -> Tensor:
-        return run_model(model, leaves | held, one, task.read)
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, _as_is), watching(leaves, 1, held) as watch:
-        outputs = checked_output(output, run().shape[1])
+    with watching(leaves, 1, held) as watch:
+        values = run_model(model, leaves | held, one, task.read)
+    kept = {place: size for place, size in _kept(values).items() if place not in own}
+    outputs = checked_output(output, values.shape[1])
     at_uses = NUMBER * sum(use.size for use in watch.uses)
     n, m = len(first), len(first if second is None else second)
     sides = 1 if second is None and n <= tile else 2
@@ -106,6 +98,32 @@ def checked_output(output: Output, outputs: int) -> int:
     if isinstance(output, int) and not -outputs <= output < outputs:
         raise IndexError(f"the model has {outputs} outputs, none of them is {output}")
     return 1 if isinstance(output, int) else outputs
+
+
+def _kept(values: Tensor) -> dict[int, int]:
+    """The bytes of each storage that the graph of a result keeps for its backward pass, by the storage's place.
+
+    The graph is looked through; hooks on what is kept would be refused in a model that has torch.func differentiate something.
+    """
+    nodes, seen, kept = [values.grad_fn], set[Any](), dict[int, int]()
+    while nodes:
+        node: Any = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        nodes += [before for before, _ in node.next_functions]
+        for name in _names_of_kept(type(node)):
+            found = getattr(node, name)
+            for value in found if isinstance(found, tuple | list) else (found,):
+                if isinstance(value, Tensor):
+                    kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+    return kept
+
+
+@cache
+def _names_of_kept(node: type) -> list[str]:
+    """The attributes of a kind of node of the graph that hold tensors, among other things."""
+    return [name for name in dir(node) if name.startswith("_saved_") or name == "saved_tensors"]
 
 
 def check_memory(foreseen: Plan, allowed: int | None, device: torch.device) -> None:
@@ -149,7 +167,3 @@ def _free(device: torch.device) -> int | None:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _as_is(value: Any) -> Any:
-    return value

@@ -46,6 +46,29 @@ class Odd(nn.Module):
         return (self.turned.T @ y.mT).mT.sum(1)
 
 
+class Learning(nn.Module):
+    """A fast matrix that takes one step of descent on each sample, by torch.func; and the slope of an energy, by autograd."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast, self.energy = nn.Parameter(torch.randn(4, 4) / 2), nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
+        self.key, self.out = nn.Linear(4, 4, bias=False), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def learnt(key: Tensor, value: Tensor) -> Tensor:
+            return key @ (self.fast - 0.1 * torch.func.grad(lambda fast: (key @ fast - value).square().sum())(self.fast))
+
+        at = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.energy(at).sum(), at, create_graph=True)
+        return self.out(torch.func.vmap(learnt)(self.key(x), x) + slope)
+
+
+@pytest.mark.parametrize("method", ["structured", "ghost"])
+def test_models_that_differentiate_something_themselves(method: Any) -> None:
+    model, x = Learning().double(), torch.randn(5, 4, dtype=torch.float64)
+    close(empirical_ntk(model, x, output="full", method=method), by_autograd(model, x), 1e-12)
+
+
 class Complex(nn.Module):
     """A complex table; complex matrices, turned with and without the signs of their imaginary parts; real ones times i."""
 
