@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +111,12 @@ def _kept(values: Tensor) -> dict[int, int]:
             continue
         seen.add(node)
         nodes += [before for before, _ in node.next_functions]
-        for name in _names_of_kept(type(node)):
-            found = getattr(node, name)
+        for name in dir(node):
+            found = getattr(node, name) if name.startswith("_saved_") or name == "saved_tensors" else None
             for value in found if isinstance(found, tuple | list) else (found,):
                 if isinstance(value, Tensor):
                     kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
     return kept
-
-
-@cache
-def _names_of_kept(node: type) -> list[str]:
-    """The attributes of a kind of node of the graph that hold tensors, among other things."""
-    return [name for name in dir(node) if name.startswith("_saved_") or name == "saved_tensors"]
 
 
 def check_memory(foreseen: Plan, allowed: int | None, device: torch.device) -> None:
