@@ -1,4 +1,4 @@
-"""A plotly chart that keeps its camera and zoom while what it draws changes, and a strip of tokens that can be clicked.
+"""A plotly chart that keeps its camera and zoom while what it draws changes.
 
 Streamlit's own chart starts afresh whenever its figure changes. This one calls Plotly.react with the layout's uirevision, on
 the plotly.js that comes with the plotly package, which the server hands out; nothing is loaded from elsewhere.
@@ -6,9 +6,7 @@ the plotly.js that comes with the plotly package, which the server hands out; no
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,10 +14,8 @@ import streamlit as st
 from plotly.graph_objects import Figure
 
 from ...probe.results.interactive import NAMED, OPTIONS
-from ...probe.results.palette import ink_on
 from ..plotly_library import library_address
-
-WINDOW = 256  # tokens
+from .component_key import component_key
 
 CHART = (
     f"const OPTIONS = {json.dumps({**OPTIONS, 'responsive': True, 'toImageButtonOptions': {'format': 'svg'}})};"
@@ -84,14 +80,8 @@ function tell(figure, named) {
     return maps.some(map => hidden(axes(map)[0], map.meta.columns) || hidden(axes(map)[1], map.meta.rows));
 }
 
-// On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar. Each is
-// as high as its names need, and one of equal scales nearly as high as it is wide.
-function stack(figure, named, width) {
-    const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
-    const pairs = [...new Set(figure.data.map(pair))];
-    const top = figure.layout.title && figure.layout.title.text ? TOP + titled(figure.layout.title, width / LETTER) : TOP;
-    if (!pairs.length || figure.layout.scene) return;
-    let tall = pairs.length > 1 ? PLOT : ALONE;
+// How high a panel is, so that the names down its side have room; one of equal scales is nearly as high as it is wide.
+function tallest(figure, named, width, tall) {
     for (const [name, axis] of Object.entries(figure.layout)) {
         if (!name.startsWith("yaxis")) continue;
         if (axis.scaleanchor) tall = Math.max(tall, 0.64 * width);
@@ -105,13 +95,22 @@ function stack(figure, named, width) {
         const [across, down] = [named(map.xaxis, "x"), named(map.yaxis, "y")].map(axis => figure.layout[axis]);
         tall = Math.max(tall, fit(map, across, down, width));
     }
+    return tall;
+}
+
+// The title of each panel, a note in the middle of its upper edge.
+function titlesOf(figure, pairs) {
     const near = (one, other) => Math.abs(one - other) < 0.01;
     const notes = (figure.layout.annotations || []).filter(note => note.xref === "paper" && note.yref === "paper");
-    const titles = pairs.map(own => {
+    return pairs.map(own => {
         const [across, up] = own.split(",").map(axis => figure.layout[axis].domain);
         return notes.find(note => near(note.x, (across[0] + across[1]) / 2) && near(note.y, up[1]));
     });
-    // What names an axis is broken into lines where it has no room. Names of bars stand upright where they do not lie in lines.
+}
+
+// What names an axis is broken into lines where it has no room. Names of bars stand upright where they do not lie in lines. How
+// much more room below a panel both take; long names stand upright there, but for those that are in lines already.
+function below(figure, pairs, tall, width) {
     let lower = 0;
     for (const own of pairs) {
         const [x, y] = own.split(",").map(axis => figure.layout[axis]);
@@ -123,14 +122,24 @@ function stack(figure, named, width) {
             x.tickangle = -90;
         }
     }
-    // Long names stand upright below a panel, but for those that are in lines already.
     const across = pairs.flatMap(own => {
         const { ticktext, tickangle } = figure.layout[own.split(",")[0]];
         const room = name => tickangle === 0 ? LINE * (name.split("<br>").length - 1) : LETTER * (name.length - 4);
         return (ticktext || []).map(room);
     });
+    return BELOW + lower + Math.max(0, ...across);
+}
+
+// On a narrow screen the panels of a figure stand below each other, each with its title, its names and its colour bar. Each is
+// as high as its names need.
+function stack(figure, named, width) {
+    const pair = trace => [named(trace.xaxis, "x"), named(trace.yaxis, "y")].join();
+    const pairs = [...new Set(figure.data.map(pair))];
+    const top = figure.layout.title && figure.layout.title.text ? TOP + titled(figure.layout.title, width / LETTER) : TOP;
+    if (!pairs.length || figure.layout.scene) return;
+    const tall = tallest(figure, named, width, pairs.length > 1 ? PLOT : ALONE), titles = titlesOf(figure, pairs);
     const above = ABOVE + Math.max(0, ...titles.filter(Boolean).map(title => titled(title, TITLED * width / LETTER)));
-    const high = pairs.length * (tall + above + BELOW + lower + Math.max(0, ...across));
+    const high = pairs.length * (tall + above + below(figure, pairs, tall, width));
     const bar = trace => trace.colorbar || (trace.marker && trace.marker.colorbar);
     const end = figure.data.some(bar) ? 0.84 : 1;
     pairs.forEach((own, index) => {
@@ -196,162 +205,14 @@ export default function(component) {
 
 CHART_STYLE = "p.names { font-size: 0.875rem; opacity: 0.65; margin: 0 }"
 
-STRIP = """
-export default function(component) {
-    const { data, parentElement, setStateValue } = component;
-    let strip = parentElement.querySelector(".strip");
-    if (!strip) {
-        strip = document.createElement("div");
-        strip.className = "strip";
-        strip.tabIndex = 0;
-        strip.setAttribute("role", "group");
-        parentElement.appendChild(strip);
-        strip.timer = null;
-        const button = (text, label, act) => {
-            const made = document.createElement("button");
-            made.textContent = text;
-            made.title = label;
-            made.setAttribute("aria-label", label);
-            made.className = "step";
-            made.onclick = act;
-            strip.bar.appendChild(made);
-            return made;
-        };
-        strip.go = position => {
-            const wanted = Math.max(0, Math.min(strip.data.last, position));
-            if (wanted !== strip.asked) {
-                strip.asked = wanted;
-                strip.setStateValue("position", wanted);
-            }
-        };
-        strip.stop = () => { clearInterval(strip.timer); strip.timer = null; strip.player.textContent = "play"; };
-        strip.play = () => {
-            if (strip.timer !== null) { strip.stop(); return; }
-            if (strip.data.position >= strip.data.last) strip.go(0);
-            strip.player.textContent = "pause";
-            // The next token is asked for once the last one is drawn, and not before.
-            strip.timer = setInterval(() => {
-                if (strip.asked !== strip.data.position) return;
-                if (strip.data.position >= strip.data.last) strip.stop(); else strip.go(strip.data.position + 1);
-            }, 160);
-        };
-        strip.bar = document.createElement("div");
-        strip.appendChild(strip.bar);
-        button("|\u25c0", "first token", () => strip.go(0));
-        button("\u25c0", "token before", () => strip.go(strip.data.position - 1));
-        strip.player = button("play", "play or pause", strip.play);
-        strip.player.classList.add("player");
-        button("\u25b6", "next token", () => strip.go(strip.data.position + 1));
-        button("\u25b6|", "last token", () => strip.go(strip.data.last));
-        strip.where = document.createElement("span");
-        strip.bar.appendChild(strip.where);
-        strip.cells = document.createElement("div");
-        strip.appendChild(strip.cells);
-        strip.onkeydown = event => {
-            const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -16, PageDown: 16 };
-            if (event.key in steps) strip.go(strip.data.position + steps[event.key]);
-            else if (event.key === "Home") strip.go(0);
-            else if (event.key === "End") strip.go(strip.data.last);
-            else if (event.key === " " && event.target === strip) strip.play();
-            else return;
-            event.preventDefault();
-        };
-    }
-    const old = strip.data;
-    strip.data = data;
-    strip.asked = data.position;
-    strip.setStateValue = setStateValue;
-    strip.setAttribute("aria-label", "tokens; arrow keys step, space plays");
-    strip.where.textContent = `token ${data.position} of 0 to ${data.last}`;
-    if (!old || old.content !== data.content) {
-        strip.cells.replaceChildren();
-        data.tokens.forEach((token, index) => {
-            const position = data.begin + index;
-            const cell = document.createElement("button");
-            cell.textContent = token;
-            cell.title = `${position}: ${data.label} ${data.values[index]}`;
-            cell.setAttribute("aria-label", `token ${position}: ${token}, ${data.label} ${data.values[index]}`);
-            cell.style.background = data.colors[index];
-            cell.style.color = data.inks[index];
-            cell.tabIndex = -1;
-            if (position >= data.made) cell.classList.add("made");
-            cell.onclick = () => strip.go(position);
-            strip.cells.appendChild(cell);
-            if (token === "\\n") strip.cells.appendChild(document.createElement("br"));
-        });
-    }
-    strip.cells.querySelectorAll("button").forEach((cell, index) => {
-        const now = data.begin + index === data.position;
-        cell.classList.toggle("now", now);
-        if (now) cell.setAttribute("aria-current", "true"); else cell.removeAttribute("aria-current");
-    });
-    return () => clearInterval(strip.timer);
-}
-"""
-
-STRIP_STYLE = """
-.strip { font-family: monospace; font-size: 0.85rem; line-height: 1.5; padding: 2px; }
-.strip:focus-visible { outline: 2px solid #0072B2; }
-.strip button { border: none; padding: 0 2px; margin: 0 1px 0 0; font: inherit; cursor: pointer; min-width: 0.7em; }
-.strip button { white-space: pre; }
-.strip button.step { padding: 0 0.5em; margin: 0 0.25em 0.25em 0; background: none; color: inherit; font-family: sans-serif; }
-.strip button.step { border: 1px solid #888888; border-radius: 4px; }
-.strip span { margin-left: 0.5em; }
-.strip button.made { text-decoration: underline dotted; }
-.strip button.now { outline: 2px solid #D55E00; outline-offset: 0; z-index: 1; position: relative; }
-"""
-
 
 @cache
-def _components() -> tuple[Any, Any]:
-    chart = st.components.v2.component("statescope_chart", js=CHART, css=CHART_STYLE, isolate_styles=False)
-    strip = st.components.v2.component("statescope_strip", js=STRIP, css=STRIP_STYLE)
-    return chart, strip
+def _chart() -> Any:
+    return st.components.v2.component("statescope_chart", js=CHART, css=CHART_STYLE, isolate_styles=False)
 
 
 def kept_chart(figure: Figure, key: str, alt: str) -> None:
     """Draw a figure; its camera and zoom survive a change of its data. key: differs from that of any other chart of the page."""
-    figure.update_layout(uirevision=_key(key), autosize=True, height=figure.layout.height or 420)
+    figure.update_layout(uirevision=component_key(key), autosize=True, height=figure.layout.height or 420)
     data = {"figure": figure.to_json(validate=False), "alt": alt, "library": library_address()}
-    _components()[0](data=data, key=_key(key))
-
-
-def token_strip(
-    tokens: Sequence[str],
-    values: Sequence[float],
-    position: int,
-    *,
-    label: str,
-    name: str,
-    state: str = "position",
-    read: int | None = None,
-) -> None:
-    """Tokens side by side, coloured by a value, the current one framed; buttons and keys step through them and play.
-
-    Of more than 256 tokens those around the current one are shown. A click, a key or a step of play sets the position that the
-    session holds under `state`, as the slider of that key does. name: differs from that of any other strip of the page. read:
-    how many tokens were read; those behind them, which the model made, are underlined.
-    """
-    key = _key(f"strip-{name}")
-    begin = position // WINDOW * WINDOW
-    shown = slice(begin, begin + WINDOW)
-    low, high = min(values), max(values)
-    colors, inks = _tints(values[shown], low, high)
-    parts = {"tokens": list(tokens[shown]), "values": list(values[shown]), "colors": colors, "inks": inks, "label": label}
-    data = {**parts, "begin": begin, "position": position, "last": len(tokens) - 1, "made": len(tokens) if read is None else read}
-    data["content"] = hashlib.sha256(json.dumps([parts, begin, data["made"]]).encode()).hexdigest()
-    _components()[1](
-        data=data, key=key, on_position_change=lambda: st.session_state.update({state: int(st.session_state[key]["position"])})
-    )
-
-
-def _key(name: str) -> str:
-    """A key that Streamlit takes for a component, whatever stands in the name."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def _tints(values: Sequence[float], low: float, high: float) -> tuple[list[str], list[str]]:
-    """A light-to-dark blue for each value between two, and an ink that reads on it."""
-    shares = [(value - low) / (high - low) if high > low else 0.0 for value in values]
-    blues = [(int(235 - 235 * share), int(243 - 129 * share), int(250 - 72 * share)) for share in shares]
-    return [f"rgb({red},{green},{blue})" for red, green, blue in blues], [ink_on(*blue) for blue in blues]
+    _chart()(data=data, key=component_key(key))

@@ -12,9 +12,9 @@ from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import all_or, choose, choose_position
 from ..components.figure import show
-from ..components.kept_chart import token_strip
 from ..components.origin import OfRun
 from ..components.text import in_words, literal
+from ..components.token_strip import token_strip
 from .page import Page
 
 

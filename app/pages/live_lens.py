@@ -11,9 +11,9 @@ from ...probe.lenses.scores import read_with_lens
 from ...probe.statistics.scores import short_hook
 from ..components.choose import choose, choose_position
 from ..components.figure import show
-from ..components.kept_chart import token_strip
 from ..components.reading import LiveReading
 from ..components.text import literal
+from ..components.token_strip import token_strip
 from .live_page import LivePage
 
 IMPORT = "from statescope.lenses import LogitLens, read_with_lens"

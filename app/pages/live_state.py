@@ -12,9 +12,10 @@ from ..components.below_state import BELOW, origin_of, show_below
 from ..components.choose import choose, choose_position
 from ..components.colors import token_values
 from ..components.figure import is_dark, show
-from ..components.kept_chart import kept_chart, token_strip
+from ..components.kept_chart import kept_chart
 from ..components.reading import LiveReading
 from ..components.text import caption, literal
+from ..components.token_strip import token_strip
 from .live_page import LivePage
 
 SENTENCES = (ValueError, IndexError, MemoryError, RuntimeError)

@@ -9,10 +9,10 @@ from ...probe.hooks.names import layer_of
 from ..components.choose import choose, choose_position
 from ..components.colors import run_directions
 from ..components.figure import show
-from ..components.kept_chart import token_strip
 from ..components.planned_change import CONTRAST, DRAWS, ON_KEYS, SCALE, PlannedChange, along, between_texts, in_state
 from ..components.reading import LiveReading
 from ..components.text import literal
+from ..components.token_strip import token_strip
 from .live_page import LivePage
 
 IMPORT = "from statescope.analyses.behaviour.intervention import *"

@@ -12,10 +12,11 @@ from ...probe.results.result import Result
 from ...probe.runs.run import Run
 from ..components.choose import choose, choose_position
 from ..components.figure import is_dark, show
-from ..components.kept_chart import kept_chart, token_strip
+from ..components.kept_chart import kept_chart
 from ..components.origin import OfRun
 from ..components.path_chart import path_chart
 from ..components.text import literal
+from ..components.token_strip import token_strip
 from .page import Page
 
 ALL = "all"

@@ -256,7 +256,7 @@ def test_a_file_does_not_say_which_process_is_stopped(finished: Path) -> None:
 
 def test_tokens_are_text_and_never_markup(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corpus holds `<` and `>`; they reach the page as data of a component that sets textContent."""
-    from statescope.app.components.kept_chart import STRIP
+    from statescope.app.components.token_strip import STRIP
 
     assert "textContent = token" in STRIP and "innerHTML" not in STRIP
     app = open_app(finished, monkeypatch, "states", run="source")
