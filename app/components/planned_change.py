@@ -22,7 +22,8 @@ from ...analyses.behaviour.intervention import (
 from ...probe.hooks.names import hook_name, place_of
 from ...probe.subspaces.direction import Direction
 from ...probe.tasks.spelling import UnreadableTextError
-from .choose import choose, choose_number, recall, remember, text_box
+from .address import recall, remember
+from .choose import choose, choose_number, text_box
 from .reading import LiveReading
 from .text import literal
 

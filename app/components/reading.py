@@ -15,7 +15,8 @@ from torch import Tensor
 from ...probe.errors import StatescopeError
 from ...probe.runs.manifest import installed_packages
 from ...probe.tasks.spelling import UnreadableTextError
-from .choose import asked_for, choose_number, recall, remember
+from .address import asked_for, recall, remember
+from .choose import choose_number
 from .live_model import LiveModel
 from .origin import Origin, arguments_of
 from .text import literal

@@ -13,7 +13,7 @@ from ...probe.results.over_seeds import OverSeeds
 from ...probe.results.result import DamagedResultError, Result
 from ...probe.runs.run import Run
 from ..environment import runs_folder
-from .choose import tell_foreign
+from .address import tell_foreign
 from .text import literal
 
 

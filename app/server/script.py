@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from ..components.choose import entered
+from ..components.address import entered
 from ..components.index import RunFacts, runs_there_are
 from ..components.runs import choose_run, current_run
 from ..components.text import literal
