@@ -235,14 +235,14 @@ def run_model(model: nn.Module, tensors: Mapping[str, Tensor], samples: Samples,
     Raises ValueError for a model without float64, and NonFiniteError, with where it arose, for NaN or infinity.
     """
     try:
-        output = finite_call(model, tensors, samples.inputs)
+        output = finite_call(model, tensors, samples.inputs, samples.numbers)
     except RuntimeError as error:
         raise ValueError(
             f"the model does not run in float64, in which tangent kernels are exact: {error}. Of transformers' mixtures of "
             'experts, set_experts_implementation("eager") of the foreign model does'
         ) from error
     values = read_outputs(output, samples, read)
-    refuse_outputs(values, model, tensors, samples.inputs)
+    refuse_outputs(values, model, tensors, samples.inputs, numbers=samples.numbers)
     return values
 
 

@@ -34,6 +34,8 @@ class Samples:
 
     A batch of sequences of different lengths is padded behind their ends and read at `positions=lengths - 1`; a model that is not
     causal takes its mask as a further input.
+
+    numbers: [N], theirs among the samples that were given, of which a part may run by itself.
     """
 
     def __init__(self, *inputs: Tensor, positions: Tensor | None = None) -> None:
@@ -60,6 +62,7 @@ class Samples:
         if not inputs or len(lengths) != 1 or lengths == {0}:
             raise ValueError(f"inputs and positions must hold the same number of samples, one at least; got {sorted(lengths)}")
         self.inputs, self.positions = inputs, positions
+        self.numbers = torch.arange(len(inputs[0]), device=inputs[0].device)
 
     @staticmethod
     def of(x: Tensor | Samples) -> Samples:
@@ -70,11 +73,15 @@ class Samples:
 
     def __getitem__(self, rows: slice | Tensor) -> Samples:
         positions = None if self.positions is None else self.positions[rows]
-        return Samples(*(value[rows] for value in self.inputs), positions=positions)
+        found = Samples(*(value[rows] for value in self.inputs), positions=positions)
+        found.numbers = self.numbers[rows]
+        return found
 
     def double(self) -> Samples:
         """The same with numbers in float64 or complex128, whole ones as they are; detached, and usable by autograd."""
-        return Samples(*map(precise, self.inputs), positions=self.positions)
+        found = Samples(*map(precise, self.inputs), positions=self.positions)
+        found.numbers = self.numbers
+        return found
 
 
 def read_outputs(output: Any, samples: Samples, read: Read) -> Tensor:

@@ -1,4 +1,8 @@
-"""Where a number that is none arose: in a parameter, a sample, a module, or a gradient."""
+"""Where a number that is none arose: in a parameter, a sample, a module, or a gradient.
+
+A pass may hold some of the samples that were given. Errors count among all: `numbers` [N] are those of the pass's samples, which
+are the first where it is left out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from ...kernels.arguments import NonFiniteError
 
 
-def finite_call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Any:
+def finite_call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], numbers: Tensor | None = None) -> Any:
     """What a model gives with these parameters and buffers.
 
     Raises NonFiniteError, with where it arose, for a kernel within it that refuses NaN or infinity.
@@ -21,11 +25,16 @@ def finite_call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequenc
     try:
         return functional_call(model, dict(tensors), tuple(inputs))
     except NonFiniteError as error:  # a kernel refuses what it is given, and does not know whose it is
-        raise NonFiniteError(f"{error}; in the model, {origin(model, tensors, inputs)}") from error
+        raise NonFiniteError(f"{error}; in the model, {origin(model, tensors, inputs, numbers)}") from error
 
 
 def refuse_outputs(
-    values: Tensor, model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], within: str = ""
+    values: Tensor,
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    within: str = "",
+    numbers: Tensor | None = None,
 ) -> None:
     """Raise NonFiniteError where outputs f [N, ...] hold NaN or infinity, with the first such sample and where it came from.
 
@@ -34,12 +43,12 @@ def refuse_outputs(
     bad = ~values.detach().isfinite().reshape(len(values), -1).all(1)
     if bool(bad.any()):
         raise NonFiniteError(
-            f"the outputs of sample {int(bad.nonzero()[0])}{within} are not finite: {origin(model, tensors, inputs)}. Finite "
-            "outputs of every sample are needed"
+            f"the outputs of sample {_number(int(bad.nonzero()[0]), numbers)}{within} are not finite: "
+            f"{origin(model, tensors, inputs, numbers)}. Finite outputs of every sample are needed"
         )
 
 
-def origin(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> str:
+def origin(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], numbers: Tensor | None = None) -> str:
     """What was first not finite in a pass of the model: an input, or the output of a module.
 
     tensors: the parameters and buffers it runs with. An input may be -inf, as a mask of attention is.
@@ -48,8 +57,8 @@ def origin(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Ten
         if value.is_floating_point() or value.is_complex():
             wrong = (value.isnan() | value.isposinf() if value.is_floating_point() else ~value.isfinite()).nonzero()
             if len(wrong):
-                index = tuple(wrong[0].tolist())
-                return f"input {place} is {value[index].item()} at index {index}"
+                first, *rest = index = tuple(wrong[0].tolist())
+                return f"input {place} is {value[index].item()} at index {(_number(first, numbers), *rest)}"
     found: list[str] = []
     handles: list[RemovableHandle] = []
     for name, module in model.named_modules():
@@ -71,6 +80,10 @@ def origin(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Sequence[Ten
         for handle in handles:
             handle.remove()
     return f"the output of {found[0]} is the first that is not" if found else refused or "`read` made them so"
+
+
+def _number(place: int, numbers: Tensor | None) -> int:
+    return place if numbers is None else int(numbers[place])
 
 
 def refuse_gradients(gradients: Mapping[str, Tensor | None]) -> None:

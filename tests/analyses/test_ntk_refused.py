@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from whole_jacobians import small
 
 from statescope import DeltaNet, empirical_ntk
+from statescope.analyses.ntk import plan
 from statescope.analyses.ntk.empirical_ntk import by_layer, tangent_kernel
 from statescope.analyses.ntk.operator import TangentKernelOperator
 from statescope.analyses.ntk.samples import Samples
@@ -120,6 +121,21 @@ def test_what_is_not_finite_is_named_with_its_place(method: Any) -> None:
                 state_tangent(make(), x, [1, 3])
             else:
                 empirical_ntk(make(), x, method=method)
+
+
+@pytest.mark.parametrize("method", ["structured", "jacobian", "ghost", "projected"])
+@pytest.mark.parametrize("tile", [None, 4])
+def test_what_is_not_finite_is_numbered_among_all_samples(method: Any, tile: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whichever tile and pass it runs: the place within these is not where a user would look."""
+    monkeypatch.setattr(plan, "CACHED", 1)
+    x = torch.ones(9, 3)
+    x[6, 2] = torch.nan
+    for samples in (x, Samples(x)[torch.tensor([0, 1, 2, 3, 4, 5, 6])]):
+        with pytest.raises(NonFiniteError, match=r"sample 6 are not finite: input 0 is nan at index \(6, 2\)"):
+            empirical_ntk(nn.Linear(3, 2), samples, method=method, tile=tile)
+    x[6, 2] = 1e4
+    with pytest.raises(NonFiniteError, match="sample 6 are not finite: `read` made them so"):
+        empirical_ntk(nn.Linear(3, 2), x, method=method, tile=tile, read=lambda values: values.abs().exp())
 
 
 def test_a_mask_of_minus_infinity_is_no_fault() -> None:
