@@ -154,7 +154,9 @@ def verify(run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")], folder
         print(visible_lines(f"{found.path}: {problem}"), file=sys.stderr)
     if problems:
         sys.exit(FAILED)
-    print(f"{found.path}: {len(found.manifest.files)} files as they were written ({found.status})")
+    count = len(found.manifest.files)
+    written = "1 file as it was written" if count == 1 else f"{count} files as they were written"
+    print(f"{found.path}: {written} ({found.status})")
 
 
 def demo(folder: Path = RUNS) -> None:

@@ -63,8 +63,8 @@ def explaining_failed_writes(path: Path) -> Iterator[None]:
         if number in FULL:
             raise DiskFullError(
                 number,
-                f"no room to write {path.name} ({_room(path.parent)}). "
-                "Everything finished before is kept: free some space and run the same command again",
+                f"no room to write {path.name} ({_why(number, path.parent)}). "
+                f"Everything finished before is kept: {_fix(number)} and run the same command again",
             ) from error
         if number is not None:
             raise UnwritableError(number, f"{path} cannot be written: {os.strerror(number)}") from error
@@ -79,7 +79,14 @@ def _error_number(error: Exception) -> int | None:
     return int(said[1]) if said else None
 
 
-def _room(folder: Path) -> str:
+def _fix(number: int) -> str:
+    return "raise the limit" if number == errno.EFBIG else "free some space"
+
+
+def _why(number: int, folder: Path) -> str:
+    """What the disk lacks; of files that may not be so large, whoever set that."""
+    if number == errno.EFBIG:
+        return "this process or this disk allows no file as large: `ulimit -f` says what the process may"
     try:
         status = os.statvfs(folder)
     except OSError:
