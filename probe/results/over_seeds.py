@@ -74,17 +74,16 @@ def _mean(mark: Mark, others: Sequence[Mark | None], bounds: tuple[float, float]
             mean, low, high = _interval([line.y for line in lines], bounds)
             return replace(mark, y=mean, low=low, high=high)
         return mark if mark.dashed else None
-    if isinstance(mark, Ranges):
-        ranges = [other for other in others if isinstance(other, Ranges) and list(other.names) == list(mark.names)]
-        if len(ranges) == len(others):
-            ends = np.stack([one.ends for one in ranges])
-            return replace(mark, low=ends[:, ::3].min(0), high=ends[:, 1::3].max(0))
-        return None
     if isinstance(mark, ByName):
-        bars = [other for other in others if isinstance(other, ByName) and list(other.names) == list(mark.names)]
-        if len(bars) == len(others):
-            mean, low, high = _interval([bar.values for bar in bars], bounds)
-            return replace(mark, values=mean, low=low, high=high)
+        alike = [other for other in others if isinstance(other, ByName) and list(other.names) == list(mark.names)]
+        if len(alike) < len(others):
+            return None
+        if isinstance(mark, Ranges):
+            frames = [own.to_frame() for own in alike]
+            low, high = np.min([own["low"] for own in frames], axis=0), np.max([own["high"] for own in frames], axis=0)
+            return replace(mark, low=low, high=high)
+        mean, low, high = _interval([own.values for own in alike], bounds)
+        return replace(mark, values=mean, low=low, high=high)
     return None
 
 
