@@ -208,7 +208,11 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     if isinstance(mark, Intervals):
         look = {"color": series.color, "size": 9, "symbol": _symbol(series.number)}
         return [go.Scatter(x=mark.values, y=panel.places(mark), error_x=_error(mark), mode="markers", marker=look, **common)]
-    look = {"colorscale": SEQUENTIAL, "colorbar": {"title": {"text": for_plotly(mark.label), "side": "right"}}}
+    return [_map(mark)]
+
+
+def _map(mark: Heatmap) -> go.Heatmap:
+    look: dict[str, Any] = {"colorscale": SEQUENTIAL, "colorbar": {"title": {"text": for_plotly(mark.label), "side": "right"}}}
     if mark.diverging:
         look |= {"colorscale": DIVERGING, "reversescale": True}
     elif mark.steps is not None:  # a colour for each number
@@ -217,7 +221,7 @@ def _traces(mark: Mark, series: Series, shown: bool, panel: Panel) -> list[Any]:
     if mark.scale is not None:
         look |= dict(zip(("zmin", "zmax"), mark.scale, strict=True))
     names = {"rows": [for_plotly(name) for name in mark.rows], "columns": [for_plotly(name) for name in mark.columns]}
-    return [go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, meta=names, **look)]  # see `interactive` for what names are for
+    return go.Heatmap(z=mark.values, x0=0, dx=1, y0=0, dy=1, meta=names, **look)  # see `interactive` for what names are for
 
 
 def _symbol(number: int) -> str:
